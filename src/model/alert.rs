@@ -1,0 +1,131 @@
+//! An alert as it is stored, listed and delivered.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize, Serializer};
+use time::OffsetDateTime;
+
+use super::stamp::rfc3339;
+
+/// Severity of a rule or an alert, least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Severity {
+    Info,
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+impl Severity {
+    pub const ALL: [Severity; 5] =
+        [Severity::Info, Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Info => "INFO",
+            Severity::Low => "LOW",
+            Severity::Medium => "MEDIUM",
+            Severity::High => "HIGH",
+            Severity::Critical => "CRITICAL",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Severity {
+    type Err = String;
+
+    /// Ignores case.
+    fn from_str(text: &str) -> Result<Severity, String> {
+        Severity::ALL
+            .into_iter()
+            .find(|severity| severity.as_str().eq_ignore_ascii_case(text))
+            .ok_or_else(|| format!("`{text}` is not a severity; use INFO, LOW, MEDIUM, HIGH or CRITICAL"))
+    }
+}
+
+/// What raised an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum AlertKind {
+    Rule,
+    RuleError,
+}
+
+impl AlertKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AlertKind::Rule => "RULE",
+            AlertKind::RuleError => "RULE_ERROR",
+        }
+    }
+}
+
+/// Where an alert stands with the people who triage it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum AlertStatus {
+    Open,
+    Triaged,
+    Closed,
+    Resolved,
+}
+
+/// One alert: a group of matches (or errors) of one rule with one dedup string within one window.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Alert {
+    /// 32 hex digits.
+    pub id: String,
+    #[serde(rename = "type")]
+    pub kind: AlertKind,
+    pub rule_id: String,
+    pub rule_version: String,
+    pub rule_display_name: String,
+    pub title: String,
+    pub severity: Severity,
+    pub description: String,
+    pub reference: String,
+    pub runbook: String,
+    /// What `alert_context` returned for the match that opened the window.
+    pub context: serde_json::Value,
+    pub dedup: String,
+    pub destinations: Option<Vec<String>>,
+    pub status: AlertStatus,
+    pub event_count: u64,
+    /// Sorted.
+    pub log_types: Vec<String>,
+    #[serde(serialize_with = "as_rfc3339")]
+    pub first_event_match_time: OffsetDateTime,
+    #[serde(serialize_with = "as_rfc3339")]
+    pub created_at: OffsetDateTime,
+    #[serde(serialize_with = "as_rfc3339")]
+    pub updated_at: OffsetDateTime,
+    pub tags: Vec<String>,
+    pub reports: BTreeMap<String, Vec<String>>,
+}
+
+fn as_rfc3339<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&rfc3339(*at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn severities_are_ordered_and_read_in_any_case() {
+        assert!(Severity::Info < Severity::Critical);
+        assert_eq!("High".parse(), Ok(Severity::High));
+        assert!("urgent".parse::<Severity>().unwrap_err().contains("`urgent`"));
+    }
+}

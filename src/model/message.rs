@@ -1,0 +1,9 @@
+//! A message of the queue, before anyone has looked at its body.
+
+/// What a queue hands out. `receive_count` is 1 at the first delivery.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub id: String,
+    pub body: String,
+    pub receive_count: u32,
+}

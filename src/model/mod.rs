@@ -1,0 +1,24 @@
+//! The value types that travel through margay, one file a stage. No I/O, no clock, no vendor crate.
+//!
+//! A stage consumes the type of the stage before it: [`Message`] -> [`ObjectRef`] -> [`Record`] -> [`Event`]
+//! (or [`Reject`]) -> [`Match`] (or [`RuleFault`]) -> [`Alert`].
+
+mod alert;
+mod detection;
+mod event;
+mod message;
+mod object;
+mod record;
+mod source;
+mod stamp;
+mod value;
+
+pub use alert::{Alert, AlertKind, AlertStatus, Severity};
+pub use detection::{Detections, Match, MatchDetail, RuleFault, RuleMeta};
+pub use event::{Event, EventBatch, RowId};
+pub use message::Message;
+pub use object::{ObjectId, ObjectRef};
+pub use record::{Record, Reject};
+pub use source::{Access, Route, StreamType};
+pub use stamp::{rfc3339, stored_time};
+pub use value::{Map, MapBuilder, Value};

@@ -1,0 +1,31 @@
+//! What decoding takes out of an object: records, and the pieces that could not become one.
+
+use bytes::Bytes;
+
+/// One log entry of an object, not yet classified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Position among the records and rejects of the object, from 0.
+    pub ordinal: u64,
+    pub bytes: Bytes,
+}
+
+/// A piece of an object that became no event. It is kept, with the reason, and never only logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    pub ordinal: u64,
+    /// At most [`Reject::RAW_LIMIT`] bytes of the piece.
+    pub raw: Bytes,
+    pub reason: String,
+}
+
+impl Reject {
+    pub const RAW_LIMIT: usize = 1024 * 1024;
+
+    pub fn new(ordinal: u64, raw: &Bytes, reason: impl Into<String>) -> Reject {
+        // A copy where the piece is cut, so that a small reject does not keep a large buffer alive.
+        let raw =
+            if raw.len() > Self::RAW_LIMIT { Bytes::copy_from_slice(&raw[..Self::RAW_LIMIT]) } else { raw.clone() };
+        Reject { ordinal, raw, reason: reason.into() }
+    }
+}

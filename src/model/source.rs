@@ -1,0 +1,49 @@
+//! A source as the pipeline needs it: whose identity reads an object, how its bytes are split, what it may hold.
+//!
+//! `source/` owns the configuration and the matching; these are the values it hands on.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Whose identity reads the objects of a source. `None` everywhere means the daemon's own identity and region.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Access {
+    /// Name of the source; becomes part of the role session's name.
+    pub source: String,
+    pub role_arn: Option<String>,
+    pub external_id: Option<String>,
+    pub region: Option<String>,
+    /// Sent as the expected bucket owner when it is known.
+    pub account_id: Option<String>,
+}
+
+/// How the bytes of an object are split into records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StreamType {
+    /// Decided per object from its first bytes.
+    #[default]
+    Auto,
+    Lines,
+    #[serde(rename = "JSON")]
+    Json,
+    /// One record per element of the array; the array is found under the envelope field, when there is one.
+    JsonArray,
+}
+
+/// The decision about one object: which source it belongs to and how to read it.
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub access: Arc<Access>,
+    /// Candidates for classification, in configured order.
+    pub log_types: Arc<[Arc<str>]>,
+    pub stream: StreamType,
+    /// Dot-separated keys that lead to the array of [`StreamType::JsonArray`]; empty: the document is the array.
+    pub envelope: Arc<str>,
+}
+
+impl Route {
+    pub fn source(&self) -> &str {
+        &self.access.source
+    }
+}

@@ -1,0 +1,362 @@
+//! JSON as margay keeps it: a tree whose containers are shared, so that handing a nested part of an event to
+//! another owner (an Arrow builder, a Python wrapper) is a reference count and never a copy.
+//!
+//! Maps keep the order of the input; a repeated key keeps its first place and its last value, as in Python.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+
+/// One JSON value. Integers are exact from `i64::MIN` to `u64::MAX`; other numbers are `f64`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Null,
+    Bool(bool),
+    Int(i64),
+    /// An integer above `i64::MAX`.
+    UInt(u64),
+    Float(f64),
+    Str(Arc<str>),
+    List(Arc<[Value]>),
+    Map(Map),
+}
+
+impl Value {
+    pub fn str(text: impl AsRef<str>) -> Value {
+        Value::Str(Arc::from(text.as_ref()))
+    }
+
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Value::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn as_map(&self) -> Option<&Map> {
+        match self {
+            Value::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// What a message to a person calls this kind of value.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Value::Null => "null",
+            Value::Bool(_) => "a boolean",
+            Value::Int(_) | Value::UInt(_) | Value::Float(_) => "a number",
+            Value::Str(_) => "a string",
+            Value::List(_) => "an array",
+            Value::Map(_) => "an object",
+        }
+    }
+}
+
+/// From this many keys on, a map answers lookups from an index: a hostile object with a hundred thousand keys
+/// must not make every rule walk all of them.
+const INDEX_FROM: usize = 24;
+
+/// An immutable, ordered map with shared ownership.
+#[derive(Clone)]
+pub struct Map(Arc<Inner>);
+
+struct Inner {
+    entries: Box<[(Arc<str>, Value)]>,
+    exact: OnceLock<HashMap<Arc<str>, usize>>,
+    folded: OnceLock<HashMap<String, usize>>,
+}
+
+impl Map {
+    pub fn len(&self) -> usize {
+        self.0.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.entries.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Value)> {
+        self.0.entries.iter().map(|(key, value)| (key, value))
+    }
+
+    /// The entry at a position of the input order.
+    pub fn entry(&self, position: usize) -> Option<(&Arc<str>, &Value)> {
+        self.0.entries.get(position).map(|(key, value)| (key, value))
+    }
+
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.position(key).map(|at| &self.0.entries[at].1)
+    }
+
+    /// The exact key first, else the first key that is equal when case is ignored.
+    pub fn get_ignore_case(&self, key: &str) -> Option<&Value> {
+        if let Some(found) = self.get(key) {
+            return Some(found);
+        }
+        let entries = &self.0.entries;
+        let at = if entries.len() < INDEX_FROM {
+            entries.iter().position(|(name, _)| eq_ignore_case(name, key))
+        } else {
+            let index = self.0.folded.get_or_init(|| {
+                let mut index = HashMap::with_capacity(entries.len());
+                for (at, (name, _)) in entries.iter().enumerate() {
+                    index.entry(name.to_lowercase()).or_insert(at);
+                }
+                index
+            });
+            index.get(&key.to_lowercase()).copied()
+        };
+        at.map(|at| &entries[at].1)
+    }
+
+    fn position(&self, key: &str) -> Option<usize> {
+        let entries = &self.0.entries;
+        if entries.len() < INDEX_FROM {
+            return entries.iter().position(|(name, _)| **name == *key);
+        }
+        let index =
+            self.0.exact.get_or_init(|| entries.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect());
+        index.get(key).copied()
+    }
+}
+
+fn eq_ignore_case(a: &str, b: &str) -> bool {
+    if a.is_ascii() && b.is_ascii() {
+        return a.eq_ignore_ascii_case(b);
+    }
+    a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase))
+}
+
+impl PartialEq for Map {
+    /// Equal as Python dictionaries are: the same items in any order.
+    fn eq(&self, other: &Map) -> bool {
+        self.len() == other.len() && self.iter().all(|(key, value)| other.get(key) == Some(value))
+    }
+}
+
+impl fmt::Debug for Map {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl FromIterator<(Arc<str>, Value)> for Map {
+    fn from_iter<I: IntoIterator<Item = (Arc<str>, Value)>>(entries: I) -> Map {
+        let mut builder = MapBuilder::default();
+        for (key, value) in entries {
+            builder.insert(key, value);
+        }
+        builder.build()
+    }
+}
+
+/// Collects the entries of a [`Map`].
+#[derive(Default)]
+pub struct MapBuilder {
+    entries: Vec<(Arc<str>, Value)>,
+    index: HashMap<Arc<str>, usize>,
+}
+
+impl MapBuilder {
+    pub fn insert(&mut self, key: impl Into<Arc<str>>, value: Value) {
+        let key = key.into();
+        match self.position(&key) {
+            Some(at) => self.entries[at].1 = value,
+            None => {
+                let at = self.entries.len();
+                if at + 1 == INDEX_FROM {
+                    self.index = self.entries.iter().enumerate().map(|(at, (k, _))| (k.clone(), at)).collect();
+                }
+                if at + 1 >= INDEX_FROM {
+                    self.index.insert(key.clone(), at);
+                }
+                self.entries.push((key, value));
+            }
+        }
+    }
+
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.position(key).map(|at| &self.entries[at].1)
+    }
+
+    pub fn build(self) -> Map {
+        Map(Arc::new(Inner { entries: self.entries.into(), exact: OnceLock::new(), folded: OnceLock::new() }))
+    }
+
+    fn position(&self, key: &str) -> Option<usize> {
+        if self.entries.len() < INDEX_FROM {
+            return self.entries.iter().position(|(name, _)| **name == *key);
+        }
+        self.index.get(key).copied()
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Value::Null => serializer.serialize_unit(),
+            Value::Bool(value) => serializer.serialize_bool(*value),
+            Value::Int(value) => serializer.serialize_i64(*value),
+            Value::UInt(value) => serializer.serialize_u64(*value),
+            Value::Float(value) => serializer.serialize_f64(*value),
+            Value::Str(text) => serializer.serialize_str(text),
+            Value::List(items) => {
+                let mut seq = serializer.serialize_seq(Some(items.len()))?;
+                for item in items.iter() {
+                    seq.serialize_element(item)?;
+                }
+                seq.end()
+            }
+            Value::Map(map) => map.serialize(serializer),
+        }
+    }
+}
+
+impl Serialize for Map {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_map(Some(self.len()))?;
+        for (key, value) in self.iter() {
+            out.serialize_entry(&**key, value)?;
+        }
+        out.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Map {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Map, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Map(map) => Ok(map),
+            other => Err(D::Error::custom(format_args!("{} where an object is needed", other.kind()))),
+        }
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Int(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(i64::try_from(value).map_or(Value::UInt(value), Value::Int))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Float(value))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::str(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Value::List(items.into()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut builder = MapBuilder::default();
+        while let Some((key, value)) = map.next_entry::<Key, Value>()? {
+            builder.insert(key.0, value);
+        }
+        Ok(Value::Map(builder.build()))
+    }
+}
+
+/// A map key, straight into shared text.
+struct Key(Arc<str>);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Key, D::Error> {
+        struct KeyVisitor;
+        impl Visitor<'_> for KeyVisitor {
+            type Value = Key;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Key, E> {
+                Ok(Key(Arc::from(text)))
+            }
+        }
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn text_survives_a_round_trip_in_order() {
+        let text = r#"{"b":1,"a":[null,true,-7,18446744073709551615,1.5,"x"],"c":{"d":{}}}"#;
+        assert_eq!(serde_json::to_string(&parse(text)).unwrap(), text);
+    }
+
+    #[test]
+    fn a_repeated_key_keeps_its_place_and_its_last_value() {
+        assert_eq!(serde_json::to_string(&parse(r#"{"a":1,"b":2,"a":3}"#)).unwrap(), r#"{"a":3,"b":2}"#);
+    }
+
+    #[test]
+    fn lookups_agree_below_and_above_the_index_threshold() {
+        for size in [1, INDEX_FROM - 1, INDEX_FROM, INDEX_FROM + 1, 200] {
+            let map: Map = (0..size).map(|i| (Arc::from(format!("Key{i}")), Value::Int(i as i64))).collect();
+            assert_eq!(map.len(), size);
+            for i in 0..size {
+                assert_eq!(map.get(&format!("Key{i}")), Some(&Value::Int(i as i64)));
+                assert_eq!(map.get(&format!("key{i}")), None);
+                assert_eq!(map.get_ignore_case(&format!("kEY{i}")), Some(&Value::Int(i as i64)));
+            }
+            assert_eq!(map.get_ignore_case("nothing"), None);
+        }
+    }
+
+    #[test]
+    fn exact_case_wins_over_an_earlier_key_in_another_case() {
+        let Value::Map(map) = parse(r#"{"KEY":1,"key":2}"#) else { panic!("an object") };
+        assert_eq!(map.get_ignore_case("key"), Some(&Value::Int(2)));
+        assert_eq!(map.get_ignore_case("Key"), Some(&Value::Int(1)));
+    }
+
+    #[test]
+    fn maps_are_equal_in_any_order() {
+        assert_eq!(parse(r#"{"a":1,"b":[2]}"#), parse(r#"{"b":[2],"a":1}"#));
+        assert_ne!(parse(r#"{"a":1}"#), parse(r#"{"a":1,"b":null}"#));
+    }
+}

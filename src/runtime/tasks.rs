@@ -1,0 +1,77 @@
+//! One tracker and one cancellation token for every task of the process. Nothing else may spawn.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Cloned into whatever has to start tasks or learn that the process is ending.
+#[derive(Clone, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Tasks {
+    pub fn new() -> Tasks {
+        Tasks::default()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the tracker spawns; everything else goes through it")]
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.tracker.spawn(task)
+    }
+
+    /// Runs a task whose end, for whatever reason, must end the process.
+    pub fn spawn_critical<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let shutdown = self.shutdown.clone();
+        let task = self.spawn(task);
+        self.spawn(async move {
+            match task.await {
+                Ok(()) if shutdown.is_cancelled() => {}
+                Ok(()) => tracing::error!(task = name, "a task that must not end has ended; shutting down"),
+                Err(error) => tracing::error!(task = name, %error, "a task panicked; shutting down"),
+            }
+            shutdown.cancel();
+        });
+    }
+
+    /// Asks every task to end.
+    pub fn shut_down(&self) {
+        self.shutdown.cancel();
+    }
+
+    pub fn token(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+
+    /// Waits for all tasks; false when some still run after `grace`.
+    pub async fn drained(&self, grace: Duration) -> bool {
+        self.tracker.close();
+        tokio::time::timeout(grace, self.tracker.wait()).await.is_ok()
+    }
+}
+
+/// Runs CPU-bound or blocking work on a thread that may block. A panic in it resumes here.
+#[expect(clippy::disallowed_methods, reason = "the one place that starts blocking work")]
+pub async fn blocking<T, F>(work: F) -> T
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => unreachable!("blocking work is never aborted"),
+        },
+    }
+}

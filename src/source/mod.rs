@@ -1,0 +1,44 @@
+//! Which source an object belongs to, and the identity that reads it.
+//!
+//! `table` matches objects to sources (pure); `role` assumes roles. Nothing here reads an object.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::StreamType;
+
+/// One `[[sources]]` entry: a bucket of an account, and what lies under which prefix of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceConfig {
+    /// Unique; becomes `p_source_label` and part of the role session's name.
+    pub name: String,
+    pub bucket: String,
+    /// Account that owns the bucket, 12 digits.
+    #[serde(default)]
+    pub account_id: Option<String>,
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Role to assume for reading; without it the daemon reads as itself.
+    #[serde(default)]
+    pub role_arn: Option<String>,
+    #[serde(default)]
+    pub external_id: Option<String>,
+    #[serde(default)]
+    pub stream_type: StreamType,
+    /// Dot-separated keys that lead to the array, for `stream_type = "JsonArray"`.
+    #[serde(default)]
+    pub json_array_envelope_field: Option<String>,
+    pub prefixes: Vec<PrefixConfig>,
+}
+
+/// What lies under one prefix of a source. The longest matching prefix over all sources wins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrefixConfig {
+    /// Byte-wise start of the key; empty matches every key.
+    #[serde(default)]
+    pub prefix: String,
+    #[serde(default)]
+    pub excluded_prefixes: Vec<String>,
+    pub log_types: Vec<String>,
+}

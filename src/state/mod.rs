@@ -1,0 +1,256 @@
+//! What must survive a restart, behind one port: object ledger, alert windows and matches, outbox, quarantine.
+//!
+//! `sqlite` is the embedded adapter; the port is written so that PostgreSQL with many daemons fits behind it.
+//! `window` is the pure grouping decision that every adapter applies inside its transaction. No vendor type leaves
+//! the adapters.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::model::{Alert, AlertKind, Detections, ObjectId, ObjectRef, Reject, Severity};
+
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The claim was lost to another owner; nothing was written.
+    #[error("the claim on object {0} was lost to another owner")]
+    Fenced(ObjectId),
+    #[error("{0}")]
+    Store(String),
+}
+
+/// How an object ended. Every state is final except that `Parked`, `Missing`, `Unrouted` and `Quarantined` objects
+/// can be sent through the pipeline again by a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectState {
+    /// All its records are events or kept rejects, durable.
+    Committed,
+    /// No bytes.
+    Empty,
+    /// A key that ends with `/`.
+    Folder,
+    /// In an excluded prefix of its source.
+    Excluded,
+    /// No source takes this bucket and key.
+    Unrouted,
+    Missing,
+    Archived,
+    /// Overwritten before it was read.
+    Superseded,
+    /// Refused to the role; waits for a permission.
+    Parked,
+    /// Could not be decoded; kept with its reason.
+    Quarantined,
+}
+
+/// What the ledger remembers of a finished object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObjectOutcome {
+    pub state: ObjectState,
+    /// Why, for a state that is not `Committed`; empty otherwise.
+    pub reason: String,
+    pub events: u64,
+    pub rejects: u64,
+    pub bytes: u64,
+}
+
+impl ObjectOutcome {
+    /// An outcome without any event.
+    pub fn without_events(state: ObjectState, reason: impl Into<String>) -> ObjectOutcome {
+        ObjectOutcome { state, reason: reason.into(), events: 0, rejects: 0, bytes: 0 }
+    }
+}
+
+/// The right to process one object, until its lease ends. `fence` grows with every claim of the object, so that a
+/// holder that lost its lease is recognised and refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimToken {
+    pub object: ObjectId,
+    pub fence: i64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Claim {
+    Granted(ClaimToken),
+    /// Finished before, with this state.
+    Done(ObjectState),
+    /// A live owner works on it until then, unless it renews.
+    Held(OffsetDateTime),
+}
+
+/// The object ledger: which object is in whose hands, and how it ended.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Claims an object until `until`, unless it is done or held by a claim that is live at `now`.
+    async fn claim(
+        &self,
+        object: &ObjectRef,
+        source: &str,
+        now: OffsetDateTime,
+        until: OffsetDateTime,
+    ) -> Result<Claim, StateError>;
+
+    async fn renew(&self, token: &ClaimToken, until: OffsetDateTime) -> Result<(), StateError>;
+
+    /// Ends the claim without an outcome, so that the object can be claimed at once.
+    async fn release(&self, token: &ClaimToken) -> Result<(), StateError>;
+
+    /// Ends the claim with an outcome. Repeating it with the same token is harmless.
+    async fn finish(&self, token: &ClaimToken, outcome: &ObjectOutcome, now: OffsetDateTime) -> Result<(), StateError>;
+
+    /// The outcome of a finished object.
+    async fn outcome(&self, object: ObjectId) -> Result<Option<ObjectOutcome>, StateError>;
+}
+
+/// An alert that a transaction opened, or counted up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// Ids of the alerts created by this call.
+    pub opened: Vec<String>,
+    /// Matches that were new; repeats are not counted.
+    pub matches: u64,
+}
+
+/// Which alerts to list, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct AlertFilter {
+    pub rule_id: Option<String>,
+    pub severity_at_least: Option<Severity>,
+    pub kind: Option<AlertKind>,
+    pub limit: Option<u32>,
+}
+
+/// Alerts, the windows that group matches into them, and the matches themselves.
+#[async_trait]
+pub trait AlertStore: Send + Sync {
+    /// Records matches and faults: each (rule, row id) counts once however often it comes; windows and alerts are
+    /// updated, and a delivery to each of `destinations` is written for each new alert, all in one transaction that fails as
+    /// [`StateError::Fenced`] when the claim is lost.
+    async fn record(
+        &self,
+        token: &ClaimToken,
+        detections: &Detections,
+        destinations: &[String],
+        now: OffsetDateTime,
+    ) -> Result<Recorded, StateError>;
+
+    async fn alerts(&self, filter: &AlertFilter) -> Result<Vec<Alert>, StateError>;
+
+    async fn alert(&self, id: &str) -> Result<Option<Alert>, StateError>;
+}
+
+/// One delivery of an alert to a destination that has not succeeded yet.
+#[derive(Clone, Debug)]
+pub struct PendingDelivery {
+    pub alert: Alert,
+    pub destination: String,
+    /// Attempts so far.
+    pub attempts: u32,
+}
+
+/// Deliveries, written in the transaction that opened their alert.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// Deliveries whose next attempt is due, oldest first. Each is handed out to one caller for `lease`.
+    async fn due(
+        &self,
+        now: OffsetDateTime,
+        lease: std::time::Duration,
+        limit: u32,
+    ) -> Result<Vec<PendingDelivery>, StateError>;
+
+    async fn delivered(&self, alert: &str, destination: &str, now: OffsetDateTime) -> Result<(), StateError>;
+
+    async fn failed(
+        &self,
+        alert: &str,
+        destination: &str,
+        reason: &str,
+        next_attempt: Option<OffsetDateTime>,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError>;
+}
+
+/// Something that could not be processed, kept with its reason.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quarantined {
+    pub kind: QuarantineKind,
+    /// What it is: a message id, or an object's address with the ordinal of the record.
+    pub subject: String,
+    pub reason: String,
+    pub raw: Bytes,
+    pub at: OffsetDateTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QuarantineKind {
+    Message,
+    Record,
+}
+
+#[async_trait]
+pub trait Quarantine: Send + Sync {
+    /// Keeps a message whose body is no notification, or one record of a notification that is not usable.
+    async fn keep_message(
+        &self,
+        message_id: &str,
+        body: &str,
+        reason: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError>;
+
+    /// Keeps rejects of a claimed object. Repeating it is harmless.
+    async fn keep_rejects(
+        &self,
+        token: &ClaimToken,
+        object: &ObjectRef,
+        rejects: &[Reject],
+        now: OffsetDateTime,
+    ) -> Result<(), StateError>;
+
+    /// Newest first.
+    async fn quarantined(&self, limit: u32) -> Result<Vec<Quarantined>, StateError>;
+}
+
+/// The whole of it.
+pub trait StateStore: Ledger + AlertStore + Outbox + Quarantine {}
+
+impl<T: Ledger + AlertStore + Outbox + Quarantine> StateStore for T {}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    pub sqlite: SqliteConfig,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { kind: Kind::Sqlite, sqlite: SqliteConfig::default() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Sqlite,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SqliteConfig {
+    /// The database file; created with its folder. Relative to the configuration file.
+    pub path: PathBuf,
+}
+
+impl Default for SqliteConfig {
+    fn default() -> SqliteConfig {
+        SqliteConfig { path: PathBuf::from("margay.db") }
+    }
+}
