@@ -1,5 +1,7 @@
 //! Detections.
 
+pub mod protocol;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};

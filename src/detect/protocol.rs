@@ -1,0 +1,240 @@
+//! What the daemon and a rule worker say to each other over the worker's standard input and output.
+//!
+//! A frame is a length (4 bytes, little endian, bounded) and that many bytes of JSON. The daemon speaks first; a worker
+//! answers each request with exactly one final reply, after any number of [`Reply::Calling`]. Events cross as the JSON
+//! text they are, not parsed on the way. Both ends are the same binary, so [`VERSION`] only catches a binary that was
+//! replaced under a running daemon.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+pub const VERSION: u32 = 1;
+
+/// Above this a frame is refused by both ends. A batch is cut well below it.
+pub const FRAME_LIMIT: usize = 256 * 1024 * 1024;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// First frame to every worker.
+    Hello { version: u32, call_timeout_ms: u64 },
+    /// Second frame: everything to import. A worker loads once in its life; a new rule set gets new workers.
+    Load(Box<Sources>),
+    /// Production mode over a batch.
+    Evaluate {
+        /// Announce each call with [`Reply::Calling`] before it is made, so that a crash names its cause.
+        careful: bool,
+        calls: Vec<EventCalls>,
+    },
+    /// Test mode: one rule, one event, all functions.
+    Test { rule: u32, event: Box<RawValue>, mocks: Vec<Mock> },
+}
+
+/// The Python sources of a rule set.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Sources {
+    /// Importable by name from everything else.
+    pub globals: Vec<ModuleSource>,
+    /// Rules are named by their index in this list from here on.
+    pub rules: Vec<RuleSource>,
+    pub data_models: Vec<DataModelSource>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModuleSource {
+    /// Name in `import` statements.
+    pub name: String,
+    /// File name for tracebacks.
+    pub file: String,
+    pub source: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RuleSource {
+    pub id: String,
+    pub module: ModuleSource,
+    /// `rule(event)` of a rule, `policy(resource)` of a policy; a scheduled rule may leave `rule` out.
+    pub kind: RuleKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleKind {
+    Rule,
+    ScheduledRule,
+    Policy,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataModelSource {
+    pub id: String,
+    pub log_type: String,
+    /// Present when a mapping names a method.
+    pub module: Option<ModuleSource>,
+    pub mappings: Vec<Mapping>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mapping {
+    pub name: String,
+    pub target: MappingTarget,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MappingTarget {
+    /// A field name or a JSONPath.
+    Path(String),
+    /// A function of the model's module.
+    Method(String),
+}
+
+/// One event and the rules to run on it, by index, in order.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EventCalls {
+    pub rules: Vec<u32>,
+    pub event: Box<RawValue>,
+}
+
+/// Replaces an attribute of the rule module by a callable that returns `return_value`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mock {
+    pub object_name: String,
+    pub return_value: serde_json::Value,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// Answer to `Hello`.
+    Ready { version: u32 },
+    /// Answer to `Load`: what did not import. The rest is loaded.
+    Loaded { faults: Vec<LoadFault> },
+    /// In careful mode, before each call: positions in `calls` and in the list of rules of the rule set.
+    Calling { event: u32, rule: u32 },
+    /// A call overran its time. Sent by the watchdog thread; the worker exits after it, and its batch has no other reply.
+    Overrun { event: u32, rule: u32, function: String },
+    /// Answer to `Evaluate`: only rules that matched or whose `rule` function failed.
+    Evaluated { outcomes: Vec<Outcome> },
+    /// Answer to `Test`.
+    Tested(Box<Functions>),
+}
+
+/// A module that could not be imported.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadFault {
+    pub place: Place,
+    pub fault: Fault,
+    /// Line of the module's own file, where known.
+    pub line: Option<u32>,
+}
+
+/// Which of the [`Sources`] a fault is about, by index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    Global(u32),
+    Rule(u32),
+    DataModel(u32),
+}
+
+/// What one rule said about one event of a batch.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Position in `calls`.
+    pub event: u32,
+    pub rule: u32,
+    pub functions: Functions,
+}
+
+/// Results of a rule's functions. A function is absent when it is not defined, was not run, or failed; a failed one stands in
+/// `faults`. Strings are already shortened to their limit, with the suffix.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Functions {
+    pub rule: Option<bool>,
+    pub title: Option<String>,
+    pub description: Option<String>,
+    pub reference: Option<String>,
+    /// Upper case; one of the five severities or `DEFAULT`.
+    pub severity: Option<String>,
+    pub runbook: Option<String>,
+    pub destinations: Option<Vec<String>>,
+    pub dedup: Option<String>,
+    /// JSON text of an object.
+    pub alert_context: Option<String>,
+    pub unique: Option<String>,
+    /// By function name.
+    pub faults: BTreeMap<String, Fault>,
+    /// What the rule printed, bounded.
+    pub output: String,
+}
+
+/// An exception, a wrong return type, or a limit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Class name.
+    pub error_type: String,
+    /// `repr` of the exception.
+    pub short_error: String,
+    /// `<str>: <file>.py, line N, in <function>    <source line>`.
+    pub message: String,
+}
+
+pub fn write_frame<T: Serialize>(to: &mut impl Write, frame: &T) -> io::Result<()> {
+    let body = serde_json::to_vec(frame)?;
+    if body.len() > FRAME_LIMIT {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a frame of {} bytes is too large", body.len()),
+        ));
+    }
+    to.write_all(&(body.len() as u32).to_le_bytes())?;
+    to.write_all(&body)?;
+    to.flush()
+}
+
+/// The next frame's bytes; `None` at the end of the stream between two frames.
+pub fn read_frame(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
+    let mut length = [0; 4];
+    match from.read(&mut length)? {
+        0 => return Ok(None),
+        n => from.read_exact(&mut length[n..])?,
+    }
+    let length = u32::from_le_bytes(length) as usize;
+    if length > FRAME_LIMIT {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame announces {length} bytes")));
+    }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body)?;
+    Ok(Some(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_survives_the_pipe_with_its_event_text_untouched() {
+        let event = r#"{"b":1.50,"a":"é"}"#;
+        let calls = vec![EventCalls { rules: vec![3, 1], event: RawValue::from_string(event.into()).unwrap() }];
+        let mut pipe = Vec::new();
+        write_frame(&mut pipe, &Request::Evaluate { careful: false, calls }).unwrap();
+
+        let mut pipe = pipe.as_slice();
+        let body = read_frame(&mut pipe).unwrap().unwrap();
+        let Request::Evaluate { calls, .. } = serde_json::from_slice(&body).unwrap() else { panic!("evaluate") };
+        assert_eq!((calls[0].event.get(), calls[0].rules.as_slice()), (event, [3, 1].as_slice()));
+        assert!(read_frame(&mut pipe).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_cut_or_oversized_frame_is_an_error() {
+        assert!(read_frame(&mut [1, 0].as_slice()).is_err());
+        assert!(read_frame(&mut [9, 0, 0, 0, b'{'].as_slice()).is_err());
+        assert!(read_frame(&mut u32::MAX.to_le_bytes().as_slice()).is_err());
+    }
+}
