@@ -1,6 +1,7 @@
 //! Detections.
 
 pub mod protocol;
+pub mod python;
 
 use std::path::PathBuf;
 
