@@ -61,6 +61,8 @@ const SHIMS: &[(&str, bool, &str)] = &[
     ("botocore.client", false, include_str!("shims/network_client.py")),
     ("botocore.config", false, include_str!("shims/network_client.py")),
     ("botocore.exceptions", false, include_str!("shims/network_client.py")),
+    ("dateutil", true, include_str!("shims/dateutil.py")),
+    ("dateutil.parser", false, include_str!("shims/dateutil_parser.py")),
     ("os", false, include_str!("shims/os.py")),
     ("panther_core", true, include_str!("shims/panther_core.py")),
     ("panther_core.enriched_event", false, include_str!("shims/panther_core_enriched_event.py")),
@@ -258,6 +260,33 @@ logging.getLogger("rule").warning("text")
 assert MagicMock(return_value=3)() == 3 and MagicMock().a.b() is not None
 with patch("os.getenv", return_value="x"):
     assert os.getenv("y") == "x"
+"#);
+    }
+
+    #[test]
+    fn times_as_logs_write_them_are_parsed() {
+        run(r#"
+from datetime import datetime, timedelta, timezone
+from dateutil import parser
+from dateutil.parser import ParserError, parse
+
+utc = datetime(2024, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+for text in ("2024-01-02T03:04:05Z", "2024-01-02 03:04:05+00:00", "Tue, 02 Jan 2024 03:04:05 GMT",
+             "Tue, 2 Jan 2024 05:04:05 +0200", "02/Jan/2024:03:04:05 +0000", "January 2, 2024 3:04:05 AM UTC",
+             "2024-01-02 03:04:05.000000000 UTC"):
+    assert parser.parse(text) == utc, text
+for text in ("2024-01-02 03:04:05", "Tue Jan  2 03:04:05 2024", "2024/01/02 03:04:05", "01/02/2024 03:04:05", "20240102T030405"):
+    assert parse(text) == utc.replace(tzinfo=None), text
+assert parse("2024-01-02") == datetime(2024, 1, 2) and parse("2 January 2024") == datetime(2024, 1, 2)
+assert parse("03:04", default=datetime(2024, 1, 2, 9, 9)) == datetime(2024, 1, 2, 3, 4)
+assert parse("2024-01-02T03:04:05Z", ignoretz=True).tzinfo is None
+for text in ("", "yesterday", "2024-13-01"):
+    try:
+        parse(text)
+    except ParserError as error:
+        assert isinstance(error, ValueError) and (text in str(error)), error
+    else:
+        raise AssertionError(text)
 "#);
     }
 
