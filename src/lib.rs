@@ -1,6 +1,7 @@
 //! margay: see the README for what it does.
 
 pub mod alert;
+pub mod config;
 pub mod detect;
 pub mod fetch;
 pub mod http;
