@@ -2,7 +2,15 @@
 //!
 //! `sqlite` is the embedded adapter; the port is written so that PostgreSQL with many daemons fits behind it.
 //! `window` is the pure grouping decision that every adapter applies inside its transaction. No vendor type leaves
-//! the adapters.
+//! the adapters. `route` chooses the destinations of a new alert; `contract` is what every adapter is held to.
+
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod route;
+pub mod sqlite;
+mod window;
 
 use std::path::PathBuf;
 
