@@ -93,6 +93,11 @@ impl Telemetry {
         }
     }
 
+    /// A message announced an object that the ledger knows as done.
+    pub fn object_seen_again(&self, object: &ObjectRef) {
+        tracing::debug!(target: "margay::pipeline", %object, "object is done already");
+    }
+
     /// `failed` of the `records` of a source are of none of its log types, `first_reason` is why the first is not.
     pub fn records_classified(&self, source: &str, records: u64, failed: u64, first_reason: &str) {
         self.metrics.records_total.add([source], records);
@@ -127,6 +132,12 @@ impl Telemetry {
         tracing::error!(target: "margay::detect", reason, "rule set refused; the former one stays in use");
     }
 
+    /// Changes are still seen, later: the folders are looked through every `interval`.
+    pub fn rules_not_watched(&self, reason: &str, interval: Duration) {
+        let seconds = interval.as_secs();
+        tracing::warn!(target: "margay::detect", reason, seconds, "rule folders can't be watched; they are looked through");
+    }
+
     /// One line for each; [`Telemetry::rule_set_loaded`] counts them.
     pub fn rule_not_loaded(&self, file: &str, reason: &str) {
         tracing::error!(target: "margay::detect", file, reason, "rule not loaded");
@@ -157,6 +168,12 @@ impl Telemetry {
     pub fn rule_worker_restarted(&self, reason: &str, detail: &str) {
         self.metrics.rule_worker_restarts_total.inc([reason]);
         tracing::warn!(target: "margay::detect", reason, detail, "rule worker replaced");
+    }
+
+    /// Until the rules are loaded anew.
+    pub fn rule_disabled(&self, rule: &str) {
+        self.metrics.rules_disabled_total.inc([rule]);
+        tracing::error!(target: "margay::detect", rule, "rule disabled after repeated overruns or crashes; mend it, and it is loaded again");
     }
 
     pub fn alert_opened(&self, alert: &str, rule: &str, severity: Severity, kind: AlertKind) {
