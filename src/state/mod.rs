@@ -55,6 +55,23 @@ pub enum ObjectState {
     Quarantined,
 }
 
+impl ObjectState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ObjectState::Committed => "committed",
+            ObjectState::Empty => "empty",
+            ObjectState::Folder => "folder",
+            ObjectState::Excluded => "excluded",
+            ObjectState::Unrouted => "unrouted",
+            ObjectState::Missing => "missing",
+            ObjectState::Archived => "archived",
+            ObjectState::Superseded => "superseded",
+            ObjectState::Parked => "parked",
+            ObjectState::Quarantined => "quarantined",
+        }
+    }
+}
+
 /// What the ledger remembers of a finished object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObjectOutcome {
@@ -114,11 +131,11 @@ pub trait Ledger: Send + Sync {
     async fn outcome(&self, object: ObjectId) -> Result<Option<ObjectOutcome>, StateError>;
 }
 
-/// An alert that a transaction opened, or counted up.
+/// What one call of [`AlertStore::record`] changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
-    /// Ids of the alerts created by this call.
-    pub opened: Vec<String>,
+    /// The alerts created by this call.
+    pub opened: Vec<Alert>,
     /// Matches that were new; repeats are not counted.
     pub matches: u64,
 }

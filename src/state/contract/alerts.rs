@@ -37,7 +37,7 @@ pub(in crate::state) async fn a_repeated_match_counts_once<S: StateStore>(store:
     let third = store.record(&token, &detections, &[], later).await.unwrap();
     assert_eq!(third, Recorded { opened: vec![], matches: 0 });
     let alerts = list(store).await;
-    assert_eq!((alerts.len(), alerts[0].event_count, alerts[0].id.clone()), (1, 2, first.opened[0].clone()));
+    assert_eq!((alerts.len(), alerts[0].event_count, alerts[0].id.clone()), (1, 2, first.opened[0].id.clone()));
 }
 
 /// Random histories of two rules, one with a threshold, and of two dedup strings, cut into calls at random.
@@ -84,7 +84,7 @@ pub(in crate::state) async fn a_threshold_is_reached_over_several_calls<S: State
 
     let crossing = START + Duration::MINUTE;
     let fifth = store.record(&token, &matches([matched(&rule, 4)]), &to, crossing).await.unwrap();
-    let alert = store.alert(&fifth.opened[0]).await.unwrap().unwrap();
+    let alert = store.alert(&fifth.opened[0].id).await.unwrap().unwrap();
     assert_eq!((alert.event_count, alert.created_at, alert.first_event_match_time), (5, crossing, START));
 
     let later = START + Duration::minutes(2);
@@ -164,9 +164,9 @@ pub(in crate::state) async fn an_alert_has_every_field_of_its_opening_match<S: S
     found.detail.destinations = Some(vec!["slack".into()]);
     let other = Match { log_type: "AWS.ALB".into(), ..matched(&rule, 2) };
     let recorded = store.record(&token, &matches([found.clone(), other]), &[], START).await.unwrap();
-    let alert = store.alert(&recorded.opened[0]).await.unwrap().unwrap();
+    let alert = store.alert(&recorded.opened[0].id).await.unwrap().unwrap();
     let expected = Alert {
-        id: recorded.opened[0].clone(),
+        id: recorded.opened[0].id.clone(),
         kind: AlertKind::Rule,
         rule_id: "r".into(),
         rule_version: "v1".into(),

@@ -14,7 +14,7 @@ const LEASE: Duration = Duration::from_secs(60);
 async fn opened<S: StateStore>(store: &S, to: &[&str]) -> String {
     let token = token(store).await;
     let to: Vec<String> = to.iter().map(|name| name.to_string()).collect();
-    store.record(&token, &matches([matched(&Arc::new(rule("r")), 1)]), &to, START).await.unwrap().opened.remove(0)
+    store.record(&token, &matches([matched(&Arc::new(rule("r")), 1)]), &to, START).await.unwrap().opened.remove(0).id
 }
 
 fn names(due: &[PendingDelivery]) -> Vec<&str> {

@@ -109,7 +109,6 @@ impl<'a> Recording<'a> {
             let chosen = window.opening.detail.destinations.as_deref();
             let names = route(chosen, &hit.rule.output_ids, self.destinations);
             group.opened = Some(names.into_iter().map(String::from).collect());
-            self.recorded.opened.push(alert_id);
         }
         group.changed = true;
         Ok(())
@@ -122,9 +121,11 @@ impl<'a> Recording<'a> {
             self.save_window(&group.key, window).await?;
             if let Some(alert) = window.alert(&group.key) {
                 self.save_alert(&alert, &window.opening).await?;
-                for destination in group.opened.into_iter().flatten() {
+                let Some(destinations) = group.opened else { continue };
+                for destination in destinations {
                     self.insert_delivery(&alert.id, &destination).await?;
                 }
+                self.recorded.opened.push(alert);
             }
         }
         Ok(self.recorded)
