@@ -122,6 +122,9 @@ pub enum Reply {
     Alive,
     /// A call overran its time. Sent by the watchdog thread; the worker exits after it, and its batch has no other reply.
     Overrun { event: u32, rule: u32, function: String },
+    /// Importing a module overran its time, which is ten times that of a call but at least ten seconds. Sent by the
+    /// watchdog thread; the worker exits after it, and `Load` has no other reply.
+    LoadOverrun { place: Place },
     /// Answer to `Evaluate`: only rules that matched or whose `rule` function failed.
     Evaluated { outcomes: Vec<Outcome> },
     /// Answer to `Test`.

@@ -1,0 +1,292 @@
+//! Builds the one interpreter of a worker process: the standard library without anything that reaches outside, our own
+//! modules in place of the rest, and standard output as a bounded buffer.
+//!
+//! The rules of what can be imported and called are in `shims/sandbox.py`. No rule is loaded here.
+
+use std::sync::Arc;
+
+use rustpython_vm::builtins::{PyBaseExceptionRef, PyModule};
+use rustpython_vm::class::PyClassImpl;
+use rustpython_vm::common::rc::PyRc;
+use rustpython_vm::{AsObject, Interpreter, PyObjectRef, PyPayload, PyRef, PyResult, Settings, VirtualMachine};
+
+use super::event;
+use super::output::{Captured, RuleOutput};
+
+/// Native modules that the frozen library needs and rules may use. Everything else that is compiled in is left out.
+const NATIVE_MODULES: &[&str] = &[
+    "_bisect",
+    "_blake2",
+    "_contextvars",
+    "_csv",
+    "_datetime",
+    "_elementtree",
+    "_hashlib",
+    "_heapq",
+    "_json",
+    "_md5",
+    "_opcode",
+    "_pickle",
+    "_queue",
+    "_random",
+    "_sha1",
+    "_sha2",
+    "_sha256",
+    "_sha3",
+    "_sha512",
+    "_statistics",
+    "_struct",
+    "_suggestions",
+    "_tokenize",
+    "_zoneinfo",
+    "array",
+    "binascii",
+    "cmath",
+    "math",
+    "pyexpat",
+    "unicodedata",
+    "zlib",
+];
+
+/// Modules that are always compiled in and that rules have no use for.
+const REMOVED_MODULES: &[&str] =
+    &["_interpchannels", "_interpqueues", "_interpreters", "_testinternalcapi", "_remote_debugging", "gc"];
+
+/// Own modules: name, whether it is a package, source.
+const SHIMS: &[(&str, bool, &str)] = &[
+    ("_signal", false, include_str!("shims/_signal.py")),
+    ("asyncio", false, include_str!("shims/asyncio.py")),
+    ("boto3", true, include_str!("shims/network_client.py")),
+    ("botocore", true, include_str!("shims/network_client.py")),
+    ("botocore.client", false, include_str!("shims/network_client.py")),
+    ("botocore.config", false, include_str!("shims/network_client.py")),
+    ("botocore.exceptions", false, include_str!("shims/network_client.py")),
+    ("os", false, include_str!("shims/os.py")),
+    ("panther_core", true, include_str!("shims/panther_core.py")),
+    ("panther_core.enriched_event", false, include_str!("shims/panther_core_enriched_event.py")),
+    ("panther_core.exceptions", false, include_str!("shims/panther_core_exceptions.py")),
+    ("panther_core.immutable", false, include_str!("shims/panther_core_immutable.py")),
+    ("panther_detection_helpers", true, include_str!("shims/panther_detection_helpers.py")),
+    (KEY_VALUE_MODULE, false, include_str!("shims/caching.py")),
+    ("panther_oss_helpers", false, include_str!("shims/panther_oss_helpers.py")),
+    ("posix", false, include_str!("shims/posix.py")),
+    ("requests", true, include_str!("shims/network_client.py")),
+    ("requests.exceptions", false, include_str!("shims/network_client.py")),
+    ("tempfile", false, include_str!("shims/tempfile.py")),
+];
+
+/// The module behind the key-value functions of rules.
+pub(super) const KEY_VALUE_MODULE: &str = "panther_detection_helpers.caching";
+
+/// Sets are iterated in the order of their hashes, and rules build dedup strings from sets: with one seed for all, two
+/// workers say the same about the same event.
+const HASH_SEED: u32 = 0;
+
+/// An interpreter that is ready to load rules.
+pub(super) struct Python {
+    pub(super) interpreter: Interpreter,
+    /// `shims/sandbox.py`.
+    pub(super) sandbox: PyObjectRef,
+    pub(super) output: Arc<Captured>,
+}
+
+/// The interpreter did not start; a defect of this binary, never of a rule.
+#[derive(Debug, thiserror::Error)]
+#[error("could not start the Python interpreter: {0}")]
+pub(super) struct StartError(String);
+
+impl Python {
+    /// To be called on the thread that will run it: the interpreter measures that thread's stack.
+    pub(super) fn start() -> Result<Python, StartError> {
+        let builder = Interpreter::builder(settings());
+        let defs: Vec<_> = rustpython_stdlib::stdlib_module_defs(&builder.ctx)
+            .into_iter()
+            .filter(|def| NATIVE_MODULES.contains(&def.name.as_str()))
+            .collect();
+        let interpreter = builder
+            .add_native_modules(&defs)
+            .add_frozen_modules(rustpython_pylib::FROZEN_STDLIB)
+            .init_hook(|vm| {
+                let state = PyRc::get_mut(&mut vm.state).expect("nothing shares the state before the start");
+                state.module_defs.retain(|name, _| !REMOVED_MODULES.contains(name));
+            })
+            .build();
+        let output = Arc::new(Captured::default());
+        let sandbox = interpreter
+            .enter(|vm| bootstrap(&output, vm).map_err(|error| StartError(describe(&error, vm))))?;
+        Ok(Python { interpreter, sandbox, output })
+    }
+}
+
+fn settings() -> Settings {
+    let mut settings = Settings::default();
+    settings.isolated = true;
+    settings.ignore_environment = true;
+    settings.import_site = false;
+    settings.user_site_directory = false;
+    settings.install_signal_handlers = false;
+    settings.write_bytecode = false;
+    settings.allow_external_library = false;
+    settings.safe_path = true;
+    settings.hash_seed = Some(HASH_SEED);
+    // Warnings would land in the output of whichever rule comes first.
+    settings.warnoptions = vec!["ignore".to_owned()];
+    settings
+}
+
+fn bootstrap(output: &Arc<Captured>, vm: &VirtualMachine) -> PyResult {
+    let modules = vm.sys_module.get_attr("modules", vm)?;
+    modules.set_item("_margay", native_module(vm)?.into(), vm)?;
+
+    let _ = RuleOutput::make_static_type();
+    let stream = RuleOutput::new(output.clone()).into_pyobject(vm);
+    for name in ["stdout", "stderr", "__stdout__", "__stderr__"] {
+        vm.sys_module.set_attr(name, stream.clone(), vm)?;
+    }
+
+    let shims = vm.ctx.new_dict();
+    for (name, package, source) in SHIMS {
+        let entry = vec![vm.ctx.new_str(*source).into(), vm.ctx.new_bool(*package).into()];
+        shims.set_item(*name, vm.ctx.new_tuple(entry).into(), vm)?;
+    }
+    let globals = vm.ctx.new_dict();
+    globals.set_item("SHIMS", shims.into(), vm)?;
+    let sandbox = vm.new_module("margay_sandbox", globals.clone(), None);
+    let source = include_str!("shims/sandbox.py");
+    let code = vm
+        .compile(source, rustpython_vm::compiler::Mode::Exec, "<margay sandbox>")
+        .map_err(|error| error.into_pyexception(vm, Some(source)))?;
+    let scope = rustpython_vm::scope::Scope::with_builtins(None, globals, vm);
+    vm.run_code_obj(code, scope)?;
+    register_as_abstract(vm)?;
+    Ok(sandbox.into())
+}
+
+/// What the Python side of this folder imports from here.
+fn native_module(vm: &VirtualMachine) -> PyResult<PyRef<PyModule>> {
+    let module = vm.new_module("_margay", vm.ctx.new_dict(), None);
+    for (name, class) in event::classes() {
+        module.set_attr(name, class, vm)?;
+    }
+    module.set_attr("random_bytes", vm.new_function("random_bytes", random_bytes), vm)?;
+    Ok(module)
+}
+
+/// Makes the event classes instances of `Mapping` and `Sequence` to `isinstance` and to `match`.
+fn register_as_abstract(vm: &VirtualMachine) -> PyResult<()> {
+    let abstract_classes = vm.import("_collections_abc", 0)?;
+    let [(_, dict), (_, list), _] = event::classes();
+    for (name, class) in [("Mapping", dict), ("Sequence", list)] {
+        vm.call_method(abstract_classes.get_attr(name, vm)?.as_object(), "register", (class,))?;
+    }
+    Ok(())
+}
+
+/// `os.urandom`.
+fn random_bytes(count: usize, vm: &VirtualMachine) -> PyResult {
+    const LIMIT: usize = 1024 * 1024;
+    if count > LIMIT {
+        return Err(vm.new_value_error(format!("at most {LIMIT} random bytes at a time")));
+    }
+    let mut bytes = vec![0; count];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
+    match read {
+        Ok(()) => Ok(vm.ctx.new_bytes(bytes).into()),
+        Err(error) => Err(vm.new_runtime_error(format!("could not read random bytes: {error}"))),
+    }
+}
+
+fn describe(error: &PyBaseExceptionRef, vm: &VirtualMachine) -> String {
+    let mut text = String::new();
+    match vm.write_exception(&mut text, error) {
+        Ok(()) => text,
+        Err(_) => error.class().name().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs Python in a fresh interpreter as trusted code; an assertion that fails there fails the test.
+    fn run(source: &str) {
+        let python = Python::start().unwrap();
+        python.interpreter.enter(|vm| {
+            let scope = vm.new_scope_with_builtins();
+            scope.globals.set_item("sandbox", python.sandbox.clone(), vm).unwrap();
+            let code = vm.compile(source, rustpython_vm::compiler::Mode::Exec, "<test>").map_err(|error| error.to_string());
+            let result = vm.run_code_obj(code.unwrap(), scope);
+            if let Err(error) = result {
+                panic!("{}", describe(&error, vm));
+            }
+        });
+    }
+
+    #[test]
+    fn the_standard_library_that_rules_use_works() {
+        run(r#"
+import json, re, ipaddress, datetime, fnmatch, typing, collections, collections.abc, base64, urllib.parse, uuid
+import difflib, shlex, functools, itertools, math, binascii, hashlib, time, logging, os, string, secrets, io
+import contextlib, copy, random, dataclasses, enum, statistics, decimal, fractions, textwrap, html, traceback
+import os.path, inspect, operator, calendar, zoneinfo, csv, ast, hmac, types, abc, threading, warnings, pprint
+from unittest.mock import MagicMock, patch
+
+assert json.loads('{"a": [1, 2.5, null]}') == {"a": [1, 2.5, None]}
+assert re.fullmatch(r"(\d+)-\w", "12-x").group(1) == "12"
+assert ipaddress.ip_address("10.0.0.1").is_private
+assert datetime.datetime.strptime("2024-01-02T03:04:05", "%Y-%m-%dT%H:%M:%S").year == 2024
+assert datetime.datetime.strptime("Jan 5", "%b %d").day == 5
+assert fnmatch.fnmatch("abc", "a*")
+assert os.environ == {} and os.getenv("HOME") is None and os.path.basename("/a/b") == "b"
+assert not os.path.exists("/etc/passwd")
+assert len(uuid.uuid4().hex) == 32 and len(secrets.token_hex(4)) == 8
+assert hashlib.sha256(b"").hexdigest()[:4] == "e3b0" and hashlib.md5(b"").hexdigest()[:4] == "d41d"
+assert ast.literal_eval("{'a', 1}") == {"a", 1}
+assert collections.namedtuple("P", "x y")(1, 2).y == 2
+assert dataclasses.make_dataclass("D", ["x"])(3).x == 3
+logging.getLogger("rule").warning("text")
+assert MagicMock(return_value=3)() == 3 and MagicMock().a.b() is not None
+with patch("os.getenv", return_value="x"):
+    assert os.getenv("y") == "x"
+"#);
+    }
+
+    #[test]
+    fn what_rules_cannot_have_fails_in_plain_words() {
+        run(r#"
+def fails(source, kind, words):
+    try:
+        sandbox.load("probe", "probe.py", source)
+    except kind as error:
+        assert words in str(error), f"{source!r}: {error}"
+    else:
+        raise AssertionError(f"nothing raised by {source!r}")
+
+for name in ("socket", "subprocess", "ctypes", "multiprocessing", "http.client", "urllib.request", "ssl", "shutil"):
+    fails(f"import {name}", ImportError, f"module '{name}' is not available: rules have no file, network or process")
+fails("import gc", ImportError, "module 'gc' is not available: rules do not control the interpreter")
+fails("import concurrent.futures", ImportError, "is not available")
+fails("import importlib\nimportlib.import_module('socket')", ImportError, "module 'socket' is not available")
+for call in ("open('/etc/passwd')", "input()", "breakpoint()"):
+    fails(call, PermissionError, "is not available: rules have no file, network or process access")
+for call in ("eval('1')", "exec('1')", "compile('1', 'f', 'eval')"):
+    fails(call, PermissionError, "() is not available: rules do not run generated code")
+    fails("import builtins\nbuiltins." + call, PermissionError, "rules do not run generated code")
+fails("import os\nos.system('ls')", AttributeError, "os.system is not available")
+fails("import os\nos.listdir('/')", PermissionError, "os.listdir() is not available")
+fails("import threading\nthreading.Thread(target=print).start()", PermissionError, "rules run in one thread")
+fails("import sys\nsys.setrecursionlimit(10**9)", PermissionError, "rules do not control the interpreter")
+fails("import io\nio.open('/etc/passwd')", Exception, "")
+fails("import boto3\nboto3.client('s3')", PermissionError, "boto3.client() is not available")
+fails("import requests\nrequests.get('http://localhost')", PermissionError, "requests.get() is not available")
+fails("import no_such_module", ModuleNotFoundError, "no_such_module")
+sandbox.load("probe", "probe.py", """
+from botocore.exceptions import ClientError
+try:
+    raise ClientError("x")
+except ClientError:
+    pass
+""")
+"#);
+    }
+}

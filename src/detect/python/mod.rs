@@ -1,0 +1,27 @@
+//! The worker side of detection: one RustPython interpreter that runs rules, in a process of its own.
+//!
+//! The only place that names RustPython. Knows nothing of the daemon beyond the words of [`super::protocol`]; guards,
+//! batching, retries and defaults are the daemon's. Nothing a rule does can end a call with anything but a value, a
+//! fault, or the end of the process.
+//!
+//! From the outside in: `serve` (the process), `runner` (calls), `loader` (modules), `interpreter` (what Python there is),
+//! `event` (what rules see); `functions`, `context`, `fault`, `text` shape what comes back; `tree` and `jsonpath` read
+//! events without Python; `watch` keeps the time.
+
+mod context;
+mod data_model;
+mod event;
+mod fault;
+mod functions;
+mod interpreter;
+mod jsonpath;
+mod loader;
+mod mocks;
+mod output;
+mod runner;
+mod serve;
+mod text;
+mod tree;
+mod watch;
+
+pub use serve::serve;

@@ -1,0 +1,238 @@
+//! Runs rules: production mode over batches, test mode over one event.
+//!
+//! Whatever a rule raises becomes a [`Fault`] and never ends the worker. Defaults for what a rule does not say are the
+//! daemon's to apply. The functions of one rule run back to back on one event, in one module instance.
+
+use std::sync::Arc;
+
+use rustpython_vm::builtins::PyBaseExceptionRef;
+use rustpython_vm::{AsObject, PyObject, PyObjectRef, PyPayload, PyResult, VirtualMachine};
+use serde_json::value::RawValue;
+
+use super::event::{self, PantherEvent};
+use super::fault;
+use super::functions::{Function, Refused, Returned};
+use super::interpreter::{KEY_VALUE_MODULE, Python, StartError};
+use super::loader::{self, Loaded, Rule};
+use super::mocks::Mocked;
+use super::watch::{Watch, Work};
+use crate::detect::protocol::{EventCalls, Fault, Functions, LoadFault, Mock, Outcome, RuleKind, Sources};
+use crate::model::{Map, Value};
+
+/// An interpreter with a rule set.
+pub(super) struct Runner {
+    python: Python,
+    loaded: Loaded,
+    watch: Arc<Watch>,
+}
+
+/// One rule on one event.
+struct Call<'a> {
+    event: u32,
+    rule_at: u32,
+    rule: &'a Rule,
+    argument: PyObjectRef,
+}
+
+impl Runner {
+    /// To be called on the thread that will run the rules.
+    pub(super) fn start(watch: Arc<Watch>) -> Result<Runner, StartError> {
+        Ok(Runner { python: Python::start()?, loaded: Loaded::default(), watch })
+    }
+
+    pub(super) fn load(&mut self, sources: &Sources) -> Vec<LoadFault> {
+        let python = &self.python;
+        self.loaded = python.interpreter.enter(|vm| loader::load(python, sources, &self.watch, vm));
+        self.python.output.clear();
+        std::mem::take(&mut self.loaded.faults)
+    }
+
+    /// Production mode. `announce` is told the event and the rule before each rule runs.
+    pub(super) fn evaluate(&self, calls: &[EventCalls], mut announce: impl FnMut(u32, u32)) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        self.python.interpreter.enter(|vm| {
+            for (event, call) in calls.iter().enumerate() {
+                let event = event as u32;
+                let fields = parse(&call.event);
+                // One object for all rules: it cannot be changed, so they cannot disturb each other.
+                let shared = fields.as_ref().ok().map(|fields| self.event_object(fields, vm));
+                for rule in &call.rules {
+                    announce(event, *rule);
+                    let functions = match (&fields, &shared) {
+                        (Ok(fields), Some(shared)) => self.evaluate_rule(event, *rule, fields, shared, vm),
+                        (Err(said), _) => Some(failed(fault::plain("ValueError", said, vm))),
+                        (Ok(_), None) => None,
+                    };
+                    outcomes.extend(functions.map(|functions| Outcome { event, rule: *rule, functions }));
+                }
+            }
+        });
+        outcomes
+    }
+
+    /// `None` when the rule had nothing to say.
+    fn evaluate_rule(
+        &self,
+        event: u32,
+        rule_at: u32,
+        fields: &Map,
+        shared: &PyObject,
+        vm: &VirtualMachine,
+    ) -> Option<Functions> {
+        let rule = match self.rule(rule_at, vm) {
+            Ok(rule) => rule,
+            Err(fault) => return Some(failed(fault)),
+        };
+        self.python.output.clear();
+        let argument = match rule.kind {
+            RuleKind::Policy => event::to_plain(&Value::Map(fields.clone()), vm),
+            RuleKind::Rule | RuleKind::ScheduledRule => Ok(shared.to_owned()),
+        };
+        let decided = argument.map_err(|error| self.describe(&error, vm)).and_then(|argument| {
+            let call = Call { event, rule_at, rule, argument };
+            self.decide(&call, vm).map(|alerts| (call, alerts))
+        });
+        let mut functions = match decided {
+            Ok((_, false)) => return None,
+            Err(fault) => failed(fault),
+            Ok((call, true)) => {
+                let mut functions =
+                    Functions { rule: Some(rule.kind != RuleKind::Policy), ..Functions::default() };
+                for (function, object) in &rule.auxiliary {
+                    self.run(&call, *function, object, &mut functions, vm);
+                }
+                functions
+            }
+        };
+        functions.output = self.python.output.take();
+        Some(functions)
+    }
+
+    /// Whether the event alerts. The hot path: for nearly all calls this is all that happens.
+    fn decide(&self, call: &Call<'_>, vm: &VirtualMachine) -> Result<bool, Fault> {
+        let Some(object) = &call.rule.rule else { return Ok(true) };
+        let alerting = call.rule.kind != RuleKind::Policy;
+        let running = self.watch.enter(call.work(Function::Rule));
+        let result = object.call((call.argument.clone(),), vm);
+        if let Ok(value) = &result {
+            if value.is(&vm.ctx.true_value) {
+                return Ok(alerting);
+            }
+            if value.is(&vm.ctx.false_value) {
+                return Ok(!alerting);
+            }
+        }
+        let mut functions = Functions::default();
+        self.store(call, Function::Rule, result, &mut functions, vm);
+        drop(running);
+        match functions.faults.pop_first() {
+            Some((_, fault)) => Err(fault),
+            None => Ok(functions.rule == Some(alerting)),
+        }
+    }
+
+    /// Test mode: every function runs, whatever the others said.
+    pub(super) fn test(&self, rule_at: u32, event: &RawValue, mocks: &[Mock]) -> Functions {
+        self.python.interpreter.enter(|vm| {
+            self.python.output.clear();
+            let mut functions = match (self.rule(rule_at, vm), parse(event)) {
+                (Err(fault), _) => failed(fault),
+                (_, Err(said)) => failed(fault::plain("ValueError", &said, vm)),
+                (Ok(rule), Ok(fields)) => {
+                    self.test_case(rule_at, rule, &fields, mocks, vm).unwrap_or_else(|error| {
+                        failed(self.describe(&error, vm))
+                    })
+                }
+            };
+            functions.output = self.python.output.take();
+            functions
+        })
+    }
+
+    fn test_case(
+        &self,
+        rule_at: u32,
+        rule: &Rule,
+        fields: &Map,
+        mocks: &[Mock],
+        vm: &VirtualMachine,
+    ) -> PyResult<Functions> {
+        let argument = match rule.kind {
+            RuleKind::Policy => event::to_plain(&Value::Map(fields.clone()), vm)?,
+            RuleKind::Rule | RuleKind::ScheduledRule => self.event_object(fields, vm),
+        };
+        vm.import(KEY_VALUE_MODULE, 0)?;
+        let store = vm.sys_module.get_attr("modules", vm)?.get_item(KEY_VALUE_MODULE, vm)?;
+        let mocked = Mocked::apply(&rule.namespace, mocks, vm)?;
+        vm.call_method(&store, "_begin", ())?;
+
+        let call = Call { event: 0, rule_at, rule, argument };
+        let mut functions = Functions::default();
+        for function in [Function::Rule].into_iter().chain(Function::AUXILIARY) {
+            // Looked up anew: a mock may stand in its place.
+            match rule.namespace.get_item_opt(function.name(rule.kind), vm)? {
+                Some(object) => self.run(&call, function, &object, &mut functions, vm),
+                None if function == Function::Rule => functions.rule = Some(true),
+                None => {}
+            }
+        }
+        vm.call_method(&store, "_end", ())?;
+        mocked.restore(vm)?;
+        Ok(functions)
+    }
+
+    /// Calls one function and stores its result or its fault.
+    fn run(&self, call: &Call<'_>, function: Function, object: &PyObject, into: &mut Functions, vm: &VirtualMachine) {
+        let running = self.watch.enter(call.work(function));
+        let result = object.call((call.argument.clone(),), vm);
+        self.store(call, function, result, into, vm);
+        drop(running);
+    }
+
+    /// Reading a result runs Python too (a subclass of dict, the text of an exception), so this belongs to the call.
+    fn store(&self, call: &Call<'_>, function: Function, result: PyResult, into: &mut Functions, vm: &VirtualMachine) {
+        let Rule { id, kind, .. } = call.rule;
+        let stored = result.map_err(Refused::Raised).and_then(|value| {
+            Returned { rule: id, kind: *kind, function, value: &value }.store(into, vm)
+        });
+        let fault = match stored {
+            Ok(()) => return,
+            Err(Refused::Fault(fault)) => fault,
+            Err(Refused::Raised(error)) => self.describe(&error, vm),
+        };
+        into.faults.insert(function.name(*kind).to_owned(), fault);
+    }
+
+    fn rule(&self, at: u32, vm: &VirtualMachine) -> Result<&Rule, Fault> {
+        match self.loaded.rules.get(at as usize) {
+            Some(Ok(rule)) => Ok(rule),
+            Some(Err(fault)) => Err(fault.clone()),
+            None => Err(fault::plain("LookupError", &format!("the rule set has no rule number {at}"), vm)),
+        }
+    }
+
+    fn event_object(&self, fields: &Map, vm: &VirtualMachine) -> PyObjectRef {
+        let log_type = fields.get("p_log_type").and_then(Value::as_str);
+        let model = log_type.and_then(|log_type| self.loaded.models.get(log_type)).cloned();
+        PantherEvent::new(fields.clone(), model).into_pyobject(vm)
+    }
+
+    fn describe(&self, error: &PyBaseExceptionRef, vm: &VirtualMachine) -> Fault {
+        fault::describe(error, &self.loaded.origins, vm)
+    }
+}
+
+impl Call<'_> {
+    fn work(&self, function: Function) -> Work {
+        Work::Call { event: self.event, rule: self.rule_at, function, kind: self.rule.kind }
+    }
+}
+
+fn parse(event: &RawValue) -> Result<Map, String> {
+    serde_json::from_str(event.get()).map_err(|error| format!("the event is not a JSON object that can be read: {error}"))
+}
+
+/// The results of a rule that could not decide.
+fn failed(fault: Fault) -> Functions {
+    Functions { faults: [("rule".to_owned(), fault)].into(), ..Functions::default() }
+}

@@ -1,0 +1,187 @@
+//! The life of a worker process: frames in, Python, frames out, and three ways to end at once.
+//!
+//! - The reader's thread ends the process when the daemon is gone or speaks nonsense, even while Python is busy.
+//! - The watchdog's thread ends it when a call overran its budget, after saying so.
+//! - A panic in the interpreter ends it with a failure status, which the daemon takes for a crash.
+//!
+//! The output is locked for the length of one frame and never while Python runs.
+
+use std::io::{self, Read, Write};
+use std::process::{self, ExitCode};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::runner::Runner;
+use super::watch::Watch;
+use crate::detect::protocol::{self, Reply, Request};
+
+/// The daemon went away between two requests: nothing is wrong.
+const STATUS_DONE: u8 = 0;
+/// A frame was cut, too large, or not a request; or an answer could not be written.
+const STATUS_PROTOCOL: u8 = 65;
+/// The interpreter did not start, or panicked.
+const STATUS_BROKEN: u8 = 70;
+/// A call overran its budget, and that was reported.
+const STATUS_OVERRUN: u8 = 75;
+
+/// Of the interpreter's thread. Python's own limit is 1000 frames, and the interpreter raises `RecursionError` before
+/// this stack ends, so the size decides how deep native recursion (parsing, comparing, `repr`) may go. Only pages
+/// that are touched cost memory, but all of it counts towards the address-space limit, hence no more than this.
+const STACK_BYTES: usize = 64 * 1024 * 1024;
+
+/// Requests waiting while one is worked on. The daemon sends one at a time; this is for the first two.
+const WAITING: usize = 2;
+
+/// Serves one daemon until it goes away. `memory_limit` bounds the address space of this process, in bytes.
+pub fn serve(
+    input: impl Read + Send + 'static,
+    output: impl Write + Send + 'static,
+    memory_limit: Option<u64>,
+) -> ExitCode {
+    if let Some(limit) = memory_limit
+        && let Err(error) = limit_memory(limit)
+    {
+        complain(&format!("could not limit the address space to {limit} bytes: {error}"));
+        return ExitCode::from(STATUS_BROKEN);
+    }
+    let watch = Arc::new(Watch::default());
+    let output = Arc::new(Mutex::new(output));
+    let (sender, requests) = mpsc::sync_channel(WAITING);
+    let started = spawn("reader", None, move || read(input, sender)).and_then(|_| {
+        let (watch, output) = (watch.clone(), output.clone());
+        spawn("watchdog", None, move || report_overrun(&watch, &output))?;
+        Ok(())
+    });
+    let interpreter = started
+        .and_then(|()| spawn("interpreter", Some(STACK_BYTES), move || answer(&requests, &watch, &output)));
+    let status = match interpreter {
+        Ok(thread) => thread.join().unwrap_or(STATUS_BROKEN),
+        Err(error) => {
+            complain(&format!("could not start a thread: {error}"));
+            STATUS_BROKEN
+        }
+    };
+    ExitCode::from(status)
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    stack: Option<usize>,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<thread::JoinHandle<T>> {
+    let builder = thread::Builder::new().name(name.to_owned());
+    stack.into_iter().fold(builder, thread::Builder::stack_size).spawn(body)
+}
+
+fn limit_memory(bytes: u64) -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    Ok(setrlimit(Resource::As, limit)?)
+}
+
+/// Hands frames on until there are no more, and takes the process along.
+fn read(mut input: impl Read, requests: SyncSender<Vec<u8>>) {
+    let _end_on_panic = EndOnPanic;
+    loop {
+        match protocol::read_frame(&mut input) {
+            Ok(Some(frame)) => {
+                if requests.send(frame).is_err() {
+                    // The interpreter's thread ended; its status is the one that counts.
+                    return;
+                }
+            }
+            Ok(None) => end(STATUS_DONE),
+            Err(error) => {
+                complain(&format!("could not read a request: {error}"));
+                end(STATUS_PROTOCOL);
+            }
+        }
+    }
+}
+
+fn report_overrun(watch: &Watch, output: &Mutex<impl Write>) {
+    let _end_on_panic = EndOnPanic;
+    let overrun = watch.until_overrun();
+    let said = say(output, &overrun);
+    end(if said.is_ok() { STATUS_OVERRUN } else { STATUS_PROTOCOL });
+}
+
+/// The interpreter's thread. Returns only with a failure: a healthy process is ended by the reader.
+fn answer(requests: &Receiver<Vec<u8>>, watch: &Arc<Watch>, output: &Mutex<impl Write>) -> u8 {
+    let mut runner = match Runner::start(watch.clone()) {
+        Ok(runner) => runner,
+        Err(error) => {
+            complain(&error.to_string());
+            return STATUS_BROKEN;
+        }
+    };
+    while let Ok(frame) = requests.recv() {
+        let request = match serde_json::from_slice(&frame) {
+            Ok(request) => request,
+            Err(error) => {
+                complain(&format!("could not understand a request: {error}"));
+                return STATUS_PROTOCOL;
+            }
+        };
+        drop(frame);
+        watch.wake();
+        let reply = reply_to(request, &mut runner, watch, output);
+        watch.rest();
+        if let Err(error) = reply.and_then(|reply| say(output, &reply)) {
+            complain(&format!("could not write an answer: {error}"));
+            return STATUS_PROTOCOL;
+        }
+    }
+    STATUS_PROTOCOL
+}
+
+fn reply_to(request: Request, runner: &mut Runner, watch: &Watch, output: &Mutex<impl Write>) -> io::Result<Reply> {
+    Ok(match request {
+        Request::Hello { version: _, call_timeout_ms } => {
+            watch.set_budget(Duration::from_millis(call_timeout_ms));
+            // The daemon compares versions: it is the one that can start another worker.
+            Reply::Ready { version: protocol::VERSION }
+        }
+        Request::Load(sources) => Reply::Loaded { faults: runner.load(&sources) },
+        Request::Evaluate { careful, calls } => {
+            let mut announced = Ok(());
+            let outcomes = runner.evaluate(&calls, |event, rule| {
+                if careful && announced.is_ok() {
+                    announced = say(output, &Reply::Calling { event, rule });
+                }
+            });
+            announced?;
+            Reply::Evaluated { outcomes }
+        }
+        Request::Test { rule, event, mocks } => Reply::Tested(Box::new(runner.test(rule, &event, &mocks))),
+    })
+}
+
+fn say(output: &Mutex<impl Write>, reply: &Reply) -> io::Result<()> {
+    let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+    protocol::write_frame(&mut *output, reply)
+}
+
+/// Ends the process whatever its other threads do.
+fn end(status: u8) -> ! {
+    process::exit(status.into())
+}
+
+/// Standard error is inherited from the daemon, so this stands among its own messages.
+fn complain(said: &str) {
+    // Nobody is left to tell when this fails.
+    let _ = writeln!(io::stderr(), "rule worker: {said}");
+}
+
+/// A thread that others wait for must not vanish with a panic.
+struct EndOnPanic;
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            end(STATUS_BROKEN);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+"""`PantherEvent` under its full name."""
+
+from _margay import PantherEvent
