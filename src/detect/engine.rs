@@ -10,7 +10,7 @@ use super::Config;
 use super::content::{self, Content, Problem};
 use super::generation::{Evaluated, Generation};
 use super::outcome::match_detail;
-use super::protocol::{EventCalls, LoadFault, Outcome};
+use super::protocol::{EventCalls, Fault, LoadFault, Outcome, Place};
 use super::ruleset::RuleSet;
 use super::worker::{WorkerCommand, WorkerError};
 use crate::model::{Detections, EventBatch, Match, RuleFault};
@@ -228,7 +228,18 @@ async fn load(
     let mut round = 1;
     let (first, sources, faults) = loop {
         let sources = Arc::new(content.sources());
-        let (worker, faults) = Generation::first_worker(command, &sources).await?;
+        let (worker, faults) = match Generation::first_worker(command, &sources).await {
+            Err(WorkerError::LoadStuck { place }) => {
+                // This module alone is left out (or replaced by its last good version): there is one fewer each time.
+                let fault = stuck(place);
+                remember(&mut problems, &content, std::slice::from_ref(&fault));
+                if !good.is_some_and(|good| content.restore_faulted(std::slice::from_ref(&fault), good)) {
+                    content = content.without(&[fault]);
+                }
+                continue;
+            }
+            started => started?,
+        };
         remember(&mut problems, &content, &faults);
         let restored = good.is_some_and(|good| content.restore_faulted(&faults, good));
         if !restored || round == LOAD_ROUNDS {
@@ -256,6 +267,12 @@ fn remember(problems: &mut Vec<Problem>, content: &Content, faults: &[LoadFault]
     }
 }
 
+fn stuck(place: Place) -> LoadFault {
+    let message = "the import of this module did not end; look for a loop outside of its functions".to_owned();
+    let fault = Fault { error_type: "RuleTimeout".into(), short_error: format!("RuleTimeout({message:?})"), message };
+    LoadFault { place, fault, line: None }
+}
+
 fn is_rule(fault: &LoadFault) -> bool {
-    matches!(fault.place, super::protocol::Place::Rule(_))
+    matches!(fault.place, Place::Rule(_))
 }

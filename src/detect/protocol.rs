@@ -1,9 +1,9 @@
 //! What the daemon and a rule worker say to each other over the worker's standard input and output.
 //!
 //! A frame is a length (4 bytes, little endian, bounded) and that many bytes of JSON. The daemon speaks first; a worker
-//! answers each request with exactly one final reply, after any number of [`Reply::Alive`],
-//! [`Reply::Loading`] and [`Reply::Calling`]. Events cross as the JSON text they are, not parsed on the way. Both ends are the same binary, so [`VERSION`] only catches a binary that was
-//! replaced under a running daemon.
+//! answers each request with exactly one final reply, before which any number of [`Reply::Alive`] and [`Reply::Calling`]
+//! may come. Events cross as the JSON text they are, not parsed on the way. Both ends are the same binary, so [`VERSION`]
+//! only catches a binary that was replaced under a running daemon.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -112,8 +112,6 @@ pub struct Mock {
 pub enum Reply {
     /// Answer to `Hello`.
     Ready { version: u32 },
-    /// During `Load`, before each import.
-    Loading { place: Place },
     /// Answer to `Load`: what did not import. The rest is loaded.
     Loaded { faults: Vec<LoadFault> },
     /// In careful mode, before each call: positions in `calls` and in the list of rules of the rule set.

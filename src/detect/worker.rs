@@ -16,8 +16,6 @@ use super::protocol::{self, EventCalls, FRAME_LIMIT, Functions, LoadFault, Mock,
 /// A busy worker's watchdog says every second that it lives. After this much silence the process is taken for stuck.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Importing a whole rule set takes seconds; one module that is not done by then never will be.
-const LOAD_SILENCE: Duration = Duration::from_secs(20);
 
 /// How to start a worker.
 #[derive(Clone, Debug)]
@@ -36,8 +34,8 @@ pub enum WorkerError {
     /// `calling` is what it had announced last, in careful mode.
     #[error("the rule worker died: {how}")]
     Died { calling: Option<(u32, u32)>, how: String },
-    #[error("importing {place:?} did not end within {} s", LOAD_SILENCE.as_secs())]
-    LoadStuck { place: Option<Place> },
+    #[error("an import did not end")]
+    LoadStuck { place: Place },
     #[error("could not start a rule worker as `{}`: {reason}", program.display())]
     Start { program: PathBuf, reason: String },
 }
@@ -81,12 +79,12 @@ impl Worker {
     /// Imports everything; what failed comes back, the rest is loaded.
     pub async fn load(&mut self, sources: &Arc<Sources>) -> Result<Vec<LoadFault>, WorkerError> {
         self.send(&Request::Load(sources.clone())).await?;
-        let mut place = None;
         loop {
-            match timeout(LOAD_SILENCE, self.frame()).await {
-                Err(_) => return Err(WorkerError::LoadStuck { place }),
-                Ok(Ok(Reply::Loading { place: next })) => place = Some(next),
+            match timeout(SILENCE, self.frame()).await {
+                Err(_) => return Err(self.died(None, silent()).await),
                 Ok(Ok(Reply::Loaded { faults })) => return Ok(faults),
+                Ok(Ok(Reply::LoadOverrun { place })) => return Err(WorkerError::LoadStuck { place }),
+                Ok(Ok(Reply::Alive)) => {}
                 Ok(Ok(other)) => return Err(unexpected(&other)),
                 Ok(Err(how)) => return Err(self.died(None, how).await),
             }
@@ -133,7 +131,7 @@ impl Worker {
         let mut calling = None;
         loop {
             match timeout(SILENCE, self.frame()).await {
-                Err(_) => return Err(self.died(calling, format!("no sign of life for {SILENCE:?}")).await),
+                Err(_) => return Err(self.died(calling, silent()).await),
                 Ok(Ok(Reply::Alive)) => {}
                 Ok(Ok(Reply::Calling { event, rule })) => calling = Some((event, rule)),
                 Ok(Ok(Reply::Overrun { event, rule, function })) => {
@@ -168,6 +166,10 @@ impl Worker {
         };
         WorkerError::Died { calling, how: format!("{how} ({status})") }
     }
+}
+
+fn silent() -> String {
+    format!("no sign of life for {SILENCE:?}")
 }
 
 fn unexpected(reply: &Reply) -> WorkerError {

@@ -16,6 +16,8 @@ use crate::detect::protocol::{Place, Reply, RuleKind};
 const LOAD_FACTOR: u32 = 10;
 const LOAD_MINIMUM: Duration = Duration::from_secs(10);
 
+const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What the interpreter is doing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Work {
@@ -72,11 +74,13 @@ impl Watch {
     }
 
     /// Runs on the watchdog's thread until work overruns; returns what to say before the process ends. From then on
-    /// the interpreter's thread can no longer leave the work, so it cannot answer as if nothing had happened.
-    pub(super) fn until_overrun(&self) -> Reply {
+    /// the interpreter's thread can no longer leave the work, so it cannot answer as if nothing had happened. Calls
+    /// `alive` every second while there is work, so that a long batch is told from a process that is stuck.
+    pub(super) fn until_overrun(&self, mut alive: impl FnMut()) -> Reply {
         let _ = self.watchdog.set(thread::current());
         let start = Instant::now();
         let mut seen = Seen::default();
+        let mut said_alive = start;
         loop {
             if !self.active.load(Ordering::Acquire) {
                 thread::park();
@@ -84,6 +88,10 @@ impl Watch {
             }
             let call = Duration::from_millis(self.budget_ms.load(Ordering::Relaxed));
             thread::sleep((call / 8).clamp(Duration::from_millis(1), Duration::from_millis(100)));
+            if said_alive.elapsed() >= ALIVE_INTERVAL {
+                said_alive = Instant::now();
+                alive();
+            }
             let epoch = self.epoch.load(Ordering::Acquire);
             let work = decode(self.place.load(Ordering::Relaxed), self.kind.load(Ordering::Relaxed));
             let budget = match work {
