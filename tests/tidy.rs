@@ -52,7 +52,7 @@ fn from_root(path: &Path) -> String {
 
 /// A file's text without comment lines and without its test modules; empty for a file that only tests.
 fn code(path: &str) -> String {
-    if path.ends_with("/tests.rs") || path.contains("/tests/") {
+    if path.ends_with("/tests.rs") || path.ends_with("_tests.rs") || path.contains("/tests/") {
         return String::new();
     }
     let text = read(path);
