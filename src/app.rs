@@ -2,6 +2,7 @@
 //! order, and ends them in the reverse order.
 
 use std::future::Future;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::delivery;
-use crate::alert::destination::{Destination, stdout};
+use crate::alert::destination::Destination;
+use crate::alert::destination::stdout::Stdout;
+use crate::alert::render::Style;
 use crate::aws;
 use crate::config::Config;
 use crate::detect::{Engine, reload};
@@ -133,7 +136,9 @@ impl Parts {
         let (engine, _) = Engine::start(&config.rules, program()?, telemetry.clone()).await?;
         let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
         if config.alerts.stdout.enabled {
-            destinations.push(Arc::new(stdout::Stdout::new(config.alerts.stdout.format)));
+            let out = std::io::stdout();
+            let style = Style::choose(config.alerts.stdout.format, out.is_terminal());
+            destinations.push(Arc::new(Stdout::new(out, style)));
         }
         let budget = ByteBudget::new(config.pipeline.memory_budget_mib * 1024 * 1024);
         let sampled = budget.clone();
@@ -169,8 +174,8 @@ impl Parts {
                 self.destinations.clone(),
                 pipeline.clock.clone(),
                 pipeline.telemetry.clone(),
-                pipeline.alert_opened.clone(),
                 delivery.token().clone(),
+                pipeline.alert_opened.clone(),
             ),
         );
         work.spawn_critical(

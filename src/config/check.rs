@@ -33,7 +33,7 @@ pub(super) fn check(config: &Config, is_folder: &dyn Fn(&Path) -> bool) -> Vec<F
         }
     }
     if let Err(text) = config.log.check_filter() {
-        findings.push(Finding::new("log.filter", text));
+        findings.push(Finding::new("log.filter", format!("can't be used: {text}")));
     }
     check_numbers(config, &mut findings);
     findings

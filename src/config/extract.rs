@@ -104,7 +104,8 @@ impl Extracted {
     }
 
     fn tell(&mut self, path: &[String], kind: &Kind) {
-        if self.told.covers(path) {
+        // What is wrong below a value of the wrong kind is the same mistake seen twice.
+        if self.told.covers(path) || self.told.0.iter().any(|told| told.path.starts_with(path)) {
             return;
         }
         let place = self.layers.place(path).clone();

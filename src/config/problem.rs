@@ -92,11 +92,17 @@ pub(super) fn describe(path: &[String], kind: &Kind) -> String {
 }
 
 fn unknown_key(name: &str, allowed: &[&str]) -> String {
-    let near = nearest(name, allowed.iter().copied()).map(str::to_owned);
-    match near.or_else(|| elsewhere(name)) {
+    let near = || nearest(name, allowed.iter().copied()).map(str::to_owned);
+    match underlined(name).or_else(near).or_else(|| elsewhere(name)) {
         Some(near) => format!("is no key; did you mean `{near}`? allowed here: {}", list(allowed)),
         None => format!("is no key; allowed here: {}", list(allowed)),
     }
+}
+
+/// A key whose parts were joined by one underscore, as in a variable `MARGAY_HTTP_LISTEN`.
+fn underlined(name: &str) -> Option<String> {
+    let key = keys().into_iter().find(|key| key.contains('.') && key.replace('.', "_") == name)?;
+    Some(format!("{key}`, as a variable `MARGAY_{}", key.replace('.', "__").to_uppercase()))
 }
 
 /// The right name in the wrong section.

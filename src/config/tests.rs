@@ -101,6 +101,8 @@ fn every_problem_is_told_at_once() {
         [queue.sqs]
         wait_seconds = 21
         visibility_timeout_seconds = "long"
+        [lake]
+        type = { none = true }
         [rules]
         directories = ["rules", "nowhere", 3]
         [pipeline]
@@ -119,9 +121,10 @@ fn every_problem_is_told_at_once() {
         stream_type = "lines"
         "#,
     );
-    let problems = case.problems(&[("MARGAY_SQS__URL", "x"), ("MARGAY_LAKE__TYPE", "iceberg")]);
+    let problems = case.problems(&[("MARGAY_SQS__URL", "x"), ("MARGAY_STATE__TYPE", "oracle")]);
     let expected = [
-        "MARGAY_LAKE__TYPE: `lake.type` can't be `iceberg`; allowed: `none`",
+        "MARGAY_STATE__TYPE: `state.type` can't be `oracle`; allowed: `sqlite`",
+        "margay.toml: `lake.type",
         "MARGAY_SQS__URL: `sqs` is no key; did you mean `queue.sqs`? allowed here: ",
         "margay.toml: `colour` is no key; allowed here: `queue`, ",
         "margay.toml: `queue.typ` is no key; did you mean `type`? allowed here: `type`, `directory`, `sqs`",
@@ -133,7 +136,7 @@ fn every_problem_is_told_at_once() {
         "margay.toml: `pipeline.max_in_flight` is 0; it must be from 1 to 10000",
         "margay.toml: `pipeline.max_object_mib` can't be -1; it must be a whole number, 0 or more",
         "margay.toml: `http.listen` can't be used: invalid socket address syntax; it must be an address and a port",
-        "margay.toml: `log.filter` ",
+        "margay.toml: `log.filter` can't be used: `ifno` does not end in a level; ",
         "margay.toml: `sources.0.name` is missing",
         "margay.toml: `sources.0.external_id` is a value that is kept secret here, where text in quotes is needed",
         "margay.toml: `sources.0.prefixes.0.log_types` is missing",
@@ -173,7 +176,7 @@ fn variables_out_of_reach_are_told() {
         "MARGAY_QUEUE__DIRECTORY__PATH__DEEPER: `queue.directory.path.deeper` is out of reach: `queue.directory.path` holds no further keys",
         "MARGAY_SOURCES__4__BUCKET: `sources.4.bucket` is out of reach: `sources` has no entry 4; entries are counted from 0",
         "MARGAY_HTTP__LISTEN__PORT: `http.listen` is a table, where an address and a port, such as `127.0.0.1:9600` or `[::]:9600` is needed",
-        "MARGAY_HTTP_LISTEN: `http_listen` is no key; ",
+        "MARGAY_HTTP_LISTEN: `http_listen` is no key; did you mean `http.listen`, as a variable `MARGAY_HTTP__LISTEN`? ",
     ];
     for start in expected {
         assert!(problems.iter().any(|problem| problem.starts_with(start)), "{start}\nin\n{}", problems.join("\n"));

@@ -3,10 +3,6 @@
 use super::protocol::{Fault, Functions};
 use crate::model::{MatchDetail, RuleMeta, Severity};
 
-/// The functions whose failure is replaced by a default, in the order in which they run.
-pub const AUXILIARY: [&str; 9] =
-    ["title", "description", "reference", "severity", "runbook", "destinations", "dedup", "alert_context", "unique"];
-
 /// Of a match: nothing here can fail, so that no failing function loses an alert.
 pub fn match_detail(meta: &RuleMeta, functions: Functions) -> MatchDetail {
     let failed = |name: &str| functions.faults.contains_key(name);

@@ -2,7 +2,7 @@
 //!
 //! A fact is told once, by whoever decided it. A line is a sentence and fields; it holds names, numbers and reasons,
 //! never the contents of an event, the title of an alert or a secret. The target of a line is the module that it is
-//! about, which is what a log filter names.
+//! about, which is what a log filter names. No field is called `message`: that is the sentence's own name.
 
 use std::time::Duration;
 
@@ -32,26 +32,26 @@ impl Telemetry {
         tracing::debug!(target: "margay::queue", messages, "messages received");
     }
 
-    pub fn message_acknowledged(&self, message: &str) {
+    pub fn message_acknowledged(&self, message_id: &str) {
         self.metrics.messages_acknowledged_total.inc([]);
-        tracing::debug!(target: "margay::queue", message, "message acknowledged");
+        tracing::debug!(target: "margay::queue", message_id, "message acknowledged");
     }
 
     /// `reason` is a word of a fixed set, `detail` the whole story.
-    pub fn message_released(&self, message: &str, reason: &str, detail: &str, delay: Duration) {
+    pub fn message_released(&self, message_id: &str, reason: &str, detail: &str, delay: Duration) {
         self.metrics.messages_released_total.inc([reason]);
         let delay_seconds = delay.as_secs();
-        tracing::warn!(target: "margay::queue", message, reason, detail, delay_seconds, "message handed back to the queue");
+        tracing::warn!(target: "margay::queue", message_id, reason, detail, delay_seconds, "message handed back to the queue");
     }
 
-    pub fn message_quarantined(&self, message: &str, reason: &str) {
+    pub fn message_quarantined(&self, message_id: &str, reason: &str) {
         self.metrics.messages_quarantined_total.inc([]);
-        tracing::warn!(target: "margay::queue", message, reason, "message quarantined");
+        tracing::warn!(target: "margay::queue", message_id, reason, "message quarantined");
     }
 
-    pub fn lease_lost(&self, message: &str, reason: &str) {
+    pub fn lease_lost(&self, message_id: &str, reason: &str) {
         self.metrics.lease_lost_total.inc([]);
-        tracing::warn!(target: "margay::queue", message, reason, "lease lost; the work of this message stops uncommitted");
+        tracing::warn!(target: "margay::queue", message_id, reason, "lease lost; the work of this message stops uncommitted");
     }
 
     pub fn queue_failed(&self, attempted: &str, error: &dyn std::fmt::Display) {
