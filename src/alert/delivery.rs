@@ -112,5 +112,4 @@ impl Delivery {
 }
 
 #[cfg(test)]
-#[path = "delivery_tests.rs"]
 mod tests;
