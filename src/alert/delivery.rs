@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::destination::{Destination, SendError};
 use crate::runtime::{Backoff, SharedClock};
 use crate::state::{Outbox, PendingDelivery, StateError};
+use crate::telemetry::Telemetry;
 
 pub const MAX_ATTEMPTS: u32 = 10;
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(30), Duration::from_secs(30 * 60));
@@ -32,11 +33,12 @@ pub async fn run(
     outbox: Arc<dyn Outbox>,
     destinations: Vec<Arc<dyn Destination>>,
     clock: SharedClock,
-    stop: CancellationToken,
+    telemetry: Telemetry,
     wake: Arc<Notify>,
+    stop: CancellationToken,
 ) {
     let destinations = destinations.into_iter().map(|destination| (destination.name().to_owned(), destination));
-    let delivery = Delivery { outbox, destinations: destinations.collect(), clock };
+    let delivery = Delivery { outbox, destinations: destinations.collect(), clock, telemetry };
     while !stop.is_cancelled() {
         delivery.send_due().await;
         tokio::select! {
@@ -52,6 +54,7 @@ struct Delivery {
     outbox: Arc<dyn Outbox>,
     destinations: BTreeMap<String, Arc<dyn Destination>>,
     clock: SharedClock,
+    telemetry: Telemetry,
 }
 
 impl Delivery {
@@ -64,18 +67,18 @@ impl Delivery {
                     join_all(due.iter().map(|pending| self.deliver(pending))).await;
                 }
                 Err(error) => {
-                    tracing::error!(%error, "could not look for deliveries; they are tried again");
+                    self.telemetry.state_failed("take deliveries", &error);
                     return;
                 }
             }
         }
     }
 
+    /// A delivery whose outcome could not be recorded is sent again when its lease ends.
     async fn deliver(&self, pending: &PendingDelivery) {
         let sent = self.send(pending).await;
-        let (alert, destination) = (&pending.alert.id, &pending.destination);
         if let Err(error) = self.note(pending, sent).await {
-            tracing::error!(%alert, %destination, %error, "could not record a delivery; it may be sent again");
+            self.telemetry.state_failed("record a delivery", &error);
         }
     }
 
@@ -93,26 +96,20 @@ impl Delivery {
         let now = self.clock.now();
         let error = match sent {
             Ok(()) => {
-                tracing::debug!(%alert, %destination, "alert delivered");
+                self.telemetry.alert_delivered(alert, destination);
                 return self.outbox.delivered(alert, destination, now).await;
             }
             Err(error) => error,
         };
-        let attempt = pending.attempts + 1;
         let next_attempt = match error {
-            SendError::Retry(_) if attempt < MAX_ATTEMPTS => Some(now + BACKOFF.delay(pending.attempts)),
+            SendError::Retry(_) if pending.attempts + 1 < MAX_ATTEMPTS => Some(now + BACKOFF.delay(pending.attempts)),
             SendError::Retry(_) | SendError::Permanent(_) => None,
         };
-        match next_attempt {
-            Some(next) => {
-                tracing::warn!(%alert, %destination, attempt, %error, %next, "alert not delivered; it is tried again");
-            }
-            None => tracing::error!(%alert, %destination, attempt, %error, "alert not delivered, for good"),
-        }
-        self.outbox.failed(alert, destination, &error.to_string(), next_attempt, now).await
+        let reason = error.to_string();
+        self.telemetry.delivery_failed(alert, destination, &reason, next_attempt.is_none());
+        self.outbox.failed(alert, destination, &reason, next_attempt, now).await
     }
 }
 
 #[cfg(test)]
-#[path = "delivery_tests.rs"]
 mod tests;

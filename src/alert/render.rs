@@ -27,7 +27,7 @@ impl Style {
     }
 }
 
-/// One alert that has just been raised, with its line ends.
+/// One alert that has just been raised, with its line end.
 pub fn one(alert: &Alert, style: Style) -> String {
     match style {
         Style::Json => json_line(alert),
@@ -36,13 +36,22 @@ pub fn one(alert: &Alert, style: Style) -> String {
     }
 }
 
-/// A list of alerts: a table for people, lines for programs.
-pub fn list(alerts: &[Alert], style: Style) -> String {
-    match style {
-        Style::Json => alerts.iter().map(json_line).collect(),
-        Style::Plain => table(alerts, false),
-        Style::Coloured => table(alerts, true),
+/// Aligned columns with a header; the title comes last, because it may be long.
+pub fn table(alerts: &[Alert]) -> String {
+    let rows: Vec<[String; COLUMNS]> = alerts.iter().map(cells).collect();
+    let header = HEADER.map(String::from);
+    let mut widths = [0; COLUMNS - 1];
+    for row in rows.iter().chain([&header]) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
     }
+    [header].iter().chain(&rows).map(|row| table_row(row, &widths)).collect()
+}
+
+/// A line of JSON for each alert.
+pub fn jsonl(alerts: &[Alert]) -> String {
+    alerts.iter().map(json_line).collect()
 }
 
 /// The alert as one line of JSON. Equal to what any JSON writer gives, but with every hostile character escaped.
@@ -82,28 +91,10 @@ fn entry(alert: &Alert, coloured: bool) -> String {
     )
 }
 
-const HEADER: [&str; 7] = ["CREATED", "SEVERITY", "TYPE", "EVENTS", "ALERT", "RULE", "TITLE"];
-const SEVERITY: usize = 1;
+const COLUMNS: usize = 7;
+const HEADER: [&str; COLUMNS] = ["CREATED", "SEVERITY", "TYPE", "EVENTS", "ALERT", "RULE", "TITLE"];
 
-fn table(alerts: &[Alert], coloured: bool) -> String {
-    let rows: Vec<[String; 7]> = alerts.iter().map(cells).collect();
-    let mut widths = HEADER.map(str::len);
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut table = line(&HEADER.map(String::from), &widths, |_, cell| cell);
-    for (row, alert) in rows.iter().zip(alerts) {
-        table += &line(row, &widths, |column, cell| match (column, coloured) {
-            (SEVERITY, true) => paint(alert.severity, &cell),
-            _ => cell,
-        });
-    }
-    table
-}
-
-fn cells(alert: &Alert) -> [String; 7] {
+fn cells(alert: &Alert) -> [String; COLUMNS] {
     [
         // Whole seconds, so that the column is even.
         rfc3339(alert.created_at.replace_nanosecond(0).unwrap_or(alert.created_at)),
@@ -116,14 +107,10 @@ fn cells(alert: &Alert) -> [String; 7] {
     ]
 }
 
-/// One row; `look` decorates a cell that has its width already.
-fn line(cells: &[String; 7], widths: &[usize; 7], look: impl Fn(usize, String) -> String) -> String {
-    let padded = cells.iter().zip(widths).enumerate().map(|(column, (cell, width))| match column {
-        // The last column is as wide as it is.
-        6 => cell.clone(),
-        _ => look(column, format!("{cell:width$}")),
-    });
-    padded.collect::<Vec<_>>().join("  ") + "\n"
+fn table_row(cells: &[String; COLUMNS], widths: &[usize; COLUMNS - 1]) -> String {
+    let [columns @ .., last] = cells;
+    let padded = columns.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}  "));
+    padded.collect::<String>() + last + "\n"
 }
 
 fn severity_cell(severity: Severity, coloured: bool) -> String {
@@ -200,25 +187,21 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_aligned_and_colour_does_not_move_them() {
+    fn columns_are_aligned() {
         let long =
             Alert { event_count: 12_345_678, ..alert(RuleMeta { severity: Severity::Info, ..rule("longer-é") }) };
-        let alerts = [titled("first"), long];
-        let plain = list(&alerts, Style::Plain);
-        let lines: Vec<&str> = plain.lines().collect();
-        assert!(lines[0].starts_with("CREATED               SEVERITY  TYPE  EVENTS    ALERT"), "{plain}");
+        let table = table(&[titled("first"), long]);
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(lines[0].starts_with("CREATED               SEVERITY  TYPE  EVENTS    ALERT"), "{table}");
         let column = |line: &str, text: &str| line[..line.find(text).unwrap()].chars().count();
         let title = column(lines[0], "TITLE");
-        assert_eq!([column(lines[1], "first"), column(lines[2], "title 1")], [title; 2], "{plain}");
-
-        let coloured = list(&alerts, Style::Coloured);
-        assert_eq!(coloured.replace("\x1b[31m", "").replace("\x1b[32m", "").replace("\x1b[0m", ""), plain);
-        assert_eq!(list(&[], Style::Plain).lines().count(), 1);
+        assert_eq!([column(lines[1], "first"), column(lines[2], "title 1")], [title; 2], "{table}");
+        assert_eq!(super::table(&[]).lines().count(), 1);
     }
 
     #[test]
     fn a_line_of_json_has_the_documented_fields() {
-        let line = list(&[titled("t")], Style::Json);
+        let line = jsonl(&[titled("t")]);
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
         let names: Vec<&String> = json.as_object().unwrap().keys().collect();
         let expected = "id type ruleId ruleVersion ruleDisplayName title severity description reference runbook \
@@ -226,7 +209,7 @@ mod tests {
                         updatedAt tags reports";
         assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
         assert_eq!((&json["type"], &json["createdAt"]), (&"RULE".into(), &"2026-01-02T03:04:05.75Z".into()));
-        assert_eq!(list(&[], Style::Json), "");
+        assert_eq!(jsonl(&[]), "");
     }
 
     #[test]
@@ -239,11 +222,10 @@ mod tests {
         #[test]
         fn no_hostile_character_is_printed_and_json_keeps_its_meaning(title in "(\\PC|[\\x00-\\xa0]|[\u{2000}-\u{206f}]|[\u{e0000}-\u{e0fff}]){0,40}") {
             let alert = Alert { rule_id: title.clone(), dedup: title.clone(), ..titled(&title) };
-            for style in [Style::Plain, Style::Json] {
-                for text in [one(&alert, style), list(std::slice::from_ref(&alert), style)] {
-                    prop_assert!(text.lines().count() <= 2);
-                    prop_assert!(!text.chars().any(|char| char != '\n' && is_hostile(char)), "{text:?}");
-                }
+            let alerts = std::slice::from_ref(&alert);
+            for text in [one(&alert, Style::Plain), one(&alert, Style::Json), table(alerts), jsonl(alerts)] {
+                prop_assert!(text.lines().count() <= 2);
+                prop_assert!(!text.chars().any(|char| char != '\n' && is_hostile(char)), "{text:?}");
             }
             let json: serde_json::Value = serde_json::from_str(&one(&alert, Style::Json)).unwrap();
             prop_assert_eq!(&json["title"], &serde_json::Value::String(title));

@@ -240,5 +240,4 @@ pub(crate) fn context(text: String) -> serde_json::Value {
 }
 
 #[cfg(test)]
-#[path = "window_tests.rs"]
 mod tests;

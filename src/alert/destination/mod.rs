@@ -1,12 +1,10 @@
 //! The port to whatever tells people about an alert. One file a destination.
 
-mod stdout;
+pub mod stdout;
 
 use async_trait::async_trait;
 
 use crate::model::Alert;
-
-pub use stdout::{STDOUT, Stdout};
 
 /// Why an alert was not delivered.
 #[derive(Debug, thiserror::Error)]

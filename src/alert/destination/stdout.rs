@@ -1,27 +1,35 @@
 //! Alerts on standard output, or on any other writer: an entry for people or a line of JSON. Nothing else is written
 //! there, so the lines can be piped into a program.
 
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use super::{Destination, SendError};
+use crate::alert::OutputFormat;
 use crate::alert::render::{self, Style};
 use crate::model::Alert;
 use crate::runtime::blocking;
 
-/// Its name as a destination.
-pub const STDOUT: &str = "stdout";
+pub const NAME: &str = "stdout";
 
 pub struct Stdout<W> {
     writer: Arc<Mutex<W>>,
     style: Style,
 }
 
+impl Stdout<io::Stdout> {
+    pub fn new(format: OutputFormat) -> Stdout<io::Stdout> {
+        let stdout = io::stdout();
+        let style = Style::choose(format, stdout.is_terminal());
+        Stdout::to(stdout, style)
+    }
+}
+
 impl<W: Write + Send + 'static> Stdout<W> {
-    pub fn new(writer: W, style: Style) -> Stdout<W> {
+    pub fn to(writer: W, style: Style) -> Stdout<W> {
         Stdout { writer: Arc::new(Mutex::new(writer)), style }
     }
 }
@@ -29,7 +37,7 @@ impl<W: Write + Send + 'static> Stdout<W> {
 #[async_trait]
 impl<W: Write + Send + 'static> Destination for Stdout<W> {
     fn name(&self) -> &str {
-        STDOUT
+        NAME
     }
 
     async fn send(&self, alert: &Alert) -> Result<(), SendError> {
@@ -45,8 +53,6 @@ impl<W: Write + Send + 'static> Destination for Stdout<W> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
     use crate::state::fixtures::{alert, rule};
 
@@ -65,7 +71,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_alert_is_one_line_of_json() {
-        let stdout = Stdout::new(Vec::new(), Style::Json);
+        let stdout = Stdout::to(Vec::new(), Style::Json);
         for id in ["a", "b"] {
             stdout.send(&alert(rule(id))).await.unwrap();
         }
@@ -80,7 +86,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_output_is_an_error_and_not_a_loss() {
-        let sent = Stdout::new(Closed, Style::Plain).send(&alert(rule("r"))).await;
+        let sent = Stdout::to(Closed, Style::Plain).send(&alert(rule("r"))).await;
         assert!(matches!(sent, Err(SendError::Retry(reason)) if reason.contains("standard output")));
     }
 }

@@ -53,6 +53,16 @@ pub(in crate::state) async fn a_finished_object_is_done_for_good<S: StateStore>(
     assert_eq!(store.outcome(object("never seen").id()).await.unwrap(), None);
 }
 
+pub(in crate::state) async fn every_way_to_end_is_remembered<S: StateStore>(store: &S) {
+    use ObjectState::*;
+    for state in [Committed, Empty, Folder, Excluded, Unrouted, Missing, Archived, Superseded, Parked, Quarantined] {
+        let token = claimed(store, state.as_str(), START).await;
+        let outcome = ObjectOutcome::without_events(state, "why");
+        store.finish(&token, &outcome, START).await.unwrap();
+        assert_eq!(store.outcome(token.object).await.unwrap(), Some(outcome));
+    }
+}
+
 pub(in crate::state) async fn finishing_again_changes_nothing<S: StateStore>(store: &S) {
     let token = token(store).await;
     store.finish(&token, &committed(), START).await.unwrap();

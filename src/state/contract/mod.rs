@@ -22,6 +22,7 @@ macro_rules! contract_tests {
                 a_renewed_claim_is_held_longer,
                 a_released_object_can_be_claimed_at_once,
                 a_finished_object_is_done_for_good,
+                every_way_to_end_is_remembered,
                 finishing_again_changes_nothing,
                 a_lost_claim_is_refused_everywhere,
                 an_ended_claim_is_refused_everywhere,

@@ -99,7 +99,7 @@ fn unreadable(what: &str, error: impl Display) -> StateError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::ObjectState;
+    use crate::model::AlertStatus;
     use time::macros::datetime;
 
     #[test]
@@ -116,6 +116,6 @@ mod tests {
 
     #[test]
     fn variants_are_stored_under_their_names() {
-        assert_eq!(name(&ObjectState::Committed), "committed");
+        assert_eq!(name(&AlertStatus::Triaged), "TRIAGED");
     }
 }

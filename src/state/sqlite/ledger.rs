@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
-use super::columns::{count, int, micros, moment, name, named, text};
+use super::columns::{count, int, micros, moment, named, text};
 use super::{Durability, During, SqliteStore};
 use crate::model::{ObjectId, ObjectRef};
 use crate::state::{Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, StateError};
@@ -99,7 +99,7 @@ impl Ledger for SqliteStore {
         let finished = sqlx::query(FINISH)
             .bind(&token.object.0[..])
             .bind(token.fence)
-            .bind(name(&outcome.state))
+            .bind(outcome.state.as_str())
             .bind(&outcome.reason)
             .bind(int(outcome.events))
             .bind(int(outcome.rejects))

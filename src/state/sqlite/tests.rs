@@ -175,6 +175,11 @@ async fn a_command_reads_while_the_daemon_writes() {
     let refused = reader.keep_message("m", "b", "r", START).await.unwrap_err().to_string();
     assert!(refused.contains("reading only"), "{refused}");
     assert!(reader.due(START, LEASE, 1).await.is_err());
+
+    let Opened { store, folder } = opened;
+    drop((store, reader));
+    let reader = SqliteStore::open_read_only(&config(folder.path())).await.unwrap();
+    assert_eq!(reader.alerts(&AlertFilter::default()).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

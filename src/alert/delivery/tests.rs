@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::*;
-use crate::alert::destination::{STDOUT, Stdout};
+use crate::alert::destination::stdout::{self, Stdout};
 use crate::alert::render::Style;
 use crate::model::Alert;
 use crate::runtime::Clock;
@@ -162,7 +162,7 @@ impl Destination for Scripted {
 async fn run_for(span: Duration, outbox: &Arc<MemoryOutbox>, destinations: &[Arc<Scripted>]) {
     let stop = CancellationToken::new();
     let destinations = destinations.iter().map(|destination| destination.clone() as Arc<dyn Destination>).collect();
-    let delivering = run(outbox.clone(), destinations, clock(), stop.clone(), Arc::default());
+    let delivering = run(outbox.clone(), destinations, clock(), Telemetry::new(), Arc::default(), stop.clone());
     let stopping = async {
         tokio::time::sleep(span).await;
         stop.cancel();
@@ -220,7 +220,7 @@ async fn a_wake_is_not_kept_waiting() {
     let outbox = Arc::new(MemoryOutbox::default());
     let good = Scripted::new("good", Behaviour::Take);
     let (stop, wake) = (CancellationToken::new(), Arc::new(Notify::new()));
-    let delivering = run(outbox.clone(), vec![good.clone()], clock(), stop.clone(), wake.clone());
+    let delivering = run(outbox.clone(), vec![good.clone()], clock(), Telemetry::new(), wake.clone(), stop.clone());
     let recording = async {
         tokio::time::sleep(POLL / 2).await;
         let start = Instant::now();
@@ -243,7 +243,7 @@ async fn what_is_due_at_shutdown_is_still_delivered() {
     }
     let stop = CancellationToken::new();
     stop.cancel();
-    run(outbox.clone(), vec![good.clone()], clock(), stop, Arc::default()).await;
+    run(outbox.clone(), vec![good.clone()], clock(), Telemetry::new(), Arc::default(), stop).await;
     assert_eq!(good.times().len(), BATCH as usize * 3 + 1);
 }
 
@@ -292,17 +292,17 @@ async fn from_a_match_to_a_line_on_standard_output_once() {
     let claim = store.claim(&object("key"), "source", START, START + HOUR).await.unwrap();
     let Claim::Granted(token) = claim else { panic!("{claim:?}") };
     let detections = matches([matched(&Arc::new(rule("r")), 1)]);
-    let names = [STDOUT.to_string()];
+    let names = [stdout::NAME.to_string()];
     let opened = store.record(&token, &detections, &names, START).await.unwrap().opened;
 
     let output = Shared::default();
-    let stdout = Arc::new(Stdout::new(output.clone(), Style::Json));
+    let printer = Arc::new(Stdout::to(output.clone(), Style::Json));
     let stopped = CancellationToken::new();
     stopped.cancel();
     for _ in 0..2 {
-        run(store.clone(), vec![stdout.clone()], clock(), stopped.clone(), Arc::default()).await;
+        run(store.clone(), vec![printer.clone()], clock(), Telemetry::new(), Arc::default(), stopped.clone()).await;
     }
     let written = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
     assert_eq!(written.lines().count(), 1, "{written}");
-    assert!(written.contains(&opened[0]), "{written}");
+    assert!(written.contains(&opened[0].id), "{written}");
 }
