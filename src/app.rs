@@ -2,7 +2,6 @@
 //! order, and ends them in the reverse order.
 
 use std::future::Future;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use crate::alert::delivery;
 use crate::alert::destination::Destination;
 use crate::alert::destination::stdout::Stdout;
-use crate::alert::render::Style;
 use crate::aws;
 use crate::config::Config;
 use crate::detect::{Engine, reload};
@@ -136,9 +134,7 @@ impl Parts {
         let (engine, _) = Engine::start(&config.rules, program()?, telemetry.clone()).await?;
         let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
         if config.alerts.stdout.enabled {
-            let out = std::io::stdout();
-            let style = Style::choose(config.alerts.stdout.format, out.is_terminal());
-            destinations.push(Arc::new(Stdout::new(out, style)));
+            destinations.push(Arc::new(Stdout::new(config.alerts.stdout.format)));
         }
         let budget = ByteBudget::new(config.pipeline.memory_budget_mib * 1024 * 1024);
         let sampled = budget.clone();
@@ -174,8 +170,8 @@ impl Parts {
                 self.destinations.clone(),
                 pipeline.clock.clone(),
                 pipeline.telemetry.clone(),
-                delivery.token().clone(),
                 pipeline.alert_opened.clone(),
+                delivery.token().clone(),
             ),
         );
         work.spawn_critical(

@@ -1,12 +1,11 @@
 //! `margay alerts`: the alerts in the state store. Reads only; the daemon may be running.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
 use super::{ConfigArgument, block_on, print};
-use crate::alert::render::{self, Style};
+use crate::alert::render;
 use crate::app;
 use crate::model::Severity;
 use crate::state::AlertFilter;
@@ -62,12 +61,10 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             limit: Some(list.limit),
         };
         let alerts = state.alerts(&filter).await?;
-        let style = match list.format {
-            Format::Table if std::io::stdout().is_terminal() => Style::Coloured,
-            Format::Table => Style::Plain,
-            Format::Jsonl => Style::Json,
-        };
-        print(&render::list(&alerts, style))?;
+        print(&match list.format {
+            Format::Table => render::table(&alerts),
+            Format::Jsonl => render::jsonl(&alerts),
+        })?;
         Ok(ExitCode::SUCCESS)
     })
 }

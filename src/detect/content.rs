@@ -225,7 +225,6 @@ fn rule(file: &Path, text: &str, spec: RuleSpec) -> Result<Rule, Vec<String>> {
     if spec.dedup_period_minutes == Some(0) || spec.threshold == Some(0) {
         problems.push("`DedupPeriodMinutes` and `Threshold` must be at least 1".into());
     }
-    problems.extend(unsupported(&spec));
     let module = match spec.filename.as_deref().map(|name| module(file, name)) {
         Some(Ok(module)) => Some(module),
         Some(Err(problem)) => {
@@ -237,6 +236,7 @@ fn rule(file: &Path, text: &str, spec: RuleSpec) -> Result<Rule, Vec<String>> {
             None
         }
     };
+    problems.extend(unsupported(&spec, module.as_ref().map_or("", |module| &module.source)));
     let (Some(module), true) = (module, problems.is_empty()) else { return Err(problems) };
     Ok(Rule {
         origin: file.into(),
@@ -249,8 +249,10 @@ fn rule(file: &Path, text: &str, spec: RuleSpec) -> Result<Rule, Vec<String>> {
     })
 }
 
-/// Keys whose meaning margay does not have yet. To load the rule without them would change what it says.
-fn unsupported(spec: &RuleSpec) -> Vec<String> {
+/// Keys whose meaning margay does not have yet. To load the rule without them would change what it says, unless its
+/// Python has the function that takes precedence over the key.
+fn unsupported(spec: &RuleSpec, python: &str) -> Vec<String> {
+    let defined = |function: &str| python.lines().any(|line| line.starts_with(&format!("def {function}(")));
     // `- All: []` is a filter that lets everything through.
     let no_op = serde_json::json!({"All": []});
     let filters = spec.inline_filters.iter().flatten().any(|filter| *filter != no_op);
@@ -258,10 +260,10 @@ fn unsupported(spec: &RuleSpec) -> Vec<String> {
         ("Detection", spec.detection.is_some()),
         ("BaseDetection", spec.base_detection.is_some()),
         ("InlineFilters", filters),
-        ("DynamicSeverities", spec.dynamic_severities.is_some()),
-        ("AlertTitle", spec.alert_title.is_some()),
-        ("AlertContext", spec.alert_context.is_some()),
-        ("GroupBy", spec.group_by.is_some()),
+        ("DynamicSeverities", spec.dynamic_severities.is_some() && !defined("severity")),
+        ("AlertTitle", spec.alert_title.is_some() && !defined("title")),
+        ("AlertContext", spec.alert_context.is_some() && !defined("alert_context")),
+        ("GroupBy", spec.group_by.is_some() && !defined("dedup")),
     ];
     keys.iter().filter(|(_, used)| *used).map(|(key, _)| format!("`{key}` is not supported; use Python functions")).collect()
 }

@@ -20,13 +20,10 @@ use crate::telemetry::Telemetry;
 /// A failed rule is restored, then loaded again; a helper's restoration can uncover a rule's. More rounds never help.
 const LOAD_ROUNDS: usize = 3;
 
+/// No worker could be had, or a batch kills workers in a way that no call explains. Worth trying again later.
 #[derive(Debug, thiserror::Error)]
-pub enum DetectError {
-    #[error(transparent)]
-    Worker(#[from] WorkerError),
-    #[error("no rule can run: {0}")]
-    NothingLoaded(String),
-}
+#[error(transparent)]
+pub struct DetectError(#[from] WorkerError);
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -87,6 +84,24 @@ impl Engine {
             telemetry,
         };
         Ok((Engine { inner: Arc::new(inner) }, report))
+    }
+
+    /// An engine to which no event means anything: for what is tested without rules.
+    #[cfg(test)]
+    pub(crate) fn without_rules() -> Engine {
+        let command = WorkerCommand { program: PathBuf::new(), memory_mib: 0, call_timeout: Duration::ZERO };
+        let content = Content::default();
+        let set = RuleSet::new(&content, Arc::new(content.sources()), &[]);
+        let generation = Arc::new(Generation::without_workers(set, command.clone()));
+        let inner = Inner {
+            directories: Vec::new(),
+            command,
+            workers: 0,
+            current: RwLock::new(Current { generation, good: Arc::new(content) }),
+            generation: AtomicU64::new(1),
+            telemetry: Telemetry::new(),
+        };
+        Engine { inner: Arc::new(inner) }
     }
 
     /// Loads the rules as they are on disk now, aside, and swaps them in whole. On an error the current ones stay.

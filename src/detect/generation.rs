@@ -56,6 +56,11 @@ impl Generation {
         Ok((worker, faults))
     }
 
+    #[cfg(test)]
+    pub(crate) fn without_workers(set: RuleSet, command: WorkerCommand) -> Generation {
+        Generation { set, command, idle: Mutex::new(Vec::new()), slots: Semaphore::new(0), strikes: Vec::new() }
+    }
+
     /// A generation of `workers` processes around the first one.
     pub async fn start(
         set: RuleSet,
