@@ -149,9 +149,7 @@ impl Array {
             (At::FirstKey { level } | At::After { level }, b'}') => (self.end_of_object(*level)?, 1),
             (At::After { level }, b',') => (At::Key { level: *level }, 1),
             (At::Colon { level, hit: true }, b':') => (At::Value { level: level + 1 }, 1),
-            (At::Colon { level, hit: false }, b':') => {
-                (At::Skip { level: *level, scanner: Scanner::default() }, 1)
-            }
+            (At::Colon { level, hit: false }, b':') => (At::Skip { level: *level, scanner: Scanner::default() }, 1),
             (At::FirstElement | At::AfterElement, b']') => (self.end_of_array(), 1),
             (At::FirstElement | At::NextElement, _) => (At::Element(Scanner::default()), 0),
             (At::AfterElement, b',') => (At::NextElement, 1),

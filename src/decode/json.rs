@@ -118,7 +118,12 @@ mod tests {
     fn splitting_goes_on_at_the_next_line_with_a_brace() {
         assert_eq!(
             split("{\"a\":1}\n{\"b\":\n{\"c\":3}\n}\ngarbage\nmore\n{\"d\":4}"),
-            ["{\"a\":1}", "{\"b\":\n{\"c\":3}\n}", "!not a JSON value: a value is expected: garbage\nmore\n", "{\"d\":4}"]
+            [
+                "{\"a\":1}",
+                "{\"b\":\n{\"c\":3}\n}",
+                "!not a JSON value: a value is expected: garbage\nmore\n",
+                "{\"d\":4}"
+            ]
         );
         assert_eq!(
             split("{\"a\":1\n{\"b\":2}\n"),
@@ -128,9 +133,9 @@ mod tests {
 
     #[test]
     fn a_cut_value_is_kept_as_a_reject() {
-        assert_eq!(split("{\"a\":1}\n{\"b\":"), [
-            "{\"a\":1}",
-            "!not a JSON value: the object ends in the middle of a value: {\"b\":"
-        ]);
+        assert_eq!(
+            split("{\"a\":1}\n{\"b\":"),
+            ["{\"a\":1}", "!not a JSON value: the object ends in the middle of a value: {\"b\":"]
+        );
     }
 }

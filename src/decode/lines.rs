@@ -1,5 +1,5 @@
-//! One record a line: split at LF, one CR before it dropped, the last line needs no terminator. A lone CR is data, and a
-//! blank line is a record (of nothing).
+//! One record a line: split at LF, one CR before it dropped, the last line needs no terminator. A lone CR is data, and
+//! a blank line is a record (of nothing).
 
 use super::pending::{Emit, Pending};
 

@@ -77,12 +77,12 @@ const FREE_OUTPUT: u64 = 16 * 1024 * 1024;
 const RATIO_FROM: u64 = 1024 * 1024 * 1024;
 
 impl Decoder {
-    /// Compressed data grows up to 1032-fold: a caller that pushes at most this many bytes before it drains the pieces holds at most
-    /// 16 MiB of them.
+    /// Compressed data grows up to 1032-fold: a caller that pushes at most this many bytes before it drains the pieces
+    /// holds at most 16 MiB of them.
     pub const SLICE: usize = 16 * 1024;
 
-    /// `envelope`: dot-separated keys that lead to the array of [`StreamType::JsonArray`]. With [`StreamType::Auto`] it is a hint: used when the
-    /// first document has an array there.
+    /// `envelope`: dot-separated keys that lead to the array of [`StreamType::JsonArray`]. With [`StreamType::Auto`] it
+    /// is a hint: used when the first document has an array there.
     pub fn new(stream: StreamType, envelope: &str, limits: Limits) -> Decoder {
         Decoder {
             layer: Layer::new(),
