@@ -102,9 +102,8 @@ impl Writer<'_> {
             self.text(&text.to_string_lossy());
             return Ok(());
         }
-        let scalar = self.vm.is_none(key)
-            || key.downcast_ref::<PyInt>().is_some()
-            || key.downcast_ref::<PyFloat>().is_some();
+        let scalar =
+            self.vm.is_none(key) || key.downcast_ref::<PyInt>().is_some() || key.downcast_ref::<PyFloat>().is_some();
         if !scalar {
             let class = key.class().name().to_string();
             return Err(self.vm.new_type_error(format!("keys must be str, int, float, bool or None, not {class}")));
@@ -129,7 +128,9 @@ impl Writer<'_> {
 
     fn float(&mut self, number: f64) -> PyResult<()> {
         if !number.is_finite() {
-            return Err(self.vm.new_value_error("alert_context holds a number that JSON cannot express: NaN or Infinity"));
+            return Err(self
+                .vm
+                .new_value_error("alert_context holds a number that JSON cannot express: NaN or Infinity"));
         }
         let number = self.vm.ctx.new_float(number);
         self.out.push_str(&number.as_object().repr(self.vm)?.to_string_lossy());

@@ -28,7 +28,10 @@ pub(super) enum Resolved<'a> {
     /// The path leads nowhere in this event.
     Absent,
     Value(Place),
-    Method { name: &'a str, function: &'a PyObjectRef },
+    Method {
+        name: &'a str,
+        function: &'a PyObjectRef,
+    },
     /// The path leads to several places, which a model must not do. Text of the exception.
     Ambiguous(String),
 }
@@ -43,7 +46,10 @@ impl DataModel {
                 match places.len() {
                     0 => Resolved::Absent,
                     1 => Resolved::Value(places.swap_remove(0)),
-                    _ => Resolved::Ambiguous(format!("JSONPath [{text}] in DataModel [{}] matched multiple fields", self.id)),
+                    _ => Resolved::Ambiguous(format!(
+                        "JSONPath [{text}] in DataModel [{}] matched multiple fields",
+                        self.id
+                    )),
                 }
             }
         }

@@ -39,8 +39,10 @@ struct Frame {
 
 pub(super) fn describe(error: &Py<PyBaseException>, origins: &Origins, vm: &VirtualMachine) -> Fault {
     let error_type = error.class().name().to_string();
-    let said = error.as_object().str(vm).map_or_else(|_| error_type.clone(), |said| said.to_string_lossy().into_owned());
-    let short = error.as_object().repr(vm).map_or_else(|_| error_type.clone(), |repr| repr.to_string_lossy().into_owned());
+    let said =
+        error.as_object().str(vm).map_or_else(|_| error_type.clone(), |said| said.to_string_lossy().into_owned());
+    let short =
+        error.as_object().repr(vm).map_or_else(|_| error_type.clone(), |repr| repr.to_string_lossy().into_owned());
     let message = match last_frame(error, origins, vm) {
         None => said,
         Some(frame) => {
@@ -50,11 +52,7 @@ pub(super) fn describe(error: &Py<PyBaseException>, origins: &Origins, vm: &Virt
             message.trim_end().to_owned()
         }
     };
-    Fault {
-        error_type,
-        short_error: text::shorten(short, SHORT_LIMIT),
-        message: text::shorten(message, MESSAGE_LIMIT),
-    }
+    Fault { error_type, short_error: text::shorten(short, SHORT_LIMIT), message: text::shorten(message, MESSAGE_LIMIT) }
 }
 
 /// A fault that is not an exception of Python, written as if it were.

@@ -151,7 +151,8 @@ impl Returned<'_> {
         if size <= CONTEXT_LIMIT {
             return Ok(written);
         }
-        let said = format!("alert_context size is [{size}] characters, bigger than maximum of [{CONTEXT_LIMIT}] characters");
+        let said =
+            format!("alert_context size is [{size}] characters, bigger than maximum of [{CONTEXT_LIMIT}] characters");
         Ok(format!(r#"{{"_error": "{said}"}}"#))
     }
 

@@ -112,8 +112,8 @@ impl Python {
             })
             .build();
         let output = Arc::new(Captured::default());
-        let sandbox = interpreter
-            .enter(|vm| bootstrap(&output, vm).map_err(|error| StartError(describe(&error, vm))))?;
+        let sandbox =
+            interpreter.enter(|vm| bootstrap(&output, vm).map_err(|error| StartError(describe(&error, vm))))?;
         Ok(Python { interpreter, sandbox, output })
     }
 }
@@ -189,7 +189,8 @@ fn random_bytes(count: usize, vm: &VirtualMachine) -> PyResult {
         return Err(vm.new_value_error(format!("at most {LIMIT} random bytes at a time")));
     }
     let mut bytes = vec![0; count];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
+    let read =
+        std::fs::File::open("/dev/urandom").and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
     match read {
         Ok(()) => Ok(vm.ctx.new_bytes(bytes).into()),
         Err(error) => Err(vm.new_runtime_error(format!("could not read random bytes: {error}"))),
@@ -204,22 +205,31 @@ fn describe(error: &PyBaseExceptionRef, vm: &VirtualMachine) -> String {
     }
 }
 
+/// For the tests of this folder: runs Python in a fresh interpreter as trusted code. An assertion that fails there fails
+/// the test. `prepare` gives names to objects.
+#[cfg(test)]
+pub(super) fn run_python(source: &str, prepare: impl FnOnce(&VirtualMachine) -> Vec<(&'static str, PyObjectRef)>) {
+    let python = Python::start().unwrap();
+    python.interpreter.enter(|vm| {
+        let scope = vm.new_scope_with_builtins();
+        scope.globals.set_item("sandbox", python.sandbox.clone(), vm).unwrap();
+        for (name, object) in prepare(vm) {
+            scope.globals.set_item(name, object, vm).unwrap();
+        }
+        let code = vm.compile(source, rustpython_vm::compiler::Mode::Exec, "<test>");
+        let code = code.unwrap_or_else(|error| panic!("{error}"));
+        if let Err(error) = vm.run_code_obj(code, scope) {
+            panic!("{}", describe(&error, vm));
+        }
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Runs Python in a fresh interpreter as trusted code; an assertion that fails there fails the test.
     fn run(source: &str) {
-        let python = Python::start().unwrap();
-        python.interpreter.enter(|vm| {
-            let scope = vm.new_scope_with_builtins();
-            scope.globals.set_item("sandbox", python.sandbox.clone(), vm).unwrap();
-            let code = vm.compile(source, rustpython_vm::compiler::Mode::Exec, "<test>").map_err(|error| error.to_string());
-            let result = vm.run_code_obj(code.unwrap(), scope);
-            if let Err(error) = result {
-                panic!("{}", describe(&error, vm));
-            }
-        });
+        run_python(source, |_| Vec::new());
     }
 
     #[test]

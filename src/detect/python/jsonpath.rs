@@ -121,9 +121,16 @@ impl Step {
             Step::Slice(start, end) => match &place.value {
                 Value::List(items) => {
                     let length = items.len() as isize;
-                    let bound = |bound: isize| (if bound < 0 { bound + length } else { bound }).clamp(0, length) as usize;
+                    let bound =
+                        |bound: isize| (if bound < 0 { bound + length } else { bound }).clamp(0, length) as usize;
                     let range = bound(start.unwrap_or(0))..bound(end.unwrap_or(length));
-                    items.get(range.clone()).into_iter().flatten().zip(range).map(|(v, at)| place.element(at, v)).collect()
+                    items
+                        .get(range.clone())
+                        .into_iter()
+                        .flatten()
+                        .zip(range)
+                        .map(|(v, at)| place.element(at, v))
+                        .collect()
                 }
                 // A value that is not a list counts as a list of one.
                 Value::Null => Vec::new(),
@@ -394,8 +401,9 @@ impl<'a> Parser<'a> {
             "true" | "True" => Value::Bool(true),
             "false" | "False" => Value::Bool(false),
             "null" | "None" => Value::Null,
-            number if number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => serde_json::from_str(number)
-                .map_err(|_| self.problem(format!("'{number}' is not a number")))?,
+            number if number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
+                serde_json::from_str(number).map_err(|_| self.problem(format!("'{number}' is not a number")))?
+            }
             "" => return Err(self.problem("expected a value to compare with")),
             // A bare word is text in this dialect.
             word => Value::str(word),

@@ -96,8 +96,7 @@ impl Runner {
             Ok((_, false)) => return None,
             Err(fault) => failed(fault),
             Ok((call, true)) => {
-                let mut functions =
-                    Functions { rule: Some(rule.kind != RuleKind::Policy), ..Functions::default() };
+                let mut functions = Functions { rule: Some(rule.kind != RuleKind::Policy), ..Functions::default() };
                 for (function, object) in &rule.auxiliary {
                     self.run(&call, *function, object, &mut functions, vm);
                 }
@@ -138,11 +137,9 @@ impl Runner {
             let mut functions = match (self.rule(rule_at, vm), parse(event)) {
                 (Err(fault), _) => failed(fault),
                 (_, Err(said)) => failed(fault::plain("ValueError", &said, vm)),
-                (Ok(rule), Ok(fields)) => {
-                    self.test_case(rule_at, rule, &fields, mocks, vm).unwrap_or_else(|error| {
-                        failed(self.describe(&error, vm))
-                    })
-                }
+                (Ok(rule), Ok(fields)) => self
+                    .test_case(rule_at, rule, &fields, mocks, vm)
+                    .unwrap_or_else(|error| failed(self.describe(&error, vm))),
             };
             functions.output = self.python.output.take();
             functions
@@ -192,15 +189,17 @@ impl Runner {
     /// Reading a result runs Python too (a subclass of dict, the text of an exception), so this belongs to the call.
     fn store(&self, call: &Call<'_>, function: Function, result: PyResult, into: &mut Functions, vm: &VirtualMachine) {
         let Rule { id, kind, .. } = call.rule;
-        let stored = result.map_err(Refused::Raised).and_then(|value| {
-            Returned { rule: id, kind: *kind, function, value: &value }.store(into, vm)
-        });
+        let stored = result
+            .map_err(Refused::Raised)
+            .and_then(|value| Returned { rule: id, kind: *kind, function, value: &value }.store(into, vm));
         let fault = match stored {
             Ok(()) => return,
             Err(Refused::Fault(fault)) => fault,
             Err(Refused::Raised(error)) => self.describe(&error, vm),
         };
-        into.faults.insert(function.name(*kind).to_owned(), fault);
+        // A policy's verdict stands in `rule` as well.
+        let name = if function == Function::Rule { "rule" } else { function.name(*kind) };
+        into.faults.insert(name.to_owned(), fault);
     }
 
     fn rule(&self, at: u32, vm: &VirtualMachine) -> Result<&Rule, Fault> {
@@ -229,10 +228,14 @@ impl Call<'_> {
 }
 
 fn parse(event: &RawValue) -> Result<Map, String> {
-    serde_json::from_str(event.get()).map_err(|error| format!("the event is not a JSON object that can be read: {error}"))
+    serde_json::from_str(event.get())
+        .map_err(|error| format!("the event is not a JSON object that can be read: {error}"))
 }
 
 /// The results of a rule that could not decide.
 fn failed(fault: Fault) -> Functions {
     Functions { faults: [("rule".to_owned(), fault)].into(), ..Functions::default() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,8 +54,8 @@ pub fn serve(
         spawn("watchdog", None, move || report_overrun(&watch, &output))?;
         Ok(())
     });
-    let interpreter = started
-        .and_then(|()| spawn("interpreter", Some(STACK_BYTES), move || answer(&requests, &watch, &output)));
+    let interpreter =
+        started.and_then(|()| spawn("interpreter", Some(STACK_BYTES), move || answer(&requests, &watch, &output)));
     let status = match interpreter {
         Ok(thread) => thread.join().unwrap_or(STATUS_BROKEN),
         Err(error) => {

@@ -114,12 +114,7 @@ impl Watch {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let ended = self.watch.epoch.compare_exchange(
-            self.epoch,
-            self.epoch + 1,
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        );
+        let ended = self.watch.epoch.compare_exchange(self.epoch, self.epoch + 1, Ordering::AcqRel, Ordering::Relaxed);
         while ended.is_err() {
             // Condemned: the watchdog is about to end the process.
             thread::park();
@@ -191,13 +186,13 @@ mod tests {
         let budget = ms(100);
         for (epoch, now, expected) in [
             (0, 0, false),
-            (0, 900, false),   // idle
-            (1, 1000, false),  // first look
-            (1, 1099, false),  // within
-            (3, 1100, false),  // another call
+            (0, 900, false),  // idle
+            (1, 1000, false), // first look
+            (1, 1099, false), // within
+            (3, 1100, false), // another call
             (3, 1199, false),
             (3, 1200, true),
-            (4, 1300, false),  // it ended after all
+            (4, 1300, false), // it ended after all
             (4, 9000, false),
         ] {
             assert_eq!(seen.overran(epoch, ms(now), budget), expected, "epoch {epoch} at {now} ms");

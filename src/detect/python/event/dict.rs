@@ -62,11 +62,7 @@ impl ImmutableDict {
 impl Constructor for ImmutableDict {
     type Args = PyObjectRef;
 
-    fn py_new(
-        _class: &Py<PyType>,
-        container: Self::Args,
-        vm: &VirtualMachine,
-    ) -> PyResult<Self> {
+    fn py_new(_class: &Py<PyType>, container: Self::Args, vm: &VirtualMachine) -> PyResult<Self> {
         Ok(ImmutableDict { map: ImmutableDict::map_from(&container, vm)? })
     }
 }
@@ -157,12 +153,7 @@ impl AsSequence for ImmutableDict {
 }
 
 impl Comparable for ImmutableDict {
-    fn cmp(
-        zelf: &Py<Self>,
-        other: &PyObject,
-        op: PyComparisonOp,
-        vm: &VirtualMachine,
-    ) -> PyResult<PyComparisonValue> {
+    fn cmp(zelf: &Py<Self>, other: &PyObject, op: PyComparisonOp, vm: &VirtualMachine) -> PyResult<PyComparisonValue> {
         op.eq_only(|| {
             if !is_mapping(other, vm)? {
                 return Ok(PyComparisonValue::NotImplemented);

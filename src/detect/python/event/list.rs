@@ -80,11 +80,7 @@ impl ImmutableList {
 impl Constructor for ImmutableList {
     type Args = PyObjectRef;
 
-    fn py_new(
-        _class: &Py<PyType>,
-        container: Self::Args,
-        vm: &VirtualMachine,
-    ) -> PyResult<Self> {
+    fn py_new(_class: &Py<PyType>, container: Self::Args, vm: &VirtualMachine) -> PyResult<Self> {
         match from_object(&container, vm)? {
             Value::List(items) => Ok(ImmutableList { items }),
             _ => Err(vm.new_type_error(format!("a list is needed, not {}", container.class().name()))),
@@ -177,12 +173,7 @@ impl AsSequence for ImmutableList {
 }
 
 impl Comparable for ImmutableList {
-    fn cmp(
-        zelf: &Py<Self>,
-        other: &PyObject,
-        op: PyComparisonOp,
-        vm: &VirtualMachine,
-    ) -> PyResult<PyComparisonValue> {
+    fn cmp(zelf: &Py<Self>, other: &PyObject, op: PyComparisonOp, vm: &VirtualMachine) -> PyResult<PyComparisonValue> {
         op.eq_only(|| {
             let sequence = other.downcast_ref::<ImmutableList>().is_some()
                 || other.downcast_ref::<PyList>().is_some()

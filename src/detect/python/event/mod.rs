@@ -8,6 +8,9 @@ mod list;
 mod top;
 mod views;
 
+#[cfg(test)]
+mod tests;
+
 use rustpython_vm::builtins::{PyBool, PyDict, PyFloat, PyInt, PyList, PyStr, PyTuple};
 use rustpython_vm::class::PyClassImpl;
 use rustpython_vm::function::FuncArgs;
@@ -179,11 +182,7 @@ pub(super) fn is_mapping(object: &PyObject, vm: &VirtualMachine) -> PyResult<boo
 }
 
 /// The `default` keyword of a method; any other keyword is a `TypeError`.
-fn only_default(
-    mut args: FuncArgs,
-    method: &str,
-    vm: &VirtualMachine,
-) -> PyResult<(Vec<PyObjectRef>, PyObjectRef)> {
+fn only_default(mut args: FuncArgs, method: &str, vm: &VirtualMachine) -> PyResult<(Vec<PyObjectRef>, PyObjectRef)> {
     let default = args.kwargs.pop_kwarg("default").unwrap_or_else(|| vm.ctx.none());
     match args.check_kwargs_empty(vm) {
         Some(_) => Err(vm.new_type_error(format!("{method}() takes keys and the keyword argument 'default' only"))),

@@ -54,11 +54,7 @@ fn panther_error(text: String, vm: &VirtualMachine) -> PyBaseExceptionRef {
 impl Constructor for PantherEvent {
     type Args = (PyObjectRef, OptionalArg);
 
-    fn py_new(
-        _class: &Py<PyType>,
-        (event, model): Self::Args,
-        vm: &VirtualMachine,
-    ) -> PyResult<Self> {
+    fn py_new(_class: &Py<PyType>, (event, model): Self::Args, vm: &VirtualMachine) -> PyResult<Self> {
         if !vm.is_none(&model.unwrap_or_none(vm)) {
             return Err(vm.new_type_error(
                 "PantherEvent() takes no data model here: the engine chooses it by the log type of an event",
@@ -84,11 +80,8 @@ impl PantherEvent {
         let (keys, default) = only_default(args, "deep_walk", vm)?;
         let Some(keys) = text_keys(&keys) else { return Ok(default) };
         let keys: Vec<String> = keys.into_iter().map(str::to_owned).collect();
-        let gap = if vm.is_none(&default) {
-            Gap::Skipped
-        } else {
-            from_object(&default, vm).map_or(Gap::Opaque, Gap::Value)
-        };
+        let gap =
+            if vm.is_none(&default) { Gap::Skipped } else { from_object(&default, vm).map_or(Gap::Opaque, Gap::Value) };
         let item = |item: Item| match item {
             Item::Value(value) => to_plain(&value, vm),
             Item::Default => Ok(default.clone()),
@@ -113,10 +106,9 @@ impl PantherEvent {
                 Resolved::Absent => return Ok(default),
                 Resolved::Value(place) => return Ok(to_object(&place.value, vm)),
                 Resolved::Method { function, .. } => return function.call((zelf.clone(),), vm),
-                Resolved::Ambiguous(text) => return Err(vm.new_exception_msg(
-                    vm.ctx.exceptions.exception_type.to_owned(),
-                    text.into(),
-                )),
+                Resolved::Ambiguous(text) => {
+                    return Err(vm.new_exception_msg(vm.ctx.exceptions.exception_type.to_owned(), text.into()));
+                }
             }
         }
         let map = zelf.dict.map();
@@ -170,10 +162,7 @@ impl PantherEvent {
 }
 
 /// In the words of Python's own encoder.
-pub(in crate::detect::python) fn not_serializable(
-    object: &PyObject,
-    vm: &VirtualMachine,
-) -> PyBaseExceptionRef {
+pub(in crate::detect::python) fn not_serializable(object: &PyObject, vm: &VirtualMachine) -> PyBaseExceptionRef {
     vm.new_type_error(format!("Object of type {} is not JSON serializable", object.class().name()))
 }
 

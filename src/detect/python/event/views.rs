@@ -7,7 +7,9 @@ use rustpython_vm::builtins::{PyStr, PyTuple};
 use rustpython_vm::common::lock::LazyLock;
 use rustpython_vm::function::PyComparisonValue;
 use rustpython_vm::protocol::{PyIterReturn, PyNumberMethods, PySequenceMethods};
-use rustpython_vm::types::{AsNumber, AsSequence, Comparable, IterNext, Iterable, PyComparisonOp, Representable, SelfIter};
+use rustpython_vm::types::{
+    AsNumber, AsSequence, Comparable, IterNext, Iterable, PyComparisonOp, Representable, SelfIter,
+};
 use rustpython_vm::{
     AsObject, Py, PyObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine, atomic_func, pyclass,
 };
@@ -128,12 +130,7 @@ impl AsSequence for View {
 }
 
 impl Comparable for View {
-    fn cmp(
-        zelf: &Py<Self>,
-        other: &PyObject,
-        op: PyComparisonOp,
-        vm: &VirtualMachine,
-    ) -> PyResult<PyComparisonValue> {
+    fn cmp(zelf: &Py<Self>, other: &PyObject, op: PyComparisonOp, vm: &VirtualMachine) -> PyResult<PyComparisonValue> {
         let set_like = other.downcast_ref::<View>().is_some()
             || other.fast_isinstance(vm.ctx.types.set_type)
             || other.fast_isinstance(vm.ctx.types.frozenset_type);

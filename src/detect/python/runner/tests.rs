@@ -1,0 +1,463 @@
+//! Rules end to end inside one process: sources in, results and faults out.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::*;
+use crate::detect::protocol::{DataModelSource, Mapping, MappingTarget, ModuleSource, Place, RuleSource};
+
+fn module(name: &str, source: &str) -> ModuleSource {
+    ModuleSource { name: name.to_owned(), file: format!("{name}.py"), source: source.to_owned() }
+}
+
+fn rule(id: &str, source: &str) -> RuleSource {
+    RuleSource { id: id.to_owned(), module: module("rule_file", source), kind: RuleKind::Rule }
+}
+
+fn raw(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).unwrap()
+}
+
+fn load(sources: Sources) -> (Runner, Vec<LoadFault>) {
+    let mut runner = Runner::start(Arc::new(Watch::default())).unwrap();
+    let faults = runner.load(&sources);
+    (runner, faults)
+}
+
+fn load_rules(rules: &[&str]) -> Runner {
+    let rules = rules.iter().enumerate().map(|(at, source)| rule(&format!("Rule.{at}"), source)).collect();
+    let (runner, faults) = load(Sources { rules, ..Sources::default() });
+    assert_eq!(faults, []);
+    runner
+}
+
+fn evaluate(runner: &Runner, rules: &[u32], event: &str) -> Vec<Outcome> {
+    runner.evaluate(&[EventCalls { rules: rules.to_vec(), event: raw(event) }], |_, _| {})
+}
+
+/// The results of one matching rule on one event.
+fn matched(source: &str, event: &str) -> Functions {
+    let mut outcomes = evaluate(&load_rules(&[source]), &[0], event);
+    assert_eq!(outcomes.len(), 1, "one outcome");
+    outcomes.remove(0).functions
+}
+
+#[test]
+fn all_functions_of_a_match_come_back() {
+    let functions = matched(
+        r#"
+order = []
+
+def rule(event):
+    order.append("rule")
+    return event["a"] == 1
+def title(event):
+    order.append("title")
+    return f"T {event.get('b')}"
+def description(event):
+    order.append("description")
+    return "D"
+def reference(event):
+    order.append("reference")
+    return "R"
+def severity(event):
+    order.append("severity")
+    return "high"
+def runbook(event):
+    order.append("runbook")
+    return "B"
+def destinations(event):
+    order.append("destinations")
+    return ["x"] * 12
+def dedup(event):
+    order.append("dedup")
+    return ""
+def alert_context(event):
+    order.append("alert_context")
+    print("printed", 1)
+    return {"b": event["b"], "n": [None, True, 1.5, 10**30, "\n\"é"], 1: (1,), "e": event["user"]}
+def unique(event):
+    return " ".join(order)
+"#,
+        r#"{"a":1,"b":["x"],"user":{"k":[]}}"#,
+    );
+    assert_eq!(
+        functions,
+        Functions {
+            rule: Some(true),
+            title: Some("T ImmutableList(('x',))".into()),
+            description: Some("D".into()),
+            reference: Some("R".into()),
+            severity: Some("HIGH".into()),
+            runbook: Some("B".into()),
+            destinations: Some(vec!["x".into(); 10]),
+            dedup: Some("".into()),
+            alert_context: Some(
+                concat!(
+                    r#"{"b": ["x"], "n": [null, true, 1.5, 1000000000000000000000000000000, "\n\"é"], "#,
+                    r#""1": [1], "e": {"k": []}}"#
+                )
+                .into()
+            ),
+            unique: Some("rule title description reference severity runbook destinations dedup alert_context".into()),
+            faults: [].into(),
+            output: "printed 1\n".into(),
+        }
+    );
+}
+
+#[test]
+fn only_matches_and_faults_come_back_and_rules_do_not_disturb_each_other() {
+    let runner = load_rules(&[
+        "def rule(event): return False",
+        "def rule(event): raise KeyError('gone')",
+        "count = 0\ndef rule(event):\n    global count\n    count += 1\n    return True\ndef title(event): return str(count)",
+        "def rule(event):\n    print('no match')\n    return event['x'] > 1",
+    ]);
+    let calls: Vec<EventCalls> =
+        ["{\"x\":1}", "{\"x\":2}"].map(|event| EventCalls { rules: vec![0, 1, 2, 3], event: raw(event) }).into();
+    let mut announced = Vec::new();
+    let outcomes = runner.evaluate(&calls, |event, rule| announced.push((event, rule)));
+    let seen: Vec<_> = outcomes.iter().map(|o| (o.event, o.rule, o.functions.title.as_deref())).collect();
+    assert_eq!(seen, [(0, 1, None), (0, 2, Some("1")), (1, 1, None), (1, 2, Some("2")), (1, 3, None)]);
+    assert_eq!(announced, [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3)]);
+    assert_eq!(outcomes[0].functions.output, "");
+    assert_eq!(outcomes[4].functions.output, "no match\n");
+}
+
+#[test]
+fn every_exception_of_a_rule_is_a_fault_with_its_place() {
+    let source = |body: &str| format!("import json\n\ndef rule(event):\n    {body}\n");
+    for (body, error_type, short, message) in [
+        (
+            "return event['missing']",
+            "KeyError",
+            "KeyError('missing')",
+            "'missing': rule_file.py, line 4, in rule    return event['missing']",
+        ),
+        (
+            "raise SystemExit(3)",
+            "SystemExit",
+            "SystemExit(3)",
+            "3: rule_file.py, line 4, in rule    raise SystemExit(3)",
+        ),
+        (
+            "raise KeyboardInterrupt()",
+            "KeyboardInterrupt",
+            "KeyboardInterrupt()",
+            ": rule_file.py, line 4, in rule    raise KeyboardInterrupt()",
+        ),
+        (
+            "return json.loads('{')",
+            "JSONDecodeError",
+            "JSONDecodeError('Expecting property name enclosed in double quotes: line 1 column 2 (char 1)')",
+            "Expecting property name enclosed in double quotes: line 1 column 2 (char 1): rule_file.py, line 4, in rule    return json.loads('{')",
+        ),
+        (
+            "return 1",
+            "FunctionReturnTypeError",
+            "FunctionReturnTypeError('detection [Rule.0] function [rule] returned [int], expected [bool]')",
+            "detection [Rule.0] function [rule] returned [int], expected [bool]",
+        ),
+        (
+            "return None",
+            "FunctionReturnTypeError",
+            "FunctionReturnTypeError('detection [Rule.0] function [rule] returned [NoneType], expected [bool]')",
+            "detection [Rule.0] function [rule] returned [NoneType], expected [bool]",
+        ),
+    ] {
+        let functions = matched(&source(body), "{}");
+        assert_eq!(functions.rule, None, "{body}");
+        let expected = Fault { error_type: error_type.into(), short_error: short.into(), message: message.into() };
+        assert_eq!(functions.faults, [("rule".to_owned(), expected)].into());
+    }
+}
+
+#[test]
+fn hostile_rules_end_in_faults() {
+    let runner = load_rules(&[
+        "def rule(event):\n    return rule(event)",
+        "class E(Exception):\n    def __str__(self): raise ValueError('no')\n    __repr__ = __str__\ndef rule(event): raise E()",
+        "def rule(event):\n    x = []\n    x.append(x)\n    return True\ndef alert_context(event):\n    x = {}\n    x['x'] = x\n    return x",
+        "def rule(event): return True\ndef alert_context(event): return {'x': float('nan')}",
+        "def rule(event): return True\ndef alert_context(event): return {'x': {1}}",
+        "def rule(event): return int('9' * 5000) > 0",
+        "def rule(event):\n    raise Exception('x' * 10**6)",
+        "def rule(event):\n    x = y = 0\n    for i in range(100000): x, y = [x], [y]\n    return x == y",
+        "import sys\ndef rule(event):\n    sys.modules.clear()\n    return True",
+        "def rule(event):\n    print('x' * 10**6)\n    return True",
+    ]);
+    let outcomes = evaluate(&runner, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], "{}");
+    let faults: Vec<(u32, &str, &str)> = outcomes
+        .iter()
+        .flat_map(|o| o.functions.faults.iter().map(|(name, f)| (o.rule, name.as_str(), f.error_type.as_str())))
+        .collect();
+    assert_eq!(
+        faults,
+        [
+            (0, "rule", "RecursionError"),
+            (1, "rule", "E"),
+            (2, "alert_context", "ValueError"),
+            (3, "alert_context", "ValueError"),
+            (4, "alert_context", "TypeError"),
+            (5, "rule", "ValueError"),
+            (6, "rule", "Exception"),
+            (7, "rule", "RecursionError"),
+        ]
+    );
+    assert_eq!(outcomes[4].functions.faults["alert_context"].message, "Object of type set is not JSON serializable");
+    assert_eq!(outcomes[6].functions.faults["rule"].short_error.chars().count(), 1000);
+    assert_eq!(outcomes.last().unwrap().functions.output.chars().count(), 16 * 1024);
+    // And the interpreter still works.
+    assert_eq!(evaluate(&runner, &[3], "{}").len(), 1);
+}
+
+#[test]
+fn wrong_results_of_auxiliary_functions_are_faults_and_keep_the_match() {
+    let functions = matched(
+        r#"
+def rule(event): return True
+def title(event): return None
+def severity(event): return "urgent"
+def destinations(event): return ("a",)
+def dedup(event): return 5
+def alert_context(event): return ["a"]
+def unique(event): return event["missing"]
+def description(event): return "d" * 1001
+"#,
+        "{}",
+    );
+    let wrong = |function: &str, returned: &str, expected: &str| {
+        format!("detection [Rule.0] function [{function}] returned [{returned}], expected [{expected}]")
+    };
+    let messages: Vec<(&str, &str)> =
+        functions.faults.iter().map(|(name, fault)| (name.as_str(), fault.message.as_str())).collect();
+    assert_eq!(
+        messages,
+        [
+            ("alert_context", wrong("alert_context", "list", "Mapping").as_str()),
+            ("dedup", &wrong("dedup", "int", "str")),
+            ("destinations", &wrong("destinations", "tuple", "list")),
+            (
+                "severity",
+                "detection [Rule.0] function [severity] returned [URGENT], expected one of INFO, LOW, MEDIUM, HIGH, CRITICAL, DEFAULT"
+            ),
+            ("title", &wrong("title", "NoneType", "str")),
+            ("unique", "'missing': rule_file.py, line 8, in unique    def unique(event): return event[\"missing\"]"),
+        ]
+    );
+    assert_eq!(functions.rule, Some(true));
+    let description = functions.description.unwrap();
+    assert_eq!((description.len(), description.ends_with("ddd... (truncated)")), (1000, true));
+}
+
+#[test]
+fn a_large_context_is_replaced_by_its_size() {
+    let functions = matched("def rule(event): return True\ndef alert_context(event): return {'x': 'é' * 204800}", "{}");
+    assert_eq!(
+        functions.alert_context.unwrap(),
+        r#"{"_error": "alert_context size is [204809] characters, bigger than maximum of [204800] characters"}"#
+    );
+}
+
+#[test]
+fn modules_that_do_not_load_are_reported_and_the_rest_is_loaded() {
+    let globals = vec![
+        module("good_helper", "import late_helper\ndef yes(): return late_helper.YES"),
+        module("late_helper", "YES = True"),
+        module("cycle_a", "import cycle_b"),
+        module("cycle_b", "from cycle_a import x"),
+        module("broken_helper", "x = 1\ny = x / 0\n"),
+        module("json", ""),
+        module("late_helper", ""),
+    ];
+    let rules = vec![
+        rule("good", "from good_helper import yes\ndef rule(event): return yes()"),
+        rule("syntax", "def rule(event):\n    return (\n"),
+        rule("missing module", "import os\nimport no_such_helper\ndef rule(event): return True"),
+        rule("denied", "import socket\ndef rule(event): return True"),
+        rule("uses broken", "from broken_helper import y\ndef rule(event): return True"),
+        rule("no function", "def title(event): return ''"),
+        rule("not a function", "rule = True"),
+        rule("exits", "raise SystemExit"),
+    ];
+    let (runner, faults) = load(Sources { globals, rules, data_models: Vec::new() });
+    let seen: Vec<_> =
+        faults.iter().map(|f| (f.place, f.fault.error_type.as_str(), f.line, f.fault.message.as_str())).collect();
+    let expected = [
+        (Place::Global(5), "ImportError", None, "a helper module cannot be named 'json': the standard library is"),
+        (Place::Global(6), "ImportError", None, "another helper module is named 'late_helper' as well"),
+        (
+            Place::Global(2),
+            "ImportError",
+            Some(1),
+            "helper modules import each other in a cycle: cycle_a -> cycle_b -> cycle_a: cycle_b.py, line 1, in <module>    from cycle_a import x",
+        ),
+        (
+            Place::Global(3),
+            "ImportError",
+            None,
+            "helper module 'cycle_b' did not load: ImportError: helper modules import each other in a cycle: cycle_a -> cycle_b -> cycle_a",
+        ),
+        (
+            Place::Global(4),
+            "ZeroDivisionError",
+            Some(2),
+            "division by zero: broken_helper.py, line 2, in <module>    y = x / 0",
+        ),
+        (Place::Rule(1), "SyntaxError", Some(2), ""),
+        (
+            Place::Rule(2),
+            "ModuleNotFoundError",
+            Some(2),
+            "No module named 'no_such_helper': rule_file.py, line 2, in <module>    import no_such_helper",
+        ),
+        (
+            Place::Rule(3),
+            "ImportError",
+            Some(1),
+            "module 'socket' is not available: rules have no file, network or process access: rule_file.py, line 1, in <module>    import socket",
+        ),
+        (
+            Place::Rule(4),
+            "ImportError",
+            Some(1),
+            "helper module 'broken_helper' did not load: ZeroDivisionError: division by zero: rule_file.py, line 1, in <module>    from broken_helper import y",
+        ),
+        (Place::Rule(5), "AttributeError", None, "rule_file.py has no function 'rule'"),
+        (Place::Rule(6), "TypeError", None, "'rule' must be a function, not bool"),
+        (Place::Rule(7), "SystemExit", Some(1), ": rule_file.py, line 1, in <module>    raise SystemExit"),
+    ];
+    assert_eq!(seen.len(), expected.len(), "{seen:#?}");
+    for (seen, expected) in seen.iter().zip(&expected) {
+        assert_eq!((seen.0, seen.1), (expected.0, expected.1), "{seen:?}");
+        if expected.1 != "SyntaxError" {
+            assert_eq!(seen, expected);
+        }
+    }
+
+    let outcomes = evaluate(&runner, &[0, 1, 99], "{}");
+    assert_eq!(outcomes[0].functions.rule, Some(true));
+    assert_eq!(outcomes[1].functions.faults["rule"].error_type, "SyntaxError");
+    assert_eq!(outcomes[2].functions.faults["rule"].message, "the rule set has no rule number 99");
+}
+
+#[test]
+fn policies_see_plain_dicts_and_alert_on_false_while_scheduled_rules_may_lack_a_rule() {
+    let policy = |source: &str| RuleSource { kind: RuleKind::Policy, ..rule("P", source) };
+    let scheduled = |source: &str| RuleSource { kind: RuleKind::ScheduledRule, ..rule("S", source) };
+    let (runner, faults) = load(Sources {
+        rules: vec![
+            policy(
+                "def policy(resource):\n    resource['seen'] = type(resource) is dict\n    return resource['ok']\ndef title(resource): return str(resource['seen'])",
+            ),
+            scheduled("def title(event): return 'row'"),
+            policy("def policy(resource): return 'yes'"),
+        ],
+        ..Sources::default()
+    });
+    assert_eq!(faults, []);
+    let bad = evaluate(&runner, &[0, 1, 2], r#"{"ok":false}"#);
+    assert_eq!((bad[0].functions.rule, bad[0].functions.title.as_deref()), (Some(false), Some("True")));
+    assert_eq!((bad[1].functions.rule, bad[1].functions.title.as_deref()), (Some(true), Some("row")));
+    assert_eq!(
+        bad[2].functions.faults["rule"].message,
+        "detection [P] function [policy] returned [str], expected [bool]"
+    );
+    assert!(evaluate(&runner, &[0], r#"{"ok":true}"#).is_empty());
+}
+
+#[test]
+fn data_models_answer_by_log_type() {
+    let mapping = |name: &str, target| Mapping { name: name.into(), target };
+    let (runner, faults) = load(Sources {
+        rules: vec![rule(
+            "R",
+            "def rule(event): return event.udm('ip') == '1.2.3.4'\ndef title(event): return f\"{event.udm('who')} {event.udm('bad')}\"",
+        )],
+        data_models: vec![
+            DataModelSource {
+                id: "M".into(),
+                log_type: "T".into(),
+                module: Some(module("model", "def who(event): return event.deep_get('user', 'name')")),
+                mappings: vec![
+                    mapping("ip", MappingTarget::Path("$.net.ip".into())),
+                    mapping("who", MappingTarget::Method("who".into())),
+                    mapping("bad", MappingTarget::Path("$.x[".into())),
+                    mapping("gone", MappingTarget::Method("nobody".into())),
+                ],
+            },
+            DataModelSource { id: "M2".into(), log_type: "T".into(), module: None, mappings: Vec::new() },
+        ],
+        ..Sources::default()
+    });
+    let messages: Vec<_> = faults.iter().map(|f| (f.place, f.fault.message.as_str())).collect();
+    assert_eq!(
+        messages,
+        [
+            (Place::DataModel(0), "mapping 'bad': path '$.x[', column 5: expected an index, a name, '*' or a filter"),
+            (Place::DataModel(0), "mapping 'gone': the module has no function 'nobody'"),
+            (Place::DataModel(1), "log type 'T' has a data model already"),
+        ]
+    );
+    let event = r#"{"p_log_type":"T","net":{"ip":"1.2.3.4"},"user":{"name":"eve"},"bad":"field"}"#;
+    assert_eq!(evaluate(&runner, &[0], event)[0].functions.title.as_deref(), Some("eve field"));
+    assert!(evaluate(&runner, &[0], r#"{"p_log_type":"U","net":{"ip":"1.2.3.4"}}"#).is_empty());
+}
+
+#[test]
+fn tests_run_every_function_with_mocks_and_an_empty_store() {
+    let source = r#"
+import json
+from unittest.mock import MagicMock
+from panther_detection_helpers.caching import get_string_set, put_string_set, increment_counter
+
+SETTINGS = {"a": 1}
+
+def rule(event):
+    if isinstance(SETTINGS, MagicMock):
+        return SETTINGS() and SETTINGS.anything.at_all is not None
+    return increment_counter("k") == 1
+
+def title(event):
+    put_string_set("s", ["x"])
+    return ",".join(sorted(get_string_set("s"))) + str(len(event))
+
+def dedup(event):
+    return open("/etc/passwd")
+"#;
+    let runner = load_rules(&[source]);
+    let mock = |name: &str, value: serde_json::Value| Mock { object_name: name.into(), return_value: value };
+    let run = |mocks: &[Mock]| runner.test(0, &raw(r#"{"a":1}"#), mocks);
+
+    for _ in 0..2 {
+        let functions = run(&[]);
+        assert_eq!((functions.rule, functions.title.as_deref()), (Some(true), Some("x1")));
+        assert_eq!(functions.faults["dedup"].error_type, "PermissionError");
+    }
+    let mocked = run(&[
+        mock("SETTINGS", false.into()),
+        mock("get_string_set", serde_json::json!(["q"])),
+        mock("open", "opened".into()),
+    ]);
+    assert_eq!((mocked.rule, mocked.title.as_deref()), (Some(false), Some("q1")));
+    assert_eq!((mocked.dedup.as_deref(), mocked.faults.len()), (Some("opened"), 0));
+    // Everything is as before.
+    assert_eq!(run(&[]).faults["dedup"].error_type, "PermissionError");
+
+    let unknown = run(&[mock("SETTINGS", true.into()), mock("nobody", true.into())]);
+    assert_eq!(unknown.rule, None);
+    assert_eq!(unknown.faults["rule"].message, "the module of the rule has no 'nobody' that could be mocked");
+    assert_eq!(run(&[]).rule, Some(true));
+
+    // In production there is no store.
+    let production = evaluate(&runner, &[0], "{}");
+    assert_eq!(production[0].functions.faults["rule"].error_type, "RuntimeError");
+}
+
+#[test]
+fn an_event_that_is_not_an_object_is_a_fault() {
+    let functions = matched("def rule(event): return True", "[1]");
+    assert_eq!(functions.faults["rule"].error_type, "ValueError");
+}
