@@ -2,7 +2,7 @@
 //! order, and ends them in the reverse order.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use walkdir::WalkDir;
 
 use crate::alert::delivery;
 use crate::alert::destination::Destination;
@@ -20,7 +21,7 @@ use crate::detect::{Engine, reload};
 use crate::fetch::{self, ObjectStore};
 use crate::http::{self, Readiness, Surface};
 use crate::lake::{self, Lake, none::NoLake};
-use crate::logtype::Registry;
+use crate::logtype::{LoadErrors, Registry, is_schema_file};
 use crate::pipeline::{self, Pipeline};
 use crate::queue::{self, MessageQueue};
 use crate::runtime::{ByteBudget, SharedClock, SystemClock, Tasks};
@@ -47,7 +48,24 @@ pub fn program() -> anyhow::Result<PathBuf> {
 
 /// The log types, or everything that is wrong with them.
 pub fn log_types(config: &Config) -> Result<Arc<Registry>, Vec<String>> {
-    Registry::load(&config.log_types).map(Arc::new)
+    let mut files = Vec::new();
+    for directory in &config.log_types.directories {
+        let found = yaml_below(directory).map_err(|error| vec![format!("{}: {error}", directory.display())])?;
+        files.extend(found);
+    }
+    let loaded = Registry::built_in().with_files(&files);
+    loaded.map(Arc::new).map_err(|LoadErrors(errors)| errors.iter().map(ToString::to_string).collect())
+}
+
+fn yaml_below(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in WalkDir::new(directory).follow_links(true).sort_by_file_name() {
+        let path = entry?.into_path();
+        if path.is_file() && is_schema_file(&path) {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }
 
 /// The sources, or everything that is wrong with them.
@@ -55,8 +73,7 @@ pub fn sources(config: &Config, log_types: &Registry) -> Result<SourceTable, Vec
     let table = SourceTable::new(&config.sources)?;
     let unknown: Vec<String> = table
         .log_types()
-        .filter(|(_, log_type)| log_types.get(log_type).is_none())
-        .map(|(source, log_type)| log_types.unknown(log_type, source))
+        .filter_map(|(source, log_type)| Some(format!("source `{source}`: {}", log_types.get(log_type).err()?)))
         .collect();
     if unknown.is_empty() { Ok(table) } else { Err(unknown) }
 }

@@ -38,7 +38,7 @@ async fn check(config: Config) -> anyhow::Result<ExitCode> {
         writeln!(text, "{problem}")?;
     }
     if let Some(log_types) = &log_types {
-        for log_type in engine.log_types().into_iter().filter(|name| log_types.get(name).is_none()) {
+        for log_type in engine.log_types().into_iter().filter(|name| log_types.get(name).is_err()) {
             writeln!(text, "note: rules wait for log type {log_type}, which is not known here")?;
         }
     }

@@ -4,7 +4,8 @@ use std::io::{BufRead, BufWriter, Write};
 use std::process::ExitCode;
 
 use super::{failure, usage};
-use crate::logtype::batch;
+use crate::logtype::{Registry, batch};
+use crate::runtime::{Clock, SystemClock};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -25,11 +26,12 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn answer_all() -> std::io::Result<()> {
+    let registry = Registry::built_in();
     let mut out = BufWriter::new(std::io::stdout().lock());
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         if !line.trim().is_empty() {
-            writeln!(out, "{}", batch::answer(&line))?;
+            writeln!(out, "{}", batch::answer(&registry, &line, SystemClock.now()))?;
         }
     }
     out.flush()

@@ -15,7 +15,7 @@ use crate::detect::DetectError;
 use crate::fetch::{Body, FetchError};
 use crate::lake::{CommitTicket, LakeError};
 use crate::logtype::Context;
-use crate::model::{AlertKind, EventBatch, Message, ObjectRef, Route};
+use crate::model::{EventBatch, Message, ObjectRef, Route};
 use crate::runtime::blocking;
 use crate::source::Routing;
 use crate::state::{Claim, ClaimToken, ObjectOutcome, ObjectState, StateError};
@@ -233,6 +233,7 @@ impl Work<'_> {
             source: route.source().into(),
             parse_time: pipeline.clock.now(),
             keep_unknown: true,
+            guard_event_time: true,
         };
         let mut reader = RecordReader::new(route, pipeline.limits, &pipeline.log_types, context)
             .map_err(|error| Stop::Retry { reason: "log_type", detail: error.to_string(), delay: None })?;
@@ -320,7 +321,7 @@ impl Work<'_> {
             None if reading.events + reading.rejects == 0 && reader.bytes() == 0 => (ObjectState::Empty, String::new()),
             None => (ObjectState::Committed, String::new()),
             // A transfer can be damaged on the way; the second time it is the object.
-            Some(error) if error.may_be_transient() && self.message.receive_count == 1 => {
+            Some(error) if error.reason.may_be_transient() && self.message.receive_count == 1 => {
                 let detail = error.to_string();
                 return Err(Stop::Retry { reason: "decode", detail, delay: Some(Duration::from_secs(1)) });
             }

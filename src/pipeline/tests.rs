@@ -12,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Config, Pipeline, message};
 use crate::detect::Engine;
-use crate::fetch::MemoryStore;
+use crate::fetch::memory::MemoryStore;
 use crate::lake::memory::MemoryLake;
-use crate::logtype::{self, Registry};
+use crate::logtype::Registry;
 use crate::model::ObjectRef;
-use crate::queue::{Delivery, MemoryQueue, MessageQueue};
+use crate::queue::memory::MemoryQueue;
+use crate::queue::{Delivery, MessageQueue};
 use crate::runtime::{ByteBudget, SystemClock};
 use crate::source::SourceTable;
 use crate::state::sqlite::SqliteStore;
@@ -36,7 +37,7 @@ struct World {
 
 async fn world() -> World {
     let folder = tempfile::tempdir().unwrap();
-    let queue = Arc::new(MemoryQueue::new(LEASE, Duration::ZERO));
+    let queue = Arc::new(MemoryQueue::new(LEASE));
     let (store, lake) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLake::new()));
     let state = SqliteStore::open(&SqliteConfig { path: folder.path().join("margay.db") }).await.unwrap();
     let state = Arc::new(state);
@@ -51,7 +52,7 @@ async fn world() -> World {
         lake: lake.clone(),
         engine: Engine::without_rules(),
         sources: SourceTable::new(&[serde_json::from_value(source).unwrap()]).unwrap(),
-        log_types: Arc::new(Registry::load(&logtype::Config::default()).unwrap()),
+        log_types: Arc::new(Registry::built_in()),
         clock: Arc::new(SystemClock),
         telemetry: Telemetry::new(),
         budget: ByteBudget::new(1 << 30),

@@ -18,7 +18,7 @@ use crate::decode::{Decoder, Piece};
 use crate::detect::{self, Engine};
 use crate::fetch::memory::MemoryStore;
 use crate::lake::none::NoLake;
-use crate::logtype::{self, Classified, Classifier, Context, Registry};
+use crate::logtype::{Classified, Classifier, Context, Registry};
 use crate::model::{EventBatch, ObjectId, StreamType};
 use crate::pipeline::{self, Pipeline};
 use crate::queue::memory::MemoryQueue;
@@ -31,7 +31,7 @@ const LOG_TYPE: &str = "AWS.CloudTrail";
 const BUCKET: &str = "bench";
 
 pub(super) async fn measure(objects: &Objects, arguments: &Arguments) -> anyhow::Result<Vec<Stage>> {
-    let log_types = Arc::new(Registry::load(&logtype::Config::default()).map_err(|e| anyhow::anyhow!(e.join("\n")))?);
+    let log_types = Arc::new(Registry::built_in());
     let engine = engine(arguments).await?;
     let mut batches = Vec::new();
     Ok(vec![
@@ -98,6 +98,7 @@ fn classify(objects: &Objects, log_types: &Registry) -> anyhow::Result<Vec<Event
             source: BUCKET.into(),
             parse_time: SystemClock.now(),
             keep_unknown: true,
+            guard_event_time: true,
         };
         let mut classifier = Classifier::new(log_types, &[LOG_TYPE.into()], context)?;
         let mut events = Vec::new();
