@@ -91,6 +91,7 @@ pub async fn run(config: Config, log: LogHandle) -> anyhow::Result<()> {
     let readiness = Readiness::new();
     // Bound first: a second daemon on this address ends here, before it touches anything.
     let listener = http::bind(&config.http).await?;
+    tracing::info!(address = %listener.local_addr()?, "HTTP server listening");
     let front = Tasks::new();
     let surface = Surface { readiness: readiness.clone(), telemetry: telemetry.clone(), log };
     let end = front.token().clone();
@@ -99,7 +100,6 @@ pub async fn run(config: Config, log: LogHandle) -> anyhow::Result<()> {
             tracing::error!(%error, "the HTTP server failed");
         }
     });
-    tracing::info!(address = %config.http.listen, "HTTP server listening");
 
     let parts = Parts::build(&config, telemetry).await?;
     let mut signals = Signals::new()?;

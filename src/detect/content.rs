@@ -160,7 +160,9 @@ impl Content {
     fn refuse_doubles(&mut self) {
         let mut problems = Vec::new();
         first_of_each(&mut self.rules, &mut problems, "rule", |rule| (rule.meta.id.to_string(), &rule.origin));
-        first_of_each(&mut self.globals, &mut problems, "helper", |global| (global.module.name.clone(), &global.origin));
+        first_of_each(&mut self.globals, &mut problems, "helper", |global| {
+            (global.module.name.clone(), &global.origin)
+        });
         first_of_each(&mut self.data_models, &mut problems, "data model for", |model| {
             // A disabled model takes no log type.
             let key = if model.enabled { model.source.log_type.clone() } else { model.source.id.clone() };
@@ -265,7 +267,10 @@ fn unsupported(spec: &RuleSpec, python: &str) -> Vec<String> {
         ("AlertContext", spec.alert_context.is_some() && !defined("alert_context")),
         ("GroupBy", spec.group_by.is_some() && !defined("dedup")),
     ];
-    keys.iter().filter(|(_, used)| *used).map(|(key, _)| format!("`{key}` is not supported; use Python functions")).collect()
+    keys.iter()
+        .filter(|(_, used)| *used)
+        .map(|(key, _)| format!("`{key}` is not supported; use Python functions"))
+        .collect()
 }
 
 fn meta(spec: &RuleSpec, severity: Severity, version: String) -> RuleMeta {
@@ -325,7 +330,8 @@ fn data_model(file: &Path, spec: DataModelSpec) -> Result<DataModel, String> {
 /// The Python file beside a YAML file.
 fn module(yaml: &Path, filename: &str) -> Result<ModuleSource, String> {
     let path = yaml.parent().unwrap_or(Path::new("")).join(filename);
-    let source = fs::read_to_string(&path).map_err(|error| format!("{}: could not be read: {error}", path.display()))?;
+    let source =
+        fs::read_to_string(&path).map_err(|error| format!("{}: could not be read: {error}", path.display()))?;
     let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let name = file.strip_suffix(".py").unwrap_or(&file).to_owned();
     Ok(ModuleSource { name, file, source })
@@ -344,7 +350,9 @@ mod tests {
     }
 
     fn yaml(id: &str, extra: &str) -> String {
-        format!("AnalysisType: rule\nRuleID: {id}\nEnabled: true\nFilename: a.py\nLogTypes: [X.Y]\nSeverity: High\n{extra}")
+        format!(
+            "AnalysisType: rule\nRuleID: {id}\nEnabled: true\nFilename: a.py\nLogTypes: [X.Y]\nSeverity: High\n{extra}"
+        )
     }
 
     #[test]

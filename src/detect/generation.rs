@@ -97,7 +97,8 @@ impl Generation {
                 }
                 result
             };
-            calls = Arc::try_unwrap(shared).unwrap_or_else(|_| unreachable!("the request was dropped when it was sent"));
+            calls =
+                Arc::try_unwrap(shared).unwrap_or_else(|_| unreachable!("the request was dropped when it was sent"));
             let error = match result {
                 Ok(outcomes) => {
                     done.outcomes.extend(outcomes);
@@ -183,10 +184,6 @@ fn remove_call(calls: &mut [EventCalls], event: u32, rule: u32) {
 
 /// A fault of `rule` that Python did not raise.
 fn own_fault(error_type: &str, message: String) -> Functions {
-    let fault = Fault {
-        error_type: error_type.into(),
-        short_error: format!("{error_type}({message:?})"),
-        message,
-    };
+    let fault = Fault { error_type: error_type.into(), short_error: format!("{error_type}({message:?})"), message };
     Functions { faults: BTreeMap::from([("rule".to_owned(), fault)]), ..Functions::default() }
 }

@@ -95,7 +95,8 @@ async fn fingerprint(directories: &[PathBuf]) -> [u8; 32] {
 }
 
 fn add_directory(directory: &Path, hash: &mut Sha256) -> io::Result<()> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(directory)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(directory)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
     paths.sort();
     for path in paths {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

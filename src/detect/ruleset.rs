@@ -71,11 +71,8 @@ impl Content {
 
     /// What a worker imports.
     pub fn sources(&self) -> Sources {
-        let rule = |rule: &Rule| RuleSource {
-            id: rule.meta.id.to_string(),
-            module: rule.module.clone(),
-            kind: rule.kind,
-        };
+        let rule =
+            |rule: &Rule| RuleSource { id: rule.meta.id.to_string(), module: rule.module.clone(), kind: rule.kind };
         Sources {
             globals: self.globals.iter().map(|global| global.module.clone()).collect(),
             rules: self.rules.iter().map(rule).collect(),

@@ -18,15 +18,8 @@ pub enum Item {
 }
 
 /// Kinds that are accepted in a content folder and not evaluated.
-const NOT_EVALUATED: &[&str] = &[
-    "policy",
-    "pack",
-    "saved_query",
-    "scheduled_query",
-    "correlation_rule",
-    "lookup_table",
-    "scheduled_prompt",
-];
+const NOT_EVALUATED: &[&str] =
+    &["policy", "pack", "saved_query", "scheduled_query", "correlation_rule", "lookup_table", "scheduled_prompt"];
 
 /// A `rule` or `scheduled_rule`.
 #[derive(Debug, Deserialize)]
@@ -177,7 +170,10 @@ fn item(value: Value, text: Option<&str>) -> Result<Item, SpecError> {
         other if NOT_EVALUATED.contains(&other) => Item::NotEvaluated(kind),
         other => {
             let known = ["rule", "scheduled_rule", "global", "datamodel"].join(", ");
-            return Err(SpecError::new(format!("`{other}` is no AnalysisType; known are {known}, {}", NOT_EVALUATED.join(", "))));
+            return Err(SpecError::new(format!(
+                "`{other}` is no AnalysisType; known are {known}, {}",
+                NOT_EVALUATED.join(", ")
+            )));
         }
     })
 }
@@ -211,7 +207,8 @@ impl SpecError {
 mod tests {
     use super::*;
 
-    const RULE: &str = "AnalysisType: rule\nRuleID: A.B\nEnabled: true\nFilename: a.py\nLogTypes: [X.Y]\nSeverity: Low\n";
+    const RULE: &str =
+        "AnalysisType: rule\nRuleID: A.B\nEnabled: true\nFilename: a.py\nLogTypes: [X.Y]\nSeverity: Low\n";
 
     #[test]
     fn a_rule_and_its_tests() {

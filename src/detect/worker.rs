@@ -11,11 +11,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use super::protocol::{self, EventCalls, FRAME_LIMIT, Functions, LoadFault, Mock, Outcome, Place, Reply, Request, Sources};
+use super::protocol::{
+    self, EventCalls, FRAME_LIMIT, Functions, LoadFault, Mock, Outcome, Place, Reply, Request, Sources,
+};
 
 /// A busy worker's watchdog says every second that it lives. After this much silence the process is taken for stuck.
 const SILENCE: Duration = Duration::from_secs(30);
-
 
 /// How to start a worker.
 #[derive(Clone, Debug)]
@@ -101,12 +102,7 @@ impl Worker {
     }
 
     /// Runs all functions of one rule on one event.
-    pub async fn test(
-        &mut self,
-        rule: u32,
-        event: Box<RawValue>,
-        mocks: Vec<Mock>,
-    ) -> Result<Functions, WorkerError> {
+    pub async fn test(&mut self, rule: u32, event: Box<RawValue>, mocks: Vec<Mock>) -> Result<Functions, WorkerError> {
         self.send(&Request::Test { rule, event, mocks }).await?;
         match self.reply().await? {
             Reply::Tested(functions) => Ok(*functions),

@@ -7,10 +7,10 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use time::OffsetDateTime;
 
+use super::Pipeline;
 use super::lease::HeldClaims;
 use super::message::End;
 use super::reader::RecordReader;
-use super::Pipeline;
 use crate::detect::DetectError;
 use crate::fetch::{Body, FetchError};
 use crate::lake::{CommitTicket, LakeError};
@@ -64,12 +64,7 @@ struct Work<'a> {
 }
 
 /// Takes an object to an outcome, or says why the message must come back.
-pub(super) async fn handle(
-    pipeline: &Pipeline,
-    message: &Message,
-    object: &ObjectRef,
-    claims: &HeldClaims,
-) -> End {
+pub(super) async fn handle(pipeline: &Pipeline, message: &Message, object: &ObjectRef, claims: &HeldClaims) -> End {
     let work = Work { pipeline, message, claims, started: tokio::time::Instant::now() };
     let result = match route(pipeline, object) {
         Ok(route) => work.routed(object, &route).await,
@@ -98,9 +93,8 @@ pub(super) async fn release_all(pipeline: &Pipeline, claims: &HeldClaims) {
 
 /// The route of an object that has to be read, or the outcome of one that has not, with its source.
 fn route(pipeline: &Pipeline, object: &ObjectRef) -> Result<Route, (String, ObjectOutcome)> {
-    let without = |source: &str, state, reason: String| {
-        Err((source.to_owned(), ObjectOutcome::without_events(state, reason)))
-    };
+    let without =
+        |source: &str, state, reason: String| Err((source.to_owned(), ObjectOutcome::without_events(state, reason)));
     match pipeline.sources.route(object) {
         Routing::Unrouted => without(
             "",
@@ -128,9 +122,10 @@ impl Work<'_> {
                 let object = body.object.clone();
                 self.claimed(&object, route, Some(body)).await
             }
-            Err(error) => match self.disposition(error)? {
-                outcome => self.settle(object, route.source(), outcome).await,
-            },
+            Err(error) => {
+                let outcome = self.disposition(error)?;
+                self.settle(object, route.source(), outcome).await
+            }
         }
     }
 

@@ -113,7 +113,7 @@ fn announcement(object: &ObjectRef) -> String {
 }
 
 fn logins(count: usize) -> String {
-    let line = |n| {
+    let line = |n: usize| {
         serde_json::json!({
             "uuid": n.to_string(), "published": "2026-01-15T09:15:00.000Z", "eventType": "user.session.start",
             "version": "0", "severity": "INFO", "actor": { "id": "1", "type": "User" },

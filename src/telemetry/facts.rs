@@ -178,12 +178,12 @@ impl Telemetry {
 
     pub fn alert_opened(&self, alert: &str, rule: &str, severity: Severity, kind: AlertKind) {
         self.metrics.alerts_opened_total.inc([severity.as_str(), kind.as_str()]);
-        tracing::info!(target: "margay::alert", alert, rule, %severity, kind = kind.as_str(), "alert opened");
+        tracing::debug!(target: "margay::alert", alert, rule, %severity, kind = kind.as_str(), "alert opened");
     }
 
     pub fn alert_delivered(&self, alert: &str, destination: &str) {
         self.metrics.deliveries_total.inc([destination, "delivered"]);
-        tracing::info!(target: "margay::alert", alert, destination, "alert delivered");
+        tracing::debug!(target: "margay::alert", alert, destination, "alert delivered");
     }
 
     /// `final_attempt`: it will not be tried again.

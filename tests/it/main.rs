@@ -4,7 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod aws;
+mod commands;
+mod daemon;
 mod environment;
+mod events;
 mod fetch;
 mod notifications;
 mod queue;
+mod story_aws;
+mod story_faults;
+mod story_local;

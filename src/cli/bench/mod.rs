@@ -50,8 +50,12 @@ fn report(objects: &events::Objects, stages: &[Stage]) -> String {
     let line = "a String takes all text";
     writeln!(out, "{events} CloudTrail events, {megabytes:.1} MB decompressed, {} objects\n", objects.bodies.len())
         .expect(line);
-    writeln!(out, "{:<34}{:>12}{:>10}{:>16}{:>14}{:>12}", "stage", "events/s", "MB/s", "events/s/core", "MB/s/core", "x baseline")
-        .expect(line);
+    writeln!(
+        out,
+        "{:<34}{:>12}{:>10}{:>16}{:>14}{:>12}",
+        "stage", "events/s", "MB/s", "events/s/core", "MB/s/core", "x baseline"
+    )
+    .expect(line);
     for stage in stages {
         let Stage { name, seconds, cpu_seconds } = stage;
         writeln!(

@@ -133,9 +133,10 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
     for (index, body) in objects.bodies.iter().enumerate() {
         let key = format!("{index}.json.gz");
         store.put(BUCKET, &key, body.clone());
-        queue.send(&format!(r#"{{"s3Bucket":"{BUCKET}","s3ObjectKey":["{key}"]}}"#));
+        queue.send(format!(r#"{{"s3Bucket":"{BUCKET}","s3ObjectKey":["{key}"]}}"#));
     }
-    let prefix = PrefixConfig { prefix: String::new(), excluded_prefixes: Vec::new(), log_types: vec![LOG_TYPE.into()] };
+    let prefix =
+        PrefixConfig { prefix: String::new(), excluded_prefixes: Vec::new(), log_types: vec![LOG_TYPE.into()] };
     let source = SourceConfig {
         name: BUCKET.into(),
         bucket: BUCKET.into(),

@@ -50,7 +50,7 @@ impl Number {
 }
 
 /// The value at the end of `keys`, case ignored; `None` when a step is missing or not an object, or the end is null.
-pub(super) fn deep_get<'a, K: AsRef<str>>(map: &'a Map, keys: impl IntoIterator<Item = K>) -> Option<&'a Value> {
+pub(super) fn deep_get<K: AsRef<str>>(map: &Map, keys: impl IntoIterator<Item = K>) -> Option<&Value> {
     let mut keys = keys.into_iter();
     let mut value = map.get_ignore_case(keys.next()?.as_ref())?;
     for key in keys {

@@ -221,7 +221,7 @@ mod tests {
         let work = Work::Call { event: 3, rule: 4, function: Function::Dedup, kind: RuleKind::Rule };
         let running = watch.enter(work);
         watch.wake();
-        let reply = thread::scope(|scope| scope.spawn(|| watch.until_overrun()).join().unwrap());
+        let reply = thread::scope(|scope| scope.spawn(|| watch.until_overrun(|| ())).join().unwrap());
         let Reply::Overrun { event: 3, rule: 4, function } = reply else { panic!("{reply:?}") };
         assert_eq!(function, "dedup");
         assert_eq!(watch.epoch.load(Ordering::Relaxed), CONDEMNED);

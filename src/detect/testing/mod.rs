@@ -55,11 +55,7 @@ impl RuleReport {
 }
 
 /// Runs every test below `directories` on `workers` processes.
-pub async fn run(
-    directories: Vec<PathBuf>,
-    command: WorkerCommand,
-    workers: usize,
-) -> Result<TestReport, WorkerError> {
+pub async fn run(directories: Vec<PathBuf>, command: WorkerCommand, workers: usize) -> Result<TestReport, WorkerError> {
     let folders = directories.clone();
     let mut content = blocking(move || content::read(&folders)).await;
     // A disabled model may still be the one its rules were written for, but only an enabled one is chosen.
@@ -117,10 +113,10 @@ impl Run {
             Ok(event) => event,
             Err(message) => return Ok(failed(fault("InvalidTest", message))),
         };
-        let mocks = test.mocks.iter().map(|mock| Mock {
-            object_name: mock.object_name.clone(),
-            return_value: mock.return_value.clone(),
-        });
+        let mocks = test
+            .mocks
+            .iter()
+            .map(|mock| Mock { object_name: mock.object_name.clone(), return_value: mock.return_value.clone() });
         let error = match worker.test(rule, event, mocks.collect()).await {
             Ok(functions) => return Ok(functions),
             Err(error) => error,
@@ -161,8 +157,8 @@ fn judge(rule: &Rule, test: &TestSpec, functions: Functions) -> CaseReport {
         false => functions.rule == Some(false),
     };
     let failed = functions.faults.contains_key("dedup");
-    let dedup = (!failed)
-        .then(|| outcome::dedup(&rule.meta.id, functions.dedup.clone(), functions.title.as_deref(), false));
+    let dedup =
+        (!failed).then(|| outcome::dedup(&rule.meta.id, functions.dedup.clone(), functions.title.as_deref(), false));
     let mut functions = functions;
     if functions.severity.as_deref() == Some("DEFAULT") {
         functions.severity = Some(rule.meta.severity.to_string());

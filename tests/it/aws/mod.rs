@@ -10,7 +10,7 @@
 //!
 //! Names are unique, so that tests run beside each other on the one server.
 
-mod python;
+pub mod python;
 mod server;
 mod sns;
 
