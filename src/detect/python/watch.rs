@@ -18,6 +18,9 @@ const LOAD_MINIMUM: Duration = Duration::from_secs(10);
 
 const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Until the daemon has said its budget.
+const UNSET_BUDGET_MS: u64 = 15_000;
+
 /// What the interpreter is doing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Work {
@@ -26,7 +29,7 @@ pub(super) enum Work {
 }
 
 /// Shared by the interpreter's thread and the watchdog's.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Watch {
     /// Odd while work is under way; [`CONDEMNED`] from the moment it overran.
     epoch: AtomicU64,
@@ -46,9 +49,26 @@ pub(super) struct Running<'a> {
     epoch: u64,
 }
 
+impl Default for Watch {
+    fn default() -> Watch {
+        Watch {
+            epoch: AtomicU64::new(0),
+            place: AtomicU64::new(0),
+            kind: AtomicU32::new(0),
+            active: AtomicBool::new(false),
+            budget_ms: AtomicU64::new(UNSET_BUDGET_MS),
+            watchdog: OnceLock::new(),
+        }
+    }
+}
+
 impl Watch {
     pub(super) fn set_budget(&self, call: Duration) {
         self.budget_ms.store(call.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn budget(&self) -> Duration {
+        Duration::from_millis(self.budget_ms.load(Ordering::Relaxed))
     }
 
     /// A request came in: work may follow.
@@ -86,12 +106,13 @@ impl Watch {
                 thread::park();
                 continue;
             }
-            let call = Duration::from_millis(self.budget_ms.load(Ordering::Relaxed));
-            thread::sleep((call / 8).clamp(Duration::from_millis(1), Duration::from_millis(100)));
+            thread::sleep((self.budget() / 8).clamp(Duration::from_millis(1), Duration::from_millis(100)));
             if said_alive.elapsed() >= ALIVE_INTERVAL {
                 said_alive = Instant::now();
                 alive();
             }
+            // Not before the sleep: the budget must be the one under which the work that is seen now began.
+            let call = self.budget();
             let epoch = self.epoch.load(Ordering::Acquire);
             let work = decode(self.place.load(Ordering::Relaxed), self.kind.load(Ordering::Relaxed));
             let budget = match work {
