@@ -308,10 +308,6 @@ impl Work<'_> {
         if let Some(newest) = reading.newest {
             telemetry.event_durable(self.pipeline.clock.now() - newest);
         }
-        for (log_type, events) in reader.events_by_log_type() {
-            telemetry.events_made(source, log_type, events);
-        }
-        telemetry.records_classified(source, reading.events + reading.rejects, reading.rejects, &reading.first_reject);
         let (state, reason) = match reader.error() {
             None if reading.events + reading.rejects == 0 && reader.bytes() == 0 => (ObjectState::Empty, String::new()),
             None => (ObjectState::Committed, String::new()),
@@ -322,6 +318,11 @@ impl Work<'_> {
             }
             Some(error) => (ObjectState::Quarantined, error.to_string()),
         };
+        // Told once, not at each try.
+        for (log_type, events) in reader.events_by_log_type() {
+            telemetry.events_made(source, log_type, events);
+        }
+        telemetry.records_classified(source, reading.events + reading.rejects, reading.rejects, &reading.first_reject);
         Ok(ObjectOutcome { state, reason, events: reading.events, rejects: reading.rejects, bytes: reader.bytes() })
     }
 }

@@ -19,7 +19,7 @@ async fn broken_objects_and_records_are_kept_and_the_rest_is_evaluated() {
     let objects =
         |state: &str| daemon.metrics().get(&format!("margay_objects_total{{source=\"local\",state=\"{state}\"}}"));
     daemon.until(|_| objects("committed") == 2.0 && objects("quarantined") == 2.0 && objects("empty") == 1.0).await;
-    assert_eq!(daemon.metrics().get(r#"margay_classification_failures_total{source="local"}"#), 4.0);
+    assert_eq!(daemon.metrics().get(r#"margay_classification_failures_total{source="local"}"#), 5.0);
     let seen = setup.counts()["seen"];
     assert!((4..=404).contains(&seen), "the readable part of the cut object was evaluated once: {seen}");
     let events = daemon.metrics().get(r#"margay_events_total{log_type="Okta.SystemLog",source="local"}"#);
@@ -54,6 +54,7 @@ async fn a_missing_object_is_looked_for_again_before_its_message_goes() {
     daemon.until(|d| d.metrics().get(r#"margay_messages_released_total{reason="missing"}"#) == 1.0).await;
     logs.put("late.jsonl", login()).await;
     daemon.until(|d| d.counts().contains_key("seen")).await;
+    daemon.until(|d| d.metrics().get("margay_messages_acknowledged_total") == 2.0).await;
     assert_eq!(logs.depth().await, 0);
 }
 
