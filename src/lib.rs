@@ -1,15 +1,87 @@
-//! margay: see the README for what it does.
+//! margay reads security logs as they land in S3, turns them into typed events, runs Python detections over every event
+//! and raises alerts. The README says how to use it; this page is the map of the code.
+//!
+//! # The way of the data
+//!
+//! ```text
+//!           SQS queue                                   rules/            log types
+//!               |                                         |                  |
+//!    notify  what happened: which objects are new         |                  |
+//!    source  whose bucket, which role, which log types    |                  |
+//!    fetch   bytes, streamed, resumed, bounded            |                  |
+//!    decode  decompress by magic, split into records      |                  |
+//!    logtype classify + parse each record  <--------------+------------------+
+//!               |  EventBatch
+//!               +-----------------------------+
+//!    detect  rules, in worker processes       |   lake   keeps every event
+//!    state   windows, alerts, outbox, ledger  |
+//!    alert   delivers from the outbox         |
+//!               +-----------------------------+
+//!    pipeline   acknowledges the message only when both sides are durable
+//! ```
+//!
+//! To follow one object from notification to alert, read `pipeline/` from its first file; it names every other room in
+//! the order in which the object visits them.
+//!
+//! # Rooms, in reading order
+//!
+//! - [`cli`]: The command line, one file a command.
+//! - [`app`]: The composition root: builds the parts, starts them, ends them.
+//! - [`config`]: TOML and environment, validated once, every problem at once.
+//! - [`queue`]: The queue of notifications: port and adapters.
+//! - [`notify`]: Message bodies -> objects. Pure.
+//! - [`source`]: Object -> source, and the identity that reads it.
+//! - [`fetch`]: Objects -> bytes: port and adapters.
+//! - [`decode`]: Bytes -> records. Pure.
+//! - [`logtype`]: Records -> typed events. Pure.
+//! - [`detect`]: Events -> matches and faults, in worker processes.
+//! - [`state`]: What survives a restart: ledger, windows, alerts, outbox, quarantine.
+//! - [`alert`]: From the outbox to people.
+//! - [`lake`]: Where every event is kept: port and adapters.
+//! - [`pipeline`]: One message from receipt to acknowledgement.
+//! - [`http`]: Health, readiness, metrics, log levels.
+//! - [`telemetry`]: Logs and metrics, each declared once.
+//! - [`runtime`]: Clock, tasks, back-off, byte budget.
+//! - [`model`]: The value types that travel. No I/O.
+//! - [`aws`]: The one place that builds the AWS SDK configuration.
+//!
+//! # What never happens
+//!
+//! - A message is acknowledged before the outcome of everything in it is durable.
+//! - A record disappears: it is an event, or a reject that is kept with its reason.
+//! - A rule runs in the daemon's process, or reaches a file, the network or the environment.
+//! - A module reads the environment (`config/` does), asks the system for the time (a `Clock` does) or spawns a task
+//!   past `runtime::Tasks`.
+//! - A buffer, queue or wait is unbounded.
+//! - The pipeline names an adapter; `app` alone does.
+//!
+//! # To add …
+//!
+//! - a log type: one YAML in `config/log_types/` with its samples beside it; no Rust.
+//! - a notification format: one file in `notify/format/`, one line in its table, one fixture.
+//! - a destination: one file in `alert/destination/`, and its line in `app`.
+//! - a metric: one declaration in `telemetry/metrics`; the README's table is checked against it by a test.
+//! - a command: one file in `cli/`.
+//! - a configuration key: a field of the module's own `Config`; the README's table is checked against it.
+//!
+//! `tests/tidy.rs` keeps the table of which module may import which.
 
-pub mod alert;
-pub mod detect;
-pub mod fetch;
-pub mod http;
-pub mod lake;
-pub mod logtype;
-pub mod model;
-pub mod pipeline;
+pub mod cli;
+pub mod app;
+pub mod config;
 pub mod queue;
-pub mod runtime;
+pub mod notify;
 pub mod source;
+pub mod fetch;
+pub mod decode;
+pub mod logtype;
+pub mod detect;
 pub mod state;
+pub mod alert;
+pub mod lake;
+pub mod pipeline;
+pub mod http;
 pub mod telemetry;
+pub mod runtime;
+pub mod model;
+pub mod aws;

@@ -1,4 +1,13 @@
-//! Alerts on their way to people: delivery from the outbox to destinations. Grouping is decided in `state/window`.
+//! Alerts on their way to people: delivery from the outbox to destinations, and how an alert looks as text.
+//!
+//! Grouping is decided in `state/window` and routing in `state/route`, inside the transaction that opens an alert.
+//!
+//! To add a destination: one file in `destination/`, its settings in [`Config`], one line where the application is
+//! composed.
+
+pub mod delivery;
+pub mod destination;
+pub mod render;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,11 +1,31 @@
-//! Detections.
+//! Detections: Python rules over events.
+//!
+//! `engine` is the face to the rest of margay: it evaluates batches on the current rule set. In the order in which a
+//! change of the rules travels: `spec` (the YAML as written), `content` (folders of it), `ruleset` (what an event visits,
+//! last good versions), `generation` (a rule set with its workers), `worker` (one process), `protocol` (what is
+//! said over its pipe), `python` (the inside of that process, and the only place that names rustpython).
+//! `outcome` applies the defaults of production mode, `reload` watches the folders, `testing` runs the tests of the content.
+//!
+//! No rule runs in this process, and no event is changed by one.
 
+pub mod content;
+mod engine;
+mod generation;
+mod outcome;
 pub mod protocol;
 pub mod python;
+pub mod reload;
+mod ruleset;
+mod spec;
+pub mod testing;
+mod worker;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use engine::{DetectError, Engine, LoadReport};
+pub use worker::WorkerCommand;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -32,4 +52,9 @@ impl Default for Config {
             reload_debounce_ms: 500,
         }
     }
+}
+
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -1,12 +1,13 @@
 //! What the daemon and a rule worker say to each other over the worker's standard input and output.
 //!
 //! A frame is a length (4 bytes, little endian, bounded) and that many bytes of JSON. The daemon speaks first; a worker
-//! answers each request with exactly one final reply, after any number of [`Reply::Calling`]. Events cross as the JSON
-//! text they are, not parsed on the way. Both ends are the same binary, so [`VERSION`] only catches a binary that was
-//! replaced under a running daemon.
+//! answers each request with exactly one final reply, before which any number of [`Reply::Alive`] and [`Reply::Calling`]
+//! may come. Events cross as the JSON text they are, not parsed on the way. Both ends are the same binary, so [`VERSION`]
+//! only catches a binary that was replaced under a running daemon.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -22,12 +23,12 @@ pub enum Request {
     /// First frame to every worker.
     Hello { version: u32, call_timeout_ms: u64 },
     /// Second frame: everything to import. A worker loads once in its life; a new rule set gets new workers.
-    Load(Box<Sources>),
+    Load(Arc<Sources>),
     /// Production mode over a batch.
     Evaluate {
         /// Announce each call with [`Reply::Calling`] before it is made, so that a crash names its cause.
         careful: bool,
-        calls: Vec<EventCalls>,
+        calls: Arc<Vec<EventCalls>>,
     },
     /// Test mode: one rule, one event, all functions.
     Test { rule: u32, event: Box<RawValue>, mocks: Vec<Mock> },
@@ -115,6 +116,8 @@ pub enum Reply {
     Loaded { faults: Vec<LoadFault> },
     /// In careful mode, before each call: positions in `calls` and in the list of rules of the rule set.
     Calling { event: u32, rule: u32 },
+    /// Sent by the watchdog thread every second while the worker is busy.
+    Alive,
     /// A call overran its time. Sent by the watchdog thread; the worker exits after it, and its batch has no other reply.
     Overrun { event: u32, rule: u32, function: String },
     /// Importing a module overran its time, which is ten times that of a call but at least ten seconds. Sent by the
@@ -225,7 +228,7 @@ mod tests {
         let event = r#"{"b":1.50,"a":"é"}"#;
         let calls = vec![EventCalls { rules: vec![3, 1], event: RawValue::from_string(event.into()).unwrap() }];
         let mut pipe = Vec::new();
-        write_frame(&mut pipe, &Request::Evaluate { careful: false, calls }).unwrap();
+        write_frame(&mut pipe, &Request::Evaluate { careful: false, calls: calls.into() }).unwrap();
 
         let mut pipe = pipe.as_slice();
         let body = read_frame(&mut pipe).unwrap().unwrap();

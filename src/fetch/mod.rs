@@ -2,6 +2,13 @@
 //!
 //! `s3` is the production adapter, `directory` reads a directory as a bucket, `memory` is the honest fake.
 
+pub mod directory;
+pub mod memory;
+pub mod s3;
+
+#[cfg(test)]
+mod contract;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;

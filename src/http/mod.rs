@@ -1,8 +1,28 @@
-//! The HTTP server: health, readiness, metrics.
+//! The HTTP server: health, readiness, metrics, and the log levels of the running process.
+//!
+//! Holds no state of its own and does no work; it shows what others know. It is bound before any work starts and stops
+//! last, so that a draining daemon can still be watched. It has no authentication: what changes something is for
+//! callers on the same host only.
 
+mod filter;
+mod readiness;
+
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Router, serve as serve_connections};
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use readiness::Readiness;
+
+use crate::telemetry::{LogHandle, Telemetry};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -15,3 +35,78 @@ impl Default for Config {
         Config { listen: (Ipv4Addr::LOCALHOST, 9600).into() }
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("can't listen for HTTP on {listen}: {source}; change `http.listen` or end what else uses the address")]
+pub struct BindError {
+    listen: SocketAddr,
+    source: io::Error,
+}
+
+/// What the server shows.
+#[derive(Clone)]
+pub struct Surface {
+    pub readiness: Readiness,
+    pub telemetry: Telemetry,
+    pub log: LogHandle,
+}
+
+/// The largest request body, in bytes; a log filter is far smaller.
+const BODY_LIMIT: usize = 16 * 1024;
+
+/// How long an open request may hold up the end of the process.
+const CLOSING: Duration = Duration::from_secs(2);
+
+const PATHS: &str = "/healthz     200 while the process lives
+/readyz      200 while it takes work in, else 503 and the reason
+/metrics     Prometheus text format
+/log/filter  GET the log filter, PUT another one; from the same host only
+";
+
+/// Takes the address. Called before any work starts, so that a second daemon does none.
+pub async fn bind(config: &Config) -> Result<TcpListener, BindError> {
+    let listen = config.listen;
+    TcpListener::bind(listen).await.map_err(|source| BindError { listen, source })
+}
+
+/// Serves until `shutdown`, then lets open requests end for a moment.
+pub async fn serve(listener: TcpListener, surface: Surface, shutdown: CancellationToken) -> io::Result<()> {
+    let app = router(surface).into_make_service_with_connect_info::<SocketAddr>();
+    let server = serve_connections(listener, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let too_long = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(CLOSING).await;
+    };
+    tokio::select! {
+        ended = server => ended,
+        () = too_long => Ok(()),
+    }
+}
+
+fn router(surface: Surface) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/log/filter", get(filter::show).put(filter::change))
+        .fallback(|| async { (StatusCode::NOT_FOUND, format!("no such path; there are\n{PATHS}")) })
+        .method_not_allowed_fallback(|| async {
+            (StatusCode::METHOD_NOT_ALLOWED, format!("this path does not take that method; there are\n{PATHS}"))
+        })
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(surface)
+}
+
+async fn ready(State(surface): State<Surface>) -> Response {
+    match surface.readiness.hindrance() {
+        None => "ready\n".into_response(),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(surface): State<Surface>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], surface.telemetry.encode())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,40 @@
-//! Log types: what a record may be and how it becomes a typed event. Pure and synchronous.
+//! Log types: what a record may be and how it becomes a typed event. Pure and synchronous; only
+//! [`Registry::with_files`] reads files, once, at load.
+//!
+//! A [`schema`] is YAML; [`registry`] holds them by name. [`classify`] takes a record through the candidates: a
+//! [`parser`] makes raw fields of it, [`coerce`] makes typed ones, collecting indicators and the event time on the way.
+//! To add a log type, put a YAML into `config/log_types/` and samples into `tests/corpus/log_types/`.
+
+mod aws;
+pub mod batch;
+mod classify;
+mod coerce;
+mod columns;
+mod indicator;
+mod json;
+mod parser;
+mod registry;
+pub mod schema;
+mod time_format;
+mod transform;
+
+#[cfg(test)]
+mod corpus;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use classify::{Classified, Classifier, Context};
+pub use indicator::{Kind as IndicatorKind, Scanner};
+pub use registry::{LoadErrors, Registry, UnknownLogType, is_schema_file};
+pub use schema::{Schema, SchemaError};
+pub use time_format::TimeFormat;
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Folders with more log types, one YAML each; one of a built-in name replaces it. Relative to the configuration file.
+    /// Folders with more log types, one YAML each; one of a built-in name replaces it. Relative to the configuration
+    /// file.
     pub directories: Vec<PathBuf>,
 }

@@ -81,7 +81,7 @@ pub enum AlertStatus {
 }
 
 /// One alert: a group of matches (or errors) of one rule with one dedup string within one window.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Alert {
     /// 32 hex digits.

@@ -6,6 +6,7 @@
 mod alert;
 mod detection;
 mod event;
+mod local;
 mod message;
 mod object;
 mod record;
@@ -16,6 +17,7 @@ mod value;
 pub use alert::{Alert, AlertKind, AlertStatus, Severity};
 pub use detection::{Detections, Match, MatchDetail, RuleFault, RuleMeta};
 pub use event::{Event, EventBatch, RowId};
+pub use local::file_etag;
 pub use message::Message;
 pub use object::{ObjectId, ObjectRef};
 pub use record::{Record, Reject};

@@ -1,6 +1,39 @@
-//! One message from receipt to acknowledgement.
+//! One message from receipt to acknowledgement. To follow an object, read in this order:
+//!
+//! `intake` receives messages while there is room, `message` decides what becomes of one, `lease` keeps it from being
+//! handed to another meanwhile, `object` takes each of its objects through claim, reading and outcome, and `reader`
+//! turns bytes into batches of events.
+//!
+//! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the outcome
+//! of everything in it is durable: in the ledger, or in quarantine with its reason.
+
+mod intake;
+mod lease;
+mod message;
+mod object;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+pub use intake::run;
+
+use crate::decode::Limits;
+use crate::detect::Engine;
+use crate::fetch::ObjectStore;
+use crate::lake::Lake;
+use crate::logtype::Registry;
+use crate::queue::MessageQueue;
+use crate::runtime::{ByteBudget, SharedClock};
+use crate::source::SourceTable;
+use crate::state::StateStore;
+use crate::telemetry::Telemetry;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -27,4 +60,37 @@ impl Default for Config {
             shutdown_grace_seconds: 25,
         }
     }
+}
+
+impl Config {
+    pub fn limits(&self) -> Limits {
+        Limits {
+            max_object_bytes: self.max_object_mib * 1024 * 1024,
+            max_record_bytes: usize::try_from(self.max_record_mib * 1024 * 1024).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+/// Everything that the work on a message needs. Built once by the composition root, shared by all messages.
+pub struct Pipeline {
+    pub queue: Arc<dyn MessageQueue>,
+    pub objects: Arc<dyn ObjectStore>,
+    pub state: Arc<dyn StateStore>,
+    pub lake: Arc<dyn Lake>,
+    pub engine: Engine,
+    pub sources: SourceTable,
+    pub log_types: Arc<Registry>,
+    pub clock: SharedClock,
+    pub telemetry: Telemetry,
+    pub budget: ByteBudget,
+    pub limits: Limits,
+    pub max_in_flight: usize,
+    /// How long a message is leased at each extension.
+    pub lease: Duration,
+    /// Names of the destinations that a new alert may go to.
+    pub destinations: Vec<String>,
+    /// Woken when an alert was opened, so that its delivery starts at once.
+    pub alert_opened: Arc<Notify>,
+    /// Work in flight stops here and hands its messages back.
+    pub abandon: CancellationToken,
 }

@@ -2,6 +2,14 @@
 //!
 //! `sqs` is the production adapter, `directory` makes a queue of a directory's files, `memory` is the honest fake.
 
+pub mod directory;
+mod leases;
+pub mod memory;
+pub mod sqs;
+
+#[cfg(test)]
+mod contract;
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -19,7 +19,6 @@ impl Tasks {
         Tasks::default()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the tracker spawns; everything else goes through it")]
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,

@@ -1,10 +1,17 @@
 //! Which source an object belongs to, and the identity that reads it.
 //!
-//! `table` matches objects to sources (pure); `role` assumes roles. Nothing here reads an object.
+//! `check` finds what is wrong with the configuration, `table` matches objects to sources (both pure); `role` assumes
+//! roles. Nothing here reads an object.
+
+mod check;
+mod role;
+mod table;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::StreamType;
+pub use role::Roles;
+pub use table::{Routing, SourceTable};
 
 /// One `[[sources]]` entry: a bucket of an account, and what lies under which prefix of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,4 +48,27 @@ pub struct PrefixConfig {
     #[serde(default)]
     pub excluded_prefixes: Vec<String>,
     pub log_types: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn source(name: &str, bucket: &str, prefixes: impl IntoIterator<Item = PrefixConfig>) -> SourceConfig {
+        SourceConfig {
+            name: name.into(),
+            bucket: bucket.into(),
+            account_id: None,
+            region: None,
+            role_arn: None,
+            external_id: None,
+            stream_type: StreamType::Auto,
+            json_array_envelope_field: None,
+            prefixes: prefixes.into_iter().collect(),
+        }
+    }
+
+    pub(super) fn prefix(prefix: &str, log_type: &str) -> PrefixConfig {
+        PrefixConfig { prefix: prefix.into(), excluded_prefixes: Vec::new(), log_types: vec![log_type.into()] }
+    }
 }

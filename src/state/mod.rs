@@ -2,7 +2,15 @@
 //!
 //! `sqlite` is the embedded adapter; the port is written so that PostgreSQL with many daemons fits behind it.
 //! `window` is the pure grouping decision that every adapter applies inside its transaction. No vendor type leaves
-//! the adapters.
+//! the adapters. `route` chooses the destinations of a new alert; `contract` is what every adapter is held to.
+
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod route;
+pub mod sqlite;
+mod window;
 
 use std::path::PathBuf;
 
@@ -45,6 +53,23 @@ pub enum ObjectState {
     Parked,
     /// Could not be decoded; kept with its reason.
     Quarantined,
+}
+
+impl ObjectState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ObjectState::Committed => "committed",
+            ObjectState::Empty => "empty",
+            ObjectState::Folder => "folder",
+            ObjectState::Excluded => "excluded",
+            ObjectState::Unrouted => "unrouted",
+            ObjectState::Missing => "missing",
+            ObjectState::Archived => "archived",
+            ObjectState::Superseded => "superseded",
+            ObjectState::Parked => "parked",
+            ObjectState::Quarantined => "quarantined",
+        }
+    }
 }
 
 /// What the ledger remembers of a finished object.
@@ -106,11 +131,11 @@ pub trait Ledger: Send + Sync {
     async fn outcome(&self, object: ObjectId) -> Result<Option<ObjectOutcome>, StateError>;
 }
 
-/// An alert that a transaction opened, or counted up.
+/// What one call of [`AlertStore::record`] changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
-    /// Ids of the alerts created by this call.
-    pub opened: Vec<String>,
+    /// The alerts created by this call.
+    pub opened: Vec<Alert>,
     /// Matches that were new; repeats are not counted.
     pub matches: u64,
 }

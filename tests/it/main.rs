@@ -1,1 +1,16 @@
-//! Integration tests: filled by the harness.
+//! The integration tests: one binary, a module a subject. They need `python3` with `venv`, and a package registry at
+//! the first run; everything else is started here and ends with the test process.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod aws;
+mod commands;
+mod daemon;
+mod environment;
+mod events;
+mod fetch;
+mod notifications;
+mod queue;
+mod story_aws;
+mod story_faults;
+mod story_local;

@@ -103,7 +103,8 @@ fn read(mut input: impl Read, requests: SyncSender<Vec<u8>>) {
 
 fn report_overrun(watch: &Watch, output: &Mutex<impl Write>) {
     let _end_on_panic = EndOnPanic;
-    let overrun = watch.until_overrun();
+    // A daemon that can't be told is gone, and the reader's thread ends the process.
+    let overrun = watch.until_overrun(|| drop(say(output, &Reply::Alive)));
     let said = say(output, &overrun);
     end(if said.is_ok() { STATUS_OVERRUN } else { STATUS_PROTOCOL });
 }

@@ -16,6 +16,8 @@ use crate::detect::protocol::{Place, Reply, RuleKind};
 const LOAD_FACTOR: u32 = 10;
 const LOAD_MINIMUM: Duration = Duration::from_secs(10);
 
+const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Until the daemon has said its budget.
 const UNSET_BUDGET_MS: u64 = 15_000;
 
@@ -92,17 +94,23 @@ impl Watch {
     }
 
     /// Runs on the watchdog's thread until work overruns; returns what to say before the process ends. From then on
-    /// the interpreter's thread can no longer leave the work, so it cannot answer as if nothing had happened.
-    pub(super) fn until_overrun(&self) -> Reply {
+    /// the interpreter's thread can no longer leave the work, so it cannot answer as if nothing had happened. Calls
+    /// `alive` every second while there is work, so that a long batch is told from a process that is stuck.
+    pub(super) fn until_overrun(&self, mut alive: impl FnMut()) -> Reply {
         let _ = self.watchdog.set(thread::current());
         let start = Instant::now();
         let mut seen = Seen::default();
+        let mut said_alive = start;
         loop {
             if !self.active.load(Ordering::Acquire) {
                 thread::park();
                 continue;
             }
             thread::sleep((self.budget() / 8).clamp(Duration::from_millis(1), Duration::from_millis(100)));
+            if said_alive.elapsed() >= ALIVE_INTERVAL {
+                said_alive = Instant::now();
+                alive();
+            }
             // Not before the sleep: the budget must be the one under which the work that is seen now began.
             let call = self.budget();
             let epoch = self.epoch.load(Ordering::Acquire);
@@ -234,7 +242,7 @@ mod tests {
         let work = Work::Call { event: 3, rule: 4, function: Function::Dedup, kind: RuleKind::Rule };
         let running = watch.enter(work);
         watch.wake();
-        let reply = thread::scope(|scope| scope.spawn(|| watch.until_overrun()).join().unwrap());
+        let reply = thread::scope(|scope| scope.spawn(|| watch.until_overrun(|| ())).join().unwrap());
         let Reply::Overrun { event: 3, rule: 4, function } = reply else { panic!("{reply:?}") };
         assert_eq!(function, "dedup");
         assert_eq!(watch.epoch.load(Ordering::Relaxed), CONDEMNED);

@@ -1,0 +1,308 @@
+//! Tests of the delivery loop: paused time against an outbox in memory, then once against the real store.
+
+use std::io::{self, Write};
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::*;
+use crate::alert::destination::stdout::{self, Stdout};
+use crate::alert::render::Style;
+use crate::model::Alert;
+use crate::runtime::Clock;
+use crate::state::fixtures::{START, alert, matched, matches, object, rule};
+use crate::state::sqlite::SqliteStore;
+use crate::state::{AlertStore, Claim, Ledger, SqliteConfig};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A time of day that goes with tokio's paused time.
+struct PausedClock(Instant);
+
+impl Clock for PausedClock {
+    fn now(&self) -> OffsetDateTime {
+        START + self.0.elapsed()
+    }
+}
+
+fn clock() -> SharedClock {
+    Arc::new(PausedClock(Instant::now()))
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum End {
+    Pending,
+    Delivered,
+    Failed,
+}
+
+struct Row {
+    pending: PendingDelivery,
+    next_attempt: OffsetDateTime,
+    leased_until: OffsetDateTime,
+    reasons: Vec<String>,
+    end: End,
+}
+
+/// Leases that really expire, and errors when told to.
+#[derive(Default)]
+struct MemoryOutbox {
+    rows: Mutex<Vec<Row>>,
+    broken_calls: Mutex<u32>,
+}
+
+impl MemoryOutbox {
+    fn add(&self, id: &str, destination: &str) {
+        let alert = Alert { id: id.into(), ..alert(rule("r")) };
+        self.rows.lock().unwrap().push(Row {
+            pending: PendingDelivery { alert, destination: destination.into(), attempts: 0 },
+            next_attempt: START,
+            leased_until: START,
+            reasons: Vec::new(),
+            end: End::Pending,
+        });
+    }
+
+    fn with<T>(&self, id: &str, destination: &str, look: impl FnOnce(&mut Row) -> T) -> T {
+        let mut rows = self.rows.lock().unwrap();
+        let row = rows.iter_mut().find(|row| row.pending.alert.id == id && row.pending.destination == destination);
+        look(row.unwrap())
+    }
+}
+
+#[async_trait]
+impl Outbox for MemoryOutbox {
+    async fn due(&self, now: OffsetDateTime, lease: Duration, limit: u32) -> Result<Vec<PendingDelivery>, StateError> {
+        let mut broken = self.broken_calls.lock().unwrap();
+        if *broken > 0 {
+            *broken -= 1;
+            return Err(StateError::Store("broken".into()));
+        }
+        let mut rows = self.rows.lock().unwrap();
+        let due =
+            rows.iter_mut().filter(|row| row.end == End::Pending && row.next_attempt.max(row.leased_until) <= now);
+        let due = due.take(limit as usize).map(|row| {
+            row.leased_until = now + lease;
+            row.pending.clone()
+        });
+        Ok(due.collect())
+    }
+
+    async fn delivered(&self, alert: &str, destination: &str, _: OffsetDateTime) -> Result<(), StateError> {
+        self.with(alert, destination, |row| row.end = End::Delivered);
+        Ok(())
+    }
+
+    async fn failed(
+        &self,
+        alert: &str,
+        destination: &str,
+        reason: &str,
+        next_attempt: Option<OffsetDateTime>,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        self.with(alert, destination, |row| {
+            row.reasons.push(reason.into());
+            row.pending.attempts += 1;
+            row.leased_until = now;
+            match next_attempt {
+                Some(next) => row.next_attempt = next,
+                None => row.end = End::Failed,
+            }
+        });
+        Ok(())
+    }
+}
+
+/// What a destination does with every alert.
+#[derive(Clone, Copy)]
+enum Behaviour {
+    Take,
+    Down,
+    Refuse,
+    Hang,
+}
+
+struct Scripted {
+    name: &'static str,
+    behaviour: Behaviour,
+    attempts: Mutex<Vec<(String, Instant)>>,
+}
+
+impl Scripted {
+    fn new(name: &'static str, behaviour: Behaviour) -> Arc<Scripted> {
+        Arc::new(Scripted { name, behaviour, attempts: Mutex::default() })
+    }
+
+    fn times(&self) -> Vec<Instant> {
+        self.attempts.lock().unwrap().iter().map(|(_, at)| *at).collect()
+    }
+}
+
+#[async_trait]
+impl Destination for Scripted {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    async fn send(&self, alert: &Alert) -> Result<(), SendError> {
+        self.attempts.lock().unwrap().push((alert.id.clone(), Instant::now()));
+        match self.behaviour {
+            Behaviour::Take => Ok(()),
+            Behaviour::Down => Err(SendError::Retry("503".into())),
+            Behaviour::Refuse => Err(SendError::Permanent("404".into())),
+            Behaviour::Hang => std::future::pending().await,
+        }
+    }
+}
+
+/// Runs the loop for `span` of paused time.
+async fn run_for(span: Duration, outbox: &Arc<MemoryOutbox>, destinations: &[Arc<Scripted>]) {
+    let stop = CancellationToken::new();
+    let destinations = destinations.iter().map(|destination| destination.clone() as Arc<dyn Destination>).collect();
+    let delivering = run(outbox.clone(), destinations, clock(), Telemetry::new(), Arc::default(), stop.clone());
+    let stopping = async {
+        tokio::time::sleep(span).await;
+        stop.cancel();
+    };
+    tokio::join!(delivering, stopping);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_destinations_the_one_that_is_down_is_retried_alone_and_given_up_after_ten_attempts() {
+    let outbox = Arc::new(MemoryOutbox::default());
+    let (good, bad) = (Scripted::new("good", Behaviour::Take), Scripted::new("bad", Behaviour::Down));
+    outbox.add("a", "good");
+    outbox.add("a", "bad");
+    run_for(HOUR * 6, &outbox, &[good.clone(), bad.clone()]).await;
+
+    assert_eq!((good.times().len(), bad.times().len()), (1, MAX_ATTEMPTS as usize));
+    outbox.with("a", "good", |row| assert_eq!(row.end, End::Delivered));
+    outbox.with("a", "bad", |row| {
+        assert_eq!((&row.end, row.reasons.len()), (&End::Failed, MAX_ATTEMPTS as usize));
+    });
+    for (retry, pair) in bad.times().windows(2).enumerate() {
+        let waited = pair[1] - pair[0];
+        let step = Duration::from_secs(30 << retry).min(HOUR / 2);
+        assert!(waited >= step / 11 && waited <= step + POLL, "retry {retry} came after {waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permanent_failure_is_not_retried() {
+    let outbox = Arc::new(MemoryOutbox::default());
+    let refusing = Scripted::new("gone", Behaviour::Refuse);
+    outbox.add("a", "gone");
+    run_for(HOUR, &outbox, std::slice::from_ref(&refusing)).await;
+    assert_eq!(refusing.times().len(), 1);
+    outbox.with("a", "gone", |row| assert_eq!((&row.end, &*row.reasons[0]), (&End::Failed, "404")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_hangs_holds_the_others_for_one_attempt_only() {
+    let outbox = Arc::new(MemoryOutbox::default());
+    let (good, hanging) = (Scripted::new("good", Behaviour::Take), Scripted::new("hangs", Behaviour::Hang));
+    outbox.add("a", "hangs");
+    for alert in 0..BATCH * 2 {
+        outbox.add(&alert.to_string(), "good");
+    }
+    let start = Instant::now();
+    run_for(Duration::from_secs(25), &outbox, &[good.clone(), hanging.clone()]).await;
+    assert_eq!(good.times().len(), BATCH as usize * 2);
+    assert!(good.times().iter().all(|at| *at - start <= SEND_LIMIT + POLL));
+    outbox.with("a", "hangs", |row| assert!(row.reasons[0].contains("no answer within 20 s"), "{:?}", row.reasons));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wake_is_not_kept_waiting() {
+    let outbox = Arc::new(MemoryOutbox::default());
+    let good = Scripted::new("good", Behaviour::Take);
+    let (stop, wake) = (CancellationToken::new(), Arc::new(Notify::new()));
+    let delivering = run(outbox.clone(), vec![good.clone()], clock(), Telemetry::new(), wake.clone(), stop.clone());
+    let recording = async {
+        tokio::time::sleep(POLL / 2).await;
+        let start = Instant::now();
+        outbox.add("a", "good");
+        wake.notify_one();
+        tokio::time::sleep(POLL / 4).await;
+        stop.cancel();
+        start
+    };
+    let ((), start) = tokio::join!(delivering, recording);
+    assert_eq!(good.times(), [start]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_due_at_shutdown_is_still_delivered() {
+    let outbox = Arc::new(MemoryOutbox::default());
+    let good = Scripted::new("good", Behaviour::Take);
+    for alert in 0..BATCH * 3 + 1 {
+        outbox.add(&alert.to_string(), "good");
+    }
+    let stop = CancellationToken::new();
+    stop.cancel();
+    run(outbox.clone(), vec![good.clone()], clock(), Telemetry::new(), Arc::default(), stop).await;
+    assert_eq!(good.times().len(), BATCH as usize * 3 + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_was_removed_keeps_its_deliveries_for_its_return() {
+    let outbox = Arc::new(MemoryOutbox::default());
+    outbox.add("a", "back");
+    run_for(POLL, &outbox, &[]).await;
+    outbox.with("a", "back", |row| {
+        assert!(row.reasons[0].contains("`back`"), "{:?}", row.reasons);
+        assert_eq!(row.end, End::Pending);
+        row.next_attempt = START;
+    });
+    run_for(POLL, &outbox, &[Scripted::new("back", Behaviour::Take)]).await;
+    outbox.with("a", "back", |row| assert_eq!(row.end, End::Delivered));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_is_asked_again() {
+    let outbox = Arc::new(MemoryOutbox { broken_calls: Mutex::new(3), ..MemoryOutbox::default() });
+    let good = Scripted::new("good", Behaviour::Take);
+    outbox.add("a", "good");
+    run_for(POLL * 10, &outbox, std::slice::from_ref(&good)).await;
+    assert_eq!(good.times().len(), 1);
+}
+
+/// A writer that a test can look into.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn from_a_match_to_a_line_on_standard_output_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = SqliteConfig { path: folder.path().join("margay.db") };
+    let store = Arc::new(SqliteStore::open(&config).await.unwrap());
+    let claim = store.claim(&object("key"), "source", START, START + HOUR).await.unwrap();
+    let Claim::Granted(token) = claim else { panic!("{claim:?}") };
+    let detections = matches([matched(&Arc::new(rule("r")), 1)]);
+    let names = [stdout::NAME.to_string()];
+    let opened = store.record(&token, &detections, &names, START).await.unwrap().opened;
+
+    let output = Shared::default();
+    let printer = Arc::new(Stdout::to(output.clone(), Style::Json));
+    let stopped = CancellationToken::new();
+    stopped.cancel();
+    for _ in 0..2 {
+        run(store.clone(), vec![printer.clone()], clock(), Telemetry::new(), Arc::default(), stopped.clone()).await;
+    }
+    let written = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(written.lines().count(), 1, "{written}");
+    assert!(written.contains(&opened[0].id), "{written}");
+}

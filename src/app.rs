@@ -1,0 +1,291 @@
+//! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
+//! order, and ends them in the reverse order.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use walkdir::WalkDir;
+
+use crate::alert::delivery;
+use crate::alert::destination::Destination;
+use crate::alert::destination::stdout::Stdout;
+use crate::aws;
+use crate::config::Config;
+use crate::detect::{Engine, reload};
+use crate::fetch::{self, ObjectStore};
+use crate::http::{self, Readiness, Surface};
+use crate::lake::{self, Lake, none::NoLake};
+use crate::logtype::{LoadErrors, Registry, is_schema_file};
+use crate::pipeline::{self, Pipeline};
+use crate::queue::{self, MessageQueue};
+use crate::runtime::{ByteBudget, SharedClock, SystemClock, Tasks};
+use crate::source::{Roles, SourceTable};
+use crate::state::sqlite::SqliteStore;
+use crate::state::{self, StateStore};
+use crate::telemetry::{LogHandle, Telemetry};
+
+/// How often the queue is asked for its backlog.
+const BACKLOG_INTERVAL: Duration = Duration::from_secs(15);
+
+/// After the grace period: for handing messages back, and for each later part.
+const LAST_MOMENT: Duration = Duration::from_secs(5);
+
+/// The binary that runs, for starting rule workers. On Linux through `/proc`, which still works after the file was
+/// replaced by an upgrade.
+pub fn program() -> anyhow::Result<PathBuf> {
+    let own = PathBuf::from("/proc/self/exe");
+    if own.exists() {
+        return Ok(own);
+    }
+    std::env::current_exe().context("could not find the running binary, which rule workers are started from")
+}
+
+/// The log types, or everything that is wrong with them.
+pub fn log_types(config: &Config) -> Result<Arc<Registry>, Vec<String>> {
+    let mut files = Vec::new();
+    for directory in &config.log_types.directories {
+        let found = yaml_below(directory).map_err(|error| vec![format!("{}: {error}", directory.display())])?;
+        files.extend(found);
+    }
+    let loaded = Registry::built_in().with_files(&files);
+    loaded.map(Arc::new).map_err(|LoadErrors(errors)| errors.iter().map(ToString::to_string).collect())
+}
+
+fn yaml_below(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in WalkDir::new(directory).follow_links(true).sort_by_file_name() {
+        let path = entry?.into_path();
+        if path.is_file() && is_schema_file(&path) {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+/// The sources, or everything that is wrong with them.
+pub fn sources(config: &Config, log_types: &Registry) -> Result<SourceTable, Vec<String>> {
+    let table = SourceTable::new(&config.sources)?;
+    let unknown: Vec<String> = table
+        .log_types()
+        .filter_map(|(source, log_type)| Some(format!("source `{source}`: {}", log_types.get(log_type).err()?)))
+        .collect();
+    if unknown.is_empty() { Ok(table) } else { Err(unknown) }
+}
+
+/// The state store, for commands beside a running daemon.
+pub async fn state_for_reading(config: &Config) -> anyhow::Result<Arc<dyn StateStore>> {
+    match config.state.kind {
+        state::Kind::Sqlite => Ok(Arc::new(SqliteStore::open_read_only(&config.state.sqlite).await?)),
+    }
+}
+
+/// The daemon, from its start to its end.
+pub async fn run(config: Config, log: LogHandle) -> anyhow::Result<()> {
+    let telemetry = Telemetry::new();
+    let readiness = Readiness::new();
+    // Bound first: a second daemon on this address ends here, before it touches anything.
+    let listener = http::bind(&config.http).await?;
+    tracing::info!(address = %listener.local_addr()?, "HTTP server listening");
+    let front = Tasks::new();
+    let surface = Surface { readiness: readiness.clone(), telemetry: telemetry.clone(), log };
+    let end = front.token().clone();
+    front.spawn_critical("http", async move {
+        if let Err(error) = http::serve(listener, surface, end).await {
+            tracing::error!(%error, "the HTTP server failed");
+        }
+    });
+
+    let parts = Parts::build(&config, telemetry).await?;
+    let mut signals = Signals::new()?;
+    let work = Tasks::new();
+    let delivery = Tasks::new();
+    let hangups = signal(SignalKind::hangup()).context("could not listen to SIGHUP")?;
+    parts.start(&config, &work, &delivery, hangups);
+    readiness.set_ready();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "margay runs");
+
+    let reason = tokio::select! {
+        name = signals.next() => name,
+        () = work.token().cancelled() => "a task of the pipeline ended",
+        () = delivery.token().cancelled() => "the delivery of alerts ended",
+        () = front.token().cancelled() => "the HTTP server ended",
+    };
+    tracing::info!(reason, "shutting down");
+    let failed = work.token().is_cancelled() || delivery.token().is_cancelled() || front.token().is_cancelled();
+    readiness.drain();
+    parts.drain(&config, &work, signals.next()).await;
+    delivery.shut_down();
+    if !delivery.drained(LAST_MOMENT).await {
+        tracing::warn!("deliveries are unfinished; the outbox keeps them for the next start");
+    }
+    front.shut_down();
+    front.drained(LAST_MOMENT).await;
+    anyhow::ensure!(!failed, "the daemon ended because {reason}; the log says why");
+    Ok(())
+}
+
+/// The built parts of a daemon.
+struct Parts {
+    pipeline: Arc<Pipeline>,
+    destinations: Vec<Arc<dyn Destination>>,
+}
+
+impl Parts {
+    async fn build(config: &Config, telemetry: Telemetry) -> anyhow::Result<Parts> {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let log_types = log_types(config).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
+        let sources = sources(config, &log_types).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
+        let state: Arc<dyn StateStore> = match config.state.kind {
+            state::Kind::Sqlite => Arc::new(SqliteStore::open(&config.state.sqlite).await?),
+        };
+        let lake: Arc<dyn Lake> = match config.lake.kind {
+            lake::Kind::None => Arc::new(NoLake),
+        };
+        let (queue, objects, lease) = intake_adapters(config, &clock).await?;
+        let (engine, _) = Engine::start(&config.rules, program()?, telemetry.clone()).await?;
+        let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
+        if config.alerts.stdout.enabled {
+            destinations.push(Arc::new(Stdout::new(config.alerts.stdout.format)));
+        }
+        let budget = ByteBudget::new(config.pipeline.memory_budget_mib * 1024 * 1024);
+        let sampled = budget.clone();
+        telemetry.sample_with(move |metrics| metrics.memory_budget_bytes_used.set([], sampled.in_use()));
+        let pipeline = Pipeline {
+            queue,
+            objects,
+            state,
+            lake,
+            engine,
+            sources,
+            log_types,
+            clock,
+            telemetry,
+            budget,
+            limits: config.pipeline.limits(),
+            max_in_flight: config.pipeline.max_in_flight,
+            lease,
+            destinations: destinations.iter().map(|destination| destination.name().to_owned()).collect(),
+            alert_opened: Arc::new(Notify::new()),
+            abandon: CancellationToken::new(),
+        };
+        Ok(Parts { pipeline: Arc::new(pipeline), destinations })
+    }
+
+    fn start(&self, config: &Config, work: &Tasks, delivery: &Tasks, hangups: Signal) {
+        let pipeline = &self.pipeline;
+        let shutdown = work.token().clone();
+        delivery.spawn_critical(
+            "delivery",
+            delivery::run(
+                pipeline.state.clone(),
+                self.destinations.clone(),
+                pipeline.clock.clone(),
+                pipeline.telemetry.clone(),
+                pipeline.alert_opened.clone(),
+                delivery.token().clone(),
+            ),
+        );
+        work.spawn_critical(
+            "rule reload",
+            reload::watch(
+                pipeline.engine.clone(),
+                config.rules.directories.clone(),
+                Duration::from_millis(config.rules.reload_debounce_ms),
+                hangups,
+                pipeline.telemetry.clone(),
+                shutdown.clone(),
+            ),
+        );
+        work.spawn_critical("backlog", watch_backlog(pipeline.clone(), shutdown.clone()));
+        work.spawn_critical("intake", pipeline::run(pipeline.clone(), work.clone(), shutdown));
+    }
+
+    /// Lets the work in flight end, for as long as the grace period lasts and nobody asks a second time.
+    async fn drain(&self, config: &Config, work: &Tasks, asked_again: impl Future<Output = &'static str>) {
+        work.shut_down();
+        if let Err(error) = self.pipeline.lake.flush().await {
+            tracing::error!(%error, "the last flush of the lake failed; its messages are delivered again");
+        }
+        let grace = Duration::from_secs(config.pipeline.shutdown_grace_seconds);
+        let drained = tokio::select! {
+            drained = work.drained(grace) => drained,
+            _ = asked_again => false,
+        };
+        if !drained {
+            tracing::warn!("work is unfinished; its messages go back to the queue");
+            self.pipeline.abandon.cancel();
+            work.drained(LAST_MOMENT).await;
+        }
+    }
+}
+
+type IntakeAdapters = (Arc<dyn MessageQueue>, Arc<dyn ObjectStore>, Duration);
+
+/// Queue, object store, and the length of a lease. A directory queue makes the directory the bucket; SQS goes with S3.
+async fn intake_adapters(config: &Config, clock: &SharedClock) -> anyhow::Result<IntakeAdapters> {
+    match config.queue.kind {
+        queue::Kind::Directory => {
+            let directory = &config.queue.directory;
+            let root = directory.path.clone().context("`queue.directory.path` is missing")?;
+            let objects = fetch::directory::DirectoryStore::new(&root, &directory.bucket)?;
+            let queue = queue::directory::DirectoryQueue::new(directory, clock.clone())?;
+            Ok((Arc::new(queue), Arc::new(objects), queue::directory::LEASE))
+        }
+        queue::Kind::Sqs => {
+            let sdk = aws::sdk_config().await;
+            let queue = queue::sqs::SqsQueue::new(&sdk, &config.queue.sqs)?;
+            let roles = Roles::new(sdk.clone());
+            let credentials = Arc::new(move |access: &_| roles.credentials(access));
+            let objects = fetch::s3::S3Store::new(&sdk, &config.fetch, credentials);
+            let lease = Duration::from_secs(config.queue.sqs.visibility_timeout_seconds.into());
+            Ok((Arc::new(queue), Arc::new(objects), lease))
+        }
+    }
+}
+
+async fn watch_backlog(pipeline: Arc<Pipeline>, shutdown: CancellationToken) {
+    loop {
+        match pipeline.queue.backlog().await {
+            Ok(backlog) => {
+                let metrics = &pipeline.telemetry.metrics;
+                metrics.queue_messages_waiting.set([], backlog.waiting);
+                metrics.queue_messages_in_flight.set([], backlog.in_flight);
+            }
+            Err(error) => pipeline.telemetry.queue_failed("backlog", &error),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(BACKLOG_INTERVAL) => {}
+        }
+    }
+}
+
+/// The signals that a daemon listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Signals> {
+        let failed = "could not listen to signals";
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate()).context(failed)?,
+            interrupt: signal(SignalKind::interrupt()).context(failed)?,
+        })
+    }
+
+    /// Waits to be asked to end.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! `margay bench`: the whole pipeline in one process, from memory, with its stages shown.
+//!
+//! Everything is a ratio against a baseline of the same run (decompressing the same bytes and parsing them as JSON, one
+//! thread), because machines differ and are noisy. Rates count decompressed bytes.
+
+mod events;
+mod stages;
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::{block_on, print};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Events in all, in objects of a thousand.
+    #[arg(long, default_value_t = 50_000)]
+    events: usize,
+    /// Folder with the rules to run.
+    #[arg(long, default_value = "rules")]
+    rules: PathBuf,
+    /// Rule workers; by default one per core.
+    #[arg(long, default_value_t = 0)]
+    workers: usize,
+}
+
+/// One line of the result.
+struct Stage {
+    name: &'static str,
+    seconds: f64,
+    /// CPU seconds of this process and of its rule workers.
+    cpu_seconds: f64,
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    block_on(async {
+        let objects = events::objects(arguments.events);
+        let stages = stages::measure(&objects, arguments).await?;
+        print(&report(&objects, &stages))?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn report(objects: &events::Objects, stages: &[Stage]) -> String {
+    let megabytes = objects.decoded_bytes as f64 / 1e6;
+    let events = objects.events as f64;
+    let baseline = stages[0].cpu_seconds;
+    let mut out = String::new();
+    let line = "a String takes all text";
+    writeln!(out, "{events} CloudTrail events, {megabytes:.1} MB decompressed, {} objects\n", objects.bodies.len())
+        .expect(line);
+    writeln!(
+        out,
+        "{:<34}{:>12}{:>10}{:>16}{:>14}{:>12}",
+        "stage", "events/s", "MB/s", "events/s/core", "MB/s/core", "x baseline"
+    )
+    .expect(line);
+    for stage in stages {
+        let Stage { name, seconds, cpu_seconds } = stage;
+        writeln!(
+            out,
+            "{name:<34}{:>12.0}{:>10.1}{:>16.0}{:>14.1}{:>12.2}",
+            events / seconds,
+            megabytes / seconds,
+            events / cpu_seconds,
+            megabytes / cpu_seconds,
+            cpu_seconds / baseline,
+        )
+        .expect(line);
+    }
+    out += "\nEach stage includes the ones above it, but the baseline. `x baseline` is CPU time over that of the baseline.\n";
+    out
+}

@@ -1,0 +1,126 @@
+//! The command line: one file a command. A command reads its arguments, calls the library, prints the result.
+//!
+//! Exit codes: 0 well, 1 the thing that was asked for failed, 64 the command line or the configuration is wrong.
+
+mod alerts;
+mod bench;
+mod check;
+mod config;
+mod parse;
+mod rule_worker;
+mod run;
+mod test;
+
+use std::future::Future;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+
+/// A configuration or command line that can't be used (`EX_USAGE` of BSD's sysexits).
+const EXIT_USAGE: u8 = 64;
+
+/// Reads security logs from S3, runs Python detections over every event, and raises alerts.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the daemon until SIGTERM or SIGINT.
+    Run(ConfigArgument),
+    /// Check configuration, sources, log types and rules without starting.
+    Check(ConfigArgument),
+    /// Show the configuration in effect.
+    Config(config::Arguments),
+    /// Run the tests that detections carry.
+    Test(test::Arguments),
+    /// Turn raw log entries into events.
+    Parse(parse::Arguments),
+    /// List alerts.
+    Alerts(alerts::Arguments),
+    /// Measure the pipeline from memory, stage by stage.
+    Bench(bench::Arguments),
+    /// The inside of a rule worker; started by the daemon and by `test`.
+    #[command(hide = true)]
+    RuleWorker(rule_worker::Arguments),
+}
+
+/// The configuration that a command works with.
+#[derive(clap::Args)]
+struct ConfigArgument {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE", default_value = "config/local.toml")]
+    config: PathBuf,
+}
+
+impl ConfigArgument {
+    /// The configuration, or its problems on standard error and the exit code for them.
+    fn load(&self) -> Result<Config, ExitCode> {
+        crate::config::load(&self.config).map_err(|problems| usage(&problems))
+    }
+}
+
+/// Runs the command of this process.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version go to standard output and are no errors.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match arguments.command {
+        Command::Run(config) => run::run(&config),
+        Command::Check(config) => check::run(&config),
+        Command::Config(arguments) => config::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Parse(arguments) => parse::run(&arguments),
+        Command::Alerts(arguments) => alerts::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::RuleWorker(arguments) => rule_worker::run(&arguments),
+    }
+}
+
+/// Runs a command's asynchronous part; an error goes to standard error with its causes.
+fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure(&anyhow::Error::new(error).context("could not start the runtime's threads")),
+    };
+    let code = runtime.block_on(work).unwrap_or_else(|error| failure(&error));
+    // Blocking work that is still going on has nobody left to answer to.
+    runtime.shutdown_background();
+    code
+}
+
+fn failure(error: &anyhow::Error) -> ExitCode {
+    complain(format_args!("error: {error:#}"));
+    ExitCode::FAILURE
+}
+
+fn usage(problem: &impl std::fmt::Display) -> ExitCode {
+    complain(format_args!("{problem}"));
+    ExitCode::from(EXIT_USAGE)
+}
+
+fn complain(text: std::fmt::Arguments<'_>) {
+    // With standard error closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Prints a command's result. A reader that has enough (`| head`) closes the pipe, and that is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

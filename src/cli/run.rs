@@ -1,0 +1,18 @@
+//! `margay run`: the daemon.
+
+use std::process::ExitCode;
+
+use super::{ConfigArgument, block_on, failure};
+use crate::{app, telemetry};
+
+pub(super) fn run(argument: &ConfigArgument) -> ExitCode {
+    let config = match argument.load() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let log = match telemetry::init(&config.log) {
+        Ok(log) => log,
+        Err(error) => return failure(&error.into()),
+    };
+    block_on(async { app::run(config, log).await.map(|()| ExitCode::SUCCESS) })
+}

@@ -1,0 +1,113 @@
+//! What a configuration must mean, beyond its form. A pure function of the values; whether a folder is there is asked
+//! through an argument.
+//!
+//! The sources are not judged here: `source::SourceTable::new` knows their rules, and who builds one reports them.
+
+use std::path::Path;
+
+use super::Config;
+use crate::queue;
+
+/// Something wrong with one value.
+#[derive(Debug, PartialEq)]
+pub(super) struct Finding {
+    pub(super) key: String,
+    /// Another key that makes this one wrong; when that one is wrong itself, nothing can be said.
+    pub(super) depends_on: Option<&'static str>,
+    pub(super) text: String,
+}
+
+impl Finding {
+    fn new(key: impl Into<String>, text: impl Into<String>) -> Finding {
+        Finding { key: key.into(), depends_on: None, text: text.into() }
+    }
+}
+
+pub(super) fn check(config: &Config, is_folder: &dyn Fn(&Path) -> bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    check_queue(&config.queue, &mut findings);
+    check_rules(&config.rules.directories, is_folder, &mut findings);
+    for (at, folder) in config.log_types.directories.iter().enumerate() {
+        if !is_folder(folder) {
+            findings.push(missing_folder(format!("log_types.directories.{at}"), folder));
+        }
+    }
+    if let Err(text) = config.log.check_filter() {
+        findings.push(Finding::new("log.filter", format!("can't be used: {text}")));
+    }
+    check_numbers(config, &mut findings);
+    findings
+}
+
+fn check_queue(queue: &queue::Config, findings: &mut Vec<Finding>) {
+    let needed = |key: &str, text: &str| Finding { depends_on: Some("queue.type"), ..Finding::new(key, text) };
+    match (queue.kind, &queue.directory.path, &queue.sqs.url) {
+        (queue::Kind::Directory, None, _) => findings.push(needed(
+            "queue.directory.path",
+            "is missing; `queue.type = \"directory\"` needs the directory whose files are read",
+        )),
+        (queue::Kind::Sqs, _, None) => findings.push(needed(
+            "queue.sqs.url",
+            "is missing; `queue.type = \"sqs\"` needs the URL of the queue, such as \
+             `https://sqs.eu-central-1.amazonaws.com/123456789012/margay`",
+        )),
+        _ => {}
+    }
+    if let Some(url) = &queue.sqs.url
+        && !is_web_url(url)
+    {
+        findings.push(Finding::new("queue.sqs.url", "must start with `https://` (or `http://`) and name a host"));
+    }
+    if queue.directory.bucket.is_empty() {
+        findings.push(Finding::new("queue.directory.bucket", "must not be empty; sources match this name"));
+    }
+}
+
+fn is_web_url(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace))
+}
+
+fn check_rules(folders: &[std::path::PathBuf], is_folder: &dyn Fn(&Path) -> bool, findings: &mut Vec<Finding>) {
+    if folders.is_empty() {
+        findings.push(Finding::new("rules.directories", "must name at least one folder with rules"));
+    }
+    for (at, folder) in folders.iter().enumerate() {
+        if !is_folder(folder) {
+            findings.push(missing_folder(format!("rules.directories.{at}"), folder));
+        }
+    }
+}
+
+fn missing_folder(key: String, folder: &Path) -> Finding {
+    Finding::new(key, format!("names `{}`, which is not a folder that can be read", folder.display()))
+}
+
+/// A day.
+const MOST_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// 16 TiB, so that a count of bytes fits wherever it goes.
+const MOST_MIB: u64 = 16 * 1024 * 1024;
+
+fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
+    let Config { queue, rules, pipeline, .. } = config;
+    let bounds: [(&str, u64, u64, u64); 12] = [
+        ("queue.directory.scan_interval_ms", queue.directory.scan_interval_ms, 1, MOST_MS),
+        ("queue.sqs.visibility_timeout_seconds", queue.sqs.visibility_timeout_seconds.into(), 30, 43_200),
+        ("queue.sqs.wait_seconds", queue.sqs.wait_seconds.into(), 0, 20),
+        ("rules.workers", rules.workers as u64, 0, 1024),
+        ("rules.call_timeout_ms", rules.call_timeout_ms, 1, MOST_MS),
+        ("rules.worker_memory_mib", rules.worker_memory_mib, 1, MOST_MIB),
+        ("rules.reload_debounce_ms", rules.reload_debounce_ms, 1, MOST_MS),
+        ("pipeline.max_in_flight", pipeline.max_in_flight as u64, 1, 10_000),
+        ("pipeline.memory_budget_mib", pipeline.memory_budget_mib, 1, MOST_MIB),
+        ("pipeline.max_object_mib", pipeline.max_object_mib, 1, MOST_MIB),
+        ("pipeline.max_record_mib", pipeline.max_record_mib, 1, 1024),
+        ("pipeline.shutdown_grace_seconds", pipeline.shutdown_grace_seconds, 1, MOST_MS / 1000),
+    ];
+    for (key, value, least, most) in bounds {
+        if !(least..=most).contains(&value) {
+            findings.push(Finding::new(key, format!("is {value}; it must be from {least} to {most}")));
+        }
+    }
+}

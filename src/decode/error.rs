@@ -1,0 +1,60 @@
+//! Why an object could not be decoded to its end.
+
+/// Decoding stopped. Pieces that were produced before stay valid.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("decoding stopped after {offset} decompressed bytes: {reason}")]
+pub struct DecodeError {
+    /// Decompressed bytes before the fault.
+    pub offset: u64,
+    pub reason: Reason,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    #[error("the gzip data ends in the middle of a member; the object is truncated, upload it again")]
+    GzipTruncated,
+    #[error("the gzip data is corrupt: {0}; upload the object again")]
+    GzipCorrupt(String),
+    #[error("the object is {name}, which is not supported; {remedy}")]
+    Container { name: &'static str, remedy: &'static str },
+    #[error("more than two layers of compression; store the object compressed once")]
+    TooManyLayers,
+    #[error("the object has more than {limit} decompressed bytes; raise `max_object_mib` or store smaller objects")]
+    TooLarge { limit: u64 },
+    #[error(
+        "{bytes_in} bytes decompressed to {bytes_out}, which no log does; the object is taken for a decompression bomb"
+    )]
+    Bomb { bytes_in: u64, bytes_out: u64 },
+    #[error("the object holds binary data (a NUL byte at the beginning), not text; store logs as text")]
+    Binary,
+    #[error("the object is UTF-32 text, which is not supported; store logs as UTF-8")]
+    Utf32,
+    #[error("the UTF-16 text is malformed; store logs as UTF-8")]
+    Utf16Malformed,
+    /// `at` counts bytes of the text.
+    #[error("{message}")]
+    Syntax { at: u64, message: String },
+}
+
+impl Reason {
+    /// A short, stable name for states and metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Reason::GzipTruncated => "truncated",
+            Reason::GzipCorrupt(_) => "corrupt",
+            Reason::Container { .. } => "unsupported_container",
+            Reason::TooManyLayers | Reason::TooLarge { .. } | Reason::Bomb { .. } => "bomb",
+            Reason::Binary => "binary",
+            Reason::Utf32 | Reason::Utf16Malformed => "encoding",
+            Reason::Syntax { .. } => "syntax",
+        }
+    }
+
+    /// Whether the same object may decode after a fresh download: the fault may have happened on the way.
+    pub fn may_be_transient(&self) -> bool {
+        matches!(self, Reason::GzipTruncated | Reason::GzipCorrupt(_) | Reason::Syntax { .. })
+    }
+}
+
+/// Where a stage puts its output.
+pub(super) type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Reason>;

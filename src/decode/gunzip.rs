@@ -1,0 +1,293 @@
+//! gzip (RFC 1952), pushed in and pushed out: many members, empty members, zero padding after the last one.
+//!
+//! Length and CRC of every member are checked. Output leaves in slices of a fixed size, whatever the input expands to.
+
+use flate2::{Crc, Decompress, FlushDecompress, Status};
+
+use super::error::{Reason, Sink};
+
+const SLICE: usize = 64 * 1024;
+
+pub(super) struct Gunzip {
+    state: State,
+    inflate: Decompress,
+    crc: Crc,
+    slice: Box<[u8]>,
+}
+
+enum State {
+    Header(Header),
+    Body,
+    Trailer {
+        bytes: [u8; 8],
+        have: usize,
+    },
+    /// After a complete member: another one, padding, or the end.
+    Between,
+    Padding,
+}
+
+/// The parts of a member's header, in the order of the format.
+enum Header {
+    Fixed { have: usize, flags: u8 },
+    ExtraLength { have: usize, length: usize, flags: u8 },
+    Extra { left: usize, flags: u8 },
+    Text { left: u8, flags: u8 },
+    Checksum { left: usize },
+}
+
+const HCRC: u8 = 2;
+const EXTRA: u8 = 4;
+const NAME: u8 = 8;
+const COMMENT: u8 = 16;
+const RESERVED: u8 = 0xe0;
+
+impl Gunzip {
+    pub(super) fn new() -> Gunzip {
+        Gunzip {
+            state: State::Header(Header::Fixed { have: 0, flags: 0 }),
+            inflate: Decompress::new(false),
+            crc: Crc::new(),
+            slice: vec![0; SLICE].into(),
+        }
+    }
+
+    pub(super) fn push(&mut self, mut input: &[u8], sink: Sink<'_>) -> Result<(), Reason> {
+        while !input.is_empty() {
+            if let State::Body = self.state {
+                input = self.inflate(input, sink)?;
+                continue;
+            }
+            let (byte, rest) = (input[0], &input[1..]);
+            match &mut self.state {
+                State::Header(header) => {
+                    if header.step(byte)? {
+                        self.inflate.reset(false);
+                        self.crc.reset();
+                        self.state = State::Body;
+                    }
+                }
+                State::Trailer { bytes, have } => {
+                    bytes[*have] = byte;
+                    *have += 1;
+                    if *have == bytes.len() {
+                        let bytes = *bytes;
+                        self.check(bytes)?;
+                        self.state = State::Between;
+                    }
+                }
+                State::Between if byte == 0x1f => {
+                    self.state = State::Header(Header::Fixed { have: 1, flags: 0 });
+                }
+                State::Between | State::Padding if byte == 0 => self.state = State::Padding,
+                State::Between | State::Padding => {
+                    return Err(Reason::GzipCorrupt("other data follows the last member".into()));
+                }
+                State::Body => unreachable!("handled above"),
+            }
+            input = rest;
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(&self) -> Result<(), Reason> {
+        match self.state {
+            State::Between | State::Padding => Ok(()),
+            _ => Err(Reason::GzipTruncated),
+        }
+    }
+
+    /// Inflates until the input is used up or the member ends; returns what the member did not need.
+    fn inflate<'a>(&mut self, mut input: &'a [u8], sink: Sink<'_>) -> Result<&'a [u8], Reason> {
+        loop {
+            let (before_in, before_out) = (self.inflate.total_in(), self.inflate.total_out());
+            let status = self
+                .inflate
+                .decompress(input, &mut self.slice, FlushDecompress::None)
+                .map_err(|error| Reason::GzipCorrupt(format!("the deflate data is invalid ({error})")))?;
+            let taken = (self.inflate.total_in() - before_in) as usize;
+            let given = (self.inflate.total_out() - before_out) as usize;
+            input = &input[taken..];
+            self.crc.update(&self.slice[..given]);
+            if given > 0 {
+                sink(&self.slice[..given])?;
+            }
+            if status == Status::StreamEnd {
+                self.state = State::Trailer { bytes: [0; 8], have: 0 };
+                return Ok(input);
+            }
+            // A full slice may hide more output that needs no further input.
+            if input.is_empty() && given < SLICE {
+                return Ok(input);
+            }
+            if taken == 0 && given == 0 {
+                return Err(Reason::GzipCorrupt("the deflate data makes no progress".into()));
+            }
+        }
+    }
+
+    fn check(&self, trailer: [u8; 8]) -> Result<(), Reason> {
+        let [a, b, c, d, e, f, g, h] = trailer;
+        if u32::from_le_bytes([a, b, c, d]) != self.crc.sum() {
+            return Err(Reason::GzipCorrupt("the checksum of a member does not match".into()));
+        }
+        if u32::from_le_bytes([e, f, g, h]) != self.crc.amount() {
+            return Err(Reason::GzipCorrupt("the length of a member does not match".into()));
+        }
+        Ok(())
+    }
+}
+
+impl Header {
+    /// Takes one byte; true when the header is complete.
+    fn step(&mut self, byte: u8) -> Result<bool, Reason> {
+        match self {
+            Header::Fixed { have, flags } => {
+                match (*have, byte) {
+                    (0, 0x1f) | (1, 0x8b) | (2, 8) | (4.., _) => {}
+                    (3, _) if byte & RESERVED == 0 => *flags = byte,
+                    (3, _) => return Err(Reason::GzipCorrupt("a member header has reserved flags".into())),
+                    _ => return Err(Reason::GzipCorrupt("other data follows the last member".into())),
+                }
+                *have += 1;
+                if *have == 10 {
+                    let flags = *flags;
+                    return Ok(self.enter(flags));
+                }
+            }
+            Header::ExtraLength { have, length, flags } => {
+                *length |= usize::from(byte) << (8 * *have);
+                *have += 1;
+                if *have == 2 {
+                    *self = Header::Extra { left: *length, flags: *flags };
+                    return Ok(self.skip_empty_extra());
+                }
+            }
+            Header::Extra { left, .. } => {
+                *left -= 1;
+                return Ok(self.skip_empty_extra());
+            }
+            Header::Text { left, flags } => {
+                if byte == 0 {
+                    *left -= 1;
+                }
+                if *left == 0 {
+                    let flags = *flags & HCRC;
+                    return Ok(self.enter(flags));
+                }
+            }
+            Header::Checksum { left } => {
+                *left -= 1;
+                return Ok(*left == 0);
+            }
+        }
+        Ok(false)
+    }
+
+    fn skip_empty_extra(&mut self) -> bool {
+        match self {
+            Header::Extra { left: 0, flags } => {
+                let flags = *flags & !EXTRA;
+                self.enter(flags)
+            }
+            _ => false,
+        }
+    }
+
+    /// Goes to the next part that the flags announce; true when there is none.
+    fn enter(&mut self, flags: u8) -> bool {
+        let texts = u8::from(flags & NAME != 0) + u8::from(flags & COMMENT != 0);
+        *self = if flags & EXTRA != 0 {
+            Header::ExtraLength { have: 0, length: 0, flags }
+        } else if texts > 0 {
+            Header::Text { left: texts, flags }
+        } else if flags & HCRC != 0 {
+            Header::Checksum { left: 2 }
+        } else {
+            return true;
+        };
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+    use crate::decode::testing::decode;
+    use crate::model::StreamType;
+
+    fn gzip(data: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn lines(input: &[u8]) -> (Vec<String>, Option<Reason>) {
+        let (pieces, error) = decode(StreamType::Lines, "", input);
+        (pieces, error.map(|error| error.reason))
+    }
+
+    #[test]
+    fn members_empty_members_and_padding_are_one_stream() {
+        let input = [gzip(b"a\nb"), gzip(b""), gzip(b"c\nd\n"), vec![0; 700]].concat();
+        assert_eq!(lines(&input), (vec!["a".into(), "bc".into(), "d".into()], None));
+        assert_eq!(lines(&gzip(b"")), (vec![], None));
+    }
+
+    #[test]
+    fn every_optional_header_part_is_skipped() {
+        let plain = gzip(b"x");
+        let mut input = plain[..10].to_vec();
+        input[3] = EXTRA | NAME | COMMENT | HCRC;
+        input.extend_from_slice(b"\x03\x00abcname\0comment\0hc");
+        input.extend_from_slice(&plain[10..]);
+        assert_eq!(lines(&input), (vec!["x".into()], None));
+    }
+
+    #[test]
+    fn truncation_keeps_what_was_decoded_and_says_so() {
+        let text = (0..20_000).map(|n| format!("line {n}\n")).collect::<String>();
+        let whole = gzip(text.as_bytes());
+        let (pieces, error) = lines(&whole[..whole.len() / 2]);
+        assert!(pieces.len() > 1000, "{} pieces", pieces.len());
+        assert_eq!(error, Some(Reason::GzipTruncated));
+        assert_eq!(lines(&whole[..whole.len() - 1]).1, Some(Reason::GzipTruncated));
+        assert_eq!(lines(&whole[..5]).1, Some(Reason::GzipTruncated));
+    }
+
+    #[test]
+    fn corruption_is_noticed() {
+        let mut bad_crc = gzip(b"hello\n");
+        let at = bad_crc.len() - 8;
+        bad_crc[at] ^= 1;
+        let mut bad_length = gzip(b"hello\n");
+        *bad_length.last_mut().unwrap() ^= 1;
+        let garbage = [gzip(b"hello\n"), b"trailing".to_vec()].concat();
+        let after_padding = [gzip(b"hello\n"), vec![0, 0, 7]].concat();
+        for input in [bad_crc, bad_length, garbage, after_padding] {
+            let (pieces, error) = lines(&input);
+            assert_eq!(pieces, ["hello"]);
+            assert!(matches!(error, Some(Reason::GzipCorrupt(_))), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn two_layers_are_unpacked_and_three_are_refused() {
+        let twice = gzip(&gzip(b"a\nb\n"));
+        assert_eq!(lines(&twice), (vec!["a".into(), "b".into()], None));
+        assert_eq!(lines(&gzip(&twice)).1, Some(Reason::TooManyLayers));
+    }
+
+    #[test]
+    fn bombs_end_early() {
+        let zeros = gzip(&gzip(&vec![b'0'; 60 * 1024 * 1024]));
+        assert!(matches!(lines(&zeros).1, Some(Reason::Bomb { .. })));
+        let large = gzip(&vec![b'x'; 65 * 1024 * 1024]);
+        assert!(matches!(lines(&large).1, Some(Reason::TooLarge { .. })));
+    }
+}

@@ -1,0 +1,293 @@
+//! Evaluates batches on the current rule set and swaps rule sets. The face of detection to the rest of margay.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use super::Config;
+use super::content::{self, Content, Problem};
+use super::generation::{Evaluated, Generation};
+use super::outcome::match_detail;
+use super::protocol::{EventCalls, Fault, LoadFault, Outcome, Place};
+use super::ruleset::RuleSet;
+use super::worker::{WorkerCommand, WorkerError};
+use crate::model::{Detections, EventBatch, Match, RuleFault};
+use crate::runtime::blocking;
+use crate::telemetry::Telemetry;
+
+/// A failed rule is restored, then loaded again; a helper's restoration can uncover a rule's. More rounds never help.
+const LOAD_ROUNDS: usize = 3;
+
+/// No worker could be had, or a batch kills workers in a way that no call explains. Worth trying again later.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct DetectError(#[from] WorkerError);
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    directories: Vec<PathBuf>,
+    command: WorkerCommand,
+    workers: usize,
+    current: RwLock<Current>,
+    /// Number of the current rule set, from 1.
+    generation: AtomicU64,
+    telemetry: Telemetry,
+}
+
+#[derive(Clone)]
+struct Current {
+    generation: Arc<Generation>,
+    /// What stands in for items that break later.
+    good: Arc<Content>,
+}
+
+/// How a load went: what runs now, and everything that was wrong.
+#[derive(Debug)]
+pub struct LoadReport {
+    pub rules: usize,
+    pub problems: Vec<Problem>,
+    /// Items of kinds that are not evaluated, by kind.
+    pub not_evaluated: BTreeMap<String, usize>,
+}
+
+impl Engine {
+    /// Loads the rules and starts the workers. Broken rules are in the report and never stop the rest.
+    pub async fn start(
+        config: &Config,
+        program: PathBuf,
+        telemetry: Telemetry,
+    ) -> Result<(Engine, LoadReport), DetectError> {
+        let command = WorkerCommand {
+            program,
+            memory_mib: config.worker_memory_mib,
+            call_timeout: Duration::from_millis(config.call_timeout_ms),
+        };
+        let workers = match config.workers {
+            0 => super::cores(),
+            workers => workers,
+        };
+        let (current, report) = load(&config.directories, &command, workers, None).await?;
+        tell_loaded(&telemetry, 1, &report);
+        let inner = Inner {
+            directories: config.directories.clone(),
+            command,
+            workers,
+            current: RwLock::new(current),
+            generation: AtomicU64::new(1),
+            telemetry,
+        };
+        Ok((Engine { inner: Arc::new(inner) }, report))
+    }
+
+    /// An engine to which no event means anything: for what is tested without rules.
+    #[cfg(test)]
+    pub(crate) fn without_rules() -> Engine {
+        let command = WorkerCommand { program: PathBuf::new(), memory_mib: 0, call_timeout: Duration::ZERO };
+        let content = Content::default();
+        let set = RuleSet::new(&content, Arc::new(content.sources()), &[]);
+        let generation = Arc::new(Generation::without_workers(set, command.clone()));
+        let inner = Inner {
+            directories: Vec::new(),
+            command,
+            workers: 0,
+            current: RwLock::new(Current { generation, good: Arc::new(content) }),
+            generation: AtomicU64::new(1),
+            telemetry: Telemetry::new(),
+        };
+        Engine { inner: Arc::new(inner) }
+    }
+
+    /// Loads the rules as they are on disk now, aside, and swaps them in whole. On an error the current ones stay.
+    pub async fn reload(&self) -> Result<LoadReport, DetectError> {
+        let good = self.current().good;
+        let inner = &self.inner;
+        let (next, report) = load(&inner.directories, &inner.command, inner.workers, Some(&good)).await?;
+        *inner.current.write().expect("no holder of this lock panics") = next;
+        tell_loaded(&inner.telemetry, inner.generation.fetch_add(1, Ordering::Relaxed) + 1, &report);
+        Ok(report)
+    }
+
+    /// Log types that rules wait for.
+    pub fn log_types(&self) -> Vec<String> {
+        self.current().generation.set.log_types().map(str::to_owned).collect()
+    }
+
+    /// Runs every rule of each event's log type.
+    pub async fn evaluate(&self, batch: &EventBatch) -> Result<Detections, DetectError> {
+        let generation = self.current().generation;
+        let (positions, calls) = plan(&generation.set, batch);
+        let evaluations: u64 = calls.iter().map(|call| call.rules.len() as u64).sum();
+        let started = tokio::time::Instant::now();
+        let mut evaluated = generation.run(calls).await?;
+        self.report(&generation.set, evaluations, started.elapsed(), &evaluated);
+        evaluated.outcomes.sort_by_key(|outcome| (outcome.event, outcome.rule));
+        let mut detections = Detections::default();
+        for outcome in evaluated.outcomes {
+            self.add(&mut detections, &generation.set, batch, positions[outcome.event as usize], outcome);
+        }
+        add_broken(&mut detections, &generation.set, batch);
+        Ok(detections)
+    }
+
+    fn add(&self, detections: &mut Detections, set: &RuleSet, batch: &EventBatch, at: usize, outcome: Outcome) {
+        let rule = set.rules[outcome.rule as usize].clone();
+        let event = &batch.events[at];
+        let mut functions = outcome.functions;
+        if let Some(fault) = functions.faults.remove("rule") {
+            self.inner.telemetry.rule_failed(&rule.id, &fault.error_type);
+            detections.faults.push(RuleFault {
+                rule,
+                row_id: event.row_id,
+                log_type: event.log_type.clone(),
+                event_time: event.time,
+                error_type: fault.error_type,
+                short_error: fault.short_error,
+                message: fault.message,
+            });
+            return;
+        }
+        self.inner.telemetry.rule_matched(&rule.id, 1);
+        for (function, fault) in &functions.faults {
+            self.inner.telemetry.rule_function_failed(&rule.id, function, &fault.error_type);
+        }
+        detections.matches.push(Match {
+            row_id: event.row_id,
+            log_type: event.log_type.clone(),
+            event_time: event.time,
+            detail: match_detail(&rule, functions),
+            rule,
+        });
+    }
+
+    fn report(&self, set: &RuleSet, evaluations: u64, took: Duration, evaluated: &Evaluated) {
+        let telemetry = &self.inner.telemetry;
+        telemetry.batch_evaluated(evaluations, took);
+        for death in &evaluated.deaths {
+            telemetry.rule_worker_restarted(death.reason, &death.detail);
+        }
+        for rule in &evaluated.disabled {
+            telemetry.rule_disabled(&set.rules[*rule as usize].id);
+        }
+    }
+
+    fn current(&self) -> Current {
+        self.inner.current.read().expect("no holder of this lock panics").clone()
+    }
+}
+
+fn tell_loaded(telemetry: &Telemetry, generation: u64, report: &LoadReport) {
+    for problem in &report.problems {
+        telemetry.rule_not_loaded(&problem.file.display().to_string(), &problem.to_string());
+    }
+    telemetry.rule_set_loaded(generation, report.rules, report.problems.len());
+}
+
+/// The events that any rule wants: their positions in the batch, and the calls.
+fn plan(set: &RuleSet, batch: &EventBatch) -> (Vec<usize>, Vec<EventCalls>) {
+    let wanted = batch.events.iter().enumerate().filter_map(|(at, event)| {
+        let rules = set.for_log_type(&event.log_type);
+        if rules.is_empty() {
+            return None;
+        }
+        let event = serde_json::value::to_raw_value(&event.fields).expect("an event has string keys");
+        Some((at, EventCalls { rules: rules.to_vec(), event }))
+    });
+    wanted.unzip()
+}
+
+/// A rule that could not be loaded fails on the first event of the batch that it should have seen.
+fn add_broken(detections: &mut Detections, set: &RuleSet, batch: &EventBatch) {
+    let mut seen: Vec<&str> = Vec::new();
+    for event in &batch.events {
+        if seen.contains(&&*event.log_type) {
+            continue;
+        }
+        seen.push(&event.log_type);
+        for (rule, fault) in set.broken_for(&event.log_type) {
+            detections.faults.push(RuleFault {
+                rule: rule.clone(),
+                row_id: event.row_id,
+                log_type: event.log_type.clone(),
+                event_time: event.time,
+                error_type: fault.error_type.clone(),
+                short_error: fault.short_error.clone(),
+                message: fault.message.clone(),
+            });
+        }
+    }
+}
+
+async fn load(
+    directories: &[PathBuf],
+    command: &WorkerCommand,
+    workers: usize,
+    good: Option<&Content>,
+) -> Result<(Current, LoadReport), DetectError> {
+    let directories = directories.to_vec();
+    let mut content = blocking(move || content::read(&directories)).await;
+    content.retain_runnable();
+    let mut problems = std::mem::take(&mut content.problems);
+    let not_evaluated = std::mem::take(&mut content.not_evaluated);
+    if let Some(good) = good {
+        content.problems.clone_from(&problems);
+        content.restore_unreadable(good);
+        content.problems.clear();
+    }
+    let mut round = 1;
+    let (first, sources, faults) = loop {
+        let sources = Arc::new(content.sources());
+        let (worker, faults) = match Generation::first_worker(command, &sources).await {
+            Err(WorkerError::LoadStuck { place }) => {
+                // This module alone is left out (or replaced by its last good version): there is one fewer each time.
+                let fault = stuck(place);
+                remember(&mut problems, &content, std::slice::from_ref(&fault));
+                if !good.is_some_and(|good| content.restore_faulted(std::slice::from_ref(&fault), good)) {
+                    content = content.without(&[fault]);
+                }
+                continue;
+            }
+            started => started?,
+        };
+        remember(&mut problems, &content, &faults);
+        let restored = good.is_some_and(|good| content.restore_faulted(&faults, good));
+        if !restored || round == LOAD_ROUNDS {
+            break (worker, sources, faults);
+        }
+        round += 1;
+    };
+    let set = RuleSet::new(&content, sources, &faults);
+    let generation = Generation::start(set, command.clone(), first, workers).await?;
+    let report = LoadReport {
+        rules: content.rules.len() - faults.iter().filter(|fault| is_rule(fault)).count(),
+        problems,
+        not_evaluated,
+    };
+    let good = Arc::new(content.without(&faults));
+    Ok((Current { generation: Arc::new(generation), good }, report))
+}
+
+fn remember(problems: &mut Vec<Problem>, content: &Content, faults: &[LoadFault]) {
+    for fault in faults {
+        let problem = content.load_problem(fault);
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+}
+
+fn stuck(place: Place) -> LoadFault {
+    let message = "the import of this module did not end; look for a loop outside of its functions".to_owned();
+    let fault = Fault { error_type: "RuleTimeout".into(), short_error: format!("RuleTimeout({message:?})"), message };
+    LoadFault { place, fault, line: None }
+}
+
+fn is_rule(fault: &LoadFault) -> bool {
+    matches!(fault.place, Place::Rule(_))
+}

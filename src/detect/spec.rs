@@ -1,0 +1,245 @@
+//! The YAML of detection content, as written: one type for each kind of item that margay evaluates. Field names are the
+//! content's own. Nothing is resolved here; `content` reads folders of these.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// One item of a YAML document.
+#[derive(Debug)]
+pub enum Item {
+    Rule(Box<RuleSpec>),
+    Global(GlobalSpec),
+    DataModel(DataModelSpec),
+    /// A kind that is valid content but is not evaluated, by its `AnalysisType`.
+    NotEvaluated(String),
+}
+
+/// Kinds that are accepted in a content folder and not evaluated.
+const NOT_EVALUATED: &[&str] =
+    &["policy", "pack", "saved_query", "scheduled_query", "correlation_rule", "lookup_table", "scheduled_prompt"];
+
+/// A `rule` or `scheduled_rule`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct RuleSpec {
+    pub analysis_type: String,
+    #[serde(rename = "RuleID")]
+    pub rule_id: String,
+    pub enabled: bool,
+    pub severity: Option<String>,
+    pub log_types: Option<Vec<String>>,
+    pub scheduled_queries: Option<Vec<String>>,
+    pub filename: Option<String>,
+    pub detection: Option<Value>,
+    pub base_detection: Option<String>,
+    pub inline_filters: Option<Vec<Value>>,
+    pub dynamic_severities: Option<Value>,
+    pub alert_title: Option<Value>,
+    pub alert_context: Option<Value>,
+    pub group_by: Option<Value>,
+    pub create_alert: Option<bool>,
+    pub dedup_period_minutes: Option<u32>,
+    pub threshold: Option<u64>,
+    #[serde(rename = "OutputIds")]
+    pub output_ids: Option<Vec<String>>,
+    pub display_name: Option<String>,
+    pub description: Option<String>,
+    pub reference: Option<String>,
+    pub runbook: Option<String>,
+    pub tags: Option<Vec<String>>,
+    pub reports: Option<BTreeMap<String, Vec<Value>>>,
+    pub tests: Option<Vec<TestSpec>>,
+    // Accepted because content has them; nothing reads them yet.
+    #[serde(rename = "Status")]
+    _status: Option<Value>,
+    #[serde(rename = "SummaryAttributes")]
+    _summary_attributes: Option<Value>,
+    #[serde(rename = "OnlyUseBaseRiskScore")]
+    _only_use_base_risk_score: Option<Value>,
+    #[serde(rename = "BaseVersion")]
+    _base_version: Option<Value>,
+    #[serde(rename = "CreatedBy")]
+    _created_by: Option<Value>,
+}
+
+/// One case of `Tests:`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct TestSpec {
+    pub name: String,
+    pub expected_result: bool,
+    /// A mapping, or its JSON text.
+    pub log: Value,
+    #[serde(default)]
+    pub mocks: Vec<MockSpec>,
+    // A legacy key: the event's own `p_log_type` selects the data model.
+    #[serde(rename = "LogType")]
+    _log_type: Option<Value>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MockSpec {
+    pub object_name: String,
+    pub return_value: Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct GlobalSpec {
+    #[serde(rename = "AnalysisType")]
+    _analysis_type: String,
+    #[serde(rename = "GlobalID")]
+    pub global_id: String,
+    pub filename: String,
+    #[serde(rename = "Description")]
+    _description: Option<Value>,
+    #[serde(rename = "Tags")]
+    _tags: Option<Value>,
+    #[serde(rename = "CreatedBy")]
+    _created_by: Option<Value>,
+    #[serde(rename = "BaseVersion")]
+    _base_version: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct DataModelSpec {
+    #[serde(rename = "AnalysisType")]
+    _analysis_type: String,
+    #[serde(rename = "DataModelID")]
+    pub data_model_id: String,
+    pub log_types: Vec<String>,
+    pub enabled: bool,
+    pub mappings: Vec<MappingSpec>,
+    pub filename: Option<String>,
+    #[serde(rename = "DisplayName")]
+    _display_name: Option<Value>,
+    #[serde(rename = "CreatedBy")]
+    _created_by: Option<Value>,
+    #[serde(rename = "BaseVersion")]
+    _base_version: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct MappingSpec {
+    pub name: String,
+    pub path: Option<String>,
+    pub method: Option<String>,
+}
+
+/// Why a YAML file, or one item of it, is refused.
+#[derive(Debug, PartialEq)]
+pub struct SpecError {
+    pub line: Option<u64>,
+    pub message: String,
+}
+
+/// The items of a YAML file: one or more documents, each an item or a list of items.
+pub fn parse(text: &str) -> Result<Vec<Item>, SpecError> {
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| yaml_error(&error))?;
+    // A file of one item is read again straight into its type, so that an error has its line.
+    let single = documents.len() == 1 && documents[0].is_object();
+    let mut items = Vec::new();
+    for document in documents {
+        let list = match document {
+            Value::Array(list) => list,
+            other => vec![other],
+        };
+        for value in list {
+            items.push(item(value, single.then_some(text))?);
+        }
+    }
+    Ok(items)
+}
+
+fn item(value: Value, text: Option<&str>) -> Result<Item, SpecError> {
+    let kind = match value.get("AnalysisType") {
+        Some(Value::String(kind)) => kind.clone(),
+        _ => return Err(SpecError::new("the item has no `AnalysisType`; add one, such as `AnalysisType: rule`")),
+    };
+    Ok(match kind.as_str() {
+        "rule" | "scheduled_rule" => Item::Rule(Box::new(read(value, text)?)),
+        "global" => Item::Global(read(value, text)?),
+        "datamodel" => Item::DataModel(read(value, text)?),
+        other if NOT_EVALUATED.contains(&other) => Item::NotEvaluated(kind),
+        other => {
+            let known = ["rule", "scheduled_rule", "global", "datamodel"].join(", ");
+            return Err(SpecError::new(format!(
+                "`{other}` is no AnalysisType; known are {known}, {}",
+                NOT_EVALUATED.join(", ")
+            )));
+        }
+    })
+}
+
+fn read<T: DeserializeOwned>(value: Value, text: Option<&str>) -> Result<T, SpecError> {
+    match text {
+        Some(text) => serde_saphyr::from_str_with_options(text, options()).map_err(|error| yaml_error(&error)),
+        None => serde_json::from_value(value).map_err(|error| SpecError::new(error.to_string())),
+    }
+}
+
+/// Booleans as in YAML 1.2: `yes` and `off` are text.
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! { strict_booleans: true }
+}
+
+fn yaml_error(error: &serde_saphyr::Error) -> SpecError {
+    let line = error.location().map(|at| at.line());
+    // The rendered error repeats the text around the place over several lines; its first line says it all.
+    let message = error.without_snippet().to_string();
+    SpecError { line, message: message.lines().next().unwrap_or_default().to_owned() }
+}
+
+impl SpecError {
+    fn new(message: impl Into<String>) -> SpecError {
+        SpecError { line: None, message: message.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: &str =
+        "AnalysisType: rule\nRuleID: A.B\nEnabled: true\nFilename: a.py\nLogTypes: [X.Y]\nSeverity: Low\n";
+
+    #[test]
+    fn a_rule_and_its_tests() {
+        let text = format!(
+            "{RULE}Tests:\n  - Name: no\n    ExpectedResult: false\n    Log: {{at: 2024-01-02 03:04:05, switch: yes, n: 7}}\n"
+        );
+        let items = parse(&text).unwrap();
+        let [Item::Rule(rule)] = items.as_slice() else { panic!("one rule") };
+        assert_eq!((rule.rule_id.as_str(), rule.filename.as_deref()), ("A.B", Some("a.py")));
+        let test = &rule.tests.as_ref().unwrap()[0];
+        assert!(!test.expected_result);
+        assert_eq!(test.log, serde_json::json!({"at": "2024-01-02 03:04:05", "switch": "yes", "n": 7}));
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_line() {
+        let error = parse(&format!("{RULE}Severty: High\n")).unwrap_err();
+        assert_eq!(error.line, Some(7));
+        assert!(error.message.contains("Severty"), "{}", error.message);
+    }
+
+    #[test]
+    fn several_items_in_one_file() {
+        let text = format!("{RULE}---\nAnalysisType: pack\nPackID: P\n");
+        let items = parse(&text).unwrap();
+        assert!(matches!(items.as_slice(), [Item::Rule(_), Item::NotEvaluated(kind)] if kind == "pack"));
+    }
+
+    #[test]
+    fn a_missing_or_unknown_kind_says_what_is_known() {
+        assert!(parse("RuleID: A\n").unwrap_err().message.contains("AnalysisType"));
+        assert!(parse("AnalysisType: rul\n").unwrap_err().message.contains("scheduled_rule"));
+    }
+}

@@ -1,0 +1,175 @@
+//! Runs the tests that detections carry in their YAML, in the same workers that the daemon uses.
+//!
+//! In test mode every function runs and nothing is replaced by a default: a failing function is a failing case.
+//! `format` turns the result into the conventional text or JSON lines.
+
+mod format;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::value::{RawValue, to_raw_value};
+
+pub use format::{jsonl, text};
+
+use super::content::{self, Content, Problem, Rule};
+use super::outcome;
+use super::protocol::{Fault, Functions, LoadFault, Mock, Place, Sources};
+use super::spec::TestSpec;
+use super::worker::{Worker, WorkerCommand, WorkerError};
+use crate::runtime::blocking;
+
+/// The result of a whole run, in the order of the content.
+pub struct TestReport {
+    pub directories: Vec<PathBuf>,
+    pub rules: Vec<RuleReport>,
+    /// What could not be read or loaded.
+    pub invalid: Vec<Problem>,
+}
+
+pub struct RuleReport {
+    pub id: String,
+    pub create_alert: bool,
+    pub cases: Vec<CaseReport>,
+}
+
+pub struct CaseReport {
+    pub name: String,
+    pub expected: bool,
+    pub passed: bool,
+    pub functions: Functions,
+    /// The dedup string that an alert would have.
+    pub dedup: Option<String>,
+}
+
+impl TestReport {
+    pub fn all_passed(&self) -> bool {
+        self.invalid.is_empty() && self.rules.iter().all(RuleReport::passed)
+    }
+}
+
+impl RuleReport {
+    pub fn passed(&self) -> bool {
+        self.cases.iter().all(|case| case.passed)
+    }
+}
+
+/// Runs every test below `directories` on `workers` processes.
+pub async fn run(directories: Vec<PathBuf>, command: WorkerCommand, workers: usize) -> Result<TestReport, WorkerError> {
+    let folders = directories.clone();
+    let mut content = blocking(move || content::read(&folders)).await;
+    // A disabled model may still be the one its rules were written for, but only an enabled one is chosen.
+    content.data_models.retain(|model| model.enabled);
+    let mut invalid = std::mem::take(&mut content.problems);
+    let run = Arc::new(Run { sources: Arc::new(content.sources()), content, command });
+
+    let share = run.content.rules.len().div_ceil(workers.max(1)).max(1);
+    let count = run.content.rules.len();
+    let shares = (0..count.max(1)).step_by(share).map(|start| {
+        let run = run.clone();
+        async move { run.share(start..(start + share).min(count)).await }
+    });
+    let mut rules = Vec::new();
+    let mut faults = Vec::new();
+    for result in futures_util::future::join_all(shares).await {
+        let (reports, found) = result?;
+        rules.extend(reports);
+        faults = found;
+    }
+    invalid.extend(faults.iter().map(|fault| run.content.load_problem(fault)));
+    Ok(TestReport { directories, rules, invalid })
+}
+
+struct Run {
+    content: Content,
+    sources: Arc<Sources>,
+    command: WorkerCommand,
+}
+
+impl Run {
+    /// One worker's part of the rules.
+    async fn share(&self, range: std::ops::Range<usize>) -> Result<(Vec<RuleReport>, Vec<LoadFault>), WorkerError> {
+        let (mut worker, faults) = self.worker().await?;
+        let mut reports = Vec::new();
+        for index in range {
+            let rule = &self.content.rules[index];
+            let place = Place::Rule(index as u32);
+            let setup = faults.iter().find(|fault| fault.place == place).map(|fault| &fault.fault);
+            let mut cases = Vec::new();
+            for test in &rule.tests {
+                let functions = match setup {
+                    Some(fault) => failed(fault.clone()),
+                    None => self.case(&mut worker, index as u32, test).await?,
+                };
+                cases.push(judge(rule, test, functions));
+            }
+            reports.push(RuleReport { id: rule.meta.id.to_string(), create_alert: rule.meta.create_alert, cases });
+        }
+        Ok((reports, faults))
+    }
+
+    async fn case(&self, worker: &mut Worker, rule: u32, test: &TestSpec) -> Result<Functions, WorkerError> {
+        let event = match event_of(test) {
+            Ok(event) => event,
+            Err(message) => return Ok(failed(fault("InvalidTest", message))),
+        };
+        let mocks = test
+            .mocks
+            .iter()
+            .map(|mock| Mock { object_name: mock.object_name.clone(), return_value: mock.return_value.clone() });
+        let error = match worker.test(rule, event, mocks.collect()).await {
+            Ok(functions) => return Ok(functions),
+            Err(error) => error,
+        };
+        *worker = self.worker().await?.0;
+        Ok(failed(match error {
+            WorkerError::Overrun { function, .. } => {
+                fault("RuleTimeout", format!("`{function}` ran longer than {:?}", self.command.call_timeout))
+            }
+            other => fault("RuleCrash", other.to_string()),
+        }))
+    }
+
+    async fn worker(&self) -> Result<(Worker, Vec<LoadFault>), WorkerError> {
+        let mut worker = Worker::start(&self.command).await?;
+        let faults = worker.load(&self.sources).await?;
+        Ok((worker, faults))
+    }
+}
+
+fn event_of(test: &TestSpec) -> Result<Box<RawValue>, String> {
+    let event = match &test.log {
+        serde_json::Value::String(text) => {
+            serde_json::from_str(text).map_err(|error| format!("`Log` is text that is no JSON: {error}"))?
+        }
+        value => value.clone(),
+    };
+    if !event.is_object() {
+        return Err("`Log` must be a mapping, or text with a JSON object".into());
+    }
+    to_raw_value(&event).map_err(|error| error.to_string())
+}
+
+/// Applies the rule of test mode to one case.
+fn judge(rule: &Rule, test: &TestSpec, functions: Functions) -> CaseReport {
+    let passed = match test.expected_result {
+        true => functions.rule == Some(true) && functions.faults.is_empty(),
+        false => functions.rule == Some(false),
+    };
+    let failed = functions.faults.contains_key("dedup");
+    let dedup =
+        (!failed).then(|| outcome::dedup(&rule.meta.id, functions.dedup.clone(), functions.title.as_deref(), false));
+    let mut functions = functions;
+    if functions.severity.as_deref() == Some("DEFAULT") {
+        functions.severity = Some(rule.meta.severity.to_string());
+    }
+    CaseReport { name: test.name.clone(), expected: test.expected_result, passed, functions, dedup }
+}
+
+fn fault(error_type: &str, message: String) -> Fault {
+    Fault { error_type: error_type.into(), short_error: format!("{error_type}({message:?})"), message }
+}
+
+fn failed(fault: Fault) -> Functions {
+    Functions { faults: [("rule".to_owned(), fault)].into(), ..Functions::default() }
+}

@@ -1,0 +1,173 @@
+//! The daemon's end of one rule worker: starts the process, speaks `protocol` with it, and notices how it ends.
+//! Decides nothing about rules; `generation` does.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+use super::protocol::{
+    self, EventCalls, FRAME_LIMIT, Functions, LoadFault, Mock, Outcome, Place, Reply, Request, Sources,
+};
+
+/// A busy worker's watchdog says every second that it lives. After this much silence the process is taken for stuck.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// How to start a worker.
+#[derive(Clone, Debug)]
+pub struct WorkerCommand {
+    /// The margay binary.
+    pub program: PathBuf,
+    pub memory_mib: u64,
+    pub call_timeout: Duration,
+}
+
+/// Why a worker gave no answer. The process is of no more use after any of these.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    #[error("rule {rule} overran its time in `{function}` on event {event} of the batch")]
+    Overrun { event: u32, rule: u32, function: String },
+    /// `calling` is what it had announced last, in careful mode.
+    #[error("the rule worker died: {how}")]
+    Died { calling: Option<(u32, u32)>, how: String },
+    #[error("an import did not end")]
+    LoadStuck { place: Place },
+    #[error("could not start a rule worker as `{}`: {reason}", program.display())]
+    Start { program: PathBuf, reason: String },
+}
+
+/// A running worker. Dropping it kills the process.
+pub struct Worker {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    pub async fn start(command: &WorkerCommand) -> Result<Worker, WorkerError> {
+        let failed = |reason: String| WorkerError::Start { program: command.program.clone(), reason };
+        let mut child = Command::new(&command.program)
+            .arg("rule-worker")
+            .arg("--memory-mib")
+            .arg(command.memory_mib.to_string())
+            // Rules see no environment; nothing of the daemon's secrets is there to be found.
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| failed(error.to_string()))?;
+        let input = child.stdin.take().expect("stdin was piped");
+        let output = BufReader::new(child.stdout.take().expect("stdout was piped"));
+        let mut worker = Worker { child, input, output };
+        let call_timeout_ms = command.call_timeout.as_millis() as u64;
+        worker.send(&Request::Hello { version: protocol::VERSION, call_timeout_ms }).await?;
+        match worker.reply().await? {
+            Reply::Ready { version: protocol::VERSION } => Ok(worker),
+            Reply::Ready { version } => Err(failed(format!(
+                "it speaks version {version} of the protocol, not {}: the binary was replaced; restart the daemon",
+                protocol::VERSION
+            ))),
+            other => Err(failed(format!("it greeted with {other:?}"))),
+        }
+    }
+
+    /// Imports everything; what failed comes back, the rest is loaded.
+    pub async fn load(&mut self, sources: &Arc<Sources>) -> Result<Vec<LoadFault>, WorkerError> {
+        self.send(&Request::Load(sources.clone())).await?;
+        loop {
+            match timeout(SILENCE, self.frame()).await {
+                Err(_) => return Err(self.died(None, silent()).await),
+                Ok(Ok(Reply::Loaded { faults })) => return Ok(faults),
+                Ok(Ok(Reply::LoadOverrun { place })) => return Err(WorkerError::LoadStuck { place }),
+                Ok(Ok(Reply::Alive)) => {}
+                Ok(Ok(other)) => return Err(unexpected(&other)),
+                Ok(Err(how)) => return Err(self.died(None, how).await),
+            }
+        }
+    }
+
+    /// Runs rules over a batch; only matches and failures of `rule` come back.
+    pub async fn evaluate(&mut self, careful: bool, calls: &Arc<Vec<EventCalls>>) -> Result<Vec<Outcome>, WorkerError> {
+        self.send(&Request::Evaluate { careful, calls: calls.clone() }).await?;
+        match self.reply().await? {
+            Reply::Evaluated { outcomes } => Ok(outcomes),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Runs all functions of one rule on one event.
+    pub async fn test(&mut self, rule: u32, event: Box<RawValue>, mocks: Vec<Mock>) -> Result<Functions, WorkerError> {
+        self.send(&Request::Test { rule, event, mocks }).await?;
+        match self.reply().await? {
+            Reply::Tested(functions) => Ok(*functions),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn send(&mut self, request: &Request) -> Result<(), WorkerError> {
+        let mut frame = vec![0; 4];
+        serde_json::to_writer(&mut frame, request).expect("requests have string keys and write to memory");
+        let length = frame.len() - 4;
+        assert!(length <= FRAME_LIMIT, "a batch is cut well below the frame limit");
+        frame[..4].copy_from_slice(&(length as u32).to_le_bytes());
+        match self.input.write_all(&frame).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.died(None, error.to_string()).await),
+        }
+    }
+
+    /// The final reply to a request.
+    async fn reply(&mut self) -> Result<Reply, WorkerError> {
+        let mut calling = None;
+        loop {
+            match timeout(SILENCE, self.frame()).await {
+                Err(_) => return Err(self.died(calling, silent()).await),
+                Ok(Ok(Reply::Alive)) => {}
+                Ok(Ok(Reply::Calling { event, rule })) => calling = Some((event, rule)),
+                Ok(Ok(Reply::Overrun { event, rule, function })) => {
+                    return Err(WorkerError::Overrun { event, rule, function });
+                }
+                Ok(Ok(reply)) => return Ok(reply),
+                Ok(Err(how)) => return Err(self.died(calling, how).await),
+            }
+        }
+    }
+
+    async fn frame(&mut self) -> Result<Reply, String> {
+        let length = self.output.read_u32_le().await.map_err(|error| error.to_string())? as usize;
+        if length > FRAME_LIMIT {
+            return Err(format!("it announced a reply of {length} bytes"));
+        }
+        let mut body = vec![0; length];
+        self.output.read_exact(&mut body).await.map_err(|error| error.to_string())?;
+        serde_json::from_slice(&body).map_err(|error| format!("its reply is not understood: {error}"))
+    }
+
+    /// Ends the process, and tells how it ended when it had ended by itself.
+    async fn died(&mut self, calling: Option<(u32, u32)>, how: String) -> WorkerError {
+        // A pipe breaks a moment before the process can be waited for.
+        let status = match timeout(Duration::from_secs(1), self.child.wait()).await {
+            Ok(Ok(status)) => status.to_string(),
+            _ => {
+                // Already gone is as good as killed.
+                let _ = self.child.start_kill();
+                "killed".to_owned()
+            }
+        };
+        WorkerError::Died { calling, how: format!("{how} ({status})") }
+    }
+}
+
+fn silent() -> String {
+    format!("no sign of life for {SILENCE:?}")
+}
+
+fn unexpected(reply: &Reply) -> WorkerError {
+    WorkerError::Died { calling: None, how: format!("it gave an answer out of turn: {reply:?}") }
+}

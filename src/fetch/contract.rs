@@ -1,0 +1,104 @@
+//! What every store must do, as one suite over the port. It runs on the memory and the directory store, and on the S3
+//! API in the integration tests, which include this file.
+
+use futures_util::TryStreamExt;
+
+use super::{Access, Body, FetchError, ObjectRef, ObjectStore};
+
+/// A store under test, with one bucket.
+pub(crate) trait Subject {
+    type Store: ObjectStore;
+
+    fn store(&self) -> &Self::Store;
+
+    /// As whom the objects are read.
+    fn access(&self) -> Access {
+        Access::default()
+    }
+
+    /// Stores an object, and tells it as a notification would: with its ETag.
+    async fn put(&self, key: &str, bytes: &[u8]) -> ObjectRef;
+
+    async fn remove(&self, key: &str);
+}
+
+/// Every check, each on a store of its own.
+pub(crate) async fn check<S: Subject>(fresh: impl AsyncFn() -> S) {
+    the_bytes_come_in_order_and_complete_the_reference(&fresh().await).await;
+    an_empty_object_is_a_body_without_chunks(&fresh().await).await;
+    keys_are_taken_as_they_are(&fresh().await).await;
+    a_missing_object_is_missing(&fresh().await).await;
+    an_overwritten_object_is_superseded(&fresh().await).await;
+}
+
+/// All bytes of a body.
+pub(crate) async fn read(body: Body) -> Result<Vec<u8>, FetchError> {
+    body.chunks
+        .try_fold(Vec::new(), async |mut all, chunk| {
+            all.extend_from_slice(&chunk);
+            Ok(all)
+        })
+        .await
+}
+
+/// A reference that knows nothing but the name.
+pub(crate) fn object(bucket: &str, key: &str) -> ObjectRef {
+    ObjectRef {
+        bucket: bucket.into(),
+        key: key.into(),
+        version_id: None,
+        etag: None,
+        size: None,
+        region: None,
+        sequencer: None,
+    }
+}
+
+async fn open<S: Subject>(subject: &S, object: &ObjectRef) -> Result<Body, FetchError> {
+    subject.store().open(&subject.access(), object).await
+}
+
+async fn the_bytes_come_in_order_and_complete_the_reference<S: Subject>(subject: &S) {
+    let bytes: Vec<u8> = (0..1_200_000u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let announced = subject.put("logs/a.json", &bytes).await;
+    let unknown = object(&announced.bucket, &announced.key);
+    for object in [&announced, &unknown] {
+        let body = open(subject, object).await.unwrap();
+        assert_eq!(body.object.size, Some(1_200_000));
+        assert_eq!(body.object.id(), announced.id());
+        assert!(read(body).await.unwrap() == bytes, "other bytes came");
+    }
+}
+
+async fn an_empty_object_is_a_body_without_chunks<S: Subject>(subject: &S) {
+    let announced = subject.put("empty", b"").await;
+    let body = open(subject, &announced).await.unwrap();
+    assert_eq!(body.object.size, Some(0));
+    assert_eq!(read(body).await.unwrap(), b"");
+}
+
+async fn keys_are_taken_as_they_are<S: Subject>(subject: &S) {
+    for key in ["with space+plus", "100%25/é☃", "a=b&c?d#e", "..a/b..c"] {
+        let announced = subject.put(key, key.as_bytes()).await;
+        assert_eq!(read(open(subject, &announced).await.unwrap()).await.unwrap(), key.as_bytes());
+    }
+}
+
+async fn a_missing_object_is_missing<S: Subject>(subject: &S) {
+    let announced = subject.put("gone", b"here").await;
+    subject.remove("gone").await;
+    match open(subject, &announced).await {
+        Err(FetchError::Missing(text)) => assert!(text.contains("gone"), "{text}"),
+        other => panic!("{:?}", other.map(|body| body.object)),
+    }
+}
+
+async fn an_overwritten_object_is_superseded<S: Subject>(subject: &S) {
+    let announced = subject.put("a", b"first").await;
+    let newer = subject.put("a", b"second").await;
+    match open(subject, &announced).await {
+        Err(FetchError::Superseded(text)) => assert!(text.contains("/a "), "{text}"),
+        other => panic!("{:?}", other.map(|body| body.object)),
+    }
+    assert_eq!(read(open(subject, &newer).await.unwrap()).await.unwrap(), b"second");
+}

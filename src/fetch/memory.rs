@@ -1,0 +1,144 @@
+//! The honest fake: objects in memory, with the failures that tests ask for.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use sha2::{Digest, Sha256};
+
+use super::{Body, FetchError, ObjectStore};
+use crate::model::{Access, ObjectRef};
+
+/// Bytes of one chunk, small so that small objects of tests have several.
+const CHUNK: usize = 1024;
+
+/// A store without versions: putting a key again replaces its object.
+#[derive(Default)]
+pub struct MemoryStore {
+    objects: Mutex<HashMap<(String, String), Stored>>,
+}
+
+struct Stored {
+    bytes: Bytes,
+    etag: String,
+    forbidden: bool,
+    /// Where the next reading breaks.
+    break_at: Option<usize>,
+}
+
+impl MemoryStore {
+    pub fn new() -> MemoryStore {
+        MemoryStore::default()
+    }
+
+    /// Stores an object and returns it as a notification would announce it.
+    pub fn put(&self, bucket: &str, key: &str, bytes: impl Into<Bytes>) -> ObjectRef {
+        let bytes = bytes.into();
+        let etag: String = Sha256::digest(&bytes)[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        let object = ObjectRef {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            version_id: None,
+            etag: Some(etag.clone()),
+            size: Some(bytes.len() as u64),
+            region: None,
+            sequencer: None,
+        };
+        let stored = Stored { bytes, etag, forbidden: false, break_at: None };
+        self.objects().insert((bucket.to_owned(), key.to_owned()), stored);
+        object
+    }
+
+    pub fn remove(&self, bucket: &str, key: &str) {
+        self.objects().remove(&(bucket.to_owned(), key.to_owned()));
+    }
+
+    /// Refuses the object to everybody from now on, until it is put again.
+    pub fn forbid(&self, bucket: &str, key: &str) {
+        self.change(bucket, key, |stored| stored.forbidden = true);
+    }
+
+    /// The next reading of the object ends with an error after so many bytes; the one after it works.
+    pub fn break_after(&self, bucket: &str, key: &str, bytes: usize) {
+        self.change(bucket, key, |stored| stored.break_at = Some(bytes));
+    }
+
+    fn change(&self, bucket: &str, key: &str, change: impl FnOnce(&mut Stored)) {
+        let mut objects = self.objects();
+        change(
+            objects.get_mut(&(bucket.to_owned(), key.to_owned())).expect("a test changes an object that it has put"),
+        );
+    }
+
+    fn objects(&self) -> MutexGuard<'_, HashMap<(String, String), Stored>> {
+        self.objects.lock().expect("nobody panics while holding the objects")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for MemoryStore {
+    async fn open(&self, _access: &Access, object: &ObjectRef) -> Result<Body, FetchError> {
+        let mut objects = self.objects();
+        let Some(stored) = objects.get_mut(&(object.bucket.clone(), object.key.clone())) else {
+            return Err(FetchError::Missing(format!("{object} does not exist")));
+        };
+        if stored.forbidden {
+            return Err(FetchError::Forbidden(format!("{object} is refused")));
+        }
+        if object.etag.as_deref().is_some_and(|announced| announced.trim_matches('"') != stored.etag) {
+            return Err(FetchError::Superseded(format!("{object} was overwritten")));
+        }
+        let size = stored.bytes.len();
+        let end = stored.break_at.take().unwrap_or(usize::MAX);
+        let (bytes, broken) = (stored.bytes.slice(..end.min(size)), end < size);
+        let pieces = (0..bytes.len()).step_by(CHUNK).map(move |start| {
+            let end = (start + CHUNK).min(bytes.len());
+            Ok(bytes.slice(start..end))
+        });
+        let failure = broken.then(|| Err(FetchError::Unavailable(format!("reading {object} broke at byte {end}"))));
+        let completed = ObjectRef { size: Some(size as u64), etag: Some(stored.etag.clone()), ..object.clone() };
+        Ok(Body { object: completed, chunks: stream::iter(pieces.chain(failure)).boxed() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::contract::{self, read};
+    use super::*;
+
+    impl contract::Subject for MemoryStore {
+        type Store = MemoryStore;
+
+        fn store(&self) -> &MemoryStore {
+            self
+        }
+
+        async fn put(&self, key: &str, bytes: &[u8]) -> ObjectRef {
+            MemoryStore::put(self, "bucket", key, bytes.to_vec())
+        }
+
+        async fn remove(&self, key: &str) {
+            MemoryStore::remove(self, "bucket", key);
+        }
+    }
+
+    #[tokio::test]
+    async fn keeps_the_contract() {
+        contract::check(async || MemoryStore::new()).await;
+    }
+
+    #[tokio::test]
+    async fn it_breaks_once_and_forbids_until_put_again() {
+        let (store, access) = (MemoryStore::new(), Access::default());
+        let object = store.put("b", "k", vec![1; 5000]);
+        store.break_after("b", "k", 3000);
+        assert!(matches!(read(store.open(&access, &object).await.unwrap()).await, Err(FetchError::Unavailable(_))));
+        assert_eq!(read(store.open(&access, &object).await.unwrap()).await.unwrap().len(), 5000);
+        store.forbid("b", "k");
+        assert!(matches!(store.open(&access, &object).await, Err(FetchError::Forbidden(_))));
+        store.put("b", "k", vec![1; 5000]);
+        assert!(store.open(&access, &object).await.is_ok());
+    }
+}

@@ -1,0 +1,323 @@
+//! Which log type a record is, and the events it gives.
+//!
+//! One classifier serves one object: the candidates remember headers and which of them matched last. A record gives
+//! events, or a reject that says what every candidate had against it; nothing is dropped. A panic in a parser is a
+//! failure of that candidate.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use time::{Duration, OffsetDateTime};
+
+use super::coerce::{Coercion, add_indicators};
+use super::parser::{Entry, Memory};
+use super::registry::{Registry, UnknownLogType};
+use super::schema::Schema;
+use crate::model::{Event, ObjectId, Record, Reject, RowId, Value, stored_time};
+
+/// What all events of an object have in common.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub object: ObjectId,
+    /// Name of the source; empty leaves the source fields out.
+    pub source: Arc<str>,
+    pub parse_time: OffsetDateTime,
+    /// Keep fields that the schema does not know, behind those it knows.
+    pub keep_unknown: bool,
+    /// Do not take times before 1970 or more than a day ahead of the parse time for the time of the event.
+    pub guard_event_time: bool,
+}
+
+/// What became of a record.
+#[derive(Clone, Debug)]
+pub enum Classified {
+    /// None when the record was consumed: a header, a comment.
+    Events(Vec<Event>),
+    Rejected(Reject),
+    /// Nothing but white space.
+    Blank,
+}
+
+pub struct Classifier {
+    candidates: Vec<Candidate>,
+    /// Indexes of the candidates in the order in which they are tried.
+    order: Vec<usize>,
+    context: Context,
+    trailing_bytes: u64,
+}
+
+struct Candidate {
+    schema: Arc<Schema>,
+    memory: Memory,
+    penalty: u32,
+}
+
+impl Classifier {
+    /// `log_types` in configured order, which decides between candidates that have done equally well.
+    pub fn new(registry: &Registry, log_types: &[Arc<str>], context: Context) -> Result<Classifier, UnknownLogType> {
+        let schemas: Result<Vec<_>, _> = log_types.iter().map(|name| registry.get(name).cloned()).collect();
+        Ok(Classifier::with_schemas(schemas?, context))
+    }
+
+    pub fn with_schemas(schemas: Vec<Arc<Schema>>, context: Context) -> Classifier {
+        let candidates: Vec<Candidate> =
+            schemas.into_iter().map(|schema| Candidate { schema, memory: Memory::default(), penalty: 1 }).collect();
+        Classifier { order: (0..candidates.len()).collect(), candidates, context, trailing_bytes: 0 }
+    }
+
+    pub fn classify(&mut self, record: &Record) -> Classified {
+        let text = match std::str::from_utf8(&record.bytes) {
+            Ok(text) => text.trim_ascii(),
+            Err(_) => {
+                return Classified::Rejected(Reject::new(record.ordinal, &record.bytes, "the record is not UTF-8"));
+            }
+        };
+        if text.is_empty() {
+            return Classified::Blank;
+        }
+        let entry = Entry::new(text);
+        let mut reasons = Vec::new();
+        for place in 0..self.order.len() {
+            let index = self.order[place];
+            let candidate = &mut self.candidates[index];
+            match candidate.events(&entry, &self.context, record.ordinal) {
+                Ok(events) => {
+                    candidate.penalty = 0;
+                    self.trailing_bytes += entry.trailing_bytes() as u64;
+                    self.reorder(place > 0 || !reasons.is_empty());
+                    return Classified::Events(events);
+                }
+                Err(reason) => {
+                    candidate.penalty = candidate.penalty.saturating_add(1);
+                    reasons.push((index, reason));
+                }
+            }
+        }
+        self.reorder(true);
+        Classified::Rejected(Reject::new(record.ordinal, &record.bytes, self.reason(reasons)))
+    }
+
+    /// Bytes behind the JSON values of records, which are accepted and not part of an event.
+    pub fn trailing_bytes(&self) -> u64 {
+        self.trailing_bytes
+    }
+
+    fn reorder(&mut self, changed: bool) {
+        if changed {
+            let candidates = &self.candidates;
+            self.order.sort_by_key(|&index| (candidates[index].penalty, index));
+        }
+    }
+
+    /// In configured order, whatever order was tried.
+    fn reason(&self, mut reasons: Vec<(usize, String)>) -> String {
+        reasons.sort_by_key(|(index, _)| *index);
+        let parts: Vec<String> = reasons
+            .iter()
+            .map(|(index, reason)| format!("{}: {reason}", self.candidates[*index].schema.name))
+            .collect();
+        if parts.is_empty() {
+            "no log type is configured".into()
+        } else {
+            format!("no log type matches: {}", parts.join("; "))
+        }
+    }
+}
+
+impl Candidate {
+    fn events(&mut self, entry: &Entry<'_>, context: &Context, ordinal: u64) -> Result<Vec<Event>, String> {
+        let Candidate { schema, memory, .. } = self;
+        let mut events = Vec::new();
+        let parse = || {
+            schema.parser.run(entry, memory, &mut |raw| {
+                let mut coercion = Coercion::new(schema, context.keep_unknown, context.parse_time);
+                let columns = coercion.record(raw).map_err(|mismatch| mismatch.to_string())?;
+                let row_id = RowId::new(context.object, ordinal, events.len() as u32);
+                let (time, indicators) = (context.event_time(coercion.event_time), coercion.indicators);
+                let mut columns = columns;
+                columns.insert("p_log_type", Value::Str(schema.name.clone()));
+                columns.insert("p_row_id", Value::str(row_id.to_string()));
+                columns.insert("p_event_time", Value::str(stored_time(time)));
+                columns.insert("p_parse_time", Value::str(stored_time(context.parse_time)));
+                if !context.source.is_empty() {
+                    columns.insert("p_source_id", Value::Str(context.source.clone()));
+                    columns.insert("p_source_label", Value::Str(context.source.clone()));
+                }
+                add_indicators(indicators, &mut columns);
+                events.push(Event { log_type: schema.name.clone(), row_id, time, fields: columns.build() });
+                Ok(())
+            })
+        };
+        match catch_unwind(AssertUnwindSafe(parse)) {
+            Ok(Ok(())) => Ok(events),
+            Ok(Err(reason)) => Err(reason),
+            Err(_) => Err("the parser panicked, which is a defect of margay; please report it with this record".into()),
+        }
+    }
+}
+
+impl Context {
+    fn event_time(&self, found: Option<OffsetDateTime>) -> OffsetDateTime {
+        let plausible = |at: &OffsetDateTime| {
+            !self.guard_event_time || (*at >= OffsetDateTime::UNIX_EPOCH && *at <= self.parse_time + Duration::days(1))
+        };
+        found.filter(plausible).unwrap_or(self.parse_time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use time::macros::datetime;
+
+    use super::*;
+
+    fn classifier(schemas: &[(&str, &str)]) -> Classifier {
+        let schemas = schemas.iter().map(|(name, body)| {
+            Arc::new(Schema::from_yaml(&format!("version: 0\n{body}"), "test", Some(name)).unwrap())
+        });
+        Classifier::with_schemas(
+            schemas.collect(),
+            Context {
+                object: ObjectId([7; 16]),
+                source: "prod".into(),
+                parse_time: datetime!(2024-03-01 12:00 UTC),
+                keep_unknown: true,
+                guard_event_time: true,
+            },
+        )
+    }
+
+    fn record(ordinal: u64, text: &str) -> Record {
+        Record { ordinal, bytes: Bytes::copy_from_slice(text.as_bytes()) }
+    }
+
+    fn classify(classifier: &mut Classifier, ordinal: u64, text: &str) -> String {
+        match classifier.classify(&record(ordinal, text)) {
+            Classified::Events(events) => {
+                events.iter().map(|event| event.log_type.to_string()).collect::<Vec<_>>().join(" ")
+            }
+            Classified::Rejected(reject) => format!("{} <{}>", reject.reason, String::from_utf8_lossy(&reject.raw)),
+            Classified::Blank => "blank".into(),
+        }
+    }
+
+    const A: (&str, &str) = ("Custom.Aa", "fields: [{name: a, type: string, required: true}]");
+    const B: (&str, &str) = ("Custom.Bb", "fields: [{name: b, type: int, required: true}]");
+
+    #[test]
+    fn an_event_carries_the_standard_fields_behind_its_own() {
+        let mut classifier = classifier(&[("Custom.Aa", "fields: [{name: ip, type: string, indicators: [ip]}]")]);
+        let Classified::Events(events) = classifier.classify(&record(3, r#" {"ip":"1.2.3.4","more":1.50} "#)) else {
+            panic!("an event")
+        };
+        let row_id = RowId::new(ObjectId([7; 16]), 3, 0);
+        assert_eq!(
+            serde_json::to_string(&events[0].fields).unwrap(),
+            format!(
+                "{{\"ip\":\"1.2.3.4\",\"more\":1.5,\"p_log_type\":\"Custom.Aa\",\"p_row_id\":\"{row_id}\",\
+                 \"p_event_time\":\"2024-03-01 12:00:00.000000000\",\"p_parse_time\":\"2024-03-01 12:00:00.000000000\",\
+                 \"p_source_id\":\"prod\",\"p_source_label\":\"prod\",\"p_any_ip_addresses\":[\"1.2.3.4\"]}}"
+            )
+        );
+        assert_eq!(events[0].row_id, row_id);
+    }
+
+    #[test]
+    fn the_type_that_matched_last_is_tried_first() {
+        let mut classifier = classifier(&[A, B]);
+        assert_eq!(classifier.order, [0, 1]);
+        assert_eq!(classify(&mut classifier, 0, r#"{"b":1}"#), "Custom.Bb");
+        assert_eq!(classifier.order, [1, 0]);
+        // Both fit: the one that is tried first wins.
+        assert_eq!(classify(&mut classifier, 1, r#"{"a":"x","b":1}"#), "Custom.Bb");
+        assert_eq!(classify(&mut classifier, 2, r#"{"a":"x"}"#), "Custom.Aa");
+    }
+
+    #[test]
+    fn a_reject_says_what_each_candidate_had_against_it() {
+        let mut classifier = classifier(&[A, B]);
+        assert_eq!(
+            classify(&mut classifier, 0, r#"{"b":"x"}"#),
+            "no log type matches: Custom.Aa: `a` is required and absent; Custom.Bb: `b` is no integer of the expected size \
+             <{\"b\":\"x\"}>"
+        );
+        assert_eq!(classify(&mut classifier, 1, " \t"), "blank");
+        assert!(classify(&mut classifier, 2, "null").contains("not a JSON object"));
+    }
+
+    #[test]
+    fn a_header_is_consumed_and_remembered_per_candidate() {
+        let csv = ("Custom.Csv", "parser: {csv: {hasHeader: true}}\nfields: [{name: x, type: int, required: true}]");
+        let mut classifier = classifier(&[A, csv]);
+        assert_eq!(classify(&mut classifier, 0, "x,y"), "");
+        assert_eq!(classify(&mut classifier, 1, "1,2"), "Custom.Csv");
+        assert_eq!(classify(&mut classifier, 2, "x,y"), "");
+        assert_eq!(classify(&mut classifier, 3, r#"{"a":"x"}"#), "Custom.Aa");
+        assert!(classify(&mut classifier, 4, "1,2,3").contains("3 values where 2 columns"));
+    }
+
+    #[test]
+    fn an_implausible_time_does_not_become_the_event_time() {
+        let mut classifier =
+            classifier(&[("Custom.Aa", "fields: [{name: t, type: timestamp, timeFormat: unix, isEventTime: true}]")]);
+        for (text, expected) in [
+            (r#"{"t":-1}"#, datetime!(2024-03-01 12:00 UTC)),
+            (r#"{"t":1709380801}"#, datetime!(2024-03-01 12:00 UTC)),
+            (r#"{"t":1709380800}"#, datetime!(2024-03-02 12:00 UTC)),
+        ] {
+            let Classified::Events(events) = classifier.classify(&record(0, text)) else { panic!("an event") };
+            assert_eq!(events[0].time, expected, "{text}");
+        }
+    }
+
+    /// Text that is rich in what the parsers look at.
+    fn entry() -> impl Strategy<Value = String> {
+        let token = prop_oneof![
+            Just("{\"Records\":["),
+            Just("{\"eventTime\":\"2024-01-01T00:00:00Z\""),
+            Just("version account-id interface-id srcaddr dstaddr"),
+            Just("[01/May/2024:08:00:38 +0000]"),
+            Just("\"GET / HTTP/1.1\""),
+            Just("\\u00e"),
+            Just("}"),
+            Just("]}"),
+            Just("\""),
+            Just(","),
+            Just(" "),
+            Just("- "),
+            Just("7 "),
+            Just("é"),
+            Just("%"),
+        ];
+        proptest::collection::vec(token, 0..24).prop_map(|tokens| tokens.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn every_entry_becomes_events_or_one_reject_and_no_parser_panics(entries in proptest::collection::vec(entry(), 1..6)) {
+            let registry = Registry::built_in();
+            let names: Vec<Arc<str>> = registry.names().cloned().collect();
+            let context = Context { source: "".into(), ..classifier(&[]).context };
+            let mut shipped = Classifier::new(&registry, &names, context).unwrap();
+            let mut text_formats = classifier(&[
+                ("Custom.Csv", "parser: {csv: {hasHeader: true, trimSpace: true}}\nfields: [{name: a, type: int}]"),
+                ("Custom.Rx", "parser: {regex: {match: ['%{IP:a}|%{HTTPDATE:b}']}}\nfields: [{name: a, type: string, indicators: [ip]}]"),
+                ("Custom.Fm", "parser: {fastmatch: {match: ['%{a} \"%{b}\" %{c}']}}\nfields: [{name: b, type: string, indicators: [url]}]"),
+            ]);
+            for (ordinal, text) in entries.iter().enumerate() {
+                for classifier in [&mut shipped, &mut text_formats] {
+                    match classifier.classify(&record(ordinal as u64, text)) {
+                        Classified::Rejected(reject) => {
+                            prop_assert_eq!(&reject.raw[..], text.as_bytes());
+                            prop_assert!(!reject.reason.contains("panicked"), "{}", reject.reason);
+                        }
+                        Classified::Blank => prop_assert!(text.trim().is_empty()),
+                        Classified::Events(_) => {}
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! From the text of a record to raw fields: JSON as it is, and the text formats, which give flat maps of strings.
+//!
+//! A parser is part of a schema and immutable; what it remembers from record to record of one object is [`Memory`]. One
+//! record gives one raw event mostly, none when it is consumed (a header, a comment), several when it is an envelope.
+
+mod csv;
+mod fastmatch;
+mod grok;
+mod native;
+mod regex;
+mod text;
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+
+use super::json::{self, Raw};
+pub(super) use csv::{Columns, Csv};
+pub(super) use fastmatch::Fastmatch;
+pub(super) use native::Native;
+pub(super) use regex::RegexParser;
+pub(super) use text::{Matcher, Options, Template, TextParser};
+
+/// How the records of a log type are read.
+#[derive(Debug)]
+pub(super) enum Parser {
+    Json,
+    Text(TextParser),
+    Native(&'static Native),
+}
+
+/// A trimmed, non-blank record. Its JSON is parsed once, however many candidates look at it.
+pub(super) struct Entry<'a> {
+    pub(super) text: &'a str,
+    json: OnceCell<Result<(Raw<'a>, usize), String>>,
+}
+
+/// What one parser has learned from earlier records of the same object.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Records seen, for `skipLines`.
+    seen: u64,
+    /// The header, as it was written.
+    header: Option<Header>,
+}
+
+#[derive(Debug)]
+struct Header {
+    line: String,
+    names: Vec<String>,
+}
+
+/// Takes one raw event.
+pub(super) type Each<'f> = &'f mut dyn FnMut(&Raw<'_>) -> Result<(), String>;
+
+/// The fields of one record of text, in order.
+type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+impl<'a> Entry<'a> {
+    pub(super) fn new(text: &'a str) -> Entry<'a> {
+        Entry { text, json: OnceCell::new() }
+    }
+
+    /// The record as a JSON object.
+    fn object(&self) -> Result<&Raw<'a>, String> {
+        if !self.text.starts_with('{') {
+            return Err("the record is not a JSON object".into());
+        }
+        match self.json.get_or_init(|| json::parse(self.text)) {
+            Ok((raw, _)) => Ok(raw),
+            Err(message) => Err(message.clone()),
+        }
+    }
+
+    /// Bytes after the JSON value that was read.
+    pub(super) fn trailing_bytes(&self) -> usize {
+        self.json.get().and_then(|parsed| parsed.as_ref().ok()).map_or(0, |(_, trailing)| *trailing)
+    }
+}
+
+impl Parser {
+    pub(super) fn run(&self, entry: &Entry<'_>, memory: &mut Memory, each: Each<'_>) -> Result<(), String> {
+        match self {
+            Parser::Json => each(entry.object()?),
+            Parser::Text(parser) => parser.run(entry, memory, each),
+            Parser::Native(native) => (native.parse)(entry, memory, each),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! A log schema: what a log type's records look like and which events they become.
+//!
+//! [`document`] is the YAML as written, [`compile`] turns it into the types here, which are checked and have no loose
+//! ends: every reference is resolved, every time format and pattern compiled. Nothing here reads a record.
+
+mod compile;
+mod document;
+mod error;
+mod parser;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use error::SchemaError;
+pub(crate) use error::suggestion;
+
+use super::indicator::Scanner;
+use super::parser::Parser;
+use super::time_format::TimeFormat;
+use super::transform::Transform;
+
+/// One log type.
+#[derive(Debug)]
+pub struct Schema {
+    pub name: Arc<str>,
+    pub description: String,
+    pub reference_url: Option<String>,
+    /// Unknown keys become columns instead of being dropped.
+    pub field_discovery: bool,
+    /// `required` counts within array elements, too. Off by default: published schemas were written without it.
+    pub strict_arrays: bool,
+    pub fields: Object,
+    /// Mistakes that do not keep the schema from working.
+    pub warnings: Vec<SchemaError>,
+    pub(super) parser: Parser,
+}
+
+impl Schema {
+    /// Reads one YAML document. `origin` names it in errors, `name` is used when the document has none.
+    pub fn from_yaml(text: &str, origin: &str, name: Option<&str>) -> Result<Schema, Vec<SchemaError>> {
+        compile::schema(text, origin, name)
+    }
+
+    /// A schema that stands for itself: it takes the name it is given, and a native parser means JSON of its fields.
+    pub(super) fn standalone(text: &str, name: &str) -> Result<Schema, Vec<SchemaError>> {
+        let mut schema = compile::schema(text, "schema", Some(name))?;
+        schema.name = name.into();
+        if let Parser::Native(_) = schema.parser {
+            schema.parser = Parser::Json;
+        }
+        Ok(schema)
+    }
+}
+
+/// The fields of an object, in schema order, and where to find them by their key in a record.
+#[derive(Debug, Default)]
+pub struct Object {
+    pub fields: Vec<Field>,
+    by_key: HashMap<Arc<str>, usize>,
+}
+
+impl Object {
+    pub(super) fn new(fields: Vec<Field>) -> Object {
+        let by_key = fields.iter().enumerate().map(|(at, field)| (field.key.clone(), at)).collect();
+        Object { fields, by_key }
+    }
+
+    pub(super) fn position(&self, key: &str) -> Option<usize> {
+        self.by_key.get(key).copied()
+    }
+
+    pub(super) fn has_column(&self, column: &str) -> bool {
+        self.fields.iter().any(|field| *field.column == *column)
+    }
+}
+
+#[derive(Debug)]
+pub struct Field {
+    /// Name in the schema.
+    pub name: Arc<str>,
+    /// Name in the stored event.
+    pub column: Arc<str>,
+    pub required: bool,
+    pub description: String,
+    pub kind: Kind,
+    /// Key in the record.
+    pub(super) key: Arc<str>,
+    pub(super) transform: Transform,
+}
+
+/// The type of a value.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    String(Text),
+    Int(Width),
+    Float,
+    Boolean,
+    Timestamp(Timestamp),
+    Array { element: Arc<Kind>, embedded: bool },
+    Object { object: Arc<Object>, embedded: bool },
+    Json(Json),
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Text {
+    pub indicators: Vec<Scanner>,
+    pub(super) validate: Option<Arc<Validate>>,
+}
+
+/// Bits of an integer type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    Small,
+    Int,
+    Big,
+}
+
+#[derive(Clone, Debug)]
+pub struct Timestamp {
+    /// Tried in order.
+    pub formats: Vec<TimeFormat>,
+    pub is_event_time: bool,
+    pub is_expiration: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Json {
+    /// The value may be a string that holds JSON.
+    pub embedded: bool,
+    /// AWS indicators are taken from the whole of the value.
+    pub aws: bool,
+}
+
+/// What a string must be.
+#[derive(Debug, Default)]
+pub struct Validate {
+    pub(super) allow: Vec<String>,
+    pub(super) deny: Vec<String>,
+    pub(super) allow_contains: Vec<String>,
+    pub(super) deny_contains: Vec<String>,
+    pub(super) ip: Option<IpVersion>,
+    pub(super) cidr: Option<IpVersion>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpVersion {
+    V4,
+    V6,
+    Any,
+}
+
+impl Validate {
+    /// What is wrong with the text, if anything.
+    pub(super) fn check(&self, text: &str) -> Result<(), String> {
+        let any = |list: &[String], test: &dyn Fn(&str) -> bool| list.iter().any(|item| test(item));
+        if !self.allow.is_empty() && !any(&self.allow, &|item| item == text) {
+            return Err("is not one of the allowed values".into());
+        }
+        if any(&self.deny, &|item| item == text) {
+            return Err("is a denied value".into());
+        }
+        if !self.allow_contains.is_empty() && !any(&self.allow_contains, &|item| text.contains(item)) {
+            return Err("contains none of the texts it must contain".into());
+        }
+        if any(&self.deny_contains, &|item| text.contains(item)) {
+            return Err("contains a denied text".into());
+        }
+        if self.ip.is_some_and(|version| !version.matches(text)) {
+            return Err("is not an IP address of the demanded kind".into());
+        }
+        let is_cidr = |version: IpVersion| {
+            let (address, bits) = text.split_once('/')?;
+            let most = if address.contains(':') { 128 } else { 32 };
+            let bits_fit = bits.len() <= 3 && bits.bytes().all(|byte| byte.is_ascii_digit());
+            (bits_fit && bits.parse::<u32>().ok()? <= most && version.matches(address)).then_some(())
+        };
+        if self.cidr.is_some_and(|version| is_cidr(version).is_none()) {
+            return Err("is not a CIDR block of the demanded kind".into());
+        }
+        Ok(())
+    }
+}
+
+impl IpVersion {
+    fn matches(self, text: &str) -> bool {
+        match text.parse::<std::net::IpAddr>() {
+            Ok(address) => match self {
+                IpVersion::V4 => address.is_ipv4(),
+                IpVersion::V6 => address.is_ipv6(),
+                IpVersion::Any => true,
+            },
+            Err(_) => false,
+        }
+    }
+}

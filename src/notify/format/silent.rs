@@ -1,0 +1,28 @@
+//! Messages that name no object and are no fault: what S3 and CloudTrail send when notifications are set up, and an
+//! S3 event without records.
+
+use serde_json::Value;
+
+use crate::notify::body::Body;
+use crate::notify::{BadBody, Format, Notice};
+
+/// S3 sends it to every destination when a notification configuration is saved.
+pub(super) const S3_TEST_EVENT: Format = Format { name: "s3-test-event", read: s3_test_event };
+
+/// CloudTrail sends it when a trail's topic is set.
+pub(super) const CLOUDTRAIL_VALIDATION: Format = Format { name: "cloudtrail-validation", read: cloudtrail_validation };
+
+pub(super) const EMPTY_S3_EVENT: Format = Format { name: "empty-s3-event", read: empty_s3_event };
+
+fn s3_test_event(body: &Body<'_>) -> Option<Result<Notice, BadBody>> {
+    (body.text_at(&["Event"])? == "s3:TestEvent").then(|| Ok(Notice::empty(S3_TEST_EVENT.name)))
+}
+
+fn cloudtrail_validation(body: &Body<'_>) -> Option<Result<Notice, BadBody>> {
+    (body.text.trim_ascii() == "CloudTrail validation message.").then(|| Ok(Notice::empty(CLOUDTRAIL_VALIDATION.name)))
+}
+
+fn empty_s3_event(body: &Body<'_>) -> Option<Result<Notice, BadBody>> {
+    let records = body.at(&["Records"]).and_then(Value::as_array)?;
+    records.is_empty().then(|| Ok(Notice::empty(EMPTY_S3_EVENT.name)))
+}

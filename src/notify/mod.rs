@@ -1,0 +1,103 @@
+//! What a message of the queue says: which objects are new.
+//!
+//! One file a format, one table of formats ([`FORMATS`]). Pure: no I/O, no clock, nothing is fetched. A body is
+//! either a notice or a [`BadBody`]; one unusable record of a notice is a [`BadRecord`] that leaves the others alone.
+//!
+//! To add a format: a file below `format/`, a line in [`FORMATS`], a body in `tests/corpus/notifications/`.
+
+mod body;
+mod format;
+mod key;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+
+use crate::model::{ObjectId, ObjectRef};
+use body::Body;
+pub use format::FORMATS;
+
+/// What a body says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// Name of the innermost format, as in [`FORMATS`].
+    pub format: &'static str,
+    /// The objects to read, in the order of the body; the same object is named once.
+    pub objects: Vec<ObjectRef>,
+    /// Records about something else than a new object.
+    pub ignored: u64,
+    pub bad: Vec<BadRecord>,
+}
+
+/// A record of a notice that names no object that could be read. It is kept with its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadRecord {
+    /// The record as JSON.
+    pub raw: String,
+    pub reason: String,
+}
+
+/// The whole body is not a notification that can be acted upon; the text says why and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadBody(pub String);
+
+/// One notification format.
+pub struct Format {
+    /// Unique; the value of the `format` label of metrics, and the start of its bodies' names in the corpus.
+    pub name: &'static str,
+    /// `None` when the body has another format.
+    read: fn(&Body<'_>) -> Option<Result<Notice, BadBody>>,
+}
+
+/// SNS topics that forward to each other wrap a message again each time; deeper than this is a loop or an attack.
+const MAX_ENVELOPES: u8 = 3;
+
+/// Reads the body of a message.
+pub fn parse(body: &str) -> Result<Notice, BadBody> {
+    read(&Body::new(body, 0))
+}
+
+/// The first format that recognises the body reads it.
+fn read(body: &Body<'_>) -> Result<Notice, BadBody> {
+    FORMATS.iter().find_map(|format| (format.read)(body)).unwrap_or_else(|| Err(body.unrecognised()))
+}
+
+impl Notice {
+    fn empty(format: &'static str) -> Notice {
+        Notice { format, objects: Vec::new(), ignored: 0, bad: Vec::new() }
+    }
+
+    /// Collects records one by one.
+    fn from_records(format: &'static str, records: impl IntoIterator<Item = Reading>) -> Notice {
+        let mut notice = Notice::empty(format);
+        let mut seen: HashSet<ObjectId> = HashSet::new();
+        for record in records {
+            match record {
+                Reading::New(object) => {
+                    if seen.insert(object.id()) {
+                        notice.objects.push(object);
+                    }
+                }
+                Reading::Other => notice.ignored += 1,
+                Reading::Bad(bad) => notice.bad.push(bad),
+            }
+        }
+        notice
+    }
+}
+
+/// What one record of a notification turned out to be.
+enum Reading {
+    New(ObjectRef),
+    /// About something else than a new object: a removal, a restore, a tag.
+    Other,
+    Bad(BadRecord),
+}
+
+impl Reading {
+    fn bad(record: &serde_json::Value, reason: impl Into<String>) -> Reading {
+        Reading::Bad(BadRecord { raw: record.to_string(), reason: reason.into() })
+    }
+}

@@ -1,0 +1,349 @@
+//! One object: routed, claimed, read to its end, and its outcome made durable. Errors end here: each is a retry of
+//! the message or an outcome with a reason.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use time::OffsetDateTime;
+
+use super::Pipeline;
+use super::lease::HeldClaims;
+use super::message::End;
+use super::reader::RecordReader;
+use crate::detect::DetectError;
+use crate::fetch::{Body, FetchError};
+use crate::lake::{CommitTicket, LakeError};
+use crate::logtype::Context;
+use crate::model::{EventBatch, Message, ObjectRef, Route};
+use crate::runtime::blocking;
+use crate::source::Routing;
+use crate::state::{Claim, ClaimToken, ObjectOutcome, ObjectState, StateError};
+use crate::telemetry::ObjectFacts;
+
+/// A missing or forbidden object is looked for this many times before that becomes its outcome: a permission or a
+/// replica may be late.
+const PATIENCE: u32 = 3;
+
+/// Between those looks.
+const PATIENCE_DELAY: Duration = Duration::from_secs(20);
+
+/// Bytes that one object may hold at once: a batch, the chunk it came from, and a record that is not complete yet.
+const WINDOW: u64 = 16 * 1024 * 1024;
+
+/// Why an object got no outcome this time.
+enum Stop {
+    Retry { reason: &'static str, detail: String, delay: Option<Duration> },
+    State(StateError),
+}
+
+impl From<StateError> for Stop {
+    fn from(error: StateError) -> Stop {
+        Stop::State(error)
+    }
+}
+
+impl From<LakeError> for Stop {
+    fn from(error: LakeError) -> Stop {
+        Stop::Retry { reason: "lake", detail: error.to_string(), delay: None }
+    }
+}
+
+impl From<DetectError> for Stop {
+    fn from(error: DetectError) -> Stop {
+        Stop::Retry { reason: "detect", detail: error.to_string(), delay: None }
+    }
+}
+
+/// The message and what it holds, for the work on one of its objects.
+struct Work<'a> {
+    pipeline: &'a Pipeline,
+    message: &'a Message,
+    claims: &'a HeldClaims,
+    started: tokio::time::Instant,
+}
+
+/// Takes an object to an outcome, or says why the message must come back.
+pub(super) async fn handle(pipeline: &Pipeline, message: &Message, object: &ObjectRef, claims: &HeldClaims) -> End {
+    let work = Work { pipeline, message, claims, started: tokio::time::Instant::now() };
+    let result = match route(pipeline, object) {
+        Ok(route) => work.routed(object, &route).await,
+        Err((source, outcome)) => work.settle(object, &source, outcome).await,
+    };
+    match result {
+        Ok(()) => End::Acknowledge,
+        Err(Stop::Retry { reason, detail, delay: Some(delay) }) => End::Release { reason, detail, delay },
+        Err(Stop::Retry { reason, detail, delay: None }) => End::retry(message, reason, format!("{object}: {detail}")),
+        Err(Stop::State(error)) => {
+            pipeline.telemetry.state_failed("record the outcome of an object", &error);
+            End::state_failed(message, &error)
+        }
+    }
+}
+
+/// Gives up the claims of a message that goes back to the queue.
+pub(super) async fn release_all(pipeline: &Pipeline, claims: &HeldClaims) {
+    for token in claims.all() {
+        // A claim that can't be given up ends by itself.
+        if let Err(error) = pipeline.state.release(&token).await {
+            pipeline.telemetry.state_failed("release a claim", &error);
+        }
+    }
+}
+
+/// The route of an object that has to be read, or the outcome of one that has not, with its source.
+fn route(pipeline: &Pipeline, object: &ObjectRef) -> Result<Route, (String, ObjectOutcome)> {
+    let without =
+        |source: &str, state, reason: String| Err((source.to_owned(), ObjectOutcome::without_events(state, reason)));
+    match pipeline.sources.route(object) {
+        Routing::Unrouted => without(
+            "",
+            ObjectState::Unrouted,
+            format!("no source takes {object}; add a [[sources]] entry for this bucket and prefix"),
+        ),
+        Routing::Excluded(source) => without(&source, ObjectState::Excluded, String::new()),
+        Routing::Route(route) if object.key.ends_with('/') => {
+            without(route.source(), ObjectState::Folder, String::new())
+        }
+        Routing::Route(route) if object.size == Some(0) => without(route.source(), ObjectState::Empty, String::new()),
+        Routing::Route(route) => Ok(route),
+    }
+}
+
+impl Work<'_> {
+    /// An object of a source: opened where its identity needs that, claimed, read.
+    async fn routed(&self, object: &ObjectRef, route: &Route) -> Result<(), Stop> {
+        if object.version_id.is_some() || object.etag.is_some() {
+            return self.claimed(object, route, None).await;
+        }
+        // A notification that names only the key: which object that is, the store's answer tells.
+        match self.pipeline.objects.open(&route.access, object).await {
+            Ok(body) => {
+                let object = body.object.clone();
+                self.claimed(&object, route, Some(body)).await
+            }
+            Err(error) => {
+                let outcome = self.disposition(error)?;
+                self.settle(object, route.source(), outcome).await
+            }
+        }
+    }
+
+    async fn claimed(&self, object: &ObjectRef, route: &Route, opened: Option<Body>) -> Result<(), Stop> {
+        let Some(token) = self.claim(object, route.source()).await? else { return Ok(()) };
+        self.claims.add(&token);
+        match self.read(object, route, opened, &token).await {
+            Ok(outcome) => self.finish(object, route.source(), &token, &outcome).await,
+            Err(stop) => Err(stop),
+        }
+    }
+
+    /// An outcome that needs no reading.
+    async fn settle(&self, object: &ObjectRef, source: &str, outcome: ObjectOutcome) -> Result<(), Stop> {
+        match self.claim(object, source).await? {
+            Some(token) => self.finish(object, source, &token, &outcome).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The claim; `None` when the object is done.
+    async fn claim(&self, object: &ObjectRef, source: &str) -> Result<Option<ClaimToken>, Stop> {
+        let now = self.pipeline.clock.now();
+        match self.pipeline.state.claim(object, source, now, now + self.pipeline.lease).await? {
+            Claim::Granted(token) => Ok(Some(token)),
+            Claim::Done(_) => {
+                self.pipeline.telemetry.object_seen_again(object);
+                Ok(None)
+            }
+            Claim::Held(until) => {
+                let left = Duration::try_from(until - now).unwrap_or_default();
+                let delay = left.clamp(Duration::from_secs(1), Duration::from_secs(900));
+                let detail = format!("{object} is worked on under another claim");
+                Err(Stop::Retry { reason: "held", detail, delay: Some(delay) })
+            }
+        }
+    }
+
+    async fn finish(
+        &self,
+        object: &ObjectRef,
+        source: &str,
+        token: &ClaimToken,
+        outcome: &ObjectOutcome,
+    ) -> Result<(), Stop> {
+        self.pipeline.state.finish(token, outcome, self.pipeline.clock.now()).await?;
+        self.claims.remove(token);
+        self.pipeline.telemetry.object_finished(&ObjectFacts {
+            object,
+            source,
+            state: outcome.state.as_str(),
+            reason: &outcome.reason,
+            events: outcome.events,
+            rejects: outcome.rejects,
+            stored_bytes: object.size.unwrap_or(0),
+            decoded_bytes: outcome.bytes,
+            took: self.started.elapsed(),
+        });
+        Ok(())
+    }
+
+    /// What a failure to read means: an outcome, or another try.
+    fn disposition(&self, error: FetchError) -> Result<ObjectOutcome, Stop> {
+        let detail = error.to_string();
+        let patient = |state, reason: &'static str| {
+            if self.message.receive_count >= PATIENCE {
+                return Ok(ObjectOutcome::without_events(state, detail.clone()));
+            }
+            Err(Stop::Retry { reason, detail: detail.clone(), delay: Some(PATIENCE_DELAY) })
+        };
+        match error {
+            FetchError::Missing(_) => patient(ObjectState::Missing, "missing"),
+            FetchError::Forbidden(_) => patient(ObjectState::Parked, "forbidden"),
+            FetchError::Superseded(_) => Ok(ObjectOutcome::without_events(ObjectState::Superseded, detail)),
+            FetchError::Archived(_) => Ok(ObjectOutcome::without_events(ObjectState::Archived, detail)),
+            FetchError::Unavailable(_) => Err(Stop::Retry { reason: "fetch", detail, delay: None }),
+        }
+    }
+
+    /// Reads an object to its end: every batch evaluated and committed when this returns an outcome.
+    async fn read(
+        &self,
+        object: &ObjectRef,
+        route: &Route,
+        opened: Option<Body>,
+        token: &ClaimToken,
+    ) -> Result<ObjectOutcome, Stop> {
+        let pipeline = self.pipeline;
+        let _window = pipeline.budget.take(WINDOW).await;
+        let body = match opened {
+            Some(body) => Ok(body),
+            None => pipeline.objects.open(&route.access, object).await,
+        };
+        let mut chunks = match body {
+            Ok(body) => body.chunks,
+            Err(error) => return self.disposition(error),
+        };
+        let context = Context {
+            object: token.object,
+            source: route.source().into(),
+            parse_time: pipeline.clock.now(),
+            keep_unknown: true,
+            guard_event_time: true,
+        };
+        let mut reader = RecordReader::new(route, pipeline.limits, &pipeline.log_types, context)
+            .map_err(|error| Stop::Retry { reason: "log_type", detail: error.to_string(), delay: None })?;
+        let mut reading = Reading::default();
+        loop {
+            let mut input = match chunks.try_next().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(error) => return self.disposition(error),
+            };
+            while !input.is_empty() && !reader.failed() {
+                let batch;
+                (reader, input, batch) = blocking(move || {
+                    let batch = reader.advance(&mut input);
+                    (reader, input, batch)
+                })
+                .await;
+                if let Some(batch) = batch {
+                    self.batch(object, token, batch, &mut reading).await?;
+                }
+            }
+            if reader.failed() {
+                break;
+            }
+        }
+        let (reader, batch) = blocking(move || {
+            let batch = reader.end();
+            (reader, batch)
+        })
+        .await;
+        if let Some(batch) = batch {
+            self.batch(object, token, batch, &mut reading).await?;
+        }
+        self.conclude(route.source(), reader, reading).await
+    }
+
+    /// Detection and lake side by side; the detections are durable when this returns, the rows when their ticket says so.
+    async fn batch(
+        &self,
+        object: &ObjectRef,
+        token: &ClaimToken,
+        batch: EventBatch,
+        reading: &mut Reading,
+    ) -> Result<(), Stop> {
+        let pipeline = self.pipeline;
+        let now = pipeline.clock.now();
+        let batch = Arc::new(batch);
+        reading.add(&batch);
+        if !batch.rejects.is_empty() {
+            pipeline.state.keep_rejects(token, object, &batch.rejects, now).await?;
+        }
+        if batch.events.is_empty() {
+            return Ok(());
+        }
+        let (ticket, detections) = tokio::join!(pipeline.lake.append(batch.clone()), pipeline.engine.evaluate(&batch));
+        reading.tickets.push(ticket?);
+        let detections = detections?;
+        if detections.is_empty() {
+            return Ok(());
+        }
+        let recorded = pipeline.state.record(token, &detections, &pipeline.destinations, now).await?;
+        if !recorded.opened.is_empty() {
+            for alert in &recorded.opened {
+                pipeline.telemetry.alert_opened(&alert.id, &alert.rule_id, alert.severity, alert.kind);
+            }
+            pipeline.alert_opened.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits for the rows, then says how the object ended.
+    async fn conclude(&self, source: &str, reader: RecordReader, reading: Reading) -> Result<ObjectOutcome, Stop> {
+        let telemetry = &self.pipeline.telemetry;
+        for ticket in reading.tickets {
+            ticket.committed().await?;
+        }
+        if let Some(newest) = reading.newest {
+            telemetry.event_durable(self.pipeline.clock.now() - newest);
+        }
+        let (state, reason) = match reader.error() {
+            None if reading.events + reading.rejects == 0 && reader.bytes() == 0 => (ObjectState::Empty, String::new()),
+            None => (ObjectState::Committed, String::new()),
+            // A transfer can be damaged on the way; the second time it is the object.
+            Some(error) if error.reason.may_be_transient() && self.message.receive_count == 1 => {
+                let detail = error.to_string();
+                return Err(Stop::Retry { reason: "decode", detail, delay: Some(Duration::from_secs(1)) });
+            }
+            Some(error) => (ObjectState::Quarantined, error.to_string()),
+        };
+        // Told once, not at each try.
+        for (log_type, events) in reader.events_by_log_type() {
+            telemetry.events_made(source, log_type, events);
+        }
+        telemetry.records_classified(source, reading.events + reading.rejects, reading.rejects, &reading.first_reject);
+        Ok(ObjectOutcome { state, reason, events: reading.events, rejects: reading.rejects, bytes: reader.bytes() })
+    }
+}
+
+/// What has come out of an object so far.
+#[derive(Default)]
+struct Reading {
+    events: u64,
+    rejects: u64,
+    first_reject: String,
+    newest: Option<OffsetDateTime>,
+    tickets: Vec<CommitTicket>,
+}
+
+impl Reading {
+    fn add(&mut self, batch: &EventBatch) {
+        self.events += batch.events.len() as u64;
+        self.rejects += batch.rejects.len() as u64;
+        if let (true, Some(reject)) = (self.first_reject.is_empty(), batch.rejects.first()) {
+            self.first_reject.clone_from(&reject.reason);
+        }
+        self.newest = self.newest.max(batch.events.iter().map(|event| event.time).max());
+    }
+}

@@ -1,0 +1,130 @@
+//! Bytes of an object -> batches of events. CPU work without I/O: the caller runs it on a thread that may block.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::decode::{DecodeError, Decoder, Limits, Piece};
+use crate::logtype::{Classified, Classifier, Context, Registry, UnknownLogType};
+use crate::model::{Event, EventBatch, ObjectId, Reject, Route};
+
+/// A batch is handed on when it has this many events or rejects …
+const BATCH_RECORDS: usize = 512;
+
+/// … or came from this many bytes of records.
+const BATCH_BYTES: u64 = 1024 * 1024;
+
+/// The decoder is fed in pieces of this size, so that what one step yields stays small even if it decompresses well.
+const FEED: usize = 16 * 1024;
+
+pub(super) struct RecordReader {
+    decoder: Decoder,
+    classifier: Classifier,
+    object: ObjectId,
+    source: Arc<str>,
+    events: Vec<Event>,
+    rejects: Vec<Reject>,
+    batch_bytes: u64,
+    by_log_type: BTreeMap<Arc<str>, u64>,
+    error: Option<DecodeError>,
+}
+
+impl RecordReader {
+    pub(super) fn new(
+        route: &Route,
+        limits: Limits,
+        log_types: &Registry,
+        context: Context,
+    ) -> Result<RecordReader, UnknownLogType> {
+        Ok(RecordReader {
+            decoder: Decoder::new(route.stream.clone(), &route.envelope, limits),
+            object: context.object,
+            source: context.source.clone(),
+            classifier: Classifier::new(log_types, &route.log_types, context)?,
+            events: Vec::new(),
+            rejects: Vec::new(),
+            batch_bytes: 0,
+            by_log_type: BTreeMap::new(),
+            error: None,
+        })
+    }
+
+    /// Consumes input until a batch is full, the input is used up, or the object turns out to be broken.
+    pub(super) fn advance(&mut self, input: &mut Bytes) -> Option<EventBatch> {
+        let mut pieces = Vec::new();
+        while !input.is_empty() && self.error.is_none() {
+            let fed = input.split_to(input.len().min(FEED));
+            self.error = self.decoder.push(&fed, &mut pieces).err();
+            self.classify(&mut pieces);
+            if self.events.len() + self.rejects.len() >= BATCH_RECORDS || self.batch_bytes >= BATCH_BYTES {
+                return self.take_batch();
+            }
+        }
+        None
+    }
+
+    /// Ends the input; the last batch, if there is one.
+    pub(super) fn end(&mut self) -> Option<EventBatch> {
+        let mut pieces = Vec::new();
+        if self.error.is_none() {
+            self.error = self.decoder.finish(&mut pieces).err();
+            self.classify(&mut pieces);
+        }
+        self.take_batch()
+    }
+
+    /// After this the rest of the object can't be read.
+    pub(super) fn failed(&self) -> bool {
+        self.error.is_some()
+    }
+
+    pub(super) fn error(&self) -> Option<&DecodeError> {
+        self.error.as_ref()
+    }
+
+    /// Decompressed bytes so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.decoder.bytes_out()
+    }
+
+    pub(super) fn events_by_log_type(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.by_log_type.iter().map(|(log_type, events)| (&**log_type, *events))
+    }
+
+    fn classify(&mut self, pieces: &mut Vec<Piece>) {
+        for piece in pieces.drain(..) {
+            let record = match piece {
+                Piece::Record(record) => record,
+                Piece::Reject(reject) => {
+                    self.rejects.push(reject);
+                    continue;
+                }
+            };
+            self.batch_bytes += record.bytes.len() as u64;
+            match self.classifier.classify(&record) {
+                Classified::Events(events) => {
+                    for event in &events {
+                        *self.by_log_type.entry(event.log_type.clone()).or_default() += 1;
+                    }
+                    self.events.extend(events);
+                }
+                Classified::Rejected(reject) => self.rejects.push(reject),
+                Classified::Blank => {}
+            }
+        }
+    }
+
+    fn take_batch(&mut self) -> Option<EventBatch> {
+        if self.events.is_empty() && self.rejects.is_empty() {
+            return None;
+        }
+        Some(EventBatch {
+            object: self.object,
+            source: self.source.clone(),
+            events: std::mem::take(&mut self.events),
+            rejects: std::mem::take(&mut self.rejects),
+            bytes: std::mem::take(&mut self.batch_bytes),
+        })
+    }
+}

@@ -1,0 +1,294 @@
+//! The way of a message over fakes of queue, store and lake, with the real state store. Rules run in other processes
+//! and have their stories in the integration tests.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{Config, Pipeline, message};
+use crate::detect::Engine;
+use crate::fetch::memory::MemoryStore;
+use crate::lake::memory::MemoryLake;
+use crate::logtype::Registry;
+use crate::model::ObjectRef;
+use crate::queue::memory::MemoryQueue;
+use crate::queue::{Delivery, MessageQueue};
+use crate::runtime::{ByteBudget, SystemClock};
+use crate::source::SourceTable;
+use crate::state::sqlite::SqliteStore;
+use crate::state::{Claim, Ledger, ObjectState, Quarantine, SqliteConfig};
+use crate::telemetry::Telemetry;
+
+const LEASE: Duration = Duration::from_secs(60);
+
+struct World {
+    queue: Arc<MemoryQueue>,
+    store: Arc<MemoryStore>,
+    lake: Arc<MemoryLake>,
+    state: Arc<SqliteStore>,
+    pipeline: Arc<Pipeline>,
+    _folder: tempfile::TempDir,
+}
+
+async fn world() -> World {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = Arc::new(MemoryQueue::new(LEASE));
+    let (store, lake) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLake::new()));
+    let state = SqliteStore::open(&SqliteConfig { path: folder.path().join("margay.db") }).await.unwrap();
+    let state = Arc::new(state);
+    let source = serde_json::json!({
+        "name": "logs", "bucket": "b",
+        "prefixes": [{ "prefix": "okta/", "excluded_prefixes": ["okta/old/"], "log_types": ["Okta.SystemLog"] }],
+    });
+    let pipeline = Pipeline {
+        queue: queue.clone(),
+        objects: store.clone(),
+        state: state.clone(),
+        lake: lake.clone(),
+        engine: Engine::without_rules(),
+        sources: SourceTable::new(&[serde_json::from_value(source).unwrap()]).unwrap(),
+        log_types: Arc::new(Registry::built_in()),
+        clock: Arc::new(SystemClock),
+        telemetry: Telemetry::new(),
+        budget: ByteBudget::new(1 << 30),
+        limits: Config::default().limits(),
+        max_in_flight: 1,
+        lease: LEASE,
+        destinations: Vec::new(),
+        alert_opened: Arc::new(Notify::new()),
+        abandon: CancellationToken::new(),
+    };
+    World { queue, store, lake, state, pipeline: Arc::new(pipeline), _folder: folder }
+}
+
+impl World {
+    /// Stores an object; its message is the next that the queue hands out.
+    fn announce(&self, key: &str, bytes: impl Into<Vec<u8>>) -> ObjectRef {
+        let object = self.store.put("b", key, bytes.into());
+        self.queue.send(announcement(&object));
+        object
+    }
+
+    async fn receive(&self) -> Delivery {
+        self.queue.receive(1).await.unwrap().remove(0)
+    }
+
+    /// Works on the next message, with the lake committing whenever it can.
+    async fn handle(&self, receive_count: u32) {
+        let mut delivery = self.receive().await;
+        delivery.message.receive_count = receive_count;
+        let work = message::handle(&self.pipeline, delivery);
+        let commits = async {
+            loop {
+                crate::lake::Lake::flush(&*self.lake).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = commits => {}
+        }
+    }
+
+    async fn state_of(&self, object: &ObjectRef) -> Option<ObjectState> {
+        self.state.outcome(object.id()).await.unwrap().map(|outcome| outcome.state)
+    }
+
+    fn acknowledged(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+fn announcement(object: &ObjectRef) -> String {
+    let event = serde_json::json!({ "eventName": "ObjectCreated:Put", "s3": {
+        "bucket": { "name": object.bucket },
+        "object": { "key": object.key, "eTag": object.etag, "size": object.size },
+    }});
+    serde_json::json!({ "Records": [event] }).to_string()
+}
+
+fn logins(count: usize) -> String {
+    let line = |n: usize| {
+        serde_json::json!({
+            "uuid": n.to_string(), "published": "2026-01-15T09:15:00.000Z", "eventType": "user.session.start",
+            "version": "0", "severity": "INFO", "actor": { "id": "1", "type": "User" },
+        })
+        .to_string()
+    };
+    (0..count).map(|n| line(n) + "\n").collect()
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_acknowledged_only_after_the_commit() {
+    let world = world().await;
+    let object = world.announce("okta/a", logins(3));
+    let delivery = world.receive().await;
+    let pipeline = world.pipeline.clone();
+    let tasks = crate::runtime::Tasks::new();
+    let work = tasks.spawn(async move { message::handle(&pipeline, delivery).await });
+    while world.lake.buffered() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!world.acknowledged());
+    assert_eq!(world.state_of(&object).await, None);
+
+    crate::lake::Lake::flush(&*world.lake).await.unwrap();
+    work.await.unwrap();
+    assert!(world.acknowledged());
+    assert_eq!(world.state_of(&object).await, Some(ObjectState::Committed));
+    assert_eq!(world.lake.committed()[0].events.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_commit_hands_the_message_back_and_the_next_try_has_the_same_rows() {
+    let world = world().await;
+    let object = world.announce("okta/a", logins(3));
+    let delivery = world.receive().await;
+    let pipeline = world.pipeline.clone();
+    let work = crate::runtime::Tasks::new().spawn(async move { message::handle(&pipeline, delivery).await });
+    while world.lake.buffered() == 0 {
+        tokio::task::yield_now().await;
+    }
+    world.lake.fail_next_flush();
+    assert!(crate::lake::Lake::flush(&*world.lake).await.is_err());
+    work.await.unwrap();
+    assert!(!world.acknowledged());
+    assert_eq!(world.state_of(&object).await, None);
+
+    // The claim was given up with the message: whoever has it next need not wait.
+    world.queue.send(announcement(&object));
+    world.handle(2).await;
+    assert_eq!(world.state_of(&object).await, Some(ObjectState::Committed));
+    let ids: Vec<_> = world.lake.committed()[0].events.iter().map(|event| event.row_id).collect();
+    let expected: Vec<_> = (0..3).map(|n| crate::model::RowId::new(object.id(), n, 0)).collect();
+    assert_eq!(ids, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_done_is_not_read_again() {
+    let world = world().await;
+    let object = world.announce("okta/a", logins(3));
+    world.handle(1).await;
+    world.store.remove("b", "okta/a");
+    world.queue.send(announcement(&object));
+    world.handle(1).await;
+    assert!(world.acknowledged());
+    assert_eq!(world.lake.committed().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_in_other_hands_is_left_to_them() {
+    let world = world().await;
+    let object = world.announce("okta/a", logins(1));
+    let now = crate::runtime::Clock::now(&SystemClock);
+    let claim = world.state.claim(&object, "logs", now, now + LEASE).await.unwrap();
+    assert!(matches!(claim, Claim::Granted(_)));
+    world.handle(1).await;
+    assert!(!world.acknowledged());
+    assert!(world.lake.committed().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_that_need_no_reading_have_their_outcome() {
+    let world = world().await;
+    for (key, bytes, state) in [
+        ("elsewhere/a", "x", ObjectState::Unrouted),
+        ("okta/old/a", "x", ObjectState::Excluded),
+        ("okta/folder/", "x", ObjectState::Folder),
+        ("okta/empty", "", ObjectState::Empty),
+    ] {
+        let object = world.announce(key, bytes);
+        world.handle(1).await;
+        assert_eq!(world.state_of(&object).await, Some(state), "{key}");
+        assert!(world.acknowledged(), "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_and_forbidden_objects_get_three_looks() {
+    let world = world().await;
+    for (key, state) in [("okta/missing", ObjectState::Missing), ("okta/forbidden", ObjectState::Parked)] {
+        for look in 1..=3 {
+            let object = world.announce(key, logins(1));
+            match state {
+                ObjectState::Missing => world.store.remove("b", key),
+                _ => world.store.forbid("b", key),
+            }
+            world.handle(look).await;
+            let expected = (look == 3).then_some(state);
+            assert_eq!(world.state_of(&object).await, expected, "{key}, look {look}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_transfer_is_tried_again() {
+    let world = world().await;
+    let object = world.announce("okta/a", logins(40));
+    world.store.break_after("b", "okta/a", 2000);
+    world.handle(1).await;
+    assert_eq!(world.state_of(&object).await, None);
+    world.queue.send(announcement(&object));
+    world.handle(2).await;
+    assert_eq!(world.state_of(&object).await, Some(ObjectState::Committed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_object_is_quarantined_at_its_second_reading_with_what_could_be_read() {
+    let world = world().await;
+    let whole = gzip(&logins(5000));
+    let object = world.announce("okta/a.gz", &whole[..whole.len() / 2]);
+    world.handle(1).await;
+    assert_eq!(world.state_of(&object).await, None);
+    world.queue.send(announcement(&object));
+    world.handle(2).await;
+    let outcome = world.state.outcome(object.id()).await.unwrap().unwrap();
+    assert_eq!(outcome.state, ObjectState::Quarantined);
+    assert!(outcome.events > 0 && outcome.events < 5000 && !outcome.reason.is_empty(), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_event_is_kept_beside_the_events() {
+    let world = world().await;
+    let text = [logins(1).as_bytes(), b"[1]\n\xff\xff\nno json\n", logins(1).as_bytes()].concat();
+    let object = world.announce("okta/a", text);
+    world.handle(1).await;
+    let outcome = world.state.outcome(object.id()).await.unwrap().unwrap();
+    assert_eq!((outcome.state, outcome.events, outcome.rejects), (ObjectState::Committed, 2, 3));
+    let kept = world.state.quarantined(10).await.unwrap();
+    assert_eq!(kept.len(), 3);
+    assert!(kept.iter().any(|kept| &kept.raw[..] == b"\xff\xff"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_no_notification_is_kept() {
+    let world = world().await;
+    world.queue.send("hello");
+    world.handle(1).await;
+    assert!(world.acknowledged());
+    let kept = world.state.quarantined(10).await.unwrap();
+    assert_eq!(&kept[0].raw[..], b"hello");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_is_abandoned_hands_its_message_back_at_once() {
+    let world = world().await;
+    world.announce("okta/a", logins(1));
+    world.pipeline.abandon.cancel();
+    let delivery = world.receive().await;
+    // The lake never commits here, so only the end of the daemon can end this.
+    message::handle(&world.pipeline, delivery).await;
+    assert_eq!(world.queue.in_flight(), 0);
+    assert_eq!(world.queue.len(), 1);
+}

@@ -1,0 +1,105 @@
+//! Claims and outcomes.
+
+use time::Duration;
+
+use super::{LEASE, claimed, token};
+use crate::model::{Detections, Reject};
+use crate::state::fixtures::{START, object};
+use crate::state::{Claim, ClaimToken, ObjectOutcome, ObjectState, StateError, StateStore};
+
+fn committed() -> ObjectOutcome {
+    ObjectOutcome { state: ObjectState::Committed, reason: String::new(), events: 3, rejects: 1, bytes: 99 }
+}
+
+pub(in crate::state) async fn a_new_object_is_granted_and_then_held<S: StateStore>(store: &S) {
+    token(store).await;
+    let again = store.claim(&object("key"), "source", START, START + LEASE).await.unwrap();
+    assert_eq!(again, Claim::Held(START + LEASE));
+    claimed(store, "another key", START).await;
+}
+
+pub(in crate::state) async fn an_expired_lease_is_taken_over_with_a_higher_fence<S: StateStore>(store: &S) {
+    let first = token(store).await;
+    let before = store.claim(&object("key"), "s", START + LEASE - Duration::SECOND, START + LEASE * 2).await.unwrap();
+    assert_eq!(before, Claim::Held(START + LEASE));
+    let second = claimed(store, "key", START + LEASE).await;
+    assert!(second.fence > first.fence);
+}
+
+pub(in crate::state) async fn a_renewed_claim_is_held_longer<S: StateStore>(store: &S) {
+    let token = token(store).await;
+    store.renew(&token, START + LEASE * 3).await.unwrap();
+    let again = store.claim(&object("key"), "s", START + LEASE * 2, START + LEASE * 4).await.unwrap();
+    assert_eq!(again, Claim::Held(START + LEASE * 3));
+}
+
+pub(in crate::state) async fn a_released_object_can_be_claimed_at_once<S: StateStore>(store: &S) {
+    let first = token(store).await;
+    store.release(&first).await.unwrap();
+    store.release(&first).await.unwrap();
+    let second = token(store).await;
+    assert!(second.fence > first.fence);
+    assert!(matches!(store.release(&first).await, Err(StateError::Fenced(id)) if id == first.object));
+    assert_eq!(store.outcome(first.object).await.unwrap(), None);
+}
+
+pub(in crate::state) async fn a_finished_object_is_done_for_good<S: StateStore>(store: &S) {
+    let token = token(store).await;
+    store.finish(&token, &committed(), START).await.unwrap();
+    let much_later = START + LEASE * 100;
+    let again = store.claim(&object("key"), "s", much_later, much_later + LEASE).await.unwrap();
+    assert_eq!(again, Claim::Done(ObjectState::Committed));
+    assert_eq!(store.outcome(token.object).await.unwrap(), Some(committed()));
+    assert_eq!(store.outcome(object("never seen").id()).await.unwrap(), None);
+}
+
+pub(in crate::state) async fn every_way_to_end_is_remembered<S: StateStore>(store: &S) {
+    use ObjectState::*;
+    for state in [Committed, Empty, Folder, Excluded, Unrouted, Missing, Archived, Superseded, Parked, Quarantined] {
+        let token = claimed(store, state.as_str(), START).await;
+        let outcome = ObjectOutcome::without_events(state, "why");
+        store.finish(&token, &outcome, START).await.unwrap();
+        assert_eq!(store.outcome(token.object).await.unwrap(), Some(outcome));
+    }
+}
+
+pub(in crate::state) async fn finishing_again_changes_nothing<S: StateStore>(store: &S) {
+    let token = token(store).await;
+    store.finish(&token, &committed(), START).await.unwrap();
+    let other = ObjectOutcome::without_events(ObjectState::Quarantined, "late");
+    store.finish(&token, &other, START).await.unwrap();
+    store.release(&token).await.unwrap();
+    assert_eq!(store.outcome(token.object).await.unwrap(), Some(committed()));
+}
+
+pub(in crate::state) async fn a_lost_claim_is_refused_everywhere<S: StateStore>(store: &S) {
+    let lost = token(store).await;
+    let taken = claimed(store, "key", START + LEASE).await;
+    refused_everywhere(store, &lost).await;
+    assert_eq!(store.outcome(lost.object).await.unwrap(), None);
+
+    store.finish(&taken, &committed(), START).await.unwrap();
+    refused_everywhere(store, &lost).await;
+}
+
+pub(in crate::state) async fn an_ended_claim_is_refused_everywhere<S: StateStore>(store: &S) {
+    let released = token(store).await;
+    store.release(&released).await.unwrap();
+    refused_everywhere(store, &released).await;
+    let unknown = ClaimToken { object: object("never seen").id(), fence: 1 };
+    refused_everywhere(store, &unknown).await;
+}
+
+async fn refused_everywhere<S: StateStore>(store: &S, token: &ClaimToken) {
+    let reject = Reject { ordinal: 0, raw: "x".into(), reason: "y".into() };
+    let results = [
+        ("renew", store.renew(token, START + LEASE * 9).await),
+        ("finish", store.finish(token, &committed(), START).await),
+        ("record", store.record(token, &Detections::default(), &[], START).await.map(|_| ())),
+        ("keep_rejects", store.keep_rejects(token, &object("key"), &[reject], START).await),
+    ];
+    for (call, result) in results {
+        assert!(matches!(result, Err(StateError::Fenced(id)) if id == token.object), "{call}: {result:?}");
+    }
+    assert!(store.quarantined(10).await.unwrap().is_empty());
+}

@@ -1,0 +1,84 @@
+//! What every adapter of the state store is held to: functions over the port, each given a new, empty store.
+//!
+//! An adapter runs them all with `contract_tests!(open)`, where `open().await` gives a guard that dereferences to the
+//! store. A function that is missing in the list below is dead code, which the lints refuse.
+
+pub(super) mod alerts;
+pub(super) mod ledger;
+pub(super) mod outbox;
+pub(super) mod quarantine;
+
+use time::{Duration, OffsetDateTime};
+
+use super::fixtures::{START, object};
+use super::{Claim, ClaimToken, StateStore};
+
+macro_rules! contract_tests {
+    ($open:path) => {
+        $crate::state::contract::contract_tests!($open;
+            ledger: [
+                a_new_object_is_granted_and_then_held,
+                an_expired_lease_is_taken_over_with_a_higher_fence,
+                a_renewed_claim_is_held_longer,
+                a_released_object_can_be_claimed_at_once,
+                a_finished_object_is_done_for_good,
+                every_way_to_end_is_remembered,
+                finishing_again_changes_nothing,
+                a_lost_claim_is_refused_everywhere,
+                an_ended_claim_is_refused_everywhere,
+            ],
+            alerts: [
+                a_repeated_match_counts_once,
+                any_order_and_any_repeats_open_the_same_alerts,
+                a_threshold_is_reached_over_several_calls,
+                a_window_ends_and_the_next_is_another_alert,
+                unique_values_count_once_in_each_window,
+                matches_and_faults_of_one_row_are_apart,
+                a_signal_is_recorded_without_an_alert,
+                a_refused_recording_writes_nothing,
+                an_alert_has_every_field_of_its_opening_match,
+                hostile_text_survives,
+                alerts_are_filtered_and_newest_first,
+            ],
+            outbox: [
+                a_new_alert_is_delivered_once_to_each_destination,
+                a_lease_hands_a_delivery_to_one_caller,
+                a_failed_delivery_waits_for_its_next_attempt,
+                a_delivery_that_failed_for_good_is_over,
+                a_late_failure_does_not_undo_a_success,
+                the_rule_and_its_metadata_choose_destinations,
+                deliveries_come_oldest_first_up_to_the_limit,
+                an_unknown_delivery_is_an_error,
+            ],
+            quarantine: [
+                rejects_are_kept_once,
+                every_part_of_a_message_is_kept_once,
+                the_newest_come_first_up_to_the_limit,
+            ],
+        );
+    };
+    ($open:path; $($module:ident: [$($test:ident,)*],)*) => {
+        $(mod $module {
+            $(#[tokio::test]
+            async fn $test() {
+                let store = $open().await;
+                $crate::state::contract::$module::$test(&*store).await;
+            })*
+        })*
+    };
+}
+pub(super) use contract_tests;
+
+const LEASE: Duration = Duration::minutes(5);
+
+/// Claims an object that nobody has claimed, at a time when any lease of a test has expired.
+async fn claimed<S: StateStore>(store: &S, key: &str, now: OffsetDateTime) -> ClaimToken {
+    match store.claim(&object(key), "source", now, now + LEASE).await.unwrap() {
+        Claim::Granted(token) => token,
+        other => panic!("{key} was not granted: {other:?}"),
+    }
+}
+
+async fn token<S: StateStore>(store: &S) -> ClaimToken {
+    claimed(store, "key", START).await
+}

@@ -1,0 +1,53 @@
+//! What could not be processed.
+
+use bytes::Bytes;
+use time::Duration;
+
+use super::{LEASE, claimed, token};
+use crate::model::Reject;
+use crate::state::fixtures::{START, object};
+use crate::state::{QuarantineKind, Quarantined, StateStore};
+
+fn reject(ordinal: u64, raw: &'static [u8]) -> Reject {
+    Reject { ordinal, raw: Bytes::from_static(raw), reason: format!("reason {ordinal}") }
+}
+
+pub(in crate::state) async fn rejects_are_kept_once<S: StateStore>(store: &S) {
+    let token = token(store).await;
+    let rejects = [reject(0, b"\x00\xff"), reject(7, b"")];
+    store.keep_rejects(&token, &object("key"), &rejects, START).await.unwrap();
+    store.keep_rejects(&token, &object("key"), &rejects, START + Duration::SECOND).await.unwrap();
+    let later = claimed(store, "key", START + LEASE).await;
+    store.keep_rejects(&later, &object("key"), &rejects[..1], START + LEASE).await.unwrap();
+
+    let kept = store.quarantined(10).await.unwrap();
+    let expected = |ordinal: u64, raw: &'static [u8]| Quarantined {
+        kind: QuarantineKind::Record,
+        subject: format!("s3://bucket/key#{ordinal}"),
+        reason: format!("reason {ordinal}"),
+        raw: Bytes::from_static(raw),
+        at: START,
+    };
+    assert_eq!(kept, [expected(0, b"\x00\xff"), expected(7, b"")]);
+}
+
+pub(in crate::state) async fn every_part_of_a_message_is_kept_once<S: StateStore>(store: &S) {
+    for (body, reason) in [("first", "no bucket"), ("second", "no key"), ("first", "no bucket")] {
+        store.keep_message("m1", body, reason, START).await.unwrap();
+    }
+    let mut kept = store.quarantined(10).await.unwrap();
+    kept.sort_by(|a, b| a.raw.cmp(&b.raw));
+    let seen: Vec<_> = kept.iter().map(|kept| (&*kept.subject, &kept.raw[..], &*kept.reason)).collect();
+    assert_eq!(seen, [("m1", &b"first"[..], "no bucket"), ("m1", b"second", "no key")]);
+    assert!(kept.iter().all(|kept| kept.kind == QuarantineKind::Message));
+}
+
+pub(in crate::state) async fn the_newest_come_first_up_to_the_limit<S: StateStore>(store: &S) {
+    let token = token(store).await;
+    store.keep_message("old", "body", "reason", START).await.unwrap();
+    store.keep_rejects(&token, &object("key"), &[reject(1, b"x")], START + Duration::SECOND).await.unwrap();
+    store.keep_message("new", "body", "reason", START + Duration::MINUTE).await.unwrap();
+    let subjects = |kept: Vec<Quarantined>| kept.into_iter().map(|kept| kept.subject).collect::<Vec<_>>();
+    assert_eq!(subjects(store.quarantined(10).await.unwrap()), ["new", "s3://bucket/key#1", "old"]);
+    assert_eq!(subjects(store.quarantined(2).await.unwrap()), ["new", "s3://bucket/key#1"]);
+}

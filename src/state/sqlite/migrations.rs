@@ -1,0 +1,85 @@
+//! The versions of the schema, oldest first. A file that was released is never changed; a change is a new file.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+
+use sqlx::SqliteConnection;
+use sqlx::error::BoxDynError;
+use sqlx::migrate::{MigrateError, Migration, MigrationSource, MigrationType, Migrator};
+
+use super::During;
+use crate::state::StateError;
+
+/// Version, name and text. A list and not a folder read by a macro, so that no compile-time feature of the driver is
+/// needed; a test compares it with the folder.
+const VERSIONS: &[(i64, &str, &str)] = &[(1, "state", include_str!("migrations/0001_state.sql"))];
+
+#[derive(Debug)]
+struct Embedded;
+
+impl MigrationSource<'static> for Embedded {
+    fn resolve(self) -> Pin<Box<dyn Future<Output = Result<Vec<Migration>, BoxDynError>> + Send>> {
+        let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
+            Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, Cow::Borrowed(sql), false)
+        };
+        Box::pin(std::future::ready(Ok(VERSIONS.iter().map(migration).collect())))
+    }
+}
+
+/// Brings a state file to the newest version.
+pub(super) async fn run(connection: &mut SqliteConnection, path: &Path) -> Result<(), StateError> {
+    let failed = |error| match error {
+        MigrateError::VersionMissing(_) => newer(path),
+        error => StateError::Store(format!("could not bring the state file {} up to date: {error}", path.display())),
+    };
+    let migrator = Migrator::new(Embedded).await.map_err(failed)?;
+    migrator.run_direct(connection).await.map_err(failed)
+}
+
+/// Refuses a state file of another version; for readers, who cannot change it.
+pub(super) async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<(), StateError> {
+    let tables = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'");
+    let found: i64 = match tables.fetch_one(&mut *connection).await.during("read the version")? {
+        0 => 0,
+        _ => sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
+            .fetch_one(connection)
+            .await
+            .during("read the version")?,
+    };
+    let known = VERSIONS.iter().map(|(version, ..)| *version).max().unwrap_or_default();
+    if found > known {
+        return Err(newer(path));
+    }
+    if found < known {
+        return Err(StateError::Store(format!(
+            "the state file {} is of version {found} and this margay reads version {known}; \
+             start `margay run` once to bring it up to date",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
+fn newer(path: &Path) -> StateError {
+    StateError::Store(format!(
+        "the state file {} was written by a newer margay; use that version, or another file in `state.sqlite.path`",
+        path.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_file_of_the_folder_is_a_version() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/state/sqlite/migrations");
+        let files: BTreeSet<String> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let listed = VERSIONS.iter().map(|(version, name, _)| format!("{version:04}_{name}.sql")).collect();
+        assert_eq!(files, listed);
+    }
+}

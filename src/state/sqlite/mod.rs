@@ -1,0 +1,236 @@
+//! The state store in one SQLite file: the embedded default, for one daemon.
+//!
+//! The file belongs to one daemon at a time, which a lock on `<path>.lock` enforces; commands may read it meanwhile.
+//! All writes go through one connection, so a transaction never waits for another writer and never loses to one.
+//! No type of the driver leaves this folder.
+
+mod alerts;
+mod columns;
+mod ledger;
+mod migrations;
+mod outbox;
+mod quarantine;
+mod record;
+
+use std::fs::{File, TryLockError};
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, SqliteConnection};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::{SqliteConfig, StateError};
+use crate::runtime::blocking;
+
+/// Only a reader of another process, or the checkpoint of one, can hold a lock, and not for long.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+const READERS: u32 = 4;
+
+/// An open state file.
+pub struct SqliteStore {
+    path: PathBuf,
+    readers: SqlitePool,
+    /// `None` when opened for reading only.
+    writer: Option<Mutex<Writer>>,
+    /// Last, so that the file is given up after the connections to it.
+    _lock: Option<File>,
+}
+
+impl SqliteStore {
+    /// Opens the file for this process alone, and creates or upgrades it. Claims and delivery leases in it were left
+    /// by a process that is gone, so they end here.
+    pub async fn open(config: &SqliteConfig) -> Result<SqliteStore, StateError> {
+        let path = config.path.clone();
+        let lock = blocking({
+            let path = path.clone();
+            move || take_lock(&path)
+        })
+        .await?;
+        let options = options(&path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+        let mut connection = options.connect().await.map_err(|error| cannot_open(&path, &error))?;
+        migrations::run(&mut connection, &path).await?;
+        for leftover in [
+            "UPDATE objects SET claimed_until = NULL WHERE claimed_until IS NOT NULL",
+            "UPDATE deliveries SET leased_until = NULL WHERE leased_until IS NOT NULL",
+        ] {
+            sqlx::query(leftover).execute(&mut connection).await.during("end the claims of an earlier process")?;
+        }
+        let readers = readers(&path).await?;
+        let writer = Some(Mutex::new(Writer { connection, durability: None, is_open: false }));
+        Ok(SqliteStore { path, readers, writer, _lock: Some(lock) })
+    }
+
+    /// Opens the file of a daemon that may be running. Whatever would write fails.
+    pub async fn open_read_only(config: &SqliteConfig) -> Result<SqliteStore, StateError> {
+        let path = config.path.clone();
+        let exists = tokio::fs::try_exists(&path).await;
+        if !exists.map_err(|error| cannot_open(&path, &error))? {
+            return Err(StateError::Store(format!(
+                "there is no state file {}; start `margay run` first, or correct `state.sqlite.path`",
+                path.display()
+            )));
+        }
+        let readers = readers(&path).await?;
+        let mut connection = readers.acquire().await.map_err(|error| cannot_open(&path, &error))?;
+        migrations::check(&mut connection, &path).await?;
+        drop(connection);
+        Ok(SqliteStore { path, readers, writer: None, _lock: None })
+    }
+
+    /// Begins a transaction on the one writing connection; waits for its turn.
+    async fn write(&self, durability: Durability) -> Result<Write<'_>, StateError> {
+        let Some(writer) = &self.writer else {
+            let path = self.path.display();
+            return Err(StateError::Store(format!("the state file {path} is open for reading only")));
+        };
+        let mut writer = writer.lock().await;
+        writer.begin(durability).await?;
+        Ok(Write { writer })
+    }
+}
+
+/// How much a commit must survive. Both survive the death of the process (`kill -9`): a committed page is with the
+/// operating system. They differ in a power cut.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Durability {
+    /// May be undone by a power cut, back to an earlier whole transaction. Good for all that a redelivered message
+    /// repeats: claims, matches, alerts, rejects, delivery marks.
+    Process,
+    /// On the disk when the commit returns, and with it every commit before, because they are one log. Needed where
+    /// the caller next destroys the only other copy: it deletes the message.
+    Power,
+}
+
+struct Writer {
+    connection: SqliteConnection,
+    /// What the connection is set to, when that is known.
+    durability: Option<Durability>,
+    /// A transaction was begun and not seen to end: its future was dropped, or a statement of it failed.
+    is_open: bool,
+}
+
+impl Writer {
+    /// Written out instead of the driver's own transactions: those lose count when SQLite itself rolls back (a full
+    /// disk) or when a future is dropped at the wrong moment, and then commit into a transaction that never ends.
+    async fn begin(&mut self, durability: Durability) -> Result<(), StateError> {
+        if self.is_open {
+            // Fails when SQLite has rolled back already. Were a transaction to stay open, `BEGIN` below would fail.
+            sqlx::query("ROLLBACK").execute(&mut self.connection).await.ok();
+        }
+        if self.durability != Some(durability) {
+            // Unknown until the statement has returned: the future can be dropped at the await.
+            self.durability = None;
+            let pragma = match durability {
+                Durability::Process => "PRAGMA synchronous = NORMAL",
+                Durability::Power => "PRAGMA synchronous = FULL",
+            };
+            sqlx::query(pragma).execute(&mut self.connection).await.during("set the durability")?;
+            self.durability = Some(durability);
+        }
+        self.is_open = true;
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut self.connection).await.during("begin a transaction")?;
+        Ok(())
+    }
+}
+
+/// A transaction. Dropped without [`Write::commit`] it comes to nothing: the next one rolls it back.
+struct Write<'a> {
+    writer: MutexGuard<'a, Writer>,
+}
+
+impl Write<'_> {
+    async fn commit(mut self, attempt: &str) -> Result<(), StateError> {
+        sqlx::query("COMMIT").execute(&mut self.writer.connection).await.during(attempt)?;
+        self.writer.is_open = false;
+        Ok(())
+    }
+}
+
+impl Deref for Write<'_> {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.writer.connection
+    }
+}
+
+impl DerefMut for Write<'_> {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.writer.connection
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY_TIMEOUT)
+        .synchronous(SqliteSynchronous::Full)
+        .disable_statement_logging()
+}
+
+async fn readers(path: &Path) -> Result<SqlitePool, StateError> {
+    SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .connect_with(options(path).read_only(true))
+        .await
+        .map_err(|error| cannot_open(path, &error))
+}
+
+/// Creates the folder and takes the lock. The lock goes with the process, however it ends.
+fn take_lock(path: &Path) -> Result<File, StateError> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            StateError::Store(format!(
+                "could not create the folder {} of the state file: {error}; correct `state.sqlite.path` or the \
+                 permissions",
+                folder.display()
+            ))
+        })?;
+    }
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock_path = PathBuf::from(lock_path);
+    let lock = File::options().create(true).append(true).open(&lock_path).map_err(|error| {
+        let lock_path = lock_path.display();
+        StateError::Store(format!("could not open the lock file {lock_path}: {error}; correct its permissions"))
+    })?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StateError::Store(format!(
+            "the state file {} is in use by another margay; stop that one, or give this one its own \
+             `state.sqlite.path`",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(StateError::Store(format!(
+            "could not lock {}: {error}; the state file needs a file system with locks",
+            lock_path.display()
+        ))),
+    }
+}
+
+fn cannot_open(path: &Path, error: &dyn std::fmt::Display) -> StateError {
+    StateError::Store(format!(
+        "could not open the state file {}: {error}; correct `state.sqlite.path` or the permissions",
+        path.display()
+    ))
+}
+
+/// Says in a driver error what was attempted.
+trait During<T> {
+    fn during(self, attempt: &str) -> Result<T, StateError>;
+}
+
+impl<T> During<T> for Result<T, sqlx::Error> {
+    fn during(self, attempt: &str) -> Result<T, StateError> {
+        self.map_err(|error| {
+            let is_full = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "13");
+            let remedy = if is_full { "; free space on its disk" } else { "" };
+            StateError::Store(format!("could not {attempt} in the state file: {error}{remedy}"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

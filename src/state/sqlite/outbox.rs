@@ -1,0 +1,112 @@
+//! The outbox in table `deliveries`. A delivery that succeeded stays so, whatever a late second attempt reports.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::{Row, SqliteConnection};
+use time::OffsetDateTime;
+
+use super::columns::{alert, micros, text};
+use super::{Durability, During, SqliteStore};
+use crate::state::{Outbox, PendingDelivery, StateError};
+
+const DUE: &str = "
+    SELECT alerts.*, destination, attempts
+    FROM deliveries JOIN alerts ON alerts.id = alert_id
+    WHERE state = 'pending' AND next_attempt <= ?1 AND (leased_until IS NULL OR leased_until <= ?1)
+    ORDER BY next_attempt, deliveries.rowid
+    LIMIT ?2";
+
+const LEASE: &str = "UPDATE deliveries SET leased_until = ? WHERE alert_id = ? AND destination = ?";
+
+const DELIVERED: &str = "
+    UPDATE deliveries
+    SET state = 'delivered', attempts = attempts + 1, leased_until = NULL, last_error = NULL, finished_at = ?3
+    WHERE alert_id = ?1 AND destination = ?2 AND state <> 'delivered'";
+
+const FAILED: &str = "
+    UPDATE deliveries
+    SET state = CASE WHEN ?4 IS NULL THEN 'failed' ELSE 'pending' END, attempts = attempts + 1, leased_until = NULL,
+        last_error = ?3, next_attempt = coalesce(?4, next_attempt), finished_at = CASE WHEN ?4 IS NULL THEN ?5 END
+    WHERE alert_id = ?1 AND destination = ?2 AND state = 'pending'";
+
+#[async_trait]
+impl Outbox for SqliteStore {
+    async fn due(&self, now: OffsetDateTime, lease: Duration, limit: u32) -> Result<Vec<PendingDelivery>, StateError> {
+        const ATTEMPT: &str = "take deliveries";
+        let mut tx = self.write(Durability::Process).await?;
+        let rows = sqlx::query(DUE).bind(micros(now)).bind(limit).fetch_all(&mut *tx).await.during(ATTEMPT)?;
+        let mut due = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let pending = PendingDelivery {
+                alert: alert(row)?,
+                destination: text(row, "destination")?,
+                attempts: row.try_get("attempts").during(ATTEMPT)?,
+            };
+            sqlx::query(LEASE)
+                .bind(micros(now + lease))
+                .bind(&pending.alert.id)
+                .bind(&pending.destination)
+                .execute(&mut *tx)
+                .await
+                .during(ATTEMPT)?;
+            due.push(pending);
+        }
+        tx.commit(ATTEMPT).await?;
+        Ok(due)
+    }
+
+    async fn delivered(&self, alert: &str, destination: &str, now: OffsetDateTime) -> Result<(), StateError> {
+        const ATTEMPT: &str = "mark a delivery as done";
+        let mut tx = self.write(Durability::Process).await?;
+        let marked = sqlx::query(DELIVERED)
+            .bind(alert)
+            .bind(destination)
+            .bind(micros(now))
+            .execute(&mut *tx)
+            .await
+            .during(ATTEMPT)?;
+        if marked.rows_affected() == 0 {
+            check_exists(&mut tx, alert, destination).await?;
+        }
+        tx.commit(ATTEMPT).await
+    }
+
+    async fn failed(
+        &self,
+        alert: &str,
+        destination: &str,
+        reason: &str,
+        next_attempt: Option<OffsetDateTime>,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        const ATTEMPT: &str = "mark a delivery as failed";
+        let mut tx = self.write(Durability::Process).await?;
+        let marked = sqlx::query(FAILED)
+            .bind(alert)
+            .bind(destination)
+            .bind(reason)
+            .bind(next_attempt.map(micros))
+            .bind(micros(now))
+            .execute(&mut *tx)
+            .await
+            .during(ATTEMPT)?;
+        if marked.rows_affected() == 0 {
+            check_exists(&mut tx, alert, destination).await?;
+        }
+        tx.commit(ATTEMPT).await
+    }
+}
+
+async fn check_exists(connection: &mut SqliteConnection, alert: &str, destination: &str) -> Result<(), StateError> {
+    let found = sqlx::query("SELECT 1 FROM deliveries WHERE alert_id = ? AND destination = ?")
+        .bind(alert)
+        .bind(destination)
+        .fetch_optional(connection)
+        .await
+        .during("look for a delivery")?;
+    match found {
+        Some(_) => Ok(()),
+        None => Err(StateError::Store(format!("there is no delivery of alert {alert} to `{destination}`"))),
+    }
+}

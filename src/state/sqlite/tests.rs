@@ -1,0 +1,241 @@
+//! The contract on SQLite, and what is SQLite's own: the file, its lock, its versions, and what a crash leaves.
+
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use time::Duration as Span;
+
+use super::*;
+use crate::state::fixtures::{START, matched, matches, object, rule};
+use crate::state::{AlertFilter, AlertStore, Claim, ClaimToken, Ledger, Outbox, Quarantine};
+
+const LEASE: Duration = Duration::from_secs(60);
+
+/// A store and the folder it lives in.
+struct Opened {
+    store: SqliteStore,
+    folder: TempDir,
+}
+
+impl Deref for Opened {
+    type Target = SqliteStore;
+    fn deref(&self) -> &SqliteStore {
+        &self.store
+    }
+}
+
+fn config(folder: &Path) -> SqliteConfig {
+    SqliteConfig { path: folder.join("margay.db") }
+}
+
+async fn open() -> Opened {
+    let folder = tempfile::tempdir().unwrap();
+    Opened { store: SqliteStore::open(&config(folder.path())).await.unwrap(), folder }
+}
+
+mod contract {
+    crate::state::contract::contract_tests!(super::super::open);
+}
+
+async fn claim(store: &SqliteStore) -> ClaimToken {
+    match store.claim(&object("key"), "source", START, START + Span::HOUR).await.unwrap() {
+        Claim::Granted(token) => token,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn error(result: Result<SqliteStore, StateError>) -> String {
+    match result {
+        Ok(_) => panic!("the store was opened"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn a_new_process_ends_the_claims_and_leases_of_the_last_and_keeps_the_rest() {
+    let opened = open().await;
+    let token = claim(&opened).await;
+    let detections = matches([matched(&Arc::new(rule("r")), 1)]);
+    opened.record(&token, &detections, &["stdout".into()], START).await.unwrap();
+    assert_eq!(opened.due(START, LEASE, 10).await.unwrap().len(), 1);
+
+    let Opened { store, folder } = opened;
+    drop(store);
+    let store = SqliteStore::open(&config(folder.path())).await.unwrap();
+    assert!(matches!(store.renew(&token, START + Span::DAY).await, Err(StateError::Fenced(_))));
+    assert!(claim(&store).await.fence > token.fence);
+    assert_eq!(store.due(START, LEASE, 10).await.unwrap().len(), 1);
+    assert_eq!(store.alerts(&AlertFilter::default()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_crash_loses_nothing_that_was_committed() {
+    let opened = open().await;
+    let token = claim(&opened).await;
+    let detections = matches([matched(&Arc::new(rule("r")), 1)]);
+    opened.record(&token, &detections, &["stdout".into()], START).await.unwrap();
+
+    // The files as they are while the process runs are the files as a kill leaves them.
+    let crashed = tempfile::tempdir().unwrap();
+    for name in ["margay.db", "margay.db-wal"] {
+        std::fs::copy(opened.folder.path().join(name), crashed.path().join(name)).unwrap();
+    }
+    let reader = SqliteStore::open_read_only(&config(crashed.path())).await.unwrap();
+    assert_eq!(reader.alerts(&AlertFilter::default()).await.unwrap().len(), 1);
+    drop(reader);
+    let after = SqliteStore::open(&config(crashed.path())).await.unwrap();
+    let token = claim(&after).await;
+    assert_eq!(after.record(&token, &detections, &["stdout".into()], START).await.unwrap().matches, 0);
+    assert_eq!(after.due(START, LEASE, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_recording_that_is_dropped_half_way_is_whole_or_nothing() {
+    let opened = open().await;
+    let token = claim(&opened).await;
+    let rule = Arc::new(rule("r"));
+    let detections = matches((0..50).map(|row| matched(&rule, row)));
+    for patience in 0..40 {
+        let give_up = async {
+            for _ in 0..patience {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            recorded = opened.record(&token, &detections, &[], START) => { recorded.unwrap(); }
+            () = give_up => {}
+        }
+        let alerts = opened.alerts(&AlertFilter::default()).await.unwrap();
+        assert!(alerts.iter().all(|alert| alert.event_count == 50), "{alerts:?}");
+    }
+    opened.record(&token, &detections, &[], START).await.unwrap();
+    assert_eq!(opened.alerts(&AlertFilter::default()).await.unwrap()[0].event_count, 50);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_named_and_the_store_works_again_when_there_is_space() {
+    let opened = open().await;
+    let token = claim(&opened).await;
+    let limit_pages = async |pages: u32| {
+        let pragma = format!("PRAGMA max_page_count = {pages}");
+        let mut tx = opened.write(Durability::Process).await.unwrap();
+        sqlx::query(&pragma).execute(&mut *tx).await.unwrap();
+    };
+    let rule = Arc::new(rule("r"));
+    let mut large = matched(&rule, 1);
+    large.detail.description = "x".repeat(1_000_000);
+    let detections = matches([matched(&rule, 0), large]);
+
+    // As many pages as there are.
+    limit_pages(1).await;
+    for _ in 0..2 {
+        let refused = opened.record(&token, &detections, &[], START).await.unwrap_err().to_string();
+        assert!(refused.contains("free space"), "{refused}");
+    }
+    assert!(opened.alerts(&AlertFilter::default()).await.unwrap().is_empty());
+    limit_pages(1_000_000).await;
+    assert_eq!(opened.record(&token, &detections, &[], START).await.unwrap().matches, 2);
+    assert_eq!(opened.alerts(&AlertFilter::default()).await.unwrap()[0].event_count, 2);
+    drop(opened.store);
+    let again = SqliteStore::open(&config(opened.folder.path())).await.unwrap();
+    assert_eq!(again.alerts(&AlertFilter::default()).await.unwrap()[0].event_count, 2);
+}
+
+#[tokio::test]
+async fn concurrent_writers_take_turns() {
+    let opened = open().await;
+    let token = claim(&opened).await;
+    let rule = Arc::new(rule("r"));
+    let batches: Vec<_> = (0..40).map(|row| matches([matched(&rule, row)])).collect();
+    let calls = batches.iter().map(|batch| opened.record(&token, batch, &[], START));
+    for recorded in futures_util::future::join_all(calls).await {
+        assert_eq!(recorded.unwrap().matches, 1);
+    }
+    assert_eq!(opened.alerts(&AlertFilter::default()).await.unwrap()[0].event_count, 40);
+}
+
+#[tokio::test]
+async fn a_second_daemon_is_refused_and_told_why() {
+    let opened = open().await;
+    let refused = error(SqliteStore::open(&config(opened.folder.path())).await);
+    assert!(refused.contains("margay.db is in use by another margay"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_command_reads_while_the_daemon_writes() {
+    let opened = open().await;
+    let reader = SqliteStore::open_read_only(&config(opened.folder.path())).await.unwrap();
+    let token = claim(&opened).await;
+    opened.record(&token, &matches([matched(&Arc::new(rule("r")), 1)]), &[], START).await.unwrap();
+    assert_eq!(reader.alerts(&AlertFilter::default()).await.unwrap().len(), 1);
+
+    let refused = reader.keep_message("m", "b", "r", START).await.unwrap_err().to_string();
+    assert!(refused.contains("reading only"), "{refused}");
+    assert!(reader.due(START, LEASE, 1).await.is_err());
+
+    let Opened { store, folder } = opened;
+    drop((store, reader));
+    let reader = SqliteStore::open_read_only(&config(folder.path())).await.unwrap();
+    assert_eq!(reader.alerts(&AlertFilter::default()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_reader_of_a_missing_file_is_told_what_to_run_and_creates_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = error(SqliteStore::open_read_only(&config(folder.path())).await);
+    assert!(refused.contains("no state file") && refused.contains("margay run"), "{refused}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_file_of_another_version_is_refused() {
+    let opened = open().await;
+    let mut tx = opened.write(Durability::Process).await.unwrap();
+    sqlx::query("UPDATE _sqlx_migrations SET version = 9999").execute(&mut *tx).await.unwrap();
+    tx.commit("pretend").await.unwrap();
+    let Opened { store, folder } = opened;
+    drop(store);
+    for refused in [
+        error(SqliteStore::open(&config(folder.path())).await),
+        error(SqliteStore::open_read_only(&config(folder.path())).await),
+    ] {
+        assert!(refused.contains("newer margay"), "{refused}");
+    }
+
+    let empty = tempfile::tempdir().unwrap();
+    std::fs::write(config(empty.path()).path, "").unwrap();
+    let refused = error(SqliteStore::open_read_only(&config(empty.path())).await);
+    assert!(refused.contains("version 0") && refused.contains("margay run"), "{refused}");
+}
+
+#[tokio::test]
+async fn missing_folders_are_created_and_a_path_that_cannot_be_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let deep = folder.path().join("a/b");
+    SqliteStore::open(&config(&deep)).await.unwrap();
+
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let refused = error(SqliteStore::open(&config(&folder.path().join("file"))).await);
+    assert!(refused.contains("state.sqlite.path"), "{refused}");
+    let refused = error(SqliteStore::open(&SqliteConfig { path: deep }).await);
+    assert!(refused.contains("could not open the state file"), "{refused}");
+    std::fs::write(folder.path().join("margay.db"), "this is no database, whatever its name says").unwrap();
+    let refused = error(SqliteStore::open(&config(folder.path())).await);
+    assert!(refused.contains("margay.db"), "{refused}");
+}
+
+#[tokio::test]
+async fn only_the_promise_to_a_deleted_message_waits_for_the_disk() {
+    let opened = open().await;
+    for (durability, level) in [(Durability::Power, 2), (Durability::Process, 1), (Durability::Power, 2)] {
+        let mut tx = opened.write(durability).await.unwrap();
+        let set: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *tx).await.unwrap();
+        assert_eq!(set, level);
+    }
+    let mut tx = opened.write(Durability::Power).await.unwrap();
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *tx).await.unwrap();
+    assert_eq!(mode, "wal");
+}

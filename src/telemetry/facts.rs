@@ -1,0 +1,260 @@
+//! Facts that have both a log line and a metric: one method each, so that neither is forgotten.
+//!
+//! A fact is told once, by whoever decided it. A line is a sentence and fields; it holds names, numbers and reasons,
+//! never the contents of an event, the title of an alert or a secret. The target of a line is the module that it is
+//! about, which is what a log filter names. No field is called `message`: that is the sentence's own name.
+
+use std::time::Duration;
+
+use super::Telemetry;
+use crate::model::{AlertKind, ObjectRef, Severity};
+
+/// What is told of an object that is done with.
+#[derive(Clone, Copy, Debug)]
+pub struct ObjectFacts<'a> {
+    pub object: &'a ObjectRef,
+    pub source: &'a str,
+    /// How it ended, in the ledger's words: `committed`, `missing`, …
+    pub state: &'a str,
+    /// Why, for any end but the good one; else empty.
+    pub reason: &'a str,
+    pub events: u64,
+    pub rejects: u64,
+    pub stored_bytes: u64,
+    pub decoded_bytes: u64,
+    pub took: Duration,
+}
+
+/// The queue and its messages.
+impl Telemetry {
+    pub fn messages_received(&self, messages: usize) {
+        self.metrics.messages_received_total.add([], messages as u64);
+        tracing::debug!(target: "margay::queue", messages, "messages received");
+    }
+
+    pub fn message_acknowledged(&self, message_id: &str) {
+        self.metrics.messages_acknowledged_total.inc([]);
+        tracing::debug!(target: "margay::queue", message_id, "message acknowledged");
+    }
+
+    /// `reason` is a word of a fixed set, `detail` the whole story.
+    pub fn message_released(&self, message_id: &str, reason: &str, detail: &str, delay: Duration) {
+        self.metrics.messages_released_total.inc([reason]);
+        let delay_seconds = delay.as_secs();
+        tracing::warn!(target: "margay::queue", message_id, reason, detail, delay_seconds, "message handed back to the queue");
+    }
+
+    pub fn message_quarantined(&self, message_id: &str, reason: &str) {
+        self.metrics.messages_quarantined_total.inc([]);
+        tracing::warn!(target: "margay::queue", message_id, reason, "message quarantined");
+    }
+
+    pub fn lease_lost(&self, message_id: &str, reason: &str) {
+        self.metrics.lease_lost_total.inc([]);
+        tracing::warn!(target: "margay::queue", message_id, reason, "lease lost; the work of this message stops uncommitted");
+    }
+
+    pub fn queue_failed(&self, attempted: &str, error: &dyn std::fmt::Display) {
+        self.metrics.queue_errors_total.inc([]);
+        tracing::error!(target: "margay::queue", attempted, %error, "queue failed");
+    }
+
+    pub fn state_failed(&self, attempted: &str, error: &dyn std::fmt::Display) {
+        self.metrics.state_errors_total.inc([]);
+        tracing::error!(target: "margay::state", attempted, %error, "state store failed");
+    }
+}
+
+/// Objects and events.
+impl Telemetry {
+    /// One record of a message: in which notification format it came and what became of it.
+    pub fn notification_record(&self, format: &str, outcome: &str) {
+        self.metrics.notification_records_total.inc([format, outcome]);
+        tracing::debug!(target: "margay::notify", format, outcome, "notification record read");
+    }
+
+    pub fn object_finished(&self, facts: &ObjectFacts<'_>) {
+        let ObjectFacts { object, source, state, reason, events, rejects, stored_bytes, decoded_bytes, took } = *facts;
+        let seconds = took.as_secs_f64();
+        self.metrics.objects_total.inc([source, state]);
+        self.metrics.object_bytes_total.add([source], stored_bytes);
+        self.metrics.decoded_bytes_total.add([source], decoded_bytes);
+        self.metrics.object_seconds.observe([source], seconds);
+        if reason.is_empty() {
+            tracing::info!(
+                target: "margay::pipeline",
+                %object, source, state, events, rejects, stored_bytes, decoded_bytes, seconds, "object finished",
+            );
+        } else {
+            tracing::warn!(
+                target: "margay::pipeline",
+                %object, source, state, reason, events, rejects, stored_bytes, decoded_bytes, seconds, "object finished",
+            );
+        }
+    }
+
+    /// A message announced an object that the ledger knows as done.
+    pub fn object_seen_again(&self, object: &ObjectRef) {
+        tracing::debug!(target: "margay::pipeline", %object, "object is done already");
+    }
+
+    /// `failed` of the `records` of a source are of none of its log types, `first_reason` is why the first is not.
+    pub fn records_classified(&self, source: &str, records: u64, failed: u64, first_reason: &str) {
+        self.metrics.records_total.add([source], records);
+        self.metrics.classification_failures_total.add([source], failed);
+        if failed > 0 {
+            tracing::warn!(target: "margay::logtype", source, records, failed, first_reason, "records not classified; kept");
+        }
+    }
+
+    pub fn events_made(&self, source: &str, log_type: &str, events: u64) {
+        self.metrics.events_total.add([source, log_type], events);
+    }
+
+    /// An event became durable this long after its own time. Clocks of senders run ahead: a negative lag is none.
+    pub fn event_durable(&self, lag: time::Duration) {
+        self.metrics.event_lag_seconds.observe([], lag.as_seconds_f64().max(0.0));
+    }
+}
+
+/// Rules, alerts and their delivery.
+impl Telemetry {
+    pub fn rule_set_loaded(&self, generation: u64, rules: usize, failed: usize) {
+        self.metrics.rule_sets_loaded_total.inc(["loaded"]);
+        self.metrics.rules_loaded.set([], rules as u64);
+        self.metrics.rules_failed.set([], failed as u64);
+        tracing::info!(target: "margay::detect", generation, rules, failed, "rule set in use");
+    }
+
+    /// The set in use stays in use.
+    pub fn rule_set_refused(&self, reason: &str) {
+        self.metrics.rule_sets_loaded_total.inc(["refused"]);
+        tracing::error!(target: "margay::detect", reason, "rule set refused; the former one stays in use");
+    }
+
+    /// Changes are still seen, later: the folders are looked through every `interval`.
+    pub fn rules_not_watched(&self, reason: &str, interval: Duration) {
+        let seconds = interval.as_secs();
+        tracing::warn!(target: "margay::detect", reason, seconds, "rule folders can't be watched; they are looked through");
+    }
+
+    /// One line for each; [`Telemetry::rule_set_loaded`] counts them.
+    pub fn rule_not_loaded(&self, file: &str, reason: &str) {
+        tracing::error!(target: "margay::detect", file, reason, "rule not loaded");
+    }
+
+    pub fn batch_evaluated(&self, evaluations: u64, took: Duration) {
+        self.metrics.rule_evaluations_total.add([], evaluations);
+        self.metrics.rule_batch_seconds.observe([], took.as_secs_f64());
+    }
+
+    pub fn rule_matched(&self, rule: &str, matches: u64) {
+        self.metrics.rule_matches_total.add([rule], matches);
+        tracing::debug!(target: "margay::detect", rule, matches, "rule matched");
+    }
+
+    /// `error_type` is the class of the exception; its text may quote the event and stays in the fault.
+    pub fn rule_failed(&self, rule: &str, error_type: &str) {
+        self.metrics.rule_errors_total.inc([rule]);
+        tracing::warn!(target: "margay::detect", rule, error_type, "rule failed on an event");
+    }
+
+    pub fn rule_function_failed(&self, rule: &str, function: &str, error_type: &str) {
+        self.metrics.rule_function_errors_total.inc([rule, function]);
+        tracing::warn!(target: "margay::detect", rule, function, error_type, "function of a rule failed; its default is used");
+    }
+
+    /// `reason` is a word of a fixed set, `detail` the whole story.
+    pub fn rule_worker_restarted(&self, reason: &str, detail: &str) {
+        self.metrics.rule_worker_restarts_total.inc([reason]);
+        tracing::warn!(target: "margay::detect", reason, detail, "rule worker replaced");
+    }
+
+    /// Until the rules are loaded anew.
+    pub fn rule_disabled(&self, rule: &str) {
+        self.metrics.rules_disabled_total.inc([rule]);
+        tracing::error!(target: "margay::detect", rule, "rule disabled after repeated overruns or crashes; mend it, and it is loaded again");
+    }
+
+    pub fn alert_opened(&self, alert: &str, rule: &str, severity: Severity, kind: AlertKind) {
+        self.metrics.alerts_opened_total.inc([severity.as_str(), kind.as_str()]);
+        tracing::debug!(target: "margay::alert", alert, rule, %severity, kind = kind.as_str(), "alert opened");
+    }
+
+    pub fn alert_delivered(&self, alert: &str, destination: &str) {
+        self.metrics.deliveries_total.inc([destination, "delivered"]);
+        tracing::debug!(target: "margay::alert", alert, destination, "alert delivered");
+    }
+
+    /// `final_attempt`: it will not be tried again.
+    pub fn delivery_failed(&self, alert: &str, destination: &str, reason: &str, final_attempt: bool) {
+        self.metrics.deliveries_total.inc([destination, if final_attempt { "given_up" } else { "failed" }]);
+        tracing::warn!(target: "margay::alert", alert, destination, reason, final_attempt, "alert not delivered");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finished_object_counts_everywhere() {
+        let telemetry = Telemetry::new();
+        let object = ObjectRef {
+            bucket: "b".into(),
+            key: "k".into(),
+            version_id: None,
+            etag: None,
+            size: None,
+            region: None,
+            sequencer: None,
+        };
+        telemetry.object_finished(&ObjectFacts {
+            object: &object,
+            source: "logs",
+            state: "committed",
+            reason: "",
+            events: 3,
+            rejects: 1,
+            stored_bytes: 10,
+            decoded_bytes: 100,
+            took: Duration::from_millis(20),
+        });
+        let metrics = &telemetry.metrics;
+        assert_eq!(metrics.objects_total.get(["logs", "committed"]), 1);
+        assert_eq!(metrics.object_bytes_total.get(["logs"]), 10);
+        assert_eq!(metrics.decoded_bytes_total.get(["logs"]), 100);
+        assert_eq!(metrics.object_seconds.count(["logs"]), 1);
+    }
+
+    #[test]
+    fn rule_sets_move_the_gauges_only_when_they_come_into_use() {
+        let telemetry = Telemetry::new();
+        telemetry.rule_set_loaded(1, 20, 2);
+        telemetry.rule_set_refused("no rule loads");
+        assert_eq!(telemetry.metrics.rules_loaded.get([]), 20);
+        assert_eq!(telemetry.metrics.rules_failed.get([]), 2);
+        assert_eq!(telemetry.metrics.rule_sets_loaded_total.get(["loaded"]), 1);
+        assert_eq!(telemetry.metrics.rule_sets_loaded_total.get(["refused"]), 1);
+    }
+
+    #[test]
+    fn deliveries_count_by_how_they_went() {
+        let telemetry = Telemetry::new();
+        telemetry.delivery_failed("a", "stdout", "closed", false);
+        telemetry.delivery_failed("a", "stdout", "closed", true);
+        telemetry.alert_delivered("b", "stdout");
+        telemetry.alert_opened("b", "R", Severity::High, AlertKind::RuleError);
+        for outcome in ["failed", "given_up", "delivered"] {
+            assert_eq!(telemetry.metrics.deliveries_total.get(["stdout", outcome]), 1, "{outcome}");
+        }
+        assert_eq!(telemetry.metrics.alerts_opened_total.get(["HIGH", "RULE_ERROR"]), 1);
+    }
+
+    #[test]
+    fn an_event_from_the_future_has_no_lag() {
+        let telemetry = Telemetry::new();
+        telemetry.event_durable(time::Duration::seconds(-5));
+        assert!(telemetry.encode().contains("margay_event_lag_seconds_sum 0\n"));
+    }
+}

@@ -1,0 +1,272 @@
+//! Every metric of margay: its name, labels and meaning stand in the table below and nowhere else. The table makes the
+//! fields of [`Metrics`], their registration, and [`DECLARATIONS`], which the README is checked against.
+//!
+//! Label values come from bounded sets: configuration, shipped names, states. Never from the contents of an event, a
+//! key or a message. There is no global registry.
+
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+
+/// What is known of a metric before it has a value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Declaration {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub help: &'static str,
+    pub labels: &'static [&'static str],
+    /// Upper bounds of a histogram; empty for other kinds.
+    buckets: &'static [f64],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// Only grows. `N` is the number of its labels, whose values are given in the order of the declaration.
+pub struct Counter<const N: usize>(IntCounterVec);
+
+impl<const N: usize> Counter<N> {
+    pub fn inc(&self, labels: [&str; N]) {
+        self.add(labels, 1);
+    }
+
+    pub fn add(&self, labels: [&str; N], by: u64) {
+        self.0.with_label_values(&labels).inc_by(by);
+    }
+
+    pub fn get(&self, labels: [&str; N]) -> u64 {
+        self.0.with_label_values(&labels).get()
+    }
+}
+
+/// Goes up and down.
+pub struct Gauge<const N: usize>(IntGaugeVec);
+
+impl<const N: usize> Gauge<N> {
+    pub fn set(&self, labels: [&str; N], value: u64) {
+        self.0.with_label_values(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
+    }
+
+    pub fn get(&self, labels: [&str; N]) -> u64 {
+        u64::try_from(self.0.with_label_values(&labels).get()).unwrap_or(0)
+    }
+}
+
+/// Counts observations, here always seconds, into buckets.
+pub struct Histogram<const N: usize>(HistogramVec);
+
+impl<const N: usize> Histogram<N> {
+    pub fn observe(&self, labels: [&str; N], seconds: f64) {
+        self.0.with_label_values(&labels).observe(seconds);
+    }
+
+    /// How many were observed.
+    pub fn count(&self, labels: [&str; N]) -> u64 {
+        self.0.with_label_values(&labels).get_sample_count()
+    }
+}
+
+/// From a call of a few rules to a large object.
+const WORK_SECONDS: &[f64] = &[0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
+
+/// From seconds to a day: log sources deliver minutes late, and a backfill much later.
+const LAG_SECONDS: &[f64] = &[5.0, 15.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 14_400.0, 86_400.0];
+
+const fn count(labels: &[&str]) -> usize {
+    labels.len()
+}
+
+macro_rules! metrics {
+    ($($name:ident: $kind:ident [$($label:literal),*] $(in $buckets:ident)?, $help:literal;)+) => {
+        pub struct Metrics {
+            registry: Registry,
+            $(#[doc = $help] pub $name: $kind<{ count(&[$($label),*]) }>,)+
+        }
+
+        /// Every metric that starts with `margay_`.
+        pub const DECLARATIONS: &[Declaration] = &[$(Declaration {
+            name: concat!("margay_", stringify!($name)),
+            kind: Kind::$kind,
+            help: $help,
+            labels: &[$($label),*],
+            buckets: { const BUCKETS: &[&[f64]] = &[$($buckets)?]; if BUCKETS.is_empty() { &[] } else { BUCKETS[0] } },
+        }),+];
+
+        impl Metrics {
+            fn register(registry: Registry) -> Metrics {
+                let mut declarations = DECLARATIONS.iter();
+                Metrics {
+                    $($name: Register::register(
+                        declarations.next().expect("the table makes as many declarations as fields"),
+                        &registry,
+                    ),)+
+                    registry,
+                }
+            }
+        }
+    };
+}
+
+metrics! {
+    build_info: Gauge ["version"], "Always 1; the version of margay that runs.";
+
+    messages_received_total: Counter [], "Messages taken from the queue, repeats included.";
+    messages_acknowledged_total: Counter [], "Messages removed from the queue because everything in them is durable.";
+    messages_released_total: Counter ["reason"], "Messages handed back to the queue.";
+    messages_quarantined_total: Counter [], "Messages kept aside because they could not be understood.";
+    lease_lost_total: Counter [], "Messages whose lease ended while they were worked on.";
+    in_flight_messages: Gauge [], "Messages being worked on.";
+    queue_messages_waiting: Gauge [], "Messages in the queue that nobody works on.";
+    queue_messages_in_flight: Gauge [], "Messages in the queue that are leased, by any copy of margay.";
+    queue_errors_total: Counter [], "Calls to the queue that failed.";
+
+    notification_records_total: Counter ["format", "outcome"], "Records in messages, by notification format and what became of them.";
+    objects_total: Counter ["source", "state"], "Objects finished, by how they ended.";
+    object_bytes_total: Counter ["source"], "Stored bytes of finished objects, as they lie in the bucket.";
+    decoded_bytes_total: Counter ["source"], "Bytes of finished objects after decompression.";
+    object_seconds: Histogram ["source"] in WORK_SECONDS, "Seconds from claiming an object to finishing it.";
+    memory_budget_bytes_used: Gauge [], "Bytes taken from the memory budget.";
+
+    records_total: Counter ["source"], "Records taken out of objects, classified or not.";
+    events_total: Counter ["source", "log_type"], "Events made of records.";
+    classification_failures_total: Counter ["source"], "Records that are of none of the log types of their source; kept with the reason.";
+    event_lag_seconds: Histogram [] in LAG_SECONDS, "Seconds from an event's own time to its being durable.";
+
+    rule_sets_loaded_total: Counter ["outcome"], "Attempts to load the rules, `loaded` or `refused`.";
+    rules_loaded: Gauge [], "Rules in the set that is in use.";
+    rules_failed: Gauge [], "Rules that did not load; their last good version, if any, is in use.";
+    rule_evaluations_total: Counter [], "Events times the rules of their log type, whether a guard decided or Python.";
+    rule_matches_total: Counter ["rule"], "Events for which a rule returned true.";
+    rule_errors_total: Counter ["rule"], "Events on which a rule raised, overran its time or killed its worker.";
+    rule_function_errors_total: Counter ["rule", "function"], "Failures of a rule's other functions; their default was used.";
+    rule_batch_seconds: Histogram [] in WORK_SECONDS, "Seconds of evaluating all rules over one batch of events.";
+    rules_disabled_total: Counter ["rule"], "Rules switched off after repeated overruns or crashes, until they are loaded anew.";
+    rule_worker_restarts_total: Counter ["reason"], "Rule workers that were replaced.";
+
+    alerts_opened_total: Counter ["severity", "type"], "Alerts opened.";
+    deliveries_total: Counter ["destination", "outcome"], "Attempts to deliver an alert.";
+    state_errors_total: Counter [], "Calls to the state store that failed.";
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let registry = Registry::new();
+        #[cfg(target_os = "linux")]
+        registry
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .expect("the registry is new");
+        let metrics = Metrics::register(registry);
+        metrics.build_info.set([env!("CARGO_PKG_VERSION")], 1);
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Text format 0.0.4.
+    pub(super) fn encode(&self) -> String {
+        let families = self.registry.gather();
+        TextEncoder::new().encode_to_string(&families).expect("metrics that were registered can be written as text")
+    }
+}
+
+/// Makes a metric from its declaration. A metric without labels shows its zero from the start.
+trait Register {
+    fn register(declaration: &Declaration, registry: &Registry) -> Self;
+}
+
+const SOUND: &str = "the names in the table are valid and each stands there once";
+
+impl<const N: usize> Register for Counter<N> {
+    fn register(declaration: &Declaration, registry: &Registry) -> Self {
+        let opts = Opts::new(declaration.name, declaration.help);
+        let vec = IntCounterVec::new(opts, declaration.labels).expect(SOUND);
+        if N == 0 {
+            vec.with_label_values(&[] as &[&str]);
+        }
+        registry.register(Box::new(vec.clone())).expect(SOUND);
+        Counter(vec)
+    }
+}
+
+impl<const N: usize> Register for Gauge<N> {
+    fn register(declaration: &Declaration, registry: &Registry) -> Self {
+        let opts = Opts::new(declaration.name, declaration.help);
+        let vec = IntGaugeVec::new(opts, declaration.labels).expect(SOUND);
+        if N == 0 {
+            vec.with_label_values(&[] as &[&str]);
+        }
+        registry.register(Box::new(vec.clone())).expect(SOUND);
+        Gauge(vec)
+    }
+}
+
+impl<const N: usize> Register for Histogram<N> {
+    fn register(declaration: &Declaration, registry: &Registry) -> Self {
+        let opts = HistogramOpts::new(declaration.name, declaration.help).buckets(declaration.buckets.to_vec());
+        let vec = HistogramVec::new(opts, declaration.labels).expect(SOUND);
+        if N == 0 {
+            vec.with_label_values(&[] as &[&str]);
+        }
+        registry.register(Box::new(vec.clone())).expect(SOUND);
+        Histogram(vec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_say_what_they_count() {
+        let mut seen = HashSet::new();
+        for declaration in DECLARATIONS {
+            let name = declaration.name;
+            assert!(seen.insert(name), "{name} stands twice in the table");
+            assert_eq!(declaration.kind == Kind::Counter, name.ends_with("_total"), "{name}");
+            assert_eq!(declaration.kind == Kind::Histogram, !declaration.buckets.is_empty(), "{name}");
+            assert_eq!(declaration.kind == Kind::Histogram, name.ends_with("_seconds"), "{name}");
+            assert!(declaration.help.ends_with('.'), "{name}");
+        }
+    }
+
+    #[test]
+    fn metrics_without_labels_are_there_before_anything_happens() {
+        let text = Metrics::default().encode();
+        for declaration in DECLARATIONS.iter().filter(|declaration| declaration.labels.is_empty()) {
+            let (name, kind) = (declaration.name, declaration.kind.as_str());
+            assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name}\n{text}");
+        }
+    }
+
+    #[test]
+    fn values_are_written_with_their_labels() {
+        let metrics = Metrics::default();
+        metrics.objects_total.inc(["logs", "committed"]);
+        metrics.objects_total.add(["logs", "committed"], 2);
+        metrics.object_seconds.observe(["logs"], 0.3);
+        let text = metrics.encode();
+        assert!(text.contains("margay_objects_total{source=\"logs\",state=\"committed\"} 3\n"), "{text}");
+        assert!(text.contains("margay_object_seconds_bucket{source=\"logs\",le=\"0.5\"} 1\n"), "{text}");
+        assert!(text.contains(concat!("margay_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n")), "{text}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_process_itself_is_measured() {
+        assert!(Metrics::default().encode().contains("\nprocess_resident_memory_bytes "));
+    }
+}

@@ -1,0 +1,91 @@
+//! The commands that start nothing: exit codes and what they print.
+
+use crate::daemon::{Setup, shipped};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_wrong_configuration_tells_everything_and_exits_with_64() {
+    let setup =
+        Setup::new().configured("unknown_key = 1\n[queue]\ntype = \"carrier pigeon\"\n[pipeline]\nmax_in_flight = 0\n");
+    for command in ["run", "check", "config"] {
+        let output = setup.margay(&[command, "--config", "margay.toml"]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{said}");
+        for key in ["unknown_key", "queue.type", "pipeline.max_in_flight"] {
+            assert!(said.contains(key), "`margay {command}` does not tell of {key}: {said}");
+        }
+    }
+    assert_eq!(setup.margay(&["check", "--config", "nowhere.toml"]).status.code(), Some(64));
+    assert_eq!(setup.margay(&["fly"]).status.code(), Some(64));
+}
+
+#[test]
+fn check_tells_of_sources_log_types_and_rules_at_once() {
+    let setup = Setup::new()
+        .rule("Good", "def rule(event):\n    return True\n")
+        .rule("Bad", "def rule(event)\n    return True\n")
+        .watching_directory();
+    let output = setup.margay(&["check", "--config", "margay.toml"]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("Bad.py:1"), "{said}");
+
+    let setup = setup.configured(
+        "[[sources]]\nname = \"other\"\nbucket = \"b\"\nprefixes = [{ log_types = [\"Okta.SystemLg\"] }]\n",
+    );
+    let output = setup.margay(&["check", "--config", "margay.toml"]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    for part in ["Bad.py:1", "Okta.SystemLg", "Okta.SystemLog"] {
+        assert!(said.contains(part), "no word of {part}: {said}");
+    }
+}
+
+#[test]
+fn what_is_shipped_is_without_a_problem() {
+    let setup = Setup::new();
+    for config in ["config/local.toml", "config/aws.toml"] {
+        let output = setup.margay(&["check", "--config", shipped(config).to_str().unwrap()]);
+        assert!(output.status.success(), "{config}: {}{}", text(&output.stdout), text(&output.stderr));
+    }
+    let output = setup.margay(&["test", shipped("rules").to_str().unwrap(), "--format", "jsonl"]);
+    let lines: Vec<serde_json::Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(output.status.success() && lines.len() > 100);
+    assert!(lines.iter().all(|line| line["passed"] == true));
+}
+
+#[test]
+fn a_failing_test_of_a_rule_is_an_exit_code_and_a_summary() {
+    let setup = Setup::new();
+    let tests = "Tests:\n  - Name: wrong\n    ExpectedResult: false\n    Log: {a: 1}\n";
+    setup.write_rule("Always", "def rule(event):\n    return event['a'] == 1\n");
+    let yaml = setup.path("rules").join("Always.yml");
+    std::fs::write(&yaml, std::fs::read_to_string(&yaml).unwrap() + tests).unwrap();
+    let output = setup.margay(&["test", "rules"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stdout);
+    assert!(said.contains("[FAIL] wrong") && said.contains("Failed: 1"), "{said}");
+}
+
+#[test]
+fn the_dump_masks_secrets() {
+    let setup = Setup::new().watching_directory().configured(
+        "[[sources]]\nname = \"s\"\nbucket = \"b\"\nrole_arn = \"arn:aws:iam::111122223333:role/r\"\n\
+         external_id = \"very-secret\"\nprefixes = [{ log_types = [\"Okta.SystemLog\"] }]\n",
+    );
+    let output = setup.margay(&["config", "--config", "margay.toml", "--dump"]);
+    let said = text(&output.stdout);
+    assert!(output.status.success() && said.contains("max_in_flight") && !said.contains("very-secret"), "{said}");
+}
+
+#[test]
+fn alerts_of_a_store_that_is_not_there_are_an_error_that_says_what_to_do() {
+    let setup = Setup::new().watching_directory();
+    let output = setup.margay(&["alerts", "list", "--config", "margay.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("margay.db"), "{}", text(&output.stderr));
+}

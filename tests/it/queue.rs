@@ -1,0 +1,54 @@
+//! The contract of queues, kept by SQS.
+
+use std::time::Duration;
+
+use margay::queue::sqs::SqsQueue;
+use margay::queue::{Backlog, Delivery, MessageQueue, QueueError, Receipt, SqsConfig};
+
+use crate::aws::Aws;
+
+#[path = "../../src/queue/contract.rs"]
+mod contract;
+
+struct Subject {
+    aws: Aws,
+    queue: SqsQueue,
+    url: String,
+}
+
+async fn subject() -> Subject {
+    let aws = Aws::start().await;
+    let url = aws.queue(30).await;
+    let config = SqsConfig { url: Some(url.clone()), visibility_timeout_seconds: 2, wait_seconds: 1 };
+    Subject { queue: SqsQueue::new(&aws.sdk, &config).unwrap(), aws, url }
+}
+
+impl contract::Subject for Subject {
+    type Queue = SqsQueue;
+
+    fn queue(&self) -> &SqsQueue {
+        &self.queue
+    }
+
+    fn visibility(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
+    async fn send(&self, word: &str) {
+        self.aws.send(&self.url, word).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqs_keeps_the_contract() {
+    contract::check(subject).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_does_not_exist_is_told_with_its_url_and_the_setting() {
+    let aws = Aws::start().await;
+    let url = format!("{}/{}/nowhere", aws.endpoint, crate::aws::ACCOUNT);
+    let config = SqsConfig { url: Some(url.clone()), ..SqsConfig::default() };
+    let error = SqsQueue::new(&aws.sdk, &config).unwrap().receive(1).await.unwrap_err().to_string();
+    assert!(error.contains(&url) && error.contains("queue.sqs.url"), "{error}");
+}

@@ -1,0 +1,94 @@
+//! Bad input: each kind gives one clear outcome, is kept with its reason, and costs the others nothing.
+
+use crate::aws::{Aws, Channel, gzip};
+use crate::daemon::Setup;
+use crate::events::{login, logins};
+
+const EVERY: &str = "def rule(event):\n    return True\ndef title(event):\n    return 'seen'\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_objects_and_records_are_kept_and_the_rest_is_evaluated() {
+    let setup = Setup::new().rule("Every", EVERY).watching_directory();
+    let whole = gzip(logins(400));
+    setup.file("cut.jsonl.gz", &whole[..whole.len() / 2]);
+    setup.file("text.jsonl", [logins(2).as_bytes(), b"\xff\xfe not text\n", login().as_bytes()].concat());
+    setup.file("array.jsonl", format!("{}[1, 2]\n\"text\"\nno json\n", login()));
+    setup.file("empty.jsonl", "");
+    setup.file("archive.zip", b"PK\x03\x04 and more");
+    let daemon = setup.start().await;
+    let objects =
+        |state: &str| daemon.metrics().get(&format!("margay_objects_total{{source=\"local\",state=\"{state}\"}}"));
+    daemon.until(|_| objects("committed") == 2.0 && objects("quarantined") == 2.0 && objects("empty") == 1.0).await;
+    assert_eq!(daemon.metrics().get(r#"margay_classification_failures_total{source="local"}"#), 5.0);
+    let seen = setup.counts()["seen"];
+    assert!((4..=404).contains(&seen), "the readable part of the cut object was evaluated once: {seen}");
+    let events = daemon.metrics().get(r#"margay_events_total{log_type="Okta.SystemLog",source="local"}"#);
+    assert!(events as u64 >= seen, "{events} events, {seen} matches");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_messages_buckets_and_missing_objects_have_their_outcome() {
+    let aws = Aws::start().await;
+    let logs = aws.bucket_announced_by(Channel::Sqs).await;
+    let setup = Setup::new().rule("Every", EVERY).reading_sqs(&aws, &logs);
+    aws.send(&logs.queue_url, "this is no notification").await;
+    aws.send(&logs.queue_url, r#"{"s3Bucket":"nobodys-bucket","s3ObjectKey":["a.json"]}"#).await;
+    aws.send(&logs.queue_url, r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"x"}"#).await;
+    logs.put("good.jsonl", login()).await;
+    let daemon = setup.start().await;
+    daemon.until(|d| d.counts().contains_key("seen")).await;
+    daemon.until(|d| d.metrics().get("margay_messages_acknowledged_total") == 4.0).await;
+    let metrics = daemon.metrics();
+    assert_eq!(metrics.get("margay_messages_quarantined_total"), 1.0);
+    assert_eq!(metrics.get(r#"margay_objects_total{source="",state="unrouted"}"#), 1.0);
+    assert_eq!(logs.depth().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_object_is_looked_for_again_before_its_message_goes() {
+    let aws = Aws::start().await;
+    let logs = aws.bucket_announced_by(Channel::Sqs).await;
+    let setup = Setup::new().rule("Every", EVERY).reading_sqs(&aws, &logs);
+    aws.send(&logs.queue_url, &format!(r#"{{"s3Bucket":"{}","s3ObjectKey":["late.jsonl"]}}"#, logs.bucket)).await;
+    let daemon = setup.start().await;
+    daemon.until(|d| d.metrics().get(r#"margay_messages_released_total{reason="missing"}"#) == 1.0).await;
+    logs.put("late.jsonl", login()).await;
+    daemon.until(|d| d.counts().contains_key("seen")).await;
+    daemon.until(|d| d.metrics().get("margay_messages_acknowledged_total") == 2.0).await;
+    assert_eq!(logs.depth().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_that_misbehave_are_rule_errors_and_cost_the_others_nothing() {
+    let setup = Setup::new()
+        .configured("call_timeout_ms = 300\n")
+        .rule("Every", EVERY)
+        .rule("Text", "def rule(event):\n    return 'yes'\n")
+        .rule("Raises", "def rule(event):\n    return event['nothing'] == 1\n")
+        .rule("Endless", "def rule(event):\n    while True: pass\n")
+        .rule("Regex", "import re\ndef rule(event):\n    return bool(re.match('(a+)+$', 'a' * 40 + '!'))\n")
+        .rule("Exits", "def rule(event):\n    raise SystemExit(3)\n")
+        .rule("Syntax", "def rule(event)\n    return True\n")
+        .watching_directory();
+    setup.file("a.jsonl", logins(3));
+    let daemon = setup.start().await;
+    daemon.until(|d| d.metrics().get(r#"margay_objects_total{source="local",state="committed"}"#) == 1.0).await;
+    assert_eq!(setup.counts()["seen"], 3);
+    let mut errors: Vec<(String, String)> = setup
+        .alerts()
+        .iter()
+        .filter(|alert| alert["type"] == "RULE_ERROR")
+        .map(|alert| (alert["ruleId"].as_str().unwrap().to_owned(), alert["dedup"].as_str().unwrap().to_owned()))
+        .collect();
+    errors.sort();
+    let expected = [
+        ("Endless", "RuleTimeout"),
+        ("Exits", "SystemExit"),
+        ("Raises", "KeyError"),
+        ("Regex", "RuleTimeout"),
+        ("Syntax", "SyntaxError"),
+        ("Text", "FunctionReturnTypeError"),
+    ];
+    let expected: Vec<_> = expected.iter().map(|(rule, error)| (rule.to_string(), error.to_string())).collect();
+    assert_eq!(errors, expected);
+}
