@@ -8,7 +8,7 @@ use rustpython_vm::function::{FuncArgs, OptionalArg, PyComparisonValue};
 use rustpython_vm::protocol::{PyMappingMethods, PySequenceMethods};
 use rustpython_vm::types::{AsMapping, AsSequence, Comparable, Constructor, Iterable, PyComparisonOp, Representable};
 use rustpython_vm::{
-    AsObject, Py, PyObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine, atomic_func, pyclass,
+    AsObject, FromArgs, Py, PyObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine, atomic_func, pyclass,
 };
 
 use super::views::{TreeIterator, View, ViewKind};
@@ -20,6 +20,15 @@ use crate::model::{Map, Value};
 #[derive(Debug, PyPayload)]
 pub(in crate::detect::python) struct ImmutableDict {
     map: Map,
+}
+
+/// As `Mapping.get` takes them: in order or by name.
+#[derive(FromArgs)]
+struct GetArgs {
+    #[pyarg(any)]
+    key: PyObjectRef,
+    #[pyarg(any, optional)]
+    default: OptionalArg,
 }
 
 impl ImmutableDict {
@@ -73,10 +82,10 @@ impl Constructor for ImmutableDict {
 )]
 impl ImmutableDict {
     #[pymethod]
-    fn get(zelf: &Py<Self>, key: PyObjectRef, default: OptionalArg, vm: &VirtualMachine) -> PyResult {
-        Ok(match zelf.find(&key, vm)? {
+    fn get(zelf: &Py<Self>, args: GetArgs, vm: &VirtualMachine) -> PyResult {
+        Ok(match zelf.find(&args.key, vm)? {
             Some(value) => to_object(value, vm),
-            None => default.unwrap_or_none(vm),
+            None => args.default.unwrap_or_none(vm),
         })
     }
 

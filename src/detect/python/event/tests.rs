@@ -67,7 +67,8 @@ fn lookups_ignore_case_after_the_exact_key() {
         r#"
         event["name"] == "lower" and event["Name"] == "upper" and event["NAME"] == "upper"
         event["other"] == event.get("OTHER") == event.get("oThEr") == "other"
-        event.get("missing") is None and event.get("missing", 5) == 5
+        event.get("missing") is None and event.get("missing", 5) == event.get("missing", default=5) == 5
+        event.get(key="other", default=5) == "other"
         event.get("none", "default") is None
         raises(KeyError, lambda: event["missing"], "missing")
         "USER" in event and "missing" not in event and 5 not in event
