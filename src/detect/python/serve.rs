@@ -40,10 +40,8 @@ pub fn serve(
     output: impl Write + Send + 'static,
     memory_limit: Option<u64>,
 ) -> ExitCode {
-    if let Some(limit) = memory_limit
-        && let Err(error) = limit_memory(limit)
-    {
-        complain(&format!("could not limit the address space to {limit} bytes: {error}"));
+    if let Err(error) = limit_resources(memory_limit) {
+        complain(&format!("could not limit the resources of this process: {error}"));
         return ExitCode::from(STATUS_BROKEN);
     }
     let watch = Arc::new(Watch::default());
@@ -75,10 +73,16 @@ fn spawn<T: Send + 'static>(
     stack.into_iter().fold(builder, thread::Builder::stack_size).spawn(body)
 }
 
-fn limit_memory(bytes: u64) -> io::Result<()> {
-    use rustix::process::{Resource, Rlimit, setrlimit};
-    let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
-    Ok(setrlimit(Resource::As, limit)?)
+fn limit_resources(memory: Option<u64>) -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    // Running out of memory aborts, and the image of an aborted process would hold events.
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    if let Some(bytes) = memory {
+        // A limit that is in force already can only be lowered.
+        let bytes = getrlimit(Resource::As).maximum.map_or(bytes, |ceiling| ceiling.min(bytes));
+        setrlimit(Resource::As, Rlimit { current: Some(bytes), maximum: Some(bytes) })?;
+    }
+    Ok(())
 }
 
 /// Hands frames on until there are no more, and takes the process along.
