@@ -37,13 +37,14 @@ pub fn match_detail(meta: &RuleMeta, functions: Functions) -> MatchDetail {
     }
 }
 
-/// The dedup string: what `dedup` gave, else the title that `title` gave, else the default of the rule.
+/// The dedup string: what `dedup` gave; of a rule without `dedup`, what `title` gave. Whatever of it is empty or failed is
+/// the default of the rule: a `dedup` that gives nothing does not fall back to the title.
 pub fn dedup(rule: &str, given: Option<String>, title: Option<&str>, failed: bool) -> String {
-    match (given, title) {
-        (Some(dedup), _) if !dedup.is_empty() => dedup,
-        (_, Some(title)) if !failed && !title.is_empty() => title.to_owned(),
-        _ => format!("defaultDedupString:{rule}"),
-    }
+    let chosen = match given {
+        None if !failed => title.unwrap_or_default().to_owned(),
+        given => given.unwrap_or_default(),
+    };
+    if chosen.is_empty() { format!("defaultDedupString:{rule}") } else { chosen }
 }
 
 #[cfg(test)]
@@ -84,10 +85,12 @@ mod tests {
     }
 
     #[test]
-    fn a_title_is_also_the_dedup_string() {
-        let functions = Functions { title: Some("T".into()), dedup: Some(String::new()), ..Functions::default() };
-        let detail = match_detail(&meta(), functions);
+    fn a_title_is_the_dedup_string_of_a_rule_without_dedup() {
+        let titled = Functions { title: Some("T".into()), ..Functions::default() };
+        let detail = match_detail(&meta(), titled.clone());
         assert_eq!((detail.title.as_str(), detail.dedup.as_str()), ("T", "T"));
+        let empty = match_detail(&meta(), Functions { dedup: Some(String::new()), ..titled });
+        assert_eq!(empty.dedup, "defaultDedupString:A.Rule");
     }
 
     #[test]
