@@ -15,9 +15,15 @@ use crate::model::{Access, ObjectRef};
 const CHUNK: usize = 1024;
 
 /// A store without versions: putting a key again replaces its object.
-#[derive(Default)]
 pub struct MemoryStore {
     objects: Mutex<HashMap<(String, String), Stored>>,
+    chunk: usize,
+}
+
+impl Default for MemoryStore {
+    fn default() -> MemoryStore {
+        MemoryStore::with_chunks(CHUNK)
+    }
 }
 
 struct Stored {
@@ -31,6 +37,11 @@ struct Stored {
 impl MemoryStore {
     pub fn new() -> MemoryStore {
         MemoryStore::default()
+    }
+
+    /// A store whose bodies come in chunks of so many bytes.
+    pub fn with_chunks(chunk: usize) -> MemoryStore {
+        MemoryStore { objects: Mutex::default(), chunk }
     }
 
     /// Stores an object and returns it as a notification would announce it.
@@ -93,8 +104,9 @@ impl ObjectStore for MemoryStore {
         let size = stored.bytes.len();
         let end = stored.break_at.take().unwrap_or(usize::MAX);
         let (bytes, broken) = (stored.bytes.slice(..end.min(size)), end < size);
-        let pieces = (0..bytes.len()).step_by(CHUNK).map(move |start| {
-            let end = (start + CHUNK).min(bytes.len());
+        let chunk = self.chunk;
+        let pieces = (0..bytes.len()).step_by(chunk).map(move |start| {
+            let end = (start + chunk).min(bytes.len());
             Ok(bytes.slice(start..end))
         });
         let failure = broken.then(|| Err(FetchError::Unavailable(format!("reading {object} broke at byte {end}"))));

@@ -30,6 +30,9 @@ use crate::telemetry::Telemetry;
 const LOG_TYPE: &str = "AWS.CloudTrail";
 const BUCKET: &str = "bench";
 
+/// About what an HTTP client hands out at once.
+const CHUNK: usize = 64 * 1024;
+
 pub(super) async fn measure(objects: &Objects, arguments: &Arguments) -> anyhow::Result<Vec<Stage>> {
     let log_types = Arc::new(Registry::built_in());
     let engine = engine(arguments).await?;
@@ -129,7 +132,7 @@ async fn detect(engine: &Engine, batches: &[EventBatch]) -> anyhow::Result<()> {
 async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> anyhow::Result<()> {
     let folder = tempfile::tempdir().context("could not make a folder for the state")?;
     let state = SqliteStore::open(&SqliteConfig { path: folder.path().join("bench.db") }).await?;
-    let (queue, store) = (Arc::new(MemoryQueue::new(Duration::from_secs(60))), Arc::new(MemoryStore::new()));
+    let (queue, store) = (Arc::new(MemoryQueue::new(Duration::from_secs(60))), Arc::new(MemoryStore::with_chunks(CHUNK)));
     for (index, body) in objects.bodies.iter().enumerate() {
         let key = format!("{index}.json.gz");
         store.put(BUCKET, &key, body.clone());
