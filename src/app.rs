@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use walkdir::WalkDir;
 
@@ -46,8 +46,29 @@ pub fn program() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("could not find the running binary, which rule workers are started from")
 }
 
-/// The log types, or everything that is wrong with them.
-pub fn log_types(config: &Config) -> Result<Arc<Registry>, Vec<String>> {
+/// What the configuration names: log types and sources.
+pub struct Catalogue {
+    pub log_types: Arc<Registry>,
+    pub sources: SourceTable,
+}
+
+/// Reads the log types and checks the sources; all that is wrong with either.
+pub fn catalogue(config: &Config) -> Result<Catalogue, Vec<String>> {
+    let mut problems = Vec::new();
+    let log_types = log_types(config).map_err(|found| problems.extend(found)).ok();
+    let sources = SourceTable::new(&config.sources).map_err(|found| problems.extend(found)).ok();
+    for source in &config.sources {
+        let names = source.prefixes.iter().flat_map(|prefix| &prefix.log_types);
+        let unknown = names.filter_map(|name| log_types.as_ref()?.get(name).err());
+        problems.extend(unknown.map(|unknown| format!("source {:?}: {unknown}", source.name)));
+    }
+    match (log_types, sources) {
+        (Some(log_types), Some(sources)) if problems.is_empty() => Ok(Catalogue { log_types, sources }),
+        _ => Err(problems),
+    }
+}
+
+fn log_types(config: &Config) -> Result<Arc<Registry>, Vec<String>> {
     let mut files = Vec::new();
     for directory in &config.log_types.directories {
         let found = yaml_below(directory).map_err(|error| vec![format!("{}: {error}", directory.display())])?;
@@ -68,16 +89,6 @@ fn yaml_below(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The sources, or everything that is wrong with them.
-pub fn sources(config: &Config, log_types: &Registry) -> Result<SourceTable, Vec<String>> {
-    let table = SourceTable::new(&config.sources)?;
-    let unknown: Vec<String> = table
-        .log_types()
-        .filter_map(|(source, log_type)| Some(format!("source `{source}`: {}", log_types.get(log_type).err()?)))
-        .collect();
-    if unknown.is_empty() { Ok(table) } else { Err(unknown) }
-}
-
 /// The state store, for commands beside a running daemon.
 pub async fn state_for_reading(config: &Config) -> anyhow::Result<Arc<dyn StateStore>> {
     match config.state.kind {
@@ -85,8 +96,8 @@ pub async fn state_for_reading(config: &Config) -> anyhow::Result<Arc<dyn StateS
     }
 }
 
-/// The daemon, from its start to its end.
-pub async fn run(config: Config, log: LogHandle) -> anyhow::Result<()> {
+/// The daemon, from its start to its end. Whatever can be wrong with the configuration was found before.
+pub async fn run(config: Config, catalogue: Catalogue, log: LogHandle) -> anyhow::Result<()> {
     let telemetry = Telemetry::new();
     let readiness = Readiness::new();
     // Bound first: a second daemon on this address ends here, before it touches anything.
@@ -101,13 +112,14 @@ pub async fn run(config: Config, log: LogHandle) -> anyhow::Result<()> {
         }
     });
 
-    let parts = Parts::build(&config, telemetry).await?;
+    let parts = Parts::build(&config, catalogue, telemetry).await?;
     let mut signals = Signals::new()?;
     let work = Tasks::new();
     let delivery = Tasks::new();
     let hangups = signal(SignalKind::hangup()).context("could not listen to SIGHUP")?;
     parts.start(&config, &work, &delivery, hangups);
-    readiness.set_ready();
+    let trouble = parts.pipeline.trouble.subscribe();
+    work.spawn_critical("readiness", show_trouble(readiness.clone(), trouble, work.token().clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "margay runs");
 
     let reason = tokio::select! {
@@ -134,13 +146,14 @@ pub async fn run(config: Config, log: LogHandle) -> anyhow::Result<()> {
 struct Parts {
     pipeline: Arc<Pipeline>,
     destinations: Vec<Arc<dyn Destination>>,
+    /// The rule folders as they were before the first load.
+    rules_seen: reload::Fingerprint,
 }
 
 impl Parts {
-    async fn build(config: &Config, telemetry: Telemetry) -> anyhow::Result<Parts> {
+    async fn build(config: &Config, catalogue: Catalogue, telemetry: Telemetry) -> anyhow::Result<Parts> {
         let clock: SharedClock = Arc::new(SystemClock);
-        let log_types = log_types(config).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
-        let sources = sources(config, &log_types).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
+        let Catalogue { log_types, sources } = catalogue;
         let state: Arc<dyn StateStore> = match config.state.kind {
             state::Kind::Sqlite => Arc::new(SqliteStore::open(&config.state.sqlite).await?),
         };
@@ -148,6 +161,7 @@ impl Parts {
             lake::Kind::None => Arc::new(NoLake),
         };
         let (queue, objects, lease) = intake_adapters(config, &clock).await?;
+        let rules_seen = reload::fingerprint(&config.rules.directories).await;
         let (engine, _) = Engine::start(&config.rules, program()?, telemetry.clone()).await?;
         let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
         if config.alerts.stdout.enabled {
@@ -172,9 +186,10 @@ impl Parts {
             lease,
             destinations: destinations.iter().map(|destination| destination.name().to_owned()).collect(),
             alert_opened: Arc::new(Notify::new()),
+            trouble: watch::Sender::new(None),
             abandon: CancellationToken::new(),
         };
-        Ok(Parts { pipeline: Arc::new(pipeline), destinations })
+        Ok(Parts { pipeline: Arc::new(pipeline), destinations, rules_seen })
     }
 
     fn start(&self, config: &Config, work: &Tasks, delivery: &Tasks, hangups: Signal) {
@@ -196,6 +211,7 @@ impl Parts {
             reload::watch(
                 pipeline.engine.clone(),
                 config.rules.directories.clone(),
+                self.rules_seen,
                 Duration::from_millis(config.rules.reload_debounce_ms),
                 hangups,
                 pipeline.telemetry.clone(),
@@ -245,6 +261,20 @@ async fn intake_adapters(config: &Config, clock: &SharedClock) -> anyhow::Result
             let objects = fetch::s3::S3Store::new(&sdk, &config.fetch, credentials);
             let lease = Duration::from_secs(config.queue.sqs.visibility_timeout_seconds.into());
             Ok((Arc::new(queue), Arc::new(objects), lease))
+        }
+    }
+}
+
+/// Ready, for as long as the intake has no trouble.
+async fn show_trouble(readiness: Readiness, mut trouble: watch::Receiver<Option<String>>, shutdown: CancellationToken) {
+    loop {
+        match trouble.borrow_and_update().clone() {
+            None => readiness.set_ready(),
+            Some(reason) => readiness.not_ready(reason),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = trouble.changed() => if changed.is_err() { return },
         }
     }
 }

@@ -53,11 +53,11 @@
 //! - A module reads the environment (`config/` does), asks the system for the time (a `Clock` does) or spawns a task
 //!   past `runtime::Tasks`.
 //! - A buffer, queue or wait is unbounded.
-//! - The pipeline names an adapter; `app` alone does.
+//! - The pipeline names an adapter; `app` alone does (and `cli/bench`, which composes a daemon of fakes).
 //!
 //! # To add …
 //!
-//! - a log type: one YAML in `config/log_types/` with its samples beside it; no Rust.
+//! - a log type: one YAML in `config/log_types/`, samples in `tests/corpus/log_types/`; no Rust.
 //! - a notification format: one file in `notify/format/`, one line in its table, one fixture.
 //! - a destination: one file in `alert/destination/`, and its line in `app`.
 //! - a metric: one declaration in `telemetry/metrics`; the README's table is checked against it by a test.

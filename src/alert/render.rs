@@ -206,7 +206,7 @@ mod tests {
         let names: Vec<&String> = json.as_object().unwrap().keys().collect();
         let expected = "id type ruleId ruleVersion ruleDisplayName title severity description reference runbook \
                         context dedup destinations status eventCount logTypes firstEventMatchTime createdAt \
-                        updatedAt tags reports";
+                        updatedAt tags reports deliveryResponses assignee comments lastUpdatedBy lastUpdatedByTime";
         assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
         assert_eq!((&json["type"], &json["createdAt"]), (&"RULE".into(), &"2026-01-02T03:04:05.75Z".into()));
         assert_eq!(jsonl(&[]), "");

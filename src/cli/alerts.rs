@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{ConfigArgument, block_on, print};
+use super::{ConfigArgument, block_on, complain, print};
 use crate::alert::render;
 use crate::app;
 use crate::model::Severity;
@@ -65,6 +65,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             Format::Table => render::table(&alerts),
             Format::Jsonl => render::jsonl(&alerts),
         })?;
+        if alerts.len() as u64 == u64::from(list.limit) {
+            complain(format_args!("there may be more than {}; --limit shows more", list.limit));
+        }
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -14,51 +14,45 @@ pub(super) fn run(argument: &ConfigArgument) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    block_on(check(config))
+    block_on(check(argument, config))
 }
 
-async fn check(config: Config) -> anyhow::Result<ExitCode> {
-    let mut problems = Vec::new();
-    let log_types = match app::log_types(&config) {
-        Ok(log_types) => Some(log_types),
-        Err(found) => {
-            problems.extend(found);
-            None
-        }
-    };
-    if let Some(log_types) = &log_types {
-        problems.extend(app::sources(&config, log_types).err().into_iter().flatten());
-    }
-    let configuration_holds = problems.is_empty();
+async fn check(argument: &ConfigArgument, config: Config) -> anyhow::Result<ExitCode> {
+    let catalogue = app::catalogue(&config);
     let (engine, report) = Engine::start(&config.rules, app::program()?, Telemetry::new()).await?;
-    problems.extend(report.problems.iter().map(ToString::to_string));
 
     let mut text = String::new();
-    for problem in &problems {
+    let mut problems = report.problems.len();
+    for problem in &report.problems {
         writeln!(text, "{problem}")?;
     }
-    if let Some(log_types) = &log_types {
-        for log_type in engine.log_types().into_iter().filter(|name| log_types.get(name).is_err()) {
-            writeln!(text, "note: rules wait for log type {log_type}, which is not known here")?;
+    match &catalogue {
+        Ok(catalogue) => {
+            let unknown = engine.log_types().into_iter().filter(|name| catalogue.log_types.get(name).is_err());
+            for log_type in unknown {
+                writeln!(text, "note: rules wait for log type {log_type}, which is not known here")?;
+            }
+        }
+        Err(found) => {
+            problems += found.len();
+            writeln!(text, "{}", argument.located(found))?;
         }
     }
-    write!(text, "{}", summary(&config, &report, problems.len()))?;
+    write!(text, "{}", summary(&config, &report, problems))?;
     print(&text)?;
-    Ok(match (problems.is_empty(), configuration_holds) {
-        (true, _) => ExitCode::SUCCESS,
-        (false, true) => ExitCode::FAILURE,
-        (false, false) => ExitCode::from(EXIT_USAGE),
+    Ok(match (problems, catalogue.is_ok()) {
+        (0, _) => ExitCode::SUCCESS,
+        (_, true) => ExitCode::FAILURE,
+        (_, false) => ExitCode::from(EXIT_USAGE),
     })
 }
 
 fn summary(config: &Config, report: &LoadReport, problems: usize) -> String {
-    let mut text = format!("{} sources, {} rules", config.sources.len(), report.rules);
-    for (kind, count) in &report.not_evaluated {
-        text += &format!(", {count} {kind} (not evaluated)");
+    let count = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
+    let mut text = format!("{}, {}", count(config.sources.len(), "source"), count(report.rules, "rule"));
+    for (kind, items) in &report.not_evaluated {
+        text += &format!(", {items} {kind} (not evaluated)");
     }
-    match problems {
-        0 => text + ": no problem\n",
-        1 => text + ": 1 problem\n",
-        n => text + &format!(": {n} problems\n"),
-    }
+    let found = if problems == 0 { "no problem".to_owned() } else { count(problems, "problem") };
+    format!("{text}: {found}\n")
 }

@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod config;
 mod parse;
+mod quarantine;
 mod rule_worker;
 mod run;
 mod test;
@@ -45,6 +46,8 @@ enum Command {
     Parse(parse::Arguments),
     /// List alerts.
     Alerts(alerts::Arguments),
+    /// List what was kept aside: messages, objects and records, each with its reason.
+    Quarantine(quarantine::Arguments),
     /// Measure the pipeline from memory, stage by stage.
     Bench(bench::Arguments),
     /// The inside of a rule worker; started by the daemon and by `test`.
@@ -56,7 +59,7 @@ enum Command {
 #[derive(clap::Args)]
 struct ConfigArgument {
     /// Configuration file.
-    #[arg(long, value_name = "FILE", default_value = "config/local.toml")]
+    #[arg(long, env = "MARGAY_CONFIG", value_name = "FILE", default_value = "config/local.toml")]
     config: PathBuf,
 }
 
@@ -64,6 +67,13 @@ impl ConfigArgument {
     /// The configuration, or its problems on standard error and the exit code for them.
     fn load(&self) -> Result<Config, ExitCode> {
         crate::config::load(&self.config).map_err(|problems| usage(&problems))
+    }
+
+    /// One line a problem, each with the file.
+    fn located(&self, problems: &[String]) -> String {
+        let lines: Vec<String> =
+            problems.iter().map(|problem| format!("{}: {problem}", self.config.display())).collect();
+        lines.join("\n")
     }
 }
 
@@ -84,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Parse(arguments) => parse::run(&arguments),
         Command::Alerts(arguments) => alerts::run(&arguments),
+        Command::Quarantine(arguments) => quarantine::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::RuleWorker(arguments) => rule_worker::run(&arguments),
     }

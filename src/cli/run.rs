@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{ConfigArgument, block_on, failure};
+use super::{ConfigArgument, block_on, failure, usage};
 use crate::{app, telemetry};
 
 pub(super) fn run(argument: &ConfigArgument) -> ExitCode {
@@ -10,9 +10,13 @@ pub(super) fn run(argument: &ConfigArgument) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
+    let catalogue = match app::catalogue(&config) {
+        Ok(catalogue) => catalogue,
+        Err(problems) => return usage(&argument.located(&problems)),
+    };
     let log = match telemetry::init(&config.log) {
         Ok(log) => log,
         Err(error) => return failure(&error.into()),
     };
-    block_on(async { app::run(config, log).await.map(|()| ExitCode::SUCCESS) })
+    block_on(async { app::run(config, catalogue, log).await.map(|()| ExitCode::SUCCESS) })
 }

@@ -89,6 +89,10 @@ const MOST_MS: u64 = 24 * 60 * 60 * 1000;
 /// 16 TiB, so that a count of bytes fits wherever it goes.
 const MOST_MIB: u64 = 16 * 1024 * 1024;
 
+/// A record goes to a rule worker in one frame, which `detect/protocol` limits to 256 MiB, and text can grow sixfold when
+/// it is escaped.
+const MOST_RECORD_MIB: u64 = 32;
+
 fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
     let Config { queue, rules, pipeline, .. } = config;
     let bounds: [(&str, u64, u64, u64); 12] = [
@@ -102,7 +106,7 @@ fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
         ("pipeline.max_in_flight", pipeline.max_in_flight as u64, 1, 10_000),
         ("pipeline.memory_budget_mib", pipeline.memory_budget_mib, 1, MOST_MIB),
         ("pipeline.max_object_mib", pipeline.max_object_mib, 1, MOST_MIB),
-        ("pipeline.max_record_mib", pipeline.max_record_mib, 1, 1024),
+        ("pipeline.max_record_mib", pipeline.max_record_mib, 1, MOST_RECORD_MIB),
         ("pipeline.shutdown_grace_seconds", pipeline.shutdown_grace_seconds, 1, MOST_MS / 1000),
     ];
     for (key, value, least, most) in bounds {

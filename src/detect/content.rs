@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{fmt, fs, io};
+use std::{fmt, fs};
 
 use sha2::{Digest, Sha256};
+use walkdir::{DirEntry, WalkDir};
 
 use super::protocol::{DataModelSource, Mapping, MappingTarget, ModuleSource, RuleKind};
 use super::spec::{self, DataModelSpec, GlobalSpec, Item, RuleSpec, TestSpec};
@@ -77,36 +78,35 @@ impl fmt::Display for Problem {
 /// Reads every `.yml` and `.yaml` below `directories`, in the order of their paths.
 pub fn read(directories: &[PathBuf]) -> Content {
     let mut content = Content::default();
-    for directory in directories {
-        let mut files = Vec::new();
-        if let Err(error) = yaml_files(directory, &mut files) {
-            content.problem(directory, None, None, format!("could not read the folder: {error}"));
-        }
-        files.sort();
-        for file in &files {
-            content.read_file(file);
+    for entry in directories.iter().flat_map(|directory| files(directory)) {
+        match entry {
+            Ok(file) if is_yaml(&file) => content.read_file(&file),
+            Ok(_) => {}
+            Err((path, reason)) => content.problem(&path, None, None, reason),
         }
     }
     content.refuse_doubles();
     content
 }
 
-/// Links are followed, because a mounted ConfigMap is made of them; its hidden `..data` folder is skipped, because the
-/// same files are reached through the links beside it.
-fn yaml_files(directory: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
+/// The files below a folder, or why something there can't be read, in the order of their paths. Links are followed,
+/// because a mounted ConfigMap is made of them; its hidden `..data` folder is skipped, because the same files are reached
+/// through the links beside it.
+pub(super) fn files(directory: &Path) -> impl Iterator<Item = Result<PathBuf, (PathBuf, String)>> {
+    let visible = |entry: &DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.');
+    let entries = WalkDir::new(directory).follow_links(true).sort_by_file_name().into_iter().filter_entry(visible);
+    let directory = directory.to_owned();
+    entries.filter_map(move |entry| match entry {
+        Ok(entry) => entry.file_type().is_file().then(|| Ok(entry.into_path())),
+        Err(error) => {
+            let path = error.path().unwrap_or(&directory).to_owned();
+            Some(Err((path, format!("could not be read: {error}; mend or remove it"))))
         }
-        let path = entry.path();
-        if fs::metadata(&path)?.is_dir() {
-            yaml_files(&path, files)?;
-        } else if matches!(path.extension().and_then(|e| e.to_str()), Some("yml" | "yaml")) {
-            files.push(path);
-        }
-    }
-    Ok(())
+    })
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml")
 }
 
 impl Content {

@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::Config;
 use super::content::{self, Content, Problem};
 use super::generation::{Evaluated, Generation};
-use super::outcome::match_detail;
-use super::protocol::{EventCalls, Fault, LoadFault, Outcome, Place};
+use super::protocol::{EventCalls, Fault, LoadFault, Place};
 use super::ruleset::RuleSet;
+use super::verdicts::Verdicts;
 use super::worker::{WorkerCommand, WorkerError};
-use crate::model::{Detections, EventBatch, Match, RuleFault};
+use crate::model::{Detections, EventBatch};
 use crate::runtime::blocking;
 use crate::telemetry::Telemetry;
 
@@ -128,42 +128,14 @@ impl Engine {
         let mut evaluated = generation.run(calls).await?;
         self.report(&generation.set, evaluations, started.elapsed(), &evaluated);
         evaluated.outcomes.sort_by_key(|outcome| (outcome.event, outcome.rule));
-        let mut detections = Detections::default();
+        let mut verdicts = Verdicts::default();
         for outcome in evaluated.outcomes {
-            self.add(&mut detections, &generation.set, batch, positions[outcome.event as usize], outcome);
+            let event = &batch.events[positions[outcome.event as usize]];
+            verdicts.add(&generation.set.rules[outcome.rule as usize], event, outcome.functions);
         }
-        add_broken(&mut detections, &generation.set, batch);
-        Ok(detections)
-    }
-
-    fn add(&self, detections: &mut Detections, set: &RuleSet, batch: &EventBatch, at: usize, outcome: Outcome) {
-        let rule = set.rules[outcome.rule as usize].clone();
-        let event = &batch.events[at];
-        let mut functions = outcome.functions;
-        if let Some(fault) = functions.faults.remove("rule") {
-            self.inner.telemetry.rule_failed(&rule.id, &fault.error_type);
-            detections.faults.push(RuleFault {
-                rule,
-                row_id: event.row_id,
-                log_type: event.log_type.clone(),
-                event_time: event.time,
-                error_type: fault.error_type,
-                short_error: fault.short_error,
-                message: fault.message,
-            });
-            return;
-        }
-        self.inner.telemetry.rule_matched(&rule.id, 1);
-        for (function, fault) in &functions.faults {
-            self.inner.telemetry.rule_function_failed(&rule.id, function, &fault.error_type);
-        }
-        detections.matches.push(Match {
-            row_id: event.row_id,
-            log_type: event.log_type.clone(),
-            event_time: event.time,
-            detail: match_detail(&rule, functions),
-            rule,
-        });
+        verdicts.add_broken(&generation.set, batch);
+        verdicts.tell(&self.inner.telemetry);
+        Ok(verdicts.detections)
     }
 
     fn report(&self, set: &RuleSet, evaluations: u64, took: Duration, evaluated: &Evaluated) {
@@ -200,28 +172,6 @@ fn plan(set: &RuleSet, batch: &EventBatch) -> (Vec<usize>, Vec<EventCalls>) {
         Some((at, EventCalls { rules: rules.to_vec(), event }))
     });
     wanted.unzip()
-}
-
-/// A rule that could not be loaded fails on the first event of the batch that it should have seen.
-fn add_broken(detections: &mut Detections, set: &RuleSet, batch: &EventBatch) {
-    let mut seen: Vec<&str> = Vec::new();
-    for event in &batch.events {
-        if seen.contains(&&*event.log_type) {
-            continue;
-        }
-        seen.push(&event.log_type);
-        for (rule, fault) in set.broken_for(&event.log_type) {
-            detections.faults.push(RuleFault {
-                rule: rule.clone(),
-                row_id: event.row_id,
-                log_type: event.log_type.clone(),
-                event_time: event.time,
-                error_type: fault.error_type.clone(),
-                short_error: fault.short_error.clone(),
-                message: fault.message.clone(),
-            });
-        }
-    }
 }
 
 async fn load(

@@ -126,6 +126,7 @@ impl Generation {
                 }
                 error => return Err(error),
             };
+            let detail = format!("{detail} (rule {})", self.set.rules[rule as usize].id);
             done.deaths.push(Death { reason, detail });
             self.strike(rule, &mut done.disabled);
             remove_call(&mut calls, event, rule);

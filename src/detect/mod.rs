@@ -4,7 +4,7 @@
 //! change of the rules travels: `spec` (the YAML as written), `content` (folders of it), `ruleset` (what an event visits,
 //! last good versions), `generation` (a rule set with its workers), `worker` (one process), `protocol` (what is
 //! said over its pipe), `python` (the inside of that process, and the only place that names rustpython).
-//! `outcome` applies the defaults of production mode, `reload` watches the folders, `testing` runs the tests of the content.
+//! `outcome` applies the defaults of production mode, `verdicts` makes matches and faults of them, `reload` watches the folders, `testing` runs the tests of the content.
 //!
 //! No rule runs in this process, and no event is changed by one.
 
@@ -18,6 +18,7 @@ pub mod reload;
 mod ruleset;
 mod spec;
 pub mod testing;
+mod verdicts;
 mod worker;
 
 use std::path::PathBuf;

@@ -129,6 +129,22 @@ pub enum Reply {
     Tested(Box<Functions>),
 }
 
+impl Reply {
+    /// Its kind, without its contents.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Reply::Ready { .. } => "ready",
+            Reply::Loaded { .. } => "loaded",
+            Reply::Calling { .. } => "calling",
+            Reply::Alive => "alive",
+            Reply::Overrun { .. } => "overrun",
+            Reply::LoadOverrun { .. } => "load_overrun",
+            Reply::Evaluated { .. } => "evaluated",
+            Reply::Tested(_) => "tested",
+        }
+    }
+}
+
 /// A module that could not be imported.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoadFault {

@@ -3,9 +3,9 @@
 //! File events are only a reason to look: what decides is a hash over paths and contents, read through links. So a
 //! ConfigMap update (a swap of one link), an editor's temporary files and a missed event all end the same way.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, io};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use sha2::{Digest, Sha256};
@@ -14,23 +14,28 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::content;
 use super::engine::Engine;
 use crate::runtime::blocking;
 use crate::telemetry::Telemetry;
 
+/// A state of the rule folders.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fingerprint([u8; 32]);
+
 /// A look without a reason, for file systems that tell nothing (network mounts, some overlays).
 const LOOK_ANYWAY: Duration = Duration::from_secs(30);
 
-/// Reloads until `shutdown`. A SIGHUP reloads at once, changed or not.
+/// Reloads until `shutdown`. `loaded` is what the engine has loaded. A SIGHUP reloads at once, changed or not.
 pub async fn watch(
     engine: Engine,
     directories: Vec<PathBuf>,
+    mut loaded: Fingerprint,
     debounce: Duration,
     mut hangups: Signal,
     telemetry: Telemetry,
     shutdown: CancellationToken,
 ) {
-    let mut loaded = fingerprint(&directories).await;
     let (sender, mut events) = mpsc::channel(1);
     loop {
         // The watch is made anew after each change: folders that came or were swapped are watched from here on.
@@ -59,9 +64,11 @@ pub async fn watch(
     }
 }
 
-/// Waits until no event has come for `debounce`.
+/// Waits until no event has come for `debounce`, but not for ever: a folder that never rests is looked at all the same.
 async fn quiet(events: &mut mpsc::Receiver<()>, debounce: Duration) {
-    while let Ok(Some(())) = tokio::time::timeout(debounce, events.recv()).await {}
+    let restless = async { while let Ok(Some(())) = tokio::time::timeout(debounce, events.recv()).await {} };
+    // Which of the two it was makes no difference.
+    let _ = tokio::time::timeout(debounce * 10, restless).await;
 }
 
 fn start_watch(directories: &[PathBuf], sender: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
@@ -79,45 +86,38 @@ fn start_watch(directories: &[PathBuf], sender: mpsc::Sender<()>) -> notify::Res
     Ok(watcher)
 }
 
-/// Hash over the paths and contents of all rule files. A file that can't be read counts with its error.
-async fn fingerprint(directories: &[PathBuf]) -> [u8; 32] {
+/// What the rule folders hold: a hash over the paths and contents of all rule files. What can't be read counts with its
+/// error. Taken before the first load, so that no change falls between the load and the watch.
+pub async fn fingerprint(directories: &[PathBuf]) -> Fingerprint {
     let directories = directories.to_vec();
     blocking(move || {
         let mut hash = Sha256::new();
-        for directory in &directories {
-            if let Err(error) = add_directory(directory, &mut hash) {
-                hash.update(error.to_string());
+        for entry in directories.iter().flat_map(|directory| content::files(directory)) {
+            match entry {
+                Ok(path) => {
+                    if path.extension().is_some_and(|e| e == "py" || e == "yml" || e == "yaml") {
+                        add_file(&path, &mut hash);
+                    }
+                }
+                Err((_, reason)) => hash.update(reason),
             }
         }
-        hash.finalize().into()
+        Fingerprint(hash.finalize().into())
     })
     .await
 }
 
-fn add_directory(directory: &Path, hash: &mut Sha256) -> io::Result<()> {
-    let mut paths: Vec<PathBuf> =
-        fs::read_dir(directory)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
-    paths.sort();
-    for path in paths {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with('.') {
-            continue;
+fn add_file(path: &Path, hash: &mut Sha256) {
+    let name = path.to_string_lossy();
+    hash.update((name.len() as u64).to_le_bytes());
+    hash.update(name.as_bytes());
+    match fs::read(path) {
+        Ok(bytes) => {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
         }
-        if path.is_dir() {
-            add_directory(&path, hash)?;
-        } else if matches!(path.extension().and_then(|e| e.to_str()), Some("py" | "yml" | "yaml")) {
-            hash.update((name.len() as u64).to_le_bytes());
-            hash.update(&name);
-            match fs::read(&path) {
-                Ok(bytes) => {
-                    hash.update((bytes.len() as u64).to_le_bytes());
-                    hash.update(bytes);
-                }
-                Err(error) => hash.update(error.to_string()),
-            }
-        }
+        Err(error) => hash.update(error.to_string()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

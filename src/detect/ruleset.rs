@@ -4,7 +4,7 @@
 //! never changed: a new state of the rules is a new set.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::content::{Content, Problem, Rule};
@@ -80,16 +80,13 @@ impl Content {
         }
     }
 
-    /// Takes over from `last_good` what stood in the files that could not be read this time.
+    /// Takes over from `last_good` what stood in the files and folders that could not be read this time.
     pub fn restore_unreadable(&mut self, last_good: &Content) {
-        let files: HashSet<PathBuf> = self.problems.iter().map(|problem| problem.file.clone()).collect();
-        carry_over(&mut self.rules, &last_good.rules, |rule| (&*rule.meta.id, files.contains(&rule.origin)));
-        carry_over(&mut self.globals, &last_good.globals, |global| {
-            (&global.module.name, files.contains(&global.origin))
-        });
-        carry_over(&mut self.data_models, &last_good.data_models, |model| {
-            (&model.source.id, files.contains(&model.origin))
-        });
+        let unreadable: HashSet<PathBuf> = self.problems.iter().map(|problem| problem.file.clone()).collect();
+        let lost = |origin: &Path| origin.ancestors().any(|path| unreadable.contains(path));
+        carry_over(&mut self.rules, &last_good.rules, |rule| (&*rule.meta.id, lost(&rule.origin)));
+        carry_over(&mut self.globals, &last_good.globals, |global| (&global.module.name, lost(&global.origin)));
+        carry_over(&mut self.data_models, &last_good.data_models, |model| (&model.source.id, lost(&model.origin)));
     }
 
     /// Puts the last good version in the place of each item that did not import; false when there was nothing to put.
@@ -257,6 +254,17 @@ mod tests {
         assert!(next.restore_faulted(&[fault(Place::Rule(0))], &good));
         assert_eq!(sources_of(&next), ["good", "good"]);
         assert!(!next.restore_faulted(&[fault(Place::Rule(0))], &good), "nothing better is left");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_read_keeps_all_its_rules() {
+        let inside = Rule { origin: "rules/deep/one.yml".into(), ..rule("one", "good") };
+        let good = Content { rules: vec![inside, rule("elsewhere", "good")], ..Content::default() };
+        let mut next = Content::default();
+        next.problems.push(Problem { file: "rules".into(), line: None, item: None, message: String::new() });
+        next.restore_unreadable(&good);
+        assert_eq!(next.rules.len(), 1);
+        assert_eq!(&*next.rules[0].meta.id, "one");
     }
 
     #[test]

@@ -30,13 +30,16 @@ pub struct WorkerCommand {
 /// Why a worker gave no answer. The process is of no more use after any of these.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    #[error("rule {rule} overran its time in `{function}` on event {event} of the batch")]
+    /// Both by index.
+    #[error("a rule overran its time in `{function}`")]
     Overrun { event: u32, rule: u32, function: String },
     /// `calling` is what it had announced last, in careful mode.
     #[error("the rule worker died: {how}")]
     Died { calling: Option<(u32, u32)>, how: String },
     #[error("an import did not end")]
     LoadStuck { place: Place },
+    #[error("a request of {length} bytes is more than a rule worker takes; lower `pipeline.max_record_mib`")]
+    TooLarge { length: usize },
     #[error("could not start a rule worker as `{}`: {reason}", program.display())]
     Start { program: PathBuf, reason: String },
 }
@@ -73,7 +76,7 @@ impl Worker {
                 "it speaks version {version} of the protocol, not {}: the binary was replaced; restart the daemon",
                 protocol::VERSION
             ))),
-            other => Err(failed(format!("it greeted with {other:?}"))),
+            other => Err(failed(format!("it greeted with {}", other.name()))),
         }
     }
 
@@ -114,7 +117,9 @@ impl Worker {
         let mut frame = vec![0; 4];
         serde_json::to_writer(&mut frame, request).expect("requests have string keys and write to memory");
         let length = frame.len() - 4;
-        assert!(length <= FRAME_LIMIT, "a batch is cut well below the frame limit");
+        if length > FRAME_LIMIT {
+            return Err(WorkerError::TooLarge { length });
+        }
         frame[..4].copy_from_slice(&(length as u32).to_le_bytes());
         match self.input.write_all(&frame).await {
             Ok(()) => Ok(()),
@@ -169,5 +174,6 @@ fn silent() -> String {
 }
 
 fn unexpected(reply: &Reply) -> WorkerError {
-    WorkerError::Died { calling: None, how: format!("it gave an answer out of turn: {reply:?}") }
+    // The reply itself may hold what rules said about events, which must not reach a log.
+    WorkerError::Died { calling: None, how: format!("it gave an answer out of turn: {}", reply.name()) }
 }

@@ -37,7 +37,7 @@ impl Default for Config {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("can't listen for HTTP on {listen}: {source}; change `http.listen` or end what else uses the address")]
+#[error("can't listen for HTTP on {listen}; change `http.listen` or end what else uses the address")]
 pub struct BindError {
     listen: SocketAddr,
     source: io::Error,

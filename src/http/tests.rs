@@ -99,6 +99,6 @@ async fn an_open_connection_does_not_hold_up_the_end() {
 async fn a_taken_address_is_told() {
     let server = Server::start().await;
     let error = bind(&Config { listen: server.address }).await.unwrap_err();
-    let text = error.to_string();
-    assert!(text.starts_with(&format!("can't listen for HTTP on {}: ", server.address)), "{text}");
+    let (text, cause) = (error.to_string(), std::error::Error::source(&error).is_some());
+    assert!(text.starts_with(&format!("can't listen for HTTP on {}; ", server.address)) && cause, "{text}");
 }

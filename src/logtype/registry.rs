@@ -36,9 +36,7 @@ impl std::error::Error for LoadErrors {}
 
 /// A configured name that no schema has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the log type `{name}` is unknown{hint}; `margay schema list` shows all, and `log_types.directories` adds more"
-)]
+#[error("the log type `{name}` is unknown{hint}; `log_types.directories` adds more")]
 pub struct UnknownLogType {
     pub name: String,
     hint: String,

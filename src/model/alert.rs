@@ -112,10 +112,44 @@ pub struct Alert {
     pub updated_at: OffsetDateTime,
     pub tags: Vec<String>,
     pub reports: BTreeMap<String, Vec<String>>,
+    /// Where it was sent, one entry a destination; only alerts that are listed have it.
+    pub delivery_responses: Vec<DeliveryResponse>,
+    #[serde(flatten)]
+    pub triage: Triage,
+}
+
+/// How the delivery of an alert to one destination stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeliveryResponse {
+    pub destination_id: String,
+    /// Attempts so far.
+    pub attempt: u32,
+    pub success: bool,
+    /// Why the last attempt failed; empty otherwise.
+    pub message: String,
+    /// When it succeeded or was given up.
+    #[serde(serialize_with = "as_rfc3339_or_null")]
+    pub dispatched_at: Option<OffsetDateTime>,
+}
+
+/// What people did with an alert. Nothing changes it yet: every alert has the default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Triage {
+    pub assignee: Option<String>,
+    pub comments: Vec<String>,
+    pub last_updated_by: Option<String>,
+    #[serde(serialize_with = "as_rfc3339_or_null")]
+    pub last_updated_by_time: Option<OffsetDateTime>,
 }
 
 fn as_rfc3339<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&rfc3339(*at))
+}
+
+fn as_rfc3339_or_null<S: Serializer>(at: &Option<OffsetDateTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    at.map(rfc3339).serialize(serializer)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ mod source;
 mod stamp;
 mod value;
 
-pub use alert::{Alert, AlertKind, AlertStatus, Severity};
+pub use alert::{Alert, AlertKind, AlertStatus, DeliveryResponse, Severity, Triage};
 pub use detection::{Detections, Match, MatchDetail, RuleFault, RuleMeta};
 pub use event::{Event, EventBatch, RowId};
 pub use local::file_etag;

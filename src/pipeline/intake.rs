@@ -1,6 +1,8 @@
 //! The intake loop: a permit first, then a message. Receives no more than there is room for, and nothing after shutdown.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,18 +18,33 @@ const RECEIVE_LIMIT: usize = 10;
 /// Between attempts to receive from a queue that refuses.
 const QUEUE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
 
+/// After so many refusals in a row the daemon is not ready.
+const TROUBLE: u32 = 3;
+
+/// At shutdown a long poll may end by itself for this long: what it brings is handed back at once instead of staying
+/// leased to nobody.
+const LAST_POLL: Duration = Duration::from_secs(2);
+
 /// Receives until `shutdown`; each message is worked on in a task of its own.
 pub async fn run(pipeline: Arc<Pipeline>, tasks: Tasks, shutdown: CancellationToken) {
     let room = Arc::new(Semaphore::new(pipeline.max_in_flight));
+    // Not the permits that are taken: a long poll holds some for messages that may not come.
+    let working = Arc::new(AtomicU64::new(0));
+    let sampled = working.clone();
+    pipeline.telemetry.sample_with(move |metrics| metrics.in_flight_messages.set([], sampled.load(Ordering::Relaxed)));
     let mut failures = 0;
     while let Some((received, permits)) = next(&pipeline, &room, &shutdown).await {
         let deliveries = match received {
             Ok(deliveries) => {
                 failures = 0;
+                pipeline.trouble.send_if_modified(|trouble| trouble.take().is_some());
                 deliveries
             }
             Err(error) => {
                 pipeline.telemetry.queue_failed("receive", &error);
+                if failures + 1 >= TROUBLE {
+                    pipeline.trouble.send_replace(Some(error.to_string()));
+                }
                 tokio::select! {
                     () = shutdown.cancelled() => return,
                     () = tokio::time::sleep(QUEUE_BACKOFF.delay(failures)) => {}
@@ -40,9 +57,11 @@ pub async fn run(pipeline: Arc<Pipeline>, tasks: Tasks, shutdown: CancellationTo
             pipeline.telemetry.messages_received(deliveries.len());
         }
         for (delivery, permit) in deliveries.into_iter().zip(permits) {
-            let pipeline = pipeline.clone();
+            let (pipeline, working) = (pipeline.clone(), working.clone());
             tasks.spawn(async move {
+                working.fetch_add(1, Ordering::Relaxed);
                 message::handle(&pipeline, delivery).await;
+                working.fetch_sub(1, Ordering::Relaxed);
                 drop(permit);
             });
         }
@@ -63,8 +82,22 @@ async fn next(pipeline: &Pipeline, room: &Arc<Semaphore>, shutdown: &Cancellatio
     {
         permits.push(permit);
     }
+    let mut poll = pin!(pipeline.queue.receive(permits.len()));
     tokio::select! {
-        () = shutdown.cancelled() => None,
-        received = pipeline.queue.receive(permits.len()) => Some((received, permits)),
+        received = &mut poll => Some((received, permits)),
+        () = shutdown.cancelled() => {
+            if let Ok(Ok(deliveries)) = tokio::time::timeout(LAST_POLL, poll).await {
+                hand_back(pipeline, deliveries).await;
+            }
+            None
+        }
+    }
+}
+
+async fn hand_back(pipeline: &Pipeline, deliveries: Vec<Delivery>) {
+    for delivery in deliveries {
+        if let Err(error) = pipeline.queue.release(delivery.receipt, Duration::ZERO).await {
+            pipeline.telemetry.queue_failed("hand a message back", &error);
+        }
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use intake::run;
@@ -91,6 +91,8 @@ pub struct Pipeline {
     pub destinations: Vec<String>,
     /// Woken when an alert was opened, so that its delivery starts at once.
     pub alert_opened: Arc<Notify>,
+    /// Why no messages come in, while that is so.
+    pub trouble: watch::Sender<Option<String>>,
     /// Work in flight stops here and hands its messages back.
     pub abandon: CancellationToken,
 }

@@ -28,8 +28,9 @@ const PATIENCE: u32 = 3;
 /// Between those looks.
 const PATIENCE_DELAY: Duration = Duration::from_secs(20);
 
-/// Bytes that one object may hold at once: a batch, the chunk it came from, and a record that is not complete yet.
-const WINDOW: u64 = 16 * 1024 * 1024;
+/// Bytes that one object may hold at once beside a record that is not complete yet: a batch with its events, and the
+/// chunk it came from.
+const WINDOW: u64 = 8 * 1024 * 1024;
 
 /// Why an object got no outcome this time.
 enum Stop {
@@ -72,8 +73,13 @@ pub(super) async fn handle(pipeline: &Pipeline, message: &Message, object: &Obje
     };
     match result {
         Ok(()) => End::Acknowledge,
-        Err(Stop::Retry { reason, detail, delay: Some(delay) }) => End::Release { reason, detail, delay },
-        Err(Stop::Retry { reason, detail, delay: None }) => End::retry(message, reason, format!("{object}: {detail}")),
+        Err(Stop::Retry { reason, detail, delay }) => {
+            let detail = format!("{object}: {detail}");
+            match delay {
+                Some(delay) => End::Release { reason, detail, delay },
+                None => End::retry(message, reason, detail),
+            }
+        }
         Err(Stop::State(error)) => {
             pipeline.telemetry.state_failed("record the outcome of an object", &error);
             End::state_failed(message, &error)
@@ -113,6 +119,9 @@ fn route(pipeline: &Pipeline, object: &ObjectRef) -> Result<Route, (String, Obje
 impl Work<'_> {
     /// An object of a source: opened where its identity needs that, claimed, read.
     async fn routed(&self, object: &ObjectRef, route: &Route) -> Result<(), Stop> {
+        // Before anything of the object is in memory.
+        let window = WINDOW + self.pipeline.limits.max_record_bytes as u64;
+        let _window = self.pipeline.budget.take(window).await;
         if object.version_id.is_some() || object.etag.is_some() {
             return self.claimed(object, route, None).await;
         }
@@ -158,7 +167,7 @@ impl Work<'_> {
             Claim::Held(until) => {
                 let left = Duration::try_from(until - now).unwrap_or_default();
                 let delay = left.clamp(Duration::from_secs(1), Duration::from_secs(900));
-                let detail = format!("{object} is worked on under another claim");
+                let detail = "it is worked on under another claim".to_owned();
                 Err(Stop::Retry { reason: "held", detail, delay: Some(delay) })
             }
         }
@@ -214,7 +223,6 @@ impl Work<'_> {
         token: &ClaimToken,
     ) -> Result<ObjectOutcome, Stop> {
         let pipeline = self.pipeline;
-        let _window = pipeline.budget.take(WINDOW).await;
         let body = match opened {
             Some(body) => Ok(body),
             None => pipeline.objects.open(&route.access, object).await,
@@ -247,7 +255,7 @@ impl Work<'_> {
                 })
                 .await;
                 if let Some(batch) = batch {
-                    self.batch(object, token, batch, &mut reading).await?;
+                    self.batch(token, batch, &mut reading).await?;
                 }
             }
             if reader.failed() {
@@ -260,25 +268,19 @@ impl Work<'_> {
         })
         .await;
         if let Some(batch) = batch {
-            self.batch(object, token, batch, &mut reading).await?;
+            self.batch(token, batch, &mut reading).await?;
         }
-        self.conclude(route.source(), reader, reading).await
+        self.conclude(object, route.source(), reader, reading).await
     }
 
     /// Detection and lake side by side; the detections are durable when this returns, the rows when their ticket says so.
-    async fn batch(
-        &self,
-        object: &ObjectRef,
-        token: &ClaimToken,
-        batch: EventBatch,
-        reading: &mut Reading,
-    ) -> Result<(), Stop> {
+    async fn batch(&self, token: &ClaimToken, batch: EventBatch, reading: &mut Reading) -> Result<(), Stop> {
         let pipeline = self.pipeline;
         let now = pipeline.clock.now();
         let batch = Arc::new(batch);
         reading.add(&batch);
         if !batch.rejects.is_empty() {
-            pipeline.state.keep_rejects(token, object, &batch.rejects, now).await?;
+            pipeline.state.keep_rejects(token, &batch.rejects, now).await?;
         }
         if batch.events.is_empty() {
             return Ok(());
@@ -300,7 +302,13 @@ impl Work<'_> {
     }
 
     /// Waits for the rows, then says how the object ended.
-    async fn conclude(&self, source: &str, reader: RecordReader, reading: Reading) -> Result<ObjectOutcome, Stop> {
+    async fn conclude(
+        &self,
+        object: &ObjectRef,
+        source: &str,
+        reader: RecordReader,
+        reading: Reading,
+    ) -> Result<ObjectOutcome, Stop> {
         let telemetry = &self.pipeline.telemetry;
         for ticket in reading.tickets {
             ticket.committed().await?;
@@ -322,7 +330,8 @@ impl Work<'_> {
         for (log_type, events) in reader.events_by_log_type() {
             telemetry.events_made(source, log_type, events);
         }
-        telemetry.records_classified(source, reading.events + reading.rejects, reading.rejects, &reading.first_reject);
+        let records = reading.events + reading.rejects;
+        telemetry.records_classified(object, source, records, reading.rejects, &reading.first_reject);
         Ok(ObjectOutcome { state, reason, events: reading.events, rejects: reading.rejects, bytes: reader.bytes() })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Config, Pipeline, message};
@@ -36,8 +36,12 @@ struct World {
 }
 
 async fn world() -> World {
+    world_leasing(LEASE).await
+}
+
+async fn world_leasing(lease: Duration) -> World {
     let folder = tempfile::tempdir().unwrap();
-    let queue = Arc::new(MemoryQueue::new(LEASE));
+    let queue = Arc::new(MemoryQueue::new(lease));
     let (store, lake) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLake::new()));
     let state = SqliteStore::open(&SqliteConfig { path: folder.path().join("margay.db") }).await.unwrap();
     let state = Arc::new(state);
@@ -58,9 +62,10 @@ async fn world() -> World {
         budget: ByteBudget::new(1 << 30),
         limits: Config::default().limits(),
         max_in_flight: 1,
-        lease: LEASE,
+        lease,
         destinations: Vec::new(),
         alert_opened: Arc::new(Notify::new()),
+        trouble: watch::Sender::new(None),
         abandon: CancellationToken::new(),
     };
     World { queue, store, lake, state, pipeline: Arc::new(pipeline), _folder: folder }
@@ -291,4 +296,46 @@ async fn work_that_is_abandoned_hands_its_message_back_at_once() {
     message::handle(&world.pipeline, delivery).await;
     assert_eq!(world.queue.in_flight(), 0);
     assert_eq!(world.queue.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_under_work_is_leased_for_as_long_as_it_takes() {
+    // Real time: the state store's own threads know no other.
+    let lease = Duration::from_secs(2);
+    let world = world_leasing(lease).await;
+    let object = world.announce("okta/a", logins(1));
+    let delivery = world.receive().await;
+    let pipeline = world.pipeline.clone();
+    let work = crate::runtime::Tasks::new().spawn(async move { message::handle(&pipeline, delivery).await });
+    let started = tokio::time::Instant::now();
+    while started.elapsed() < lease * 5 / 2 {
+        assert!(world.queue.receive(1).await.unwrap().is_empty(), "it was handed to another");
+    }
+    let now = crate::runtime::Clock::now(&SystemClock);
+    let claim = world.state.claim(&object, "logs", now, now + lease).await.unwrap();
+    assert!(matches!(claim, Claim::Held(_)), "{claim:?}");
+
+    crate::lake::Lake::flush(&*world.lake).await.unwrap();
+    work.await.unwrap();
+    assert_eq!(world.state_of(&object).await, Some(ObjectState::Committed));
+}
+
+#[tokio::test]
+async fn work_whose_lease_is_lost_stops_before_it_commits() {
+    let world = world().await;
+    let object = world.announce("okta/a", logins(1));
+    let delivery = world.receive().await;
+    let stolen = crate::queue::Receipt(delivery.receipt.0.clone());
+    let pipeline = world.pipeline.clone();
+    let work = crate::runtime::Tasks::new().spawn(async move { message::handle(&pipeline, delivery).await });
+    while world.lake.buffered() == 0 {
+        tokio::task::yield_now().await;
+    }
+    world.queue.release(stolen, Duration::ZERO).await.unwrap();
+    tokio::time::pause();
+    work.await.unwrap();
+    tokio::time::resume();
+    assert_eq!(world.state_of(&object).await, None);
+    assert_eq!(world.queue.len(), 1, "the message is another's now");
+    assert_eq!(world.pipeline.telemetry.metrics.lease_lost_total.get([]), 1);
 }

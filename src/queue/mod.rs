@@ -90,7 +90,7 @@ pub struct Delivery {
     pub receipt: Receipt,
 }
 
-/// What a queue says of its load; `None` where it can't tell.
+/// What a queue says of its load.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Backlog {
     pub waiting: u64,

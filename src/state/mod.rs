@@ -30,8 +30,8 @@ pub enum StateError {
     Store(String),
 }
 
-/// How an object ended. Every state is final except that `Parked`, `Missing`, `Unrouted` and `Quarantined` objects
-/// can be sent through the pipeline again by a person.
+/// How an object ended. What a person can mend is not final: an object that is `Unrouted`, `Missing`, `Archived`,
+/// `Parked` or `Quarantined` is tried again when it is announced again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ObjectState {
@@ -56,6 +56,25 @@ pub enum ObjectState {
 }
 
 impl ObjectState {
+    pub const ALL: [ObjectState; 10] = [
+        ObjectState::Committed,
+        ObjectState::Empty,
+        ObjectState::Folder,
+        ObjectState::Excluded,
+        ObjectState::Unrouted,
+        ObjectState::Missing,
+        ObjectState::Archived,
+        ObjectState::Superseded,
+        ObjectState::Parked,
+        ObjectState::Quarantined,
+    ];
+
+    /// Whether an object in this state is never claimed again.
+    pub fn is_final(self) -> bool {
+        use ObjectState::{Archived, Missing, Parked, Quarantined, Unrouted};
+        !matches!(self, Unrouted | Missing | Archived | Parked | Quarantined)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             ObjectState::Committed => "committed",
@@ -110,7 +129,7 @@ pub enum Claim {
 /// The object ledger: which object is in whose hands, and how it ended.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Claims an object until `until`, unless it is done or held by a claim that is live at `now`.
+    /// Claims an object until `until`, unless it is finally done or held by a claim that is live at `now`.
     async fn claim(
         &self,
         object: &ObjectRef,
@@ -204,7 +223,7 @@ pub trait Outbox: Send + Sync {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quarantined {
     pub kind: QuarantineKind,
-    /// What it is: a message id, or an object's address with the ordinal of the record.
+    /// What it is: a message id, an object's address, or that with the ordinal of a record.
     pub subject: String,
     pub reason: String,
     pub raw: Bytes,
@@ -215,6 +234,8 @@ pub struct Quarantined {
 #[serde(rename_all = "lowercase")]
 pub enum QuarantineKind {
     Message,
+    /// An object whose state is not final; its bytes are still in the bucket.
+    Object,
     Record,
 }
 
@@ -230,15 +251,10 @@ pub trait Quarantine: Send + Sync {
     ) -> Result<(), StateError>;
 
     /// Keeps rejects of a claimed object. Repeating it is harmless.
-    async fn keep_rejects(
-        &self,
-        token: &ClaimToken,
-        object: &ObjectRef,
-        rejects: &[Reject],
-        now: OffsetDateTime,
-    ) -> Result<(), StateError>;
+    async fn keep_rejects(&self, token: &ClaimToken, rejects: &[Reject], now: OffsetDateTime)
+    -> Result<(), StateError>;
 
-    /// Newest first.
+    /// Everything that is kept aside, newest first.
     async fn quarantined(&self, limit: u32) -> Result<Vec<Quarantined>, StateError>;
 }
 

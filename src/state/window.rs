@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use crate::model::{Alert, AlertKind, AlertStatus, Match, MatchDetail, RowId, RuleFault, RuleMeta, Severity};
+use crate::model::{Alert, AlertKind, AlertStatus, Match, MatchDetail, RowId, RuleFault, RuleMeta, Severity, Triage};
 
 /// What is grouped together. Kinds are apart, so that an error whose class is spelled like a dedup string is not
 /// counted as a match.
@@ -222,6 +222,8 @@ impl Window {
             updated_at: self.updated,
             tags,
             reports,
+            delivery_responses: Vec::new(),
+            triage: Triage::default(),
         })
     }
 }

@@ -99,11 +99,12 @@ impl Telemetry {
     }
 
     /// `failed` of the `records` of a source are of none of its log types, `first_reason` is why the first is not.
-    pub fn records_classified(&self, source: &str, records: u64, failed: u64, first_reason: &str) {
+    pub fn records_classified(&self, object: &ObjectRef, source: &str, records: u64, failed: u64, first_reason: &str) {
         self.metrics.records_total.add([source], records);
         self.metrics.classification_failures_total.add([source], failed);
         if failed > 0 {
-            tracing::warn!(target: "margay::logtype", source, records, failed, first_reason, "records not classified; kept");
+            tracing::warn!(target: "margay::logtype", %object, source, records, failed, first_reason,
+                "records not classified and kept; do the `log_types` of the prefix fit?");
         }
     }
 
@@ -154,14 +155,14 @@ impl Telemetry {
     }
 
     /// `error_type` is the class of the exception; its text may quote the event and stays in the fault.
-    pub fn rule_failed(&self, rule: &str, error_type: &str) {
-        self.metrics.rule_errors_total.inc([rule]);
-        tracing::warn!(target: "margay::detect", rule, error_type, "rule failed on an event");
+    pub fn rule_failed(&self, rule: &str, error_type: &str, events: u64) {
+        self.metrics.rule_errors_total.add([rule], events);
+        tracing::warn!(target: "margay::detect", rule, error_type, events, "rule failed");
     }
 
-    pub fn rule_function_failed(&self, rule: &str, function: &str, error_type: &str) {
-        self.metrics.rule_function_errors_total.inc([rule, function]);
-        tracing::warn!(target: "margay::detect", rule, function, error_type, "function of a rule failed; its default is used");
+    pub fn rule_function_failed(&self, rule: &str, function: &str, error_type: &str, events: u64) {
+        self.metrics.rule_function_errors_total.add([rule, function], events);
+        tracing::warn!(target: "margay::detect", rule, function, error_type, events, "function of a rule failed; its default is used");
     }
 
     /// `reason` is a word of a fixed set, `detail` the whole story.

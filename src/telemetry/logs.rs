@@ -57,7 +57,15 @@ pub fn init(config: &Config) -> Result<LogHandle, LogSetupError> {
     };
     let (subscriber, handle) = build(config, human, terminal, std::io::stderr)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogSetupError::Started)?;
+    std::panic::set_hook(Box::new(log_panic));
     Ok(handle)
+}
+
+/// The place of a panic and not its text, which may quote an event.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current().name().unwrap_or_default().to_owned();
+    tracing::error!(location, thread, "a thread panicked; this is a bug of margay");
 }
 
 pub(crate) fn build<W>(

@@ -148,8 +148,8 @@ metrics! {
     rules_loaded: Gauge [], "Rules in the set that is in use.";
     rules_failed: Gauge [], "Rules that did not load; their last good version, if any, is in use.";
     rule_evaluations_total: Counter [], "Events times the rules of their log type, whether a guard decided or Python.";
-    rule_matches_total: Counter ["rule"], "Events for which a rule returned true.";
-    rule_errors_total: Counter ["rule"], "Events on which a rule raised, overran its time or killed its worker.";
+    rule_matches_total: Counter ["rule"], "Events for which a rule returned true, again when an object is read again.";
+    rule_errors_total: Counter ["rule"], "Events on which a rule raised, overran its time or killed its worker, again when an object is read again.";
     rule_function_errors_total: Counter ["rule", "function"], "Failures of a rule's other functions; their default was used.";
     rule_batch_seconds: Histogram [] in WORK_SECONDS, "Seconds of evaluating all rules over one batch of events.";
     rules_disabled_total: Counter ["rule"], "Rules switched off after repeated overruns or crashes, until they are loaded anew.";

@@ -59,6 +59,35 @@ async fn a_missing_object_is_looked_for_again_before_its_message_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_kept_is_listed_and_tried_again_once_its_cause_is_mended() {
+    let rest = "[queue]\ntype = \"directory\"\n[queue.directory]\npath = \"bucket\"\nscan_interval_ms = 50\n";
+    let setup = Setup::new().rule("Every", EVERY).configured(rest);
+    setup.file("late/a.jsonl", login());
+    let daemon = setup.start().await;
+    daemon.until(|d| d.metrics().get(r#"margay_objects_total{source="",state="unrouted"}"#) == 1.0).await;
+    drop(daemon);
+    let listed = setup.margay(&["quarantine", "list", "--config", "margay.toml", "--format", "jsonl"]);
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!((&listed["kind"], &listed["subject"]), (&"object".into(), &"s3://local/late/a.jsonl".into()));
+
+    let source =
+        "[[sources]]\nname = \"late\"\nbucket = \"local\"\nprefixes = [{ log_types = [\"Okta.SystemLog\"] }]\n";
+    let setup = setup.configured(source);
+    let daemon = setup.start().await;
+    daemon.until(|d| d.counts().contains_key("seen")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_whose_queue_refuses_is_not_ready() {
+    let aws = Aws::start().await;
+    let logs = aws.bucket_announced_by(Channel::Sqs).await;
+    let setup = Setup::new().rule("Every", EVERY).reading_sqs(&aws, &logs);
+    let daemon = setup.start().await;
+    aws.delete_queue(&logs.queue_url).await;
+    daemon.until(|d| d.get("/readyz").contains(&logs.queue_url)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rules_that_misbehave_are_rule_errors_and_cost_the_others_nothing() {
     let setup = Setup::new()
         .configured("call_timeout_ms = 300\n")

@@ -84,7 +84,7 @@ async fn a_daemon_that_is_killed_in_the_middle_of_an_object_counts_nothing_twice
 #[tokio::test(flavor = "multi_thread")]
 async fn rule_workers_end_with_a_killed_daemon_even_while_they_are_busy() {
     let endless = "def rule(event):\n    while True: pass\n";
-    let setup = Setup::new().rule("Endless", endless).watching_directory().configured("");
+    let setup = Setup::new().rule("Endless", endless).watching_directory();
     setup.file("a.jsonl", logins(1));
     let mut daemon = setup.start().await;
     let workers = daemon.workers();
@@ -149,6 +149,34 @@ async fn a_broken_rule_keeps_its_last_good_version_until_it_is_mended() {
     setup.file("b.jsonl", login());
     daemon.until(|d| d.counts().contains_key("mended")).await;
     assert!(setup.alerts().iter().all(|alert| alert["type"] == "RULE"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_helper_and_a_folder_that_is_gone_leave_the_rules_at_work() {
+    let setup = Setup::new().watching_directory();
+    let helper = |result: &str| {
+        let yaml = "AnalysisType: global\nGlobalID: acme\nFilename: acme.py\n";
+        fs::write(setup.path("rules/acme.py"), format!("def title_of(event):\n    return {result}\n")).unwrap();
+        fs::write(setup.path("rules/acme.yml"), yaml).unwrap();
+    };
+    helper("'first'");
+    setup.write_rule(
+        "Login",
+        "import acme\ndef rule(event):\n    return True\ndef title(event):\n    return acme.title_of(event)\n",
+    );
+    let daemon = setup.start().await;
+    helper("(");
+    daemon.until(|d| d.metrics().get("margay_rules_failed") > 0.0).await;
+    setup.file("a.jsonl", login());
+    daemon.until(|d| d.counts().get("first") == Some(&1)).await;
+
+    helper("'second'");
+    daemon.until(|d| d.metrics().get("margay_rules_failed") == 0.0).await;
+    fs::rename(setup.path("rules"), setup.path("elsewhere")).unwrap();
+    daemon.until(|d| d.metrics().get("margay_rules_failed") > 0.0).await;
+    assert_eq!(daemon.metrics().get("margay_rules_loaded"), 1.0);
+    setup.file("b.jsonl", login());
+    daemon.until(|d| d.counts().get("second") == Some(&1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -64,7 +64,7 @@ const BENCHMARK: &str = "src/cli/bench/";
 
 /// Names in code, and the only places where they may stand.
 const VENDORS: &[(&str, &[&str])] = &[
-    ("rustpython_", &["src/detect/"]),
+    ("rustpython_", &["src/detect/python/"]),
     ("aws_config::", &["src/aws.rs", "src/app.rs", "src/queue/", "src/fetch/", "src/source/"]),
     ("aws_sdk_sqs::", &["src/aws.rs", "src/app.rs", "src/queue/"]),
     ("aws_sdk_s3::", &["src/aws.rs", "src/app.rs", "src/fetch/", "src/source/"]),

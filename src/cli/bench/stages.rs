@@ -1,4 +1,4 @@
-//! The measured stages: each does what the one before it does and one thing more.
+//! The measured stages.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -132,7 +132,8 @@ async fn detect(engine: &Engine, batches: &[EventBatch]) -> anyhow::Result<()> {
 async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> anyhow::Result<()> {
     let folder = tempfile::tempdir().context("could not make a folder for the state")?;
     let state = SqliteStore::open(&SqliteConfig { path: folder.path().join("bench.db") }).await?;
-    let (queue, store) = (Arc::new(MemoryQueue::new(Duration::from_secs(60))), Arc::new(MemoryStore::with_chunks(CHUNK)));
+    let (queue, store) =
+        (Arc::new(MemoryQueue::new(Duration::from_secs(60))), Arc::new(MemoryStore::with_chunks(CHUNK)));
     for (index, body) in objects.bodies.iter().enumerate() {
         let key = format!("{index}.json.gz");
         store.put(BUCKET, &key, body.clone());
@@ -168,6 +169,7 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
         lease: Duration::from_secs(60),
         destinations: Vec::new(),
         alert_opened: Arc::new(Notify::new()),
+        trouble: watch::Sender::new(None),
         abandon: CancellationToken::new(),
     });
     let tasks = Tasks::new();

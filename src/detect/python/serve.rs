@@ -44,6 +44,10 @@ pub fn serve(
         complain(&format!("could not limit the resources of this process: {error}"));
         return ExitCode::from(STATUS_BROKEN);
     }
+    // The text of a panic may quote an event; the daemon's log must not have it.
+    std::panic::set_hook(Box::new(|panic| {
+        complain(&format!("panicked at {}", panic.location().map(ToString::to_string).unwrap_or_default()));
+    }));
     let watch = Arc::new(Watch::default());
     let output = Arc::new(Mutex::new(output));
     let (sender, requests) = mpsc::sync_channel(WAITING);

@@ -9,7 +9,7 @@ use proptest::test_runner::TestRunner;
 use time::Duration;
 
 use super::{LEASE, claimed, token};
-use crate::model::{Alert, AlertKind, AlertStatus, Detections, Match, RuleMeta, Severity};
+use crate::model::{Alert, AlertKind, AlertStatus, Detections, Match, RuleMeta, Severity, Triage};
 use crate::state::fixtures::{START, fault, matched, matches, rule};
 use crate::state::{AlertFilter, Recorded, StateError, StateStore};
 
@@ -187,6 +187,8 @@ pub(in crate::state) async fn an_alert_has_every_field_of_its_opening_match<S: S
         updated_at: START,
         tags: vec!["t".into()],
         reports: rule.reports.clone(),
+        delivery_responses: Vec::new(),
+        triage: Triage::default(),
     };
     let json = |alert: &Alert| serde_json::to_value(alert).unwrap();
     assert_eq!(json(&alert), json(&expected));

@@ -54,12 +54,29 @@ pub(in crate::state) async fn a_finished_object_is_done_for_good<S: StateStore>(
 }
 
 pub(in crate::state) async fn every_way_to_end_is_remembered<S: StateStore>(store: &S) {
-    use ObjectState::*;
-    for state in [Committed, Empty, Folder, Excluded, Unrouted, Missing, Archived, Superseded, Parked, Quarantined] {
+    for state in ObjectState::ALL {
         let token = claimed(store, state.as_str(), START).await;
         let outcome = ObjectOutcome::without_events(state, "why");
         store.finish(&token, &outcome, START).await.unwrap();
         assert_eq!(store.outcome(token.object).await.unwrap(), Some(outcome));
+    }
+}
+
+pub(in crate::state) async fn what_a_person_can_mend_is_claimed_again<S: StateStore>(store: &S) {
+    for state in ObjectState::ALL {
+        let name = state.as_str();
+        let first = claimed(store, name, START).await;
+        store.finish(&first, &ObjectOutcome::without_events(state, "why"), START).await.unwrap();
+        let again = store.claim(&object(name), "s", START, START + LEASE).await.unwrap();
+        match again {
+            Claim::Done(done) => assert!(done == state && state.is_final(), "{name}"),
+            Claim::Granted(second) => {
+                assert!(!state.is_final() && second.fence > first.fence, "{name}");
+                store.finish(&second, &committed(), START).await.unwrap();
+                assert_eq!(store.outcome(second.object).await.unwrap(), Some(committed()));
+            }
+            Claim::Held(_) => panic!("{name} is finished"),
+        }
     }
 }
 
@@ -96,7 +113,7 @@ async fn refused_everywhere<S: StateStore>(store: &S, token: &ClaimToken) {
         ("renew", store.renew(token, START + LEASE * 9).await),
         ("finish", store.finish(token, &committed(), START).await),
         ("record", store.record(token, &Detections::default(), &[], START).await.map(|_| ())),
-        ("keep_rejects", store.keep_rejects(token, &object("key"), &[reject], START).await),
+        ("keep_rejects", store.keep_rejects(token, &[reject], START).await),
     ];
     for (call, result) in results {
         assert!(matches!(result, Err(StateError::Fenced(id)) if id == token.object), "{call}: {result:?}");

@@ -23,6 +23,7 @@ macro_rules! contract_tests {
                 a_released_object_can_be_claimed_at_once,
                 a_finished_object_is_done_for_good,
                 every_way_to_end_is_remembered,
+                what_a_person_can_mend_is_claimed_again,
                 finishing_again_changes_nothing,
                 a_lost_claim_is_refused_everywhere,
                 an_ended_claim_is_refused_everywhere,
@@ -46,6 +47,7 @@ macro_rules! contract_tests {
                 a_failed_delivery_waits_for_its_next_attempt,
                 a_delivery_that_failed_for_good_is_over,
                 a_late_failure_does_not_undo_a_success,
+                an_alert_tells_how_its_deliveries_stand,
                 the_rule_and_its_metadata_choose_destinations,
                 deliveries_come_oldest_first_up_to_the_limit,
                 an_unknown_delivery_is_an_error,
@@ -53,6 +55,7 @@ macro_rules! contract_tests {
             quarantine: [
                 rejects_are_kept_once,
                 every_part_of_a_message_is_kept_once,
+                objects_that_can_be_tried_again_are_listed,
                 the_newest_come_first_up_to_the_limit,
             ],
         );

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::token;
 use crate::model::RuleMeta;
 use crate::state::fixtures::{START, matched, matches, rule};
-use crate::state::{PendingDelivery, StateStore};
+use crate::state::{AlertFilter, PendingDelivery, StateStore};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -105,4 +105,16 @@ pub(in crate::state) async fn an_unknown_delivery_is_an_error<S: StateStore>(sto
         assert!(store.delivered(alert, destination, START).await.is_err());
         assert!(store.failed(alert, destination, "x", None, START).await.is_err());
     }
+}
+
+pub(in crate::state) async fn an_alert_tells_how_its_deliveries_stand<S: StateStore>(store: &S) {
+    let id = opened(store, &["bad", "good", "new"]).await;
+    store.delivered(&id, "good", START).await.unwrap();
+    store.failed(&id, "bad", "no answer", None, START).await.unwrap();
+    let told = store.alert(&id).await.unwrap().unwrap().delivery_responses;
+    let told: Vec<_> =
+        told.iter().map(|r| (&*r.destination_id, r.attempt, r.success, &*r.message, r.dispatched_at)).collect();
+    let done = Some(START);
+    assert_eq!(told, [("bad", 1, false, "no answer", done), ("good", 1, true, "", done), ("new", 0, false, "", None)]);
+    assert_eq!(store.alerts(&AlertFilter::default()).await.unwrap()[0].delivery_responses.len(), 3);
 }

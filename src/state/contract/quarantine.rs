@@ -5,8 +5,8 @@ use time::Duration;
 
 use super::{LEASE, claimed, token};
 use crate::model::Reject;
-use crate::state::fixtures::{START, object};
-use crate::state::{QuarantineKind, Quarantined, StateStore};
+use crate::state::fixtures::START;
+use crate::state::{ObjectOutcome, ObjectState, QuarantineKind, Quarantined, StateStore};
 
 fn reject(ordinal: u64, raw: &'static [u8]) -> Reject {
     Reject { ordinal, raw: Bytes::from_static(raw), reason: format!("reason {ordinal}") }
@@ -15,10 +15,10 @@ fn reject(ordinal: u64, raw: &'static [u8]) -> Reject {
 pub(in crate::state) async fn rejects_are_kept_once<S: StateStore>(store: &S) {
     let token = token(store).await;
     let rejects = [reject(0, b"\x00\xff"), reject(7, b"")];
-    store.keep_rejects(&token, &object("key"), &rejects, START).await.unwrap();
-    store.keep_rejects(&token, &object("key"), &rejects, START + Duration::SECOND).await.unwrap();
+    store.keep_rejects(&token, &rejects, START).await.unwrap();
+    store.keep_rejects(&token, &rejects, START + Duration::SECOND).await.unwrap();
     let later = claimed(store, "key", START + LEASE).await;
-    store.keep_rejects(&later, &object("key"), &rejects[..1], START + LEASE).await.unwrap();
+    store.keep_rejects(&later, &rejects[..1], START + LEASE).await.unwrap();
 
     let kept = store.quarantined(10).await.unwrap();
     let expected = |ordinal: u64, raw: &'static [u8]| Quarantined {
@@ -42,10 +42,20 @@ pub(in crate::state) async fn every_part_of_a_message_is_kept_once<S: StateStore
     assert!(kept.iter().all(|kept| kept.kind == QuarantineKind::Message));
 }
 
+pub(in crate::state) async fn objects_that_can_be_tried_again_are_listed<S: StateStore>(store: &S) {
+    for state in ObjectState::ALL {
+        let token = claimed(store, state.as_str(), START).await;
+        store.finish(&token, &ObjectOutcome::without_events(state, "why"), START).await.unwrap();
+    }
+    let mut kept: Vec<String> = store.quarantined(20).await.unwrap().into_iter().map(|kept| kept.reason).collect();
+    kept.sort();
+    assert_eq!(kept, ["archived: why", "missing: why", "parked: why", "quarantined: why", "unrouted: why"]);
+}
+
 pub(in crate::state) async fn the_newest_come_first_up_to_the_limit<S: StateStore>(store: &S) {
     let token = token(store).await;
     store.keep_message("old", "body", "reason", START).await.unwrap();
-    store.keep_rejects(&token, &object("key"), &[reject(1, b"x")], START + Duration::SECOND).await.unwrap();
+    store.keep_rejects(&token, &[reject(1, b"x")], START + Duration::SECOND).await.unwrap();
     store.keep_message("new", "body", "reason", START + Duration::MINUTE).await.unwrap();
     let subjects = |kept: Vec<Quarantined>| kept.into_iter().map(|kept| kept.subject).collect::<Vec<_>>();
     assert_eq!(subjects(store.quarantined(10).await.unwrap()), ["new", "s3://bucket/key#1", "old"]);

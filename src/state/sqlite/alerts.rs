@@ -1,14 +1,15 @@
 //! Alerts: recorded in one transaction under the claim, listed from the readers.
 
 use async_trait::async_trait;
-use sqlx::{QueryBuilder, Sqlite};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite};
 use time::OffsetDateTime;
 
-use super::columns::alert;
+use super::columns::{alert, text, time as moment_of};
 use super::ledger::check_claim;
 use super::record::Recording;
 use super::{Durability, During, SqliteStore};
-use crate::model::{Alert, Detections, Severity};
+use crate::model::{Alert, DeliveryResponse, Detections, Severity};
 use crate::state::window::Hit;
 use crate::state::{AlertFilter, AlertStore, ClaimToken, Recorded, StateError};
 
@@ -37,7 +38,11 @@ impl AlertStore for SqliteStore {
 
     async fn alerts(&self, filter: &AlertFilter) -> Result<Vec<Alert>, StateError> {
         let rows = list(filter).build().fetch_all(&self.readers).await.during("list alerts")?;
-        rows.iter().map(alert).collect()
+        let mut alerts = rows.iter().map(alert).collect::<Result<Vec<_>, _>>()?;
+        for alert in &mut alerts {
+            alert.delivery_responses = self.deliveries(&alert.id).await?;
+        }
+        Ok(alerts)
     }
 
     async fn alert(&self, id: &str) -> Result<Option<Alert>, StateError> {
@@ -46,7 +51,31 @@ impl AlertStore for SqliteStore {
             .fetch_optional(&self.readers)
             .await
             .during("read an alert")?;
-        row.as_ref().map(alert).transpose()
+        let Some(mut alert) = row.as_ref().map(alert).transpose()? else { return Ok(None) };
+        alert.delivery_responses = self.deliveries(&alert.id).await?;
+        Ok(Some(alert))
+    }
+}
+
+impl SqliteStore {
+    async fn deliveries(&self, alert: &str) -> Result<Vec<DeliveryResponse>, StateError> {
+        const ATTEMPT: &str = "read the deliveries of an alert";
+        let rows = sqlx::query("SELECT * FROM deliveries WHERE alert_id = ? ORDER BY destination")
+            .bind(alert)
+            .fetch_all(&self.readers)
+            .await
+            .during(ATTEMPT)?;
+        let response = |row: &SqliteRow| {
+            let finished: Option<i64> = row.try_get("finished_at").during(ATTEMPT)?;
+            Ok(DeliveryResponse {
+                destination_id: text(row, "destination")?,
+                attempt: row.try_get("attempts").during(ATTEMPT)?,
+                success: text(row, "state")? == "delivered",
+                message: row.try_get::<Option<String>, _>("last_error").during(ATTEMPT)?.unwrap_or_default(),
+                dispatched_at: finished.map(moment_of).transpose()?,
+            })
+        };
+        rows.iter().map(response).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use time::OffsetDateTime;
 
 use super::During;
-use crate::model::Alert;
+use crate::model::{Alert, Triage};
 use crate::state::StateError;
 use crate::state::window::{Opening, context};
 
@@ -87,6 +87,8 @@ pub(super) fn alert(row: &SqliteRow) -> Result<Alert, StateError> {
         updated_at: moment(row, "updated_at")?,
         tags,
         reports,
+        delivery_responses: Vec::new(),
+        triage: Triage::default(),
     })
 }
 

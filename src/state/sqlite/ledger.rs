@@ -10,12 +10,14 @@ use super::{Durability, During, SqliteStore};
 use crate::model::{ObjectId, ObjectRef};
 use crate::state::{Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, StateError};
 
-/// Takes the claim when the object is new, or neither finished nor held; the condition makes it one statement.
+/// Takes the claim when the object is new, or neither finished for good nor held; the condition makes it one statement.
+/// The states are those of [`ObjectState::is_final`].
 const CLAIM: &str = "
     INSERT INTO objects (id, bucket, key, version_id, etag, size, source, fence, claimed_until)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8)
     ON CONFLICT (id) DO UPDATE SET source = ?7, fence = fence + 1, claimed_until = ?8
-    WHERE state IS NULL AND (claimed_until IS NULL OR claimed_until <= ?9)
+    WHERE (state IS NULL OR state NOT IN ('committed', 'empty', 'folder', 'excluded', 'superseded'))
+        AND (claimed_until IS NULL OR claimed_until <= ?9)
     RETURNING fence";
 
 const FINISH: &str = "

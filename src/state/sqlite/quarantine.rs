@@ -1,4 +1,5 @@
-//! What could not be processed, in tables `quarantined_messages` and `rejects`; each kept once.
+//! What could not be processed, in tables `quarantined_messages` and `rejects`; each kept once. Objects that may be tried
+//! again stand in the ledger.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use time::OffsetDateTime;
 use super::columns::{int, micros, moment, named, text};
 use super::ledger::check_claim;
 use super::{Durability, During, SqliteStore};
-use crate::model::{ObjectRef, Reject};
+use crate::model::Reject;
 use crate::state::{ClaimToken, Quarantine, Quarantined, StateError};
 
 /// An object's address is read from the ledger, where the claim under which its rejects were kept has put it.
@@ -18,6 +19,12 @@ const NEWEST: &str = "
     SELECT * FROM (
         SELECT 'message' AS kind, message_id AS subject, reason, CAST(body AS BLOB) AS raw, at
         FROM quarantined_messages ORDER BY at DESC LIMIT ?1)
+    UNION ALL
+    SELECT * FROM (
+        SELECT 'object', 's3://' || bucket || '/' || key, state || CASE reason WHEN '' THEN '' ELSE ': ' || reason END,
+            x'' AS raw, finished_at AS at
+        FROM objects WHERE state IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined')
+        ORDER BY at DESC LIMIT ?1)
     UNION ALL
     SELECT * FROM (
         SELECT 'record', 's3://' || bucket || '/' || key || '#' || ordinal, rejects.reason, raw, at
@@ -53,7 +60,6 @@ impl Quarantine for SqliteStore {
     async fn keep_rejects(
         &self,
         token: &ClaimToken,
-        _object: &ObjectRef,
         rejects: &[Reject],
         now: OffsetDateTime,
     ) -> Result<(), StateError> {

@@ -82,6 +82,10 @@ impl Aws {
         created.expect("create a queue").queue_url.expect("a queue has a URL")
     }
 
+    pub async fn delete_queue(&self, queue_url: &str) {
+        self.sqs.delete_queue().queue_url(queue_url).send().await.expect("delete a queue");
+    }
+
     /// Puts any body into a queue.
     pub async fn send(&self, queue_url: &str, body: &str) {
         self.sqs.send_message().queue_url(queue_url).message_body(body).send().await.expect("send a message");
