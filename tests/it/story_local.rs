@@ -153,17 +153,23 @@ async fn a_broken_rule_keeps_its_last_good_version_until_it_is_mended() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_helper_and_a_folder_that_is_gone_leave_the_rules_at_work() {
+    // The rules come from a folder elsewhere, as from a mount.
     let setup = Setup::new().watching_directory();
+    fs::create_dir(setup.path("mounted")).unwrap();
+    std::os::unix::fs::symlink("../mounted", setup.path("rules/linked")).unwrap();
     let helper = |result: &str| {
         let yaml = "AnalysisType: global\nGlobalID: acme\nFilename: acme.py\n";
-        fs::write(setup.path("rules/acme.py"), format!("def title_of(event):\n    return {result}\n")).unwrap();
-        fs::write(setup.path("rules/acme.yml"), yaml).unwrap();
+        fs::write(setup.path("mounted/acme.py"), format!("def title_of(event):\n    return {result}\n")).unwrap();
+        fs::write(setup.path("mounted/acme.yml"), yaml).unwrap();
     };
     helper("'first'");
     setup.write_rule(
         "Login",
         "import acme\ndef rule(event):\n    return True\ndef title(event):\n    return acme.title_of(event)\n",
     );
+    for name in ["Login.py", "Login.yml"] {
+        fs::rename(setup.path("rules").join(name), setup.path("mounted").join(name)).unwrap();
+    }
     let daemon = setup.start().await;
     helper("(");
     daemon.until(|d| d.metrics().get("margay_rules_failed") > 0.0).await;
@@ -172,7 +178,8 @@ async fn a_broken_helper_and_a_folder_that_is_gone_leave_the_rules_at_work() {
 
     helper("'second'");
     daemon.until(|d| d.metrics().get("margay_rules_failed") == 0.0).await;
-    fs::rename(setup.path("rules"), setup.path("elsewhere")).unwrap();
+    fs::rename(setup.path("mounted"), setup.path("elsewhere")).unwrap();
+    daemon.signal("HUP");
     daemon.until(|d| d.metrics().get("margay_rules_failed") > 0.0).await;
     assert_eq!(daemon.metrics().get("margay_rules_loaded"), 1.0);
     setup.file("b.jsonl", login());
