@@ -117,8 +117,17 @@ fn session_name(source: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Mutex;
+
+    use aws_smithy_runtime_api::client::http::{
+        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+    use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+    use aws_smithy_types::body::SdkBody;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn access(source: &str, role: Option<&str>, external_id: Option<&str>) -> Access {
         Access {
@@ -154,6 +163,47 @@ mod tests {
         let roles = Roles::new(SdkConfig::builder().build());
         let refused = roles.credentials(&access("a", None, None)).provide_credentials().await.unwrap_err();
         assert!(matches!(refused, CredentialsError::CredentialsNotLoaded(_)));
+    }
+
+    /// In place of the HTTP client: keeps what is asked and answers with a refusal.
+    #[derive(Clone, Debug, Default)]
+    struct Recorder(Arc<Mutex<Vec<String>>>);
+
+    impl HttpConnector for Recorder {
+        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+            let body = request.body().bytes().expect("a call of STS is one form").to_vec();
+            self.0.lock().unwrap().push(String::from_utf8(body).unwrap());
+            let status = 403.try_into().expect("a status");
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::empty())))
+        }
+    }
+
+    impl HttpClient for Recorder {
+        fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+            SharedHttpConnector::new(self.clone())
+        }
+    }
+
+    #[tokio::test]
+    async fn sts_is_told_role_session_and_external_id() {
+        let recorder = Recorder::default();
+        let sdk = aws_config::defaults(aws_config::BehaviorVersion::latest())
+            .http_client(recorder.clone())
+            .region("eu-central-1")
+            .credentials_provider(aws_credential_types::Credentials::new("key", "secret", None, None, "tests"))
+            .load()
+            .await;
+        let roles = Roles::new(sdk);
+        let role = Some("arn:aws:iam::111122223333:role/reader");
+        for (external_id, wanted) in [(Some("agreed-id"), Some("ExternalId=agreed-id")), (None, None)] {
+            recorder.0.lock().unwrap().clear();
+            roles.credentials(&access("trail", role, external_id)).provide_credentials().await.unwrap_err();
+            let asked = recorder.0.lock().unwrap()[0].clone();
+            let has = |part: &str| asked.split('&').any(|pair| pair == part);
+            assert!(has("Action=AssumeRole") && has("RoleSessionName=margay-trail"), "{asked}");
+            assert!(has("RoleArn=arn%3Aaws%3Aiam%3A%3A111122223333%3Arole%2Freader"), "{asked}");
+            assert_eq!(asked.contains("ExternalId"), wanted.is_some_and(has), "{asked}");
+        }
     }
 
     #[test]
