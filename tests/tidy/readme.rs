@@ -60,3 +60,26 @@ fn the_readme_tells_every_configuration_key_and_no_other() {
     let unknown = told.difference(&known).map(|key| format!("README.md tells of `{key}`, which is no key"));
     none(missing.chain(unknown).collect());
 }
+
+#[test]
+fn the_readme_tells_every_command_and_no_other() {
+    let help = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_margay")).args(arguments).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let commands = text.split("Commands:\n").nth(1).unwrap_or_default().split("\n\n").next().unwrap_or_default();
+        let names = commands.lines().filter_map(|line| line.split_whitespace().next());
+        names.filter(|name| *name != "help").map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut known = BTreeSet::new();
+    for command in help(&["--help"]) {
+        let inner = help(&[&command, "--help"]);
+        known.extend(inner.iter().map(|inner| format!("{command} {inner}")));
+        if inner.is_empty() {
+            known.insert(command);
+        }
+    }
+    // Options that a row shows are not part of the command's name.
+    let plain = |name: &String| name.trim_start_matches("margay ").split(" --").next().unwrap_or_default().to_owned();
+    let told: BTreeSet<String> = rows("Commands").keys().map(plain).collect();
+    assert_eq!(told, known);
+}
