@@ -98,6 +98,9 @@ pub async fn state_for_reading(config: &Config) -> anyhow::Result<Arc<dyn StateS
 
 /// The daemon, from its start to its end. Whatever can be wrong with the configuration was found before.
 pub async fn run(config: Config, catalogue: Catalogue, log: LogHandle) -> anyhow::Result<()> {
+    // Before anything starts, so that no signal of these ends the process in the middle of its start.
+    let mut signals = Signals::new()?;
+    let hangups = signal(SignalKind::hangup()).context("could not listen to SIGHUP")?;
     let telemetry = Telemetry::new();
     let readiness = Readiness::new();
     // Bound first: a second daemon on this address ends here, before it touches anything.
@@ -113,10 +116,8 @@ pub async fn run(config: Config, catalogue: Catalogue, log: LogHandle) -> anyhow
     });
 
     let parts = Parts::build(&config, catalogue, telemetry).await?;
-    let mut signals = Signals::new()?;
     let work = Tasks::new();
     let delivery = Tasks::new();
-    let hangups = signal(SignalKind::hangup()).context("could not listen to SIGHUP")?;
     parts.start(&config, &work, &delivery, hangups);
     let trouble = parts.pipeline.trouble.subscribe();
     work.spawn_critical("readiness", show_trouble(readiness.clone(), trouble, work.token().clone()));
@@ -281,7 +282,11 @@ async fn show_trouble(readiness: Readiness, mut trouble: watch::Receiver<Option<
 
 async fn watch_backlog(pipeline: Arc<Pipeline>, shutdown: CancellationToken) {
     loop {
-        match pipeline.queue.backlog().await {
+        let backlog = tokio::select! {
+            () = shutdown.cancelled() => return,
+            backlog = pipeline.queue.backlog() => backlog,
+        };
+        match backlog {
             Ok(backlog) => {
                 let metrics = &pipeline.telemetry.metrics;
                 metrics.queue_messages_waiting.set([], backlog.waiting);

@@ -20,10 +20,14 @@ use crate::telemetry::Telemetry;
 /// A failed rule is restored, then loaded again; a helper's restoration can uncover a rule's. More rounds never help.
 const LOAD_ROUNDS: usize = 3;
 
-/// No worker could be had, or a batch kills workers in a way that no call explains. Worth trying again later.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct DetectError(#[from] WorkerError);
+pub enum DetectError {
+    /// No worker could be had, or a batch kills workers in a way that no call explains. Worth trying again later.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    #[error("the rule folders hold no rule any more; if that is meant, send SIGHUP")]
+    Empty,
+}
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -104,11 +108,15 @@ impl Engine {
         Engine { inner: Arc::new(inner) }
     }
 
-    /// Loads the rules as they are on disk now, aside, and swaps them in whole. On an error the current ones stay.
-    pub async fn reload(&self) -> Result<LoadReport, DetectError> {
+    /// Loads the rules as they are on disk now, aside, and swaps them in whole. On an error the current ones stay. Folders
+    /// that are suddenly without any rule are refused unless that is `meant`: a mount may be late.
+    pub async fn reload(&self, meant: bool) -> Result<LoadReport, DetectError> {
         let good = self.current().good;
         let inner = &self.inner;
         let (next, report) = load(&inner.directories, &inner.command, inner.workers, Some(&good)).await?;
+        if report.rules == 0 && !good.rules.is_empty() && !meant {
+            return Err(DetectError::Empty);
+        }
         *inner.current.write().expect("no holder of this lock panics") = next;
         tell_loaded(&inner.telemetry, inner.generation.fetch_add(1, Ordering::Relaxed) + 1, &report);
         Ok(report)
@@ -125,8 +133,10 @@ impl Engine {
         let (positions, calls) = plan(&generation.set, batch);
         let evaluations: u64 = calls.iter().map(|call| call.rules.len() as u64).sum();
         let started = tokio::time::Instant::now();
-        let mut evaluated = generation.run(calls).await?;
+        let mut evaluated = Evaluated::default();
+        let ran = generation.run(calls, &mut evaluated).await;
         self.report(&generation.set, evaluations, started.elapsed(), &evaluated);
+        ran?;
         evaluated.outcomes.sort_by_key(|outcome| (outcome.event, outcome.rule));
         let mut verdicts = Verdicts::default();
         for outcome in evaluated.outcomes {

@@ -1,21 +1,18 @@
 //! One rule set with the worker processes that have it loaded. A generation is swapped in whole; the batches that began
 //! on it end on it, and its workers end with the last of them.
 //!
-//! A worker that dies costs its batch a retry and nothing else: the call that killed it becomes a fault, the rest of
-//! the batch is evaluated by the next worker.
+//! A worker that dies costs its batch a retry and nothing else: what was evaluated stays, the call that killed it becomes a
+//! fault, the rest of the batch is evaluated by the next worker.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::protocol::{EventCalls, Fault, Functions, LoadFault, Outcome, Sources};
 use super::ruleset::RuleSet;
-use super::worker::{Worker, WorkerCommand, WorkerError};
-
-/// After this many calls that overran or killed a worker, a rule runs no more until the rules change.
-const STRIKES: u32 = 5;
+use super::strikes::Strikes;
+use super::worker::{Progress, Worker, WorkerCommand, WorkerError};
 
 /// A batch is given up after this many workers died without saying in which call.
 const UNEXPLAINED_DEATHS: u32 = 3;
@@ -25,7 +22,7 @@ pub struct Generation {
     command: WorkerCommand,
     idle: Mutex<Vec<Worker>>,
     slots: Semaphore,
-    strikes: Vec<AtomicU32>,
+    strikes: Strikes,
 }
 
 /// What a batch gave, and what it cost.
@@ -34,7 +31,7 @@ pub struct Evaluated {
     pub outcomes: Vec<Outcome>,
     /// Workers that died meanwhile.
     pub deaths: Vec<Death>,
-    /// Rules that were switched off by this batch, by index.
+    /// Rules that this batch switched off for a while, by index.
     pub disabled: Vec<u32>,
 }
 
@@ -58,7 +55,7 @@ impl Generation {
 
     #[cfg(test)]
     pub(crate) fn without_workers(set: RuleSet, command: WorkerCommand) -> Generation {
-        Generation { set, command, idle: Mutex::new(Vec::new()), slots: Semaphore::new(0), strikes: Vec::new() }
+        Generation { set, command, idle: Mutex::new(Vec::new()), slots: Semaphore::new(0), strikes: Strikes::default() }
     }
 
     /// A generation of `workers` processes around the first one.
@@ -68,44 +65,40 @@ impl Generation {
         first: Worker,
         workers: usize,
     ) -> Result<Generation, WorkerError> {
-        let strikes = set.rules.iter().map(|_| AtomicU32::new(0)).collect();
         let mut idle = vec![first];
         let started = (1..workers).map(|_| Generation::first_worker(&command, &set.sources));
         for worker in futures_util::future::join_all(started).await {
             idle.push(worker?.0);
         }
-        Ok(Generation { set, command, idle: Mutex::new(idle), slots: Semaphore::new(workers), strikes })
+        Ok(Generation {
+            set,
+            command,
+            idle: Mutex::new(idle),
+            slots: Semaphore::new(workers),
+            strikes: Strikes::default(),
+        })
     }
 
-    /// Runs the calls of a batch. An error means that no worker could be had or that the batch kills workers in a way that no
-    /// call explains.
-    pub async fn run(&self, mut calls: Vec<EventCalls>) -> Result<Evaluated, WorkerError> {
-        let mut done = Evaluated::default();
+    /// Runs the calls of a batch. An error means that no worker could be had or that the batch kills workers in a way that
+    /// no call explains; `done` has what was evaluated until then.
+    pub async fn run(&self, mut calls: Vec<EventCalls>, done: &mut Evaluated) -> Result<(), WorkerError> {
         let mut careful = false;
         let mut unexplained = 0;
         loop {
-            self.drop_disabled(&mut calls);
+            self.drop_disabled(&mut calls, done);
             if calls.iter().all(|call| call.rules.is_empty()) {
-                return Ok(done);
+                return Ok(());
             }
             let shared = Arc::new(calls);
-            let result = {
-                let mut lease = self.worker().await?;
-                let result = lease.worker().evaluate(careful, &shared).await;
-                if result.is_ok() {
-                    lease.keep();
-                }
-                result
-            };
+            let mut progress = Progress::default();
+            let result = self.attempt(careful, &shared, &mut progress).await;
             calls =
                 Arc::try_unwrap(shared).unwrap_or_else(|_| unreachable!("the request was dropped when it was sent"));
-            let error = match result {
-                Ok(outcomes) => {
-                    done.outcomes.extend(outcomes);
-                    return Ok(done);
-                }
-                Err(error) => error,
+            let Err(error) = result else {
+                done.outcomes.append(&mut progress.outcomes);
+                return Ok(());
             };
+            keep_finished(&mut calls, progress, done);
             let detail = error.to_string();
             let (event, rule, reason, fault) = match error {
                 WorkerError::Overrun { event, rule, function } => {
@@ -128,22 +121,40 @@ impl Generation {
             };
             let detail = format!("{detail} (rule {})", self.set.rules[rule as usize].id);
             done.deaths.push(Death { reason, detail });
-            self.strike(rule, &mut done.disabled);
-            remove_call(&mut calls, event, rule);
+            if self.strikes.add(rule) {
+                done.disabled.push(rule);
+            }
+            calls[event as usize].rules.retain(|candidate| *candidate != rule);
             done.outcomes.push(Outcome { event, rule, functions: fault });
         }
     }
 
-    fn strike(&self, rule: u32, disabled: &mut Vec<u32>) {
-        let strikes = &self.strikes[rule as usize];
-        if strikes.fetch_add(1, Ordering::Relaxed) + 1 == STRIKES {
-            disabled.push(rule);
-        }
+    async fn attempt(
+        &self,
+        careful: bool,
+        calls: &Arc<Vec<EventCalls>>,
+        progress: &mut Progress,
+    ) -> Result<(), WorkerError> {
+        let mut lease = self.worker().await?;
+        lease.worker().evaluate(careful, calls, progress).await?;
+        lease.keep();
+        Ok(())
     }
 
-    fn drop_disabled(&self, calls: &mut [EventCalls]) {
-        for call in calls {
-            call.rules.retain(|rule| self.strikes[*rule as usize].load(Ordering::Relaxed) < STRIKES);
+    /// Takes out the calls of rules that are switched off. That is a fault, once a batch: nobody should believe that
+    /// such a rule is at work.
+    fn drop_disabled(&self, calls: &mut [EventCalls], done: &mut Evaluated) {
+        let disabled = self.strikes.disabled();
+        for rule in disabled {
+            let mut first = true;
+            for (event, call) in (0..).zip(calls.iter_mut()) {
+                let before = call.rules.len();
+                call.rules.retain(|candidate| *candidate != rule);
+                if call.rules.len() < before && std::mem::take(&mut first) {
+                    let said = "the rule is switched off for a while after repeated overruns or crashes; mend it";
+                    done.outcomes.push(Outcome { event, rule, functions: own_fault("RuleDisabled", said.into()) });
+                }
+            }
         }
     }
 
@@ -177,10 +188,12 @@ impl Lease<'_> {
     }
 }
 
-fn remove_call(calls: &mut [EventCalls], event: u32, rule: u32) {
-    if let Some(call) = calls.get_mut(event as usize) {
-        call.rules.retain(|candidate| *candidate != rule);
+/// Of a batch whose worker died: what is done is not done again, and what an unfinished event gave is forgotten.
+fn keep_finished(calls: &mut [EventCalls], progress: Progress, done: &mut Evaluated) {
+    for call in &mut calls[..progress.through as usize] {
+        call.rules.clear();
     }
+    done.outcomes.extend(progress.outcomes.into_iter().filter(|outcome| outcome.event < progress.through));
 }
 
 /// A fault of `rule` that Python did not raise.

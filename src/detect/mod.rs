@@ -2,7 +2,7 @@
 //!
 //! `engine` is the face to the rest of margay: it evaluates batches on the current rule set. In the order in which a
 //! change of the rules travels: `spec` (the YAML as written), `content` (folders of it), `ruleset` (what an event visits,
-//! last good versions), `generation` (a rule set with its workers), `worker` (one process), `protocol` (what is
+//! last good versions), `generation` (a rule set with its workers), `strikes` (rules that are switched off), `worker` (one process), `protocol` (what is
 //! said over its pipe), `python` (the inside of that process, and the only place that names rustpython).
 //! `outcome` applies the defaults of production mode, `verdicts` makes matches and faults of them, `reload` watches the folders, `testing` runs the tests of the content.
 //!
@@ -17,6 +17,7 @@ pub mod python;
 pub mod reload;
 mod ruleset;
 mod spec;
+mod strikes;
 pub mod testing;
 mod verdicts;
 mod worker;

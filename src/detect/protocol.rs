@@ -1,8 +1,8 @@
 //! What the daemon and a rule worker say to each other over the worker's standard input and output.
 //!
 //! A frame is a length (4 bytes, little endian, bounded) and that many bytes of JSON. The daemon speaks first; a worker
-//! answers each request with exactly one final reply, before which any number of [`Reply::Alive`] and [`Reply::Calling`]
-//! may come. Events cross as the JSON text they are, not parsed on the way. Both ends are the same binary, so [`VERSION`]
+//! answers each request with exactly one final reply, before which any number of [`Reply::Alive`], [`Reply::Calling`]
+//! and [`Reply::Outcomes`] may come. Events cross as the JSON text they are, not parsed on the way. Both ends are the same binary, so [`VERSION`]
 //! only catches a binary that was replaced under a running daemon.
 
 use std::collections::BTreeMap;
@@ -123,8 +123,11 @@ pub enum Reply {
     /// Importing a module overran its time, which is ten times that of a call but at least ten seconds. Sent by the
     /// watchdog thread; the worker exits after it, and `Load` has no other reply.
     LoadOverrun { place: Place },
-    /// Answer to `Evaluate`: only rules that matched or whose `rule` function failed.
-    Evaluated { outcomes: Vec<Outcome> },
+    /// A part of the answer to `Evaluate`, so that no frame grows with the batch: only rules that matched or whose
+    /// `rule` function failed. All calls of the events before `through` are done.
+    Outcomes { through: u32, outcomes: Vec<Outcome> },
+    /// The end of the answer to `Evaluate`.
+    Evaluated,
     /// Answer to `Test`.
     Tested(Box<Functions>),
 }
@@ -139,7 +142,8 @@ impl Reply {
             Reply::Alive => "alive",
             Reply::Overrun { .. } => "overrun",
             Reply::LoadOverrun { .. } => "load_overrun",
-            Reply::Evaluated { .. } => "evaluated",
+            Reply::Outcomes { .. } => "outcomes",
+            Reply::Evaluated => "evaluated",
             Reply::Tested(_) => "tested",
         }
     }
@@ -193,6 +197,23 @@ pub struct Functions {
     pub faults: BTreeMap<String, Fault>,
     /// What the rule printed, bounded.
     pub output: String,
+}
+
+impl Functions {
+    /// About how many bytes this takes in a frame.
+    pub fn size(&self) -> usize {
+        let texts = [
+            &self.title,
+            &self.description,
+            &self.reference,
+            &self.runbook,
+            &self.dedup,
+            &self.alert_context,
+            &self.unique,
+        ];
+        let faults = self.faults.values().map(|fault| fault.short_error.len() + fault.message.len());
+        200 + self.output.len() + texts.into_iter().flatten().map(String::len).sum::<usize>() + faults.sum::<usize>()
+    }
 }
 
 /// An exception, a wrong return type, or a limit.

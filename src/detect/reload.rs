@@ -56,11 +56,15 @@ pub async fn watch(
         if !forced && now == loaded {
             continue;
         }
-        if let Err(error) = engine.reload().await {
-            telemetry.rule_set_refused(&error.to_string());
+        let reloaded = tokio::select! {
+            () = shutdown.cancelled() => return,
+            reloaded = engine.reload(forced) => reloaded,
+        };
+        match reloaded {
+            Ok(_) => loaded = now,
+            // What failed may have been the moment (memory, a late mount): the next look tries again.
+            Err(error) => telemetry.rule_set_refused(&error.to_string()),
         }
-        // Also after a failure: the same content would only fail again.
-        loaded = now;
     }
 }
 

@@ -94,14 +94,19 @@ impl Content {
     pub fn restore_faulted(&mut self, faults: &[LoadFault], last_good: &Content) -> bool {
         let mut restored = false;
         let mut helpers_restored = false;
-        for fault in faults {
-            if let Place::Global(index) = fault.place {
-                let global = &mut self.globals[index as usize];
-                let good = last_good.globals.iter().find(|good| good.module.name == global.module.name);
-                if let Some(good) = good.filter(|good| good.module != global.module) {
-                    *global = good.clone();
-                    helpers_restored = true;
-                }
+        // A rule that is as it was and fails now was broken by a helper that imports well.
+        let unchanged = |rule: &Rule| {
+            last_good.rules.iter().any(|good| good.meta.id == rule.meta.id && good.meta.version == rule.meta.version)
+        };
+        let broken_by_helper = faults
+            .iter()
+            .any(|fault| matches!(fault.place, Place::Rule(index) if unchanged(&self.rules[index as usize])));
+        for (index, global) in (0..).zip(&mut self.globals) {
+            let faulted = faults.iter().any(|fault| fault.place == Place::Global(index));
+            let good = last_good.globals.iter().find(|good| good.module.name == global.module.name);
+            if let Some(good) = good.filter(|good| (faulted || broken_by_helper) && good.module != global.module) {
+                *global = good.clone();
+                helpers_restored = true;
             }
         }
         if helpers_restored {

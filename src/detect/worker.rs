@@ -44,6 +44,14 @@ pub enum WorkerError {
     Start { program: PathBuf, reason: String },
 }
 
+/// How far a batch has come.
+#[derive(Default)]
+pub struct Progress {
+    /// All calls of the events before this position are done.
+    pub through: u32,
+    pub outcomes: Vec<Outcome>,
+}
+
 /// A running worker. Dropping it kills the process.
 pub struct Worker {
     child: Child,
@@ -63,6 +71,8 @@ impl Worker {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
+            // Ctrl-C on a terminal is for the daemon, which lets its batches end.
+            .process_group(0)
             .spawn()
             .map_err(|error| failed(error.to_string()))?;
         let input = child.stdin.take().expect("stdin was piped");
@@ -70,7 +80,7 @@ impl Worker {
         let mut worker = Worker { child, input, output };
         let call_timeout_ms = command.call_timeout.as_millis() as u64;
         worker.send(&Request::Hello { version: protocol::VERSION, call_timeout_ms }).await?;
-        match worker.reply().await? {
+        match worker.reply(None).await? {
             Reply::Ready { version: protocol::VERSION } => Ok(worker),
             Reply::Ready { version } => Err(failed(format!(
                 "it speaks version {version} of the protocol, not {}: the binary was replaced; restart the daemon",
@@ -83,32 +93,48 @@ impl Worker {
     /// Imports everything; what failed comes back, the rest is loaded.
     pub async fn load(&mut self, sources: &Arc<Sources>) -> Result<Vec<LoadFault>, WorkerError> {
         self.send(&Request::Load(sources.clone())).await?;
-        loop {
-            match timeout(SILENCE, self.frame()).await {
-                Err(_) => return Err(self.died(None, silent()).await),
-                Ok(Ok(Reply::Loaded { faults })) => return Ok(faults),
-                Ok(Ok(Reply::LoadOverrun { place })) => return Err(WorkerError::LoadStuck { place }),
-                Ok(Ok(Reply::Alive)) => {}
-                Ok(Ok(other)) => return Err(unexpected(&other)),
-                Ok(Err(how)) => return Err(self.died(None, how).await),
-            }
+        match self.reply(None).await? {
+            Reply::Loaded { faults } => Ok(faults),
+            Reply::LoadOverrun { place } => Err(WorkerError::LoadStuck { place }),
+            other => Err(unexpected(&other)),
         }
     }
 
-    /// Runs rules over a batch; only matches and failures of `rule` come back.
-    pub async fn evaluate(&mut self, careful: bool, calls: &Arc<Vec<EventCalls>>) -> Result<Vec<Outcome>, WorkerError> {
+    /// Runs rules over a batch. `progress` has what came back, also when the worker dies on the way.
+    pub async fn evaluate(
+        &mut self,
+        careful: bool,
+        calls: &Arc<Vec<EventCalls>>,
+        progress: &mut Progress,
+    ) -> Result<(), WorkerError> {
         self.send(&Request::Evaluate { careful, calls: calls.clone() }).await?;
-        match self.reply().await? {
-            Reply::Evaluated { outcomes } => Ok(outcomes),
-            other => Err(unexpected(&other)),
+        let asked = |event: u32, rule: u32| calls.get(event as usize).is_some_and(|call| call.rules.contains(&rule));
+        let mut calling = None;
+        loop {
+            match self.reply(calling).await? {
+                Reply::Calling { event, rule } if asked(event, rule) => calling = Some((event, rule)),
+                Reply::Overrun { event, rule, function } if asked(event, rule) => {
+                    return Err(WorkerError::Overrun { event, rule, function });
+                }
+                Reply::Outcomes { through, outcomes }
+                    if through as usize <= calls.len() && outcomes.iter().all(|o| asked(o.event, o.rule)) =>
+                {
+                    calling = None;
+                    progress.through = through;
+                    progress.outcomes.extend(outcomes);
+                }
+                Reply::Evaluated => return Ok(()),
+                other => return Err(unexpected(&other)),
+            }
         }
     }
 
     /// Runs all functions of one rule on one event.
     pub async fn test(&mut self, rule: u32, event: Box<RawValue>, mocks: Vec<Mock>) -> Result<Functions, WorkerError> {
         self.send(&Request::Test { rule, event, mocks }).await?;
-        match self.reply().await? {
+        match self.reply(None).await? {
             Reply::Tested(functions) => Ok(*functions),
+            Reply::Overrun { event, rule, function } => Err(WorkerError::Overrun { event, rule, function }),
             other => Err(unexpected(&other)),
         }
     }
@@ -121,23 +147,19 @@ impl Worker {
             return Err(WorkerError::TooLarge { length });
         }
         frame[..4].copy_from_slice(&(length as u32).to_le_bytes());
-        match self.input.write_all(&frame).await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.died(None, error.to_string()).await),
+        match timeout(SILENCE, self.input.write_all(&frame)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.died(None, error.to_string()).await),
+            Err(_) => Err(self.died(None, silent()).await),
         }
     }
 
-    /// The final reply to a request.
-    async fn reply(&mut self) -> Result<Reply, WorkerError> {
-        let mut calling = None;
+    /// The next reply that says something. `calling` is told when the worker dies instead.
+    async fn reply(&mut self, calling: Option<(u32, u32)>) -> Result<Reply, WorkerError> {
         loop {
             match timeout(SILENCE, self.frame()).await {
                 Err(_) => return Err(self.died(calling, silent()).await),
                 Ok(Ok(Reply::Alive)) => {}
-                Ok(Ok(Reply::Calling { event, rule })) => calling = Some((event, rule)),
-                Ok(Ok(Reply::Overrun { event, rule, function })) => {
-                    return Err(WorkerError::Overrun { event, rule, function });
-                }
                 Ok(Ok(reply)) => return Ok(reply),
                 Ok(Err(how)) => return Err(self.died(calling, how).await),
             }

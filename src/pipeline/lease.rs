@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::Pipeline;
 use crate::queue::{QueueError, Receipt};
@@ -30,24 +30,52 @@ impl HeldClaims {
     }
 }
 
-/// Extends the lease of the message and of the claims, at half their length, for as long as it is polled. Returns
-/// only when one of them is lost: the work must stop then, before it commits anything.
+/// Extends the lease of the message and of the claims for as long as it is polled. Returns only when one of them is lost:
+/// the work must stop then, before it commits anything. A third of the lease passes between extensions, so that one that
+/// fails, or hangs, can be repeated while the lease still holds.
 pub(super) async fn keep(pipeline: &Pipeline, receipt: &Receipt, claims: &HeldClaims) -> String {
+    let (interval, patience) = (pipeline.lease / 3, pipeline.lease / 6);
+    let mut next = interval;
     loop {
-        sleep(pipeline.lease / 2).await;
-        match pipeline.queue.extend(receipt, pipeline.lease).await {
-            Ok(()) => {}
-            Err(QueueError::LeaseLost { reason, .. }) => return reason,
-            // Half the lease is left: the next extension may still hold it.
-            Err(error) => pipeline.telemetry.queue_failed("extend", &error),
+        sleep(next).await;
+        let (message, objects) = tokio::join!(
+            timeout(patience, pipeline.queue.extend(receipt, pipeline.lease)),
+            timeout(patience, renew(pipeline, claims)),
+        );
+        next = interval;
+        match message {
+            Ok(Ok(())) => {}
+            Ok(Err(QueueError::LeaseLost { reason, .. })) => return reason,
+            Ok(Err(error)) => {
+                pipeline.telemetry.queue_failed("extend", &error);
+                next = patience / 2;
+            }
+            Err(_) => {
+                pipeline.telemetry.queue_failed("extend", &"no answer in time");
+                next = patience / 2;
+            }
         }
-        let until = pipeline.clock.now() + pipeline.lease;
-        for token in claims.all() {
-            match pipeline.state.renew(&token, until).await {
-                Ok(()) => {}
-                Err(error @ StateError::Fenced(_)) => return error.to_string(),
-                Err(error) => pipeline.telemetry.state_failed("renew a claim", &error),
+        match objects {
+            Ok(Ok(())) => {}
+            Ok(Err(lost)) => return lost,
+            Err(_) => {
+                pipeline.telemetry.state_failed("renew a claim", &"no answer in time");
+                next = patience / 2;
             }
         }
     }
+}
+
+/// An error is a claim that is lost.
+async fn renew(pipeline: &Pipeline, claims: &HeldClaims) -> Result<(), String> {
+    let until = pipeline.clock.now() + pipeline.lease;
+    for token in claims.all() {
+        match pipeline.state.renew(&token, until).await {
+            // A claim that was finished meanwhile is not lost.
+            Err(error @ StateError::Fenced(_)) if claims.all().contains(&token) => return Err(error.to_string()),
+            Ok(()) | Err(StateError::Fenced(_)) => {}
+            Err(error) => pipeline.telemetry.state_failed("renew a claim", &error),
+        }
+    }
+    Ok(())
 }

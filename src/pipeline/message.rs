@@ -16,6 +16,9 @@ use crate::state::StateError;
 /// A message that could not be finished comes back after this, by its receive count.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(30), Duration::from_secs(900));
 
+/// A message that was received so often and fails in a way that no waiting mends is kept aside.
+pub(super) const POISON_AFTER: u32 = 8;
+
 /// The decision about a message.
 pub(super) enum End {
     /// The outcome of everything in it is durable.
@@ -47,7 +50,10 @@ pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
     let claims = HeldClaims::default();
     let work = AssertUnwindSafe(work(pipeline, &message, &claims)).catch_unwind();
     let end = tokio::select! {
-        end = work => end.unwrap_or_else(|_| End::retry(&message, "panic", "the work on it panicked; this is a bug")),
+        end = work => match end {
+            Ok(end) => end,
+            Err(_) => panicked(pipeline, &message).await,
+        },
         detail = lease::keep(pipeline, &receipt, &claims) => End::LeaseLost { detail },
         () = pipeline.abandon.cancelled() => End::Release {
             reason: "shutdown",
@@ -71,6 +77,8 @@ pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
             pipeline.queue.release(receipt, delay).await
         }
         End::LeaseLost { detail } => {
+            // What is fenced already is not touched by this; what is not need not stay held.
+            object::release_all(pipeline, &claims).await;
             telemetry.lease_lost(&message.id, &detail);
             return;
         }
@@ -109,6 +117,15 @@ async fn work(pipeline: &Pipeline, message: &Message, claims: &HeldClaims) -> En
         }
     }
     end
+}
+
+/// A bug, on whatever it was: tried again, and kept aside in the end, so that it does not come back for ever.
+async fn panicked(pipeline: &Pipeline, message: &Message) -> End {
+    let said = "the work on it panicked; this is a bug of margay";
+    if message.receive_count < POISON_AFTER {
+        return End::retry(message, "panic", said);
+    }
+    quarantine(pipeline, message, &message.id, &message.body, said).await
 }
 
 /// Keeps what is no notification, with its reason; then the message has an outcome.

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::Pipeline;
 use super::lease::HeldClaims;
-use super::message::End;
+use super::message::{End, POISON_AFTER};
 use super::reader::RecordReader;
 use crate::detect::DetectError;
 use crate::fetch::{Body, FetchError};
@@ -31,6 +31,9 @@ const PATIENCE_DELAY: Duration = Duration::from_secs(20);
 /// Bytes that one object may hold at once beside a record that is not complete yet: a batch with its events, and the
 /// chunk it came from.
 const WINDOW: u64 = 8 * 1024 * 1024;
+
+/// Of one object's rejects the first so many are kept; the object itself stays in its bucket with all of them.
+const MOST_REJECTS: u64 = 10_000;
 
 /// Why an object got no outcome this time.
 enum Stop {
@@ -140,11 +143,15 @@ impl Work<'_> {
 
     async fn claimed(&self, object: &ObjectRef, route: &Route, opened: Option<Body>) -> Result<(), Stop> {
         let Some(token) = self.claim(object, route.source()).await? else { return Ok(()) };
-        self.claims.add(&token);
-        match self.read(object, route, opened, &token).await {
-            Ok(outcome) => self.finish(object, route.source(), &token, &outcome).await,
-            Err(stop) => Err(stop),
-        }
+        let outcome = match self.read(object, route, opened, &token).await {
+            Ok(outcome) => outcome,
+            // A batch that no worker survives would come back for ever.
+            Err(Stop::Retry { reason: "detect", detail, .. }) if self.message.receive_count >= POISON_AFTER => {
+                ObjectOutcome::without_events(ObjectState::Quarantined, detail)
+            }
+            Err(stop) => return Err(stop),
+        };
+        self.finish(object, route.source(), &token, &outcome).await
     }
 
     /// An outcome that needs no reading.
@@ -159,7 +166,10 @@ impl Work<'_> {
     async fn claim(&self, object: &ObjectRef, source: &str) -> Result<Option<ClaimToken>, Stop> {
         let now = self.pipeline.clock.now();
         match self.pipeline.state.claim(object, source, now, now + self.pipeline.lease).await? {
-            Claim::Granted(token) => Ok(Some(token)),
+            Claim::Granted(token) => {
+                self.claims.add(&token);
+                Ok(Some(token))
+            }
             Claim::Done(_) => {
                 self.pipeline.telemetry.object_seen_again(object);
                 Ok(None)
@@ -247,27 +257,28 @@ impl Work<'_> {
                 Ok(None) => break,
                 Err(error) => return self.disposition(error),
             };
-            while !input.is_empty() && !reader.failed() {
+            loop {
                 let batch;
                 (reader, input, batch) = blocking(move || {
                     let batch = reader.advance(&mut input);
                     (reader, input, batch)
                 })
                 .await;
-                if let Some(batch) = batch {
-                    self.batch(token, batch, &mut reading).await?;
-                }
+                let Some(batch) = batch else { break };
+                self.batch(token, batch, &mut reading).await?;
             }
             if reader.failed() {
                 break;
             }
         }
-        let (reader, batch) = blocking(move || {
-            let batch = reader.end();
-            (reader, batch)
-        })
-        .await;
-        if let Some(batch) = batch {
+        loop {
+            let batch;
+            (reader, batch) = blocking(move || {
+                let batch = reader.end();
+                (reader, batch)
+            })
+            .await;
+            let Some(batch) = batch else { break };
             self.batch(token, batch, &mut reading).await?;
         }
         self.conclude(object, route.source(), reader, reading).await
@@ -278,10 +289,12 @@ impl Work<'_> {
         let pipeline = self.pipeline;
         let now = pipeline.clock.now();
         let batch = Arc::new(batch);
-        reading.add(&batch);
-        if !batch.rejects.is_empty() {
-            pipeline.state.keep_rejects(token, &batch.rejects, now).await?;
+        let room = MOST_REJECTS.saturating_sub(reading.rejects) as usize;
+        let kept = &batch.rejects[..batch.rejects.len().min(room)];
+        if !kept.is_empty() {
+            pipeline.state.keep_rejects(token, kept, now).await?;
         }
+        reading.add(&batch);
         if batch.events.is_empty() {
             return Ok(());
         }
@@ -318,6 +331,10 @@ impl Work<'_> {
         }
         let (state, reason) = match reader.error() {
             None if reading.events + reading.rejects == 0 && reader.bytes() == 0 => (ObjectState::Empty, String::new()),
+            None if reading.rejects > MOST_REJECTS => {
+                let reason = format!("only the first {MOST_REJECTS} of {} rejects are kept", reading.rejects);
+                (ObjectState::Committed, reason)
+            }
             None => (ObjectState::Committed, String::new()),
             // A transfer can be damaged on the way; the second time it is the object.
             Some(error) if error.reason.may_be_transient() && self.message.receive_count == 1 => {

@@ -15,8 +15,9 @@ const BATCH_RECORDS: usize = 512;
 /// … or came from this many bytes of records.
 const BATCH_BYTES: u64 = 1024 * 1024;
 
-/// The decoder is fed in pieces of this size, so that what one step yields stays small even if it decompresses well.
-const FEED: usize = 16 * 1024;
+/// The decoder is fed in pieces of this size: deflate makes at most a thousand times as much of it, which is what may be in
+/// memory beside a batch.
+const FEED: usize = 1024;
 
 pub(super) struct RecordReader {
     decoder: Decoder,
@@ -28,6 +29,7 @@ pub(super) struct RecordReader {
     batch_bytes: u64,
     by_log_type: BTreeMap<Arc<str>, u64>,
     error: Option<DecodeError>,
+    ended: bool,
 }
 
 impl RecordReader {
@@ -47,31 +49,37 @@ impl RecordReader {
             batch_bytes: 0,
             by_log_type: BTreeMap::new(),
             error: None,
+            ended: false,
         })
     }
 
     /// Consumes input until a batch is full, the input is used up, or the object turns out to be broken.
     pub(super) fn advance(&mut self, input: &mut Bytes) -> Option<EventBatch> {
         let mut pieces = Vec::new();
-        while !input.is_empty() && self.error.is_none() {
+        while !self.is_full() {
+            if input.is_empty() || self.failed() {
+                return None;
+            }
             let fed = input.split_to(input.len().min(FEED));
             self.error = self.decoder.push(&fed, &mut pieces).err();
             self.classify(&mut pieces);
-            if self.events.len() + self.rejects.len() >= BATCH_RECORDS || self.batch_bytes >= BATCH_BYTES {
-                return self.take_batch();
-            }
         }
-        None
+        self.take_batch()
     }
 
-    /// Ends the input; the last batch, if there is one.
+    /// Ends the input. Called until there is no batch left.
     pub(super) fn end(&mut self) -> Option<EventBatch> {
         let mut pieces = Vec::new();
-        if self.error.is_none() {
+        if self.error.is_none() && !self.ended {
+            self.ended = true;
             self.error = self.decoder.finish(&mut pieces).err();
             self.classify(&mut pieces);
         }
         self.take_batch()
+    }
+
+    fn is_full(&self) -> bool {
+        self.events.len() + self.rejects.len() >= BATCH_RECORDS || self.batch_bytes >= BATCH_BYTES
     }
 
     /// After this the rest of the object can't be read.
@@ -115,16 +123,24 @@ impl RecordReader {
         }
     }
 
+    /// At most [`BATCH_RECORDS`] of each; one feed can yield many more.
     fn take_batch(&mut self) -> Option<EventBatch> {
         if self.events.is_empty() && self.rejects.is_empty() {
             return None;
         }
+        let events = first(&mut self.events);
+        let rejects = first(&mut self.rejects);
         Some(EventBatch {
             object: self.object,
             source: self.source.clone(),
-            events: std::mem::take(&mut self.events),
-            rejects: std::mem::take(&mut self.rejects),
+            events,
+            rejects,
             bytes: std::mem::take(&mut self.batch_bytes),
         })
     }
+}
+
+fn first<T>(all: &mut Vec<T>) -> Vec<T> {
+    let rest = all.split_off(all.len().min(BATCH_RECORDS));
+    std::mem::replace(all, rest)
 }

@@ -121,3 +121,50 @@ async fn rules_that_misbehave_are_rule_errors_and_cost_the_others_nothing() {
     let expected: Vec<_> = expected.iter().map(|(rule, error)| (rule.to_string(), error.to_string())).collect();
     assert_eq!(errors, expected);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn matches_with_large_contexts_are_all_kept() {
+    let large = "def rule(event):\n    return True\ndef title(event):\n    return 'large'\n\
+                 def alert_context(event):\n    return {'text': 'x' * 190000}\n";
+    let setup = Setup::new().rule("LargeA", large).rule("LargeB", large).rule("Every", EVERY).watching_directory();
+    setup.file("a.jsonl", logins(300));
+    let daemon = setup.start().await;
+    daemon.until(|d| d.metrics().get(r#"margay_objects_total{source="local",state="committed"}"#) == 1.0).await;
+    assert_eq!(setup.counts(), [("large".into(), 600), ("seen".into(), 300)].into());
+    assert!(setup.alerts().iter().all(|alert| alert["type"] == "RULE"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_hostile_text_switches_off_is_told_and_the_others_go_on() {
+    let regex =
+        "import re\ndef rule(event):\n    return bool(re.fullmatch(r'(x+x+)+y', event.get('displayMessage')))\n";
+    let setup = Setup::new()
+        .configured("call_timeout_ms = 200\n")
+        .rule("Regex", regex)
+        .rule("Every", EVERY)
+        .watching_directory();
+    let hostile = logins(8).replace("User login to Okta", &"x".repeat(60));
+    setup.file("a.jsonl", hostile + &logins(4));
+    let daemon = setup.start().await;
+    daemon.until(|d| d.metrics().get(r#"margay_objects_total{source="local",state="committed"}"#) == 1.0).await;
+    assert_eq!(setup.counts()["seen"], 12);
+    let alerts = setup.alerts();
+    let errors: Vec<_> =
+        alerts.iter().filter(|alert| alert["ruleId"] == "Regex").map(|alert| &alert["dedup"]).collect();
+    assert!(errors.contains(&&"RuleTimeout".into()) && errors.contains(&&"RuleDisabled".into()), "{errors:?}");
+    assert_eq!(daemon.metrics().get(r#"margay_rules_disabled_total{rule="Regex"}"#), 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_object_that_unpacks_to_very_much_stays_within_the_memory() {
+    let setup = Setup::new().rule("Every", EVERY).watching_directory();
+    setup.file("blank.gz", gzip("\n".repeat(64 * 1024 * 1024)));
+    setup.file("rejects.gz", gzip("x\n".repeat(200_000)));
+    setup.file("good.jsonl", login());
+    let daemon = setup.start().await;
+    daemon.until(|d| d.metrics().get(r#"margay_objects_total{source="local",state="committed"}"#) == 3.0).await;
+    assert!(daemon.metrics().get("process_resident_memory_bytes") < 512.0 * 1024.0 * 1024.0);
+    let kept =
+        setup.margay(&["quarantine", "list", "--config", "margay.toml", "--format", "jsonl", "--limit", "20000"]);
+    assert_eq!(String::from_utf8(kept.stdout).unwrap().lines().count(), 10_000, "the first of the rejects");
+}

@@ -34,6 +34,15 @@ struct Call<'a> {
     argument: PyObjectRef,
 }
 
+/// Told what happens during a batch, as it happens.
+pub(super) trait Listener {
+    /// Before a rule runs.
+    fn calling(&mut self, event: u32, rule: u32);
+    fn outcome(&mut self, outcome: Outcome);
+    /// All rules of the event have run.
+    fn event_done(&mut self, event: u32);
+}
+
 impl Runner {
     /// To be called on the thread that will run the rules.
     pub(super) fn start(watch: Arc<Watch>) -> Result<Runner, StartError> {
@@ -47,9 +56,8 @@ impl Runner {
         std::mem::take(&mut self.loaded.faults)
     }
 
-    /// Production mode. `announce` is told the event and the rule before each rule runs.
-    pub(super) fn evaluate(&self, calls: &[EventCalls], mut announce: impl FnMut(u32, u32)) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
+    /// Production mode.
+    pub(super) fn evaluate(&self, calls: &[EventCalls], listener: &mut impl Listener) {
         self.python.interpreter.enter(|vm| {
             for (event, call) in calls.iter().enumerate() {
                 let event = event as u32;
@@ -57,17 +65,19 @@ impl Runner {
                 // One object for all rules: it cannot be changed, so they cannot disturb each other.
                 let shared = fields.as_ref().ok().map(|fields| self.event_object(fields, vm));
                 for rule in &call.rules {
-                    announce(event, *rule);
+                    listener.calling(event, *rule);
                     let functions = match (&fields, &shared) {
                         (Ok(fields), Some(shared)) => self.evaluate_rule(event, *rule, fields, shared, vm),
                         (Err(said), _) => Some(failed(fault::plain("ValueError", said, vm))),
                         (Ok(_), None) => None,
                     };
-                    outcomes.extend(functions.map(|functions| Outcome { event, rule: *rule, functions }));
+                    if let Some(functions) = functions {
+                        listener.outcome(Outcome { event, rule: *rule, functions });
+                    }
                 }
+                listener.event_done(event);
             }
         });
-        outcomes
     }
 
     /// `None` when the rule had nothing to say.

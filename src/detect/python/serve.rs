@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::runner::Runner;
+use super::runner::{Listener, Runner};
 use super::watch::Watch;
-use crate::detect::protocol::{self, Reply, Request};
+use crate::detect::protocol::{self, Outcome, Reply, Request};
 
 /// The daemon went away between two requests: nothing is wrong.
 const STATUS_DONE: u8 = 0;
@@ -30,6 +30,9 @@ const STATUS_OVERRUN: u8 = 75;
 /// this stack ends, so the size decides how deep native recursion (parsing, comparing, `repr`) may go. Only pages
 /// that are touched cost memory, but all of it counts towards the address-space limit, hence no more than this.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
+
+/// Outcomes are said when they have about so many bytes.
+const PART_BYTES: usize = 256 * 1024;
 
 /// Requests waiting while one is worked on. The daemon sends one at a time; this is for the first two.
 const WAITING: usize = 2;
@@ -155,17 +158,61 @@ fn reply_to(request: Request, runner: &mut Runner, watch: &Watch, output: &Mutex
         }
         Request::Load(sources) => Reply::Loaded { faults: runner.load(&sources) },
         Request::Evaluate { careful, calls } => {
-            let mut announced = Ok(());
-            let outcomes = runner.evaluate(&calls, |event, rule| {
-                if careful && announced.is_ok() {
-                    announced = say(output, &Reply::Calling { event, rule });
-                }
-            });
-            announced?;
-            Reply::Evaluated { outcomes }
+            let mut answer = Answer { output, careful, part: Vec::new(), bytes: 0, said: Ok(()) };
+            runner.evaluate(&calls, &mut answer);
+            answer.flush(calls.len() as u32);
+            answer.said?;
+            Reply::Evaluated
         }
         Request::Test { rule, event, mocks } => Reply::Tested(Box::new(runner.test(rule, &event, &mocks))),
     })
+}
+
+/// The answer to one `Evaluate`, said in parts.
+struct Answer<'a, W> {
+    output: &'a Mutex<W>,
+    careful: bool,
+    part: Vec<Outcome>,
+    bytes: usize,
+    said: io::Result<()>,
+}
+
+impl<W: Write> Answer<'_, W> {
+    fn flush(&mut self, through: u32) {
+        let outcomes = std::mem::take(&mut self.part);
+        self.bytes = 0;
+        self.say(&Reply::Outcomes { through, outcomes });
+    }
+
+    fn say(&mut self, reply: &Reply) {
+        if self.said.is_ok() {
+            self.said = say(self.output, reply);
+        }
+    }
+}
+
+impl<W: Write> Listener for Answer<'_, W> {
+    fn calling(&mut self, event: u32, rule: u32) {
+        if self.careful {
+            self.say(&Reply::Calling { event, rule });
+        }
+    }
+
+    fn outcome(&mut self, outcome: Outcome) {
+        let event = outcome.event;
+        self.bytes += outcome.functions.size();
+        self.part.push(outcome);
+        if self.bytes > PART_BYTES {
+            self.flush(event);
+        }
+    }
+
+    fn event_done(&mut self, event: u32) {
+        // A process that dies after this dies in no call.
+        if self.careful {
+            self.flush(event + 1);
+        }
+    }
 }
 
 fn say(output: &Mutex<impl Write>, reply: &Reply) -> io::Result<()> {

@@ -98,15 +98,20 @@ impl Watch {
     /// `alive` every second while there is work, so that a long batch is told from a process that is stuck.
     pub(super) fn until_overrun(&self, mut alive: impl FnMut()) -> Reply {
         let _ = self.watchdog.set(thread::current());
-        let start = Instant::now();
         let mut seen = Seen::default();
-        let mut said_alive = start;
+        let mut said_alive = Instant::now();
+        // Time in which this process could run. A pause of all of it (a stopped machine, a throttled container) is not the
+        // call's: a look counts for no more than two of its intervals.
+        let mut watched = Duration::ZERO;
         loop {
             if !self.active.load(Ordering::Acquire) {
                 thread::park();
                 continue;
             }
-            thread::sleep((self.budget() / 8).clamp(Duration::from_millis(1), Duration::from_millis(100)));
+            let tick = (self.budget() / 8).clamp(Duration::from_millis(1), Duration::from_millis(100));
+            let asleep = Instant::now();
+            thread::sleep(tick);
+            watched += asleep.elapsed().min(tick * 2);
             if said_alive.elapsed() >= ALIVE_INTERVAL {
                 said_alive = Instant::now();
                 alive();
@@ -119,7 +124,7 @@ impl Watch {
                 Work::Call { .. } => call,
                 Work::Load(_) => (call * LOAD_FACTOR).max(LOAD_MINIMUM),
             };
-            if seen.overran(epoch, start.elapsed(), budget)
+            if seen.overran(epoch, watched, budget)
                 && self.epoch.compare_exchange(epoch, CONDEMNED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
             {
                 return match work {

@@ -15,7 +15,7 @@ use crate::state::{Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, StateE
 const CLAIM: &str = "
     INSERT INTO objects (id, bucket, key, version_id, etag, size, source, fence, claimed_until)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8)
-    ON CONFLICT (id) DO UPDATE SET source = ?7, fence = fence + 1, claimed_until = ?8
+    ON CONFLICT (id) DO UPDATE SET source = ?7, fence = fence + 1, claimed_until = ?8, state = NULL, reason = ''
     WHERE (state IS NULL OR state NOT IN ('committed', 'empty', 'folder', 'excluded', 'superseded'))
         AND (claimed_until IS NULL OR claimed_until <= ?9)
     RETURNING fence";

@@ -32,8 +32,32 @@ fn load_rules(rules: &[&str]) -> Runner {
     runner
 }
 
+/// Keeps what it is told.
+#[derive(Default)]
+struct Heard {
+    called: Vec<(u32, u32)>,
+    outcomes: Vec<Outcome>,
+    done: Vec<u32>,
+}
+
+impl Listener for Heard {
+    fn calling(&mut self, event: u32, rule: u32) {
+        self.called.push((event, rule));
+    }
+
+    fn outcome(&mut self, outcome: Outcome) {
+        self.outcomes.push(outcome);
+    }
+
+    fn event_done(&mut self, event: u32) {
+        self.done.push(event);
+    }
+}
+
 fn evaluate(runner: &Runner, rules: &[u32], event: &str) -> Vec<Outcome> {
-    runner.evaluate(&[EventCalls { rules: rules.to_vec(), event: raw(event) }], |_, _| {})
+    let mut heard = Heard::default();
+    runner.evaluate(&[EventCalls { rules: rules.to_vec(), event: raw(event) }], &mut heard);
+    heard.outcomes
 }
 
 /// The results of one matching rule on one event.
@@ -117,8 +141,10 @@ fn only_matches_and_faults_come_back_and_rules_do_not_disturb_each_other() {
     ]);
     let calls: Vec<EventCalls> =
         ["{\"x\":1}", "{\"x\":2}"].map(|event| EventCalls { rules: vec![0, 1, 2, 3], event: raw(event) }).into();
-    let mut announced = Vec::new();
-    let outcomes = runner.evaluate(&calls, |event, rule| announced.push((event, rule)));
+    let mut heard = Heard::default();
+    runner.evaluate(&calls, &mut heard);
+    let Heard { called: announced, outcomes, done } = heard;
+    assert_eq!(done, (0..calls.len() as u32).collect::<Vec<_>>());
     let seen: Vec<_> = outcomes.iter().map(|o| (o.event, o.rule, o.functions.title.as_deref())).collect();
     assert_eq!(seen, [(0, 1, None), (0, 2, Some("1")), (1, 1, None), (1, 2, Some("2")), (1, 3, None)]);
     assert_eq!(announced, [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3)]);

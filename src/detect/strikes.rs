@@ -1,0 +1,84 @@
+//! Rules that overran or killed their worker again and again are switched off, for a while that doubles each time. Not
+//! for good: the reason may be one hostile stretch of log, which must not silence a rule for ever.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// So many strikes, each within [`FORGIVEN`] of the one before, switch a rule off.
+const LIMIT: u32 = 5;
+const FORGIVEN: Duration = Duration::from_secs(600);
+const FIRST_PAUSE: Duration = Duration::from_secs(600);
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
+
+/// Of the rules of one generation, by index.
+#[derive(Default)]
+pub(super) struct Strikes(Mutex<HashMap<u32, Record>>);
+
+struct Record {
+    strikes: u32,
+    last: Instant,
+    /// How often it was switched off.
+    pauses: u32,
+    off_until: Option<Instant>,
+}
+
+impl Strikes {
+    /// Counts a strike; true when it switches the rule off.
+    pub(super) fn add(&self, rule: u32) -> bool {
+        let now = Instant::now();
+        let mut records = self.0.lock().expect("no holder of this lock panics");
+        let record = records.entry(rule).or_insert(Record { strikes: 0, last: now, pauses: 0, off_until: None });
+        if now - record.last > FORGIVEN {
+            record.strikes = 0;
+        }
+        record.strikes += 1;
+        record.last = now;
+        if record.strikes < LIMIT {
+            return false;
+        }
+        record.strikes = 0;
+        record.off_until = Some(now + (FIRST_PAUSE * 2u32.pow(record.pauses.min(10))).min(LONGEST_PAUSE));
+        record.pauses += 1;
+        true
+    }
+
+    /// The rules that are switched off now.
+    pub(super) fn disabled(&self) -> Vec<u32> {
+        let now = Instant::now();
+        let records = self.0.lock().expect("no holder of this lock panics");
+        let off = |record: &Record| record.off_until.is_some_and(|until| now < until);
+        records.iter().filter(|(_, record)| off(record)).map(|(rule, _)| *rule).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::advance;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rule_is_switched_off_for_a_while_that_doubles() {
+        let strikes = Strikes::default();
+        for pause in [FIRST_PAUSE, FIRST_PAUSE * 2] {
+            let switched: Vec<bool> = (0..LIMIT).map(|_| strikes.add(7)).collect();
+            assert_eq!(switched, [false, false, false, false, true]);
+            assert_eq!(strikes.disabled(), [7]);
+            advance(pause - Duration::from_secs(1)).await;
+            assert_eq!(strikes.disabled(), [7]);
+            advance(Duration::from_secs(1)).await;
+            assert!(strikes.disabled().is_empty());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rare_strikes_are_forgiven() {
+        let strikes = Strikes::default();
+        for _ in 0..20 {
+            assert!(!strikes.add(1));
+            advance(FORGIVEN + Duration::from_secs(1)).await;
+        }
+    }
+}
