@@ -11,10 +11,10 @@ pub struct DecodeError {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    #[error("the gzip data ends in the middle of a member; the object is truncated, upload it again")]
-    GzipTruncated,
-    #[error("the gzip data is corrupt: {0}; upload the object again")]
-    GzipCorrupt(String),
+    #[error("the {codec} data stops before its end; the object is truncated, upload it again")]
+    Truncated { codec: &'static str },
+    #[error("the {codec} data is corrupt: {fault}; upload the object again")]
+    Corrupt { codec: &'static str, fault: String },
     #[error("the object is {name}, which is not supported; {remedy}")]
     Container { name: &'static str, remedy: &'static str },
     #[error("more than two layers of compression; store the object compressed once")]
@@ -40,8 +40,8 @@ impl Reason {
     /// A short, stable name for states and metrics.
     pub fn label(&self) -> &'static str {
         match self {
-            Reason::GzipTruncated => "truncated",
-            Reason::GzipCorrupt(_) => "corrupt",
+            Reason::Truncated { .. } => "truncated",
+            Reason::Corrupt { .. } => "corrupt",
             Reason::Container { .. } => "unsupported_container",
             Reason::TooManyLayers | Reason::TooLarge { .. } | Reason::Bomb { .. } => "bomb",
             Reason::Binary => "binary",
@@ -52,7 +52,7 @@ impl Reason {
 
     /// Whether the same object may decode after a fresh download: the fault may have happened on the way.
     pub fn may_be_transient(&self) -> bool {
-        matches!(self, Reason::GzipTruncated | Reason::GzipCorrupt(_) | Reason::Syntax { .. })
+        matches!(self, Reason::Truncated { .. } | Reason::Corrupt { .. } | Reason::Syntax { .. })
     }
 }
 

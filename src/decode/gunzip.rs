@@ -6,6 +6,7 @@ use flate2::{Crc, Decompress, FlushDecompress, Status};
 
 use super::error::{Reason, Sink};
 
+const CODEC: &str = "gzip";
 const SLICE: usize = 64 * 1024;
 
 pub(super) struct Gunzip {
@@ -81,7 +82,7 @@ impl Gunzip {
                 }
                 State::Between | State::Padding if byte == 0 => self.state = State::Padding,
                 State::Between | State::Padding => {
-                    return Err(Reason::GzipCorrupt("other data follows the last member".into()));
+                    return Err(corrupt("other data follows the last member".into()));
                 }
                 State::Body => unreachable!("handled above"),
             }
@@ -93,7 +94,7 @@ impl Gunzip {
     pub(super) fn finish(&self) -> Result<(), Reason> {
         match self.state {
             State::Between | State::Padding => Ok(()),
-            _ => Err(Reason::GzipTruncated),
+            _ => Err(Reason::Truncated { codec: CODEC }),
         }
     }
 
@@ -104,7 +105,7 @@ impl Gunzip {
             let status = self
                 .inflate
                 .decompress(input, &mut self.slice, FlushDecompress::None)
-                .map_err(|error| Reason::GzipCorrupt(format!("the deflate data is invalid ({error})")))?;
+                .map_err(|error| corrupt(format!("the deflate data is invalid ({error})")))?;
             let taken = (self.inflate.total_in() - before_in) as usize;
             let given = (self.inflate.total_out() - before_out) as usize;
             input = &input[taken..];
@@ -121,7 +122,7 @@ impl Gunzip {
                 return Ok(input);
             }
             if taken == 0 && given == 0 {
-                return Err(Reason::GzipCorrupt("the deflate data makes no progress".into()));
+                return Err(corrupt("the deflate data makes no progress".into()));
             }
         }
     }
@@ -129,10 +130,10 @@ impl Gunzip {
     fn check(&self, trailer: [u8; 8]) -> Result<(), Reason> {
         let [a, b, c, d, e, f, g, h] = trailer;
         if u32::from_le_bytes([a, b, c, d]) != self.crc.sum() {
-            return Err(Reason::GzipCorrupt("the checksum of a member does not match".into()));
+            return Err(corrupt("the checksum of a member does not match".into()));
         }
         if u32::from_le_bytes([e, f, g, h]) != self.crc.amount() {
-            return Err(Reason::GzipCorrupt("the length of a member does not match".into()));
+            return Err(corrupt("the length of a member does not match".into()));
         }
         Ok(())
     }
@@ -146,8 +147,8 @@ impl Header {
                 match (*have, byte) {
                     (0, 0x1f) | (1, 0x8b) | (2, 8) | (4.., _) => {}
                     (3, _) if byte & RESERVED == 0 => *flags = byte,
-                    (3, _) => return Err(Reason::GzipCorrupt("a member header has reserved flags".into())),
-                    _ => return Err(Reason::GzipCorrupt("other data follows the last member".into())),
+                    (3, _) => return Err(corrupt("a member header has reserved flags".into())),
+                    _ => return Err(corrupt("other data follows the last member".into())),
                 }
                 *have += 1;
                 if *have == 10 {
@@ -210,6 +211,10 @@ impl Header {
     }
 }
 
+fn corrupt(fault: String) -> Reason {
+    Reason::Corrupt { codec: CODEC, fault }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -255,9 +260,9 @@ mod tests {
         let whole = gzip(text.as_bytes());
         let (pieces, error) = lines(&whole[..whole.len() / 2]);
         assert!(pieces.len() > 1000, "{} pieces", pieces.len());
-        assert_eq!(error, Some(Reason::GzipTruncated));
-        assert_eq!(lines(&whole[..whole.len() - 1]).1, Some(Reason::GzipTruncated));
-        assert_eq!(lines(&whole[..5]).1, Some(Reason::GzipTruncated));
+        assert_eq!(error, Some(Reason::Truncated { codec: CODEC }));
+        assert_eq!(lines(&whole[..whole.len() - 1]).1, Some(Reason::Truncated { codec: CODEC }));
+        assert_eq!(lines(&whole[..5]).1, Some(Reason::Truncated { codec: CODEC }));
     }
 
     #[test]
@@ -272,7 +277,7 @@ mod tests {
         for input in [bad_crc, bad_length, garbage, after_padding] {
             let (pieces, error) = lines(&input);
             assert_eq!(pieces, ["hello"]);
-            assert!(matches!(error, Some(Reason::GzipCorrupt(_))), "{error:?}");
+            assert!(matches!(error, Some(Reason::Corrupt { .. })), "{error:?}");
         }
     }
 

@@ -1,8 +1,12 @@
 //! Compression around an object, by magic bytes, at most two layers of it.
 
+use super::bzip2::Bunzip2;
 use super::error::{Reason, Sink};
 use super::gunzip::Gunzip;
-use super::magic::{Container, HEAD, container};
+use super::lz4::Unlz4;
+use super::magic::{Codec, Container, HEAD, container};
+use super::snappy::Unsnappy;
+use super::zstd::Unzstd;
 
 pub(super) struct Layer {
     depth: u8,
@@ -13,7 +17,48 @@ enum State {
     /// Too few bytes yet to know the container.
     Head(Vec<u8>),
     Plain,
-    Gzip(Box<Gunzip>, Box<Layer>),
+    Packed(Unpack, Box<Layer>),
+}
+
+/// One decompressor. Each takes its input in any cut and holds no more of it than its format needs at once.
+enum Unpack {
+    Gzip(Box<Gunzip>),
+    Zstd(Box<Unzstd>),
+    Bzip2(Box<Bunzip2>),
+    Snappy(Box<Unsnappy>),
+    Lz4(Box<Unlz4>),
+}
+
+impl Unpack {
+    fn new(codec: Codec) -> Result<Unpack, Reason> {
+        Ok(match codec {
+            Codec::Gzip => Unpack::Gzip(Box::new(Gunzip::new())),
+            Codec::Zstd => Unpack::Zstd(Box::new(Unzstd::new()?)),
+            Codec::Bzip2 => Unpack::Bzip2(Box::new(Bunzip2::new())),
+            Codec::Snappy => Unpack::Snappy(Box::new(Unsnappy::new())),
+            Codec::Lz4 => Unpack::Lz4(Box::new(Unlz4::new())),
+        })
+    }
+
+    fn push(&mut self, bytes: &[u8], sink: Sink<'_>) -> Result<(), Reason> {
+        match self {
+            Unpack::Gzip(gzip) => gzip.push(bytes, sink),
+            Unpack::Zstd(zstd) => zstd.push(bytes, sink),
+            Unpack::Bzip2(bzip2) => bzip2.push(bytes, sink),
+            Unpack::Snappy(snappy) => snappy.push(bytes, sink),
+            Unpack::Lz4(lz4) => lz4.push(bytes, sink),
+        }
+    }
+
+    fn finish(&self) -> Result<(), Reason> {
+        match self {
+            Unpack::Gzip(gzip) => gzip.finish(),
+            Unpack::Zstd(zstd) => zstd.finish(),
+            Unpack::Bzip2(bzip2) => bzip2.finish(),
+            Unpack::Snappy(snappy) => snappy.finish(),
+            Unpack::Lz4(lz4) => lz4.finish(),
+        }
+    }
 }
 
 impl Layer {
@@ -32,7 +77,7 @@ impl Layer {
                 if head.len() < HEAD { Ok(()) } else { self.decide(sink) }
             }
             State::Plain => sink(bytes),
-            State::Gzip(gunzip, inner) => gunzip.push(bytes, &mut |bytes| inner.push(bytes, sink)),
+            State::Packed(unpack, inner) => unpack.push(bytes, &mut |bytes| inner.push(bytes, sink)),
         }
     }
 
@@ -40,10 +85,10 @@ impl Layer {
         let decided = if matches!(self.state, State::Head(_)) { self.decide(sink) } else { Ok(()) };
         match &mut self.state {
             State::Head(_) | State::Plain => decided,
-            State::Gzip(gunzip, inner) => {
+            State::Packed(unpack, inner) => {
                 // Bytes that the inner layer still holds back are part of what was decoded before a fault.
                 let inner = inner.finish(sink);
-                decided.and(gunzip.finish()).and(inner)
+                decided.and(unpack.finish()).and(inner)
             }
         }
     }
@@ -53,8 +98,8 @@ impl Layer {
         let head = std::mem::take(head);
         self.state = match container(&head)? {
             Container::Plain => State::Plain,
-            Container::Gzip if self.depth == 2 => return Err(Reason::TooManyLayers),
-            Container::Gzip => State::Gzip(Box::new(Gunzip::new()), Box::new(Layer::at(self.depth + 1))),
+            Container::Packed(_) if self.depth == 2 => return Err(Reason::TooManyLayers),
+            Container::Packed(codec) => State::Packed(Unpack::new(codec)?, Box::new(Layer::at(self.depth + 1))),
         };
         self.push(&head, sink)
     }

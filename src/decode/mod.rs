@@ -9,17 +9,22 @@
 //! [`json`] and [`array`] splits, the latter two on the tokenizer in [`grammar`].
 
 mod array;
+mod bzip2;
 mod error;
 mod grammar;
 mod gunzip;
 mod json;
 mod layer;
 mod lines;
+mod lz4;
 mod magic;
+mod part;
 mod pending;
 mod sniff;
+mod snappy;
 mod split;
 mod text;
+mod zstd;
 
 #[cfg(test)]
 mod properties;

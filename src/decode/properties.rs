@@ -2,8 +2,6 @@
 
 use std::io::Write;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use proptest::prelude::*;
 
 use super::testing::{LIMITS, decode_cut};
@@ -44,6 +42,58 @@ fn stream() -> impl Strategy<Value = (StreamType, &'static str)> {
     ]
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Packing {
+    Plain,
+    Gzip,
+    Zstd,
+    Bzip2,
+    Snappy,
+    Lz4,
+}
+
+fn packing() -> impl Strategy<Value = Packing> {
+    use Packing::*;
+    prop_oneof![Just(Plain), Just(Gzip), Just(Zstd), Just(Bzip2), Just(Snappy), Just(Lz4)]
+}
+
+fn pack(packing: Packing, data: &[u8]) -> Vec<u8> {
+    match packing {
+        Packing::Plain => data.to_vec(),
+        Packing::Gzip => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            encoder.write_all(data).unwrap();
+            encoder.finish().unwrap()
+        }
+        Packing::Zstd => {
+            let mut packed = vec![0; zstd_safe::compress_bound(data.len())];
+            let length = zstd_safe::CCtx::create().compress2(&mut packed[..], data).unwrap();
+            packed.truncate(length);
+            packed
+        }
+        Packing::Bzip2 => {
+            let mut encoder = ::bzip2::write::BzEncoder::new(Vec::new(), ::bzip2::Compression::fast());
+            encoder.write_all(data).unwrap();
+            encoder.finish().unwrap()
+        }
+        Packing::Snappy => {
+            let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+            encoder.write_all(data).unwrap();
+            encoder.into_inner().unwrap()
+        }
+        Packing::Lz4 => {
+            let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+            encoder.write_all(data).unwrap();
+            encoder.finish().unwrap()
+        }
+    }
+}
+
+/// A byte to change, and how.
+fn damage() -> impl Strategy<Value = Option<(usize, u8)>> {
+    proptest::option::of((0usize..200, 1u8..))
+}
+
 fn raw(pieces: &[Piece]) -> Vec<u8> {
     let raw = pieces.iter().map(|piece| match piece {
         Piece::Record(record) => &record.bytes,
@@ -58,17 +108,40 @@ fn without(bytes: &[u8], dropped: &[u8]) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn the_cut_of_the_chunks_changes_nothing(input in text(), (stream, envelope) in stream(), cut in 1usize..9, gzip: bool) {
-        let input = if gzip {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-            encoder.write_all(&input).unwrap();
-            encoder.finish().unwrap()
-        } else {
-            input
-        };
+    fn the_cut_of_the_chunks_changes_nothing(
+        input in text(), (stream, envelope) in stream(), cut in 1usize..9,
+        outer in packing(), inner in packing(), twice: bool,
+    ) {
+        // A second member of the same kind: all codecs take concatenated streams.
+        let inner = pack(inner, &input);
+        let mut input = pack(outer, &inner);
+        if twice {
+            input.extend_from_slice(&pack(outer, &inner));
+        }
         let limits = Limits { max_record_bytes: 24, ..LIMITS };
         let whole = decode_cut(stream.clone(), envelope, limits, &input, usize::MAX);
         prop_assert_eq!(whole, decode_cut(stream, envelope, limits, &input, cut));
+    }
+
+    #[test]
+    fn a_compressed_object_gives_what_the_plain_one_gives(input in text(), outer in packing(), cut in 1usize..9) {
+        let plain = decode_cut(StreamType::Lines, "", LIMITS, &input, usize::MAX);
+        prop_assert_eq!(plain, decode_cut(StreamType::Lines, "", LIMITS, &pack(outer, &input), cut));
+    }
+
+    #[test]
+    fn damaged_data_ends_in_an_error_or_in_the_same_way_for_every_cut(
+        input in text(), outer in packing(), keep in 0usize..200, damage in damage(), cut in 1usize..9,
+    ) {
+        let mut packed = pack(outer, &input);
+        packed.truncate(keep);
+        if let Some((at, bits)) = damage
+            && let Some(byte) = packed.get_mut(at)
+        {
+            *byte ^= bits;
+        }
+        let whole = decode_cut(StreamType::Lines, "", LIMITS, &packed, usize::MAX);
+        prop_assert_eq!(whole, decode_cut(StreamType::Lines, "", LIMITS, &packed, cut));
     }
 
     #[test]
