@@ -132,7 +132,8 @@ async fn detect(engine: &Engine, batches: &[EventBatch]) -> anyhow::Result<()> {
 async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> anyhow::Result<()> {
     let folder = tempfile::tempdir().context("could not make a folder for the state")?;
     let state = SqliteStore::open(&SqliteConfig { path: folder.path().join("bench.db") }).await?;
-    let (queue, store) = (Arc::new(MemoryQueue::new(Duration::from_secs(60))), Arc::new(MemoryStore::with_chunks(CHUNK)));
+    let (queue, store) =
+        (Arc::new(MemoryQueue::new(Duration::from_secs(60))), Arc::new(MemoryStore::with_chunks(CHUNK)));
     for (index, body) in objects.bodies.iter().enumerate() {
         let key = format!("{index}.json.gz");
         store.put(BUCKET, &key, body.clone());
