@@ -3,8 +3,12 @@
 //! A schema selects one with `parser: {native: {name: …}}`. A name that is not in the table means plain JSON of the
 //! schema's fields, which is what most published schemas with a native parser are.
 
+mod alb;
 mod cloudtrail;
+mod gitlab_production;
 mod s3_access;
+mod syslog;
+mod umbrella;
 mod vpc_flow;
 
 use super::{Each, Entry, Memory};
@@ -16,9 +20,18 @@ pub(crate) struct Native {
 }
 
 const TABLE: &[Native] = &[
+    Native { name: "AWS.ALB", parse: alb::parse },
     Native { name: "AWS.CloudTrail", parse: cloudtrail::parse },
+    Native { name: "AWS.CloudTrailInsight", parse: cloudtrail::parse },
     Native { name: "AWS.S3ServerAccess", parse: s3_access::parse },
     Native { name: "AWS.VPCFlow", parse: vpc_flow::parse },
+    Native { name: "CiscoUmbrella.CloudFirewall", parse: umbrella::firewall },
+    Native { name: "CiscoUmbrella.DNS", parse: umbrella::dns },
+    Native { name: "CiscoUmbrella.IP", parse: umbrella::ip },
+    Native { name: "CiscoUmbrella.Proxy", parse: umbrella::proxy },
+    Native { name: "GitLab.Production", parse: gitlab_production::parse },
+    Native { name: "Syslog.RFC3164", parse: syslog::rfc3164 },
+    Native { name: "Syslog.RFC5424", parse: syslog::rfc5424 },
 ];
 
 impl Native {
