@@ -37,19 +37,6 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// A short, stable name for states and metrics.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Reason::Truncated { .. } => "truncated",
-            Reason::Corrupt { .. } => "corrupt",
-            Reason::Container { .. } => "unsupported_container",
-            Reason::TooManyLayers | Reason::TooLarge { .. } | Reason::Bomb { .. } => "bomb",
-            Reason::Binary => "binary",
-            Reason::Utf32 | Reason::Utf16Malformed => "encoding",
-            Reason::Syntax { .. } => "syntax",
-        }
-    }
-
     /// Whether the same object may decode after a fresh download: the fault may have happened on the way.
     pub fn may_be_transient(&self) -> bool {
         matches!(self, Reason::Truncated { .. } | Reason::Corrupt { .. } | Reason::Syntax { .. })

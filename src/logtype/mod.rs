@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use classify::{Classified, Classifier, Context};
-pub use indicator::{Kind as IndicatorKind, Scanner};
+pub use indicator::Scanner;
 pub use registry::{LoadErrors, Registry, UnknownLogType, is_schema_file};
 pub use schema::{Schema, SchemaError};
 pub use time_format::TimeFormat;
