@@ -2,7 +2,7 @@
 //! order, and ends them in the reverse order.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use walkdir::WalkDir;
 
 use crate::alert::delivery;
 use crate::alert::destination::Destination;
@@ -21,7 +20,7 @@ use crate::detect::{Engine, reload};
 use crate::fetch::{self, ObjectStore};
 use crate::http::{self, Readiness, Surface};
 use crate::lake::{self, Lake, none::NoLake};
-use crate::logtype::{LoadErrors, Registry, is_schema_file};
+use crate::logtype::{LoadErrors, Registry};
 use crate::pipeline::{self, Pipeline};
 use crate::queue::{self, MessageQueue};
 use crate::runtime::{ByteBudget, SharedClock, SystemClock, Tasks};
@@ -69,24 +68,8 @@ pub fn catalogue(config: &Config) -> Result<Catalogue, Vec<String>> {
 }
 
 fn log_types(config: &Config) -> Result<Arc<Registry>, Vec<String>> {
-    let mut files = Vec::new();
-    for directory in &config.log_types.directories {
-        let found = yaml_below(directory).map_err(|error| vec![format!("{}: {error}", directory.display())])?;
-        files.extend(found);
-    }
-    let loaded = Registry::built_in().with_files(&files);
+    let loaded = Registry::built_in().with_folders(&config.log_types.directories);
     loaded.map(Arc::new).map_err(|LoadErrors(errors)| errors.iter().map(ToString::to_string).collect())
-}
-
-fn yaml_below(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in WalkDir::new(directory).follow_links(true).sort_by_file_name() {
-        let path = entry?.into_path();
-        if path.is_file() && is_schema_file(&path) {
-            files.push(path);
-        }
-    }
-    Ok(files)
 }
 
 /// The state store, for commands beside a running daemon.
