@@ -51,27 +51,49 @@ impl Confirmations for MemoryTopics {
                 state.confirmed.insert(topic.as_str().to_owned());
                 Ok(())
             }
-            Some(_) => Err(ConfirmError::Refused("the token is not the topic's".into())),
-            None => Err(ConfirmError::Refused("there is no such topic".into())),
+            Some(_) => Err(ConfirmError::Refused(format!("the token is not that of topic {topic}"))),
+            None => Err(ConfirmError::Refused(format!("there is no topic {topic}"))),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::contract;
     use super::*;
 
+    const TOPIC: &str = "arn:aws:sns:us-west-2:111122223333:logs";
+
+    struct Subject(MemoryTopics);
+
+    impl contract::Subject for Subject {
+        type Confirmations = MemoryTopics;
+
+        fn confirmations(&self) -> &MemoryTopics {
+            &self.0
+        }
+
+        async fn asked(&self) -> (TopicArn, String) {
+            self.0.ask(TOPIC, "t");
+            (TopicArn::parse(TOPIC).unwrap(), "t".into())
+        }
+    }
+
     #[tokio::test]
-    async fn only_the_right_token_confirms_and_does_so_twice() {
+    async fn keeps_the_contract() {
+        contract::check(&Subject(MemoryTopics::default())).await;
+    }
+
+    #[tokio::test]
+    async fn only_the_right_token_confirms() {
         let topics = MemoryTopics::default();
-        let arn = "arn:aws:sns:us-west-2:111122223333:logs";
-        let topic = TopicArn::parse(arn).unwrap();
-        assert!(matches!(topics.confirm(&topic, "t").await, Err(ConfirmError::Refused(_))));
-        topics.ask(arn, "t");
+        let topic = TopicArn::parse(TOPIC).unwrap();
+        topics.ask(TOPIC, "t");
         assert!(matches!(topics.confirm(&topic, "other").await, Err(ConfirmError::Refused(_))));
-        assert!(!topics.is_confirmed(arn));
+        assert!(!topics.is_confirmed(TOPIC));
         topics.confirm(&topic, "t").await.unwrap();
-        topics.confirm(&topic, "t").await.unwrap();
-        assert!(topics.is_confirmed(arn));
+        assert!(topics.is_confirmed(TOPIC));
+        topics.set_down(true);
+        assert!(matches!(topics.confirm(&topic, "t").await, Err(ConfirmError::Unavailable(_))));
     }
 }

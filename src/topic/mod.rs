@@ -7,6 +7,9 @@ pub mod memory;
 pub mod none;
 pub mod sns;
 
+#[cfg(test)]
+mod contract;
+
 use async_trait::async_trait;
 
 use crate::model::TopicArn;
