@@ -28,6 +28,7 @@ use crate::source::{Roles, SourceTable};
 use crate::state::sqlite::SqliteStore;
 use crate::state::{self, StateStore};
 use crate::telemetry::{LogHandle, Telemetry};
+use crate::topic::{Confirmations, none::NoTopics, sns::SnsTopics};
 
 /// How often the queue is asked for its backlog.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(15);
@@ -144,7 +145,7 @@ impl Parts {
         let lake: Arc<dyn Lake> = match config.lake.kind {
             lake::Kind::None => Arc::new(NoLake),
         };
-        let (queue, objects, lease) = intake_adapters(config, &clock).await?;
+        let (queue, objects, confirmations, lease) = intake_adapters(config, &clock).await?;
         let rules_seen = reload::fingerprint(&config.rules.directories).await;
         let (engine, _) = Engine::start(&config.rules, program()?, telemetry.clone()).await?;
         let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
@@ -157,6 +158,7 @@ impl Parts {
         let pipeline = Pipeline {
             queue,
             objects,
+            confirmations,
             state,
             lake,
             engine,
@@ -225,9 +227,9 @@ impl Parts {
     }
 }
 
-type IntakeAdapters = (Arc<dyn MessageQueue>, Arc<dyn ObjectStore>, Duration);
+type IntakeAdapters = (Arc<dyn MessageQueue>, Arc<dyn ObjectStore>, Arc<dyn Confirmations>, Duration);
 
-/// Queue, object store, and the length of a lease. A directory queue makes the directory the bucket; SQS goes with S3.
+/// Queue, object store, what confirms the queue's subscriptions, and the length of a lease. A directory queue makes the directory the bucket; SQS goes with S3.
 async fn intake_adapters(config: &Config, clock: &SharedClock) -> anyhow::Result<IntakeAdapters> {
     match config.queue.kind {
         queue::Kind::Directory => {
@@ -235,7 +237,7 @@ async fn intake_adapters(config: &Config, clock: &SharedClock) -> anyhow::Result
             let root = directory.path.clone().context("`queue.directory.path` is missing")?;
             let objects = fetch::directory::DirectoryStore::new(&root, &directory.bucket)?;
             let queue = queue::directory::DirectoryQueue::new(directory, clock.clone())?;
-            Ok((Arc::new(queue), Arc::new(objects), queue::directory::LEASE))
+            Ok((Arc::new(queue), Arc::new(objects), Arc::new(NoTopics), queue::directory::LEASE))
         }
         queue::Kind::Sqs => {
             let sdk = aws::sdk_config().await;
@@ -244,7 +246,7 @@ async fn intake_adapters(config: &Config, clock: &SharedClock) -> anyhow::Result
             let credentials = Arc::new(move |access: &_| roles.credentials(access));
             let objects = fetch::s3::S3Store::new(&sdk, &config.fetch, credentials);
             let lease = Duration::from_secs(config.queue.sqs.visibility_timeout_seconds.into());
-            Ok((Arc::new(queue), Arc::new(objects), lease))
+            Ok((Arc::new(queue), Arc::new(objects), Arc::new(SnsTopics::new(&sdk)), lease))
         }
     }
 }
