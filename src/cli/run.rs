@@ -18,5 +18,5 @@ pub(super) fn run(argument: &ConfigArgument) -> ExitCode {
         Ok(log) => log,
         Err(error) => return failure(&error.into()),
     };
-    block_on(async { app::run(config, catalogue, log).await.map(|()| ExitCode::SUCCESS) })
+    block_on(async { app::run(&argument.config, config, catalogue, log).await.map(|()| ExitCode::SUCCESS) })
 }

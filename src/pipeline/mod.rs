@@ -2,11 +2,12 @@
 //!
 //! `intake` receives messages while there is room, `message` decides what becomes of one, `lease` keeps it from being
 //! handed to another meanwhile, `object` takes each of its objects through claim, reading and outcome, and `reader`
-//! turns bytes into batches of events.
+//! turns bytes into batches of events. `catalogue` is what new work begins with: sources and log types.
 //!
 //! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the outcome
 //! of everything in it is durable: in the ledger, or in quarantine with its reason.
 
+mod catalogue;
 mod intake;
 mod lease;
 mod message;
@@ -22,16 +23,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use catalogue::{Catalogue, CurrentCatalogue};
 pub use intake::run;
 
 use crate::decode::Limits;
 use crate::detect::Engine;
 use crate::fetch::ObjectStore;
 use crate::lake::Lake;
-use crate::logtype::Registry;
 use crate::queue::MessageQueue;
 use crate::runtime::{ByteBudget, SharedClock};
-use crate::source::SourceTable;
 use crate::state::StateStore;
 use crate::telemetry::Telemetry;
 
@@ -78,8 +78,7 @@ pub struct Pipeline {
     pub state: Arc<dyn StateStore>,
     pub lake: Arc<dyn Lake>,
     pub engine: Engine,
-    pub sources: SourceTable,
-    pub log_types: Arc<Registry>,
+    pub catalogue: CurrentCatalogue,
     pub clock: SharedClock,
     pub telemetry: Telemetry,
     pub budget: ByteBudget,

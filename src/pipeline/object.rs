@@ -7,10 +7,10 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use time::OffsetDateTime;
 
-use super::Pipeline;
 use super::lease::HeldClaims;
 use super::message::{End, POISON_AFTER};
 use super::reader::RecordReader;
+use super::{Catalogue, Pipeline};
 use crate::detect::DetectError;
 use crate::fetch::{Body, FetchError};
 use crate::lake::{CommitTicket, LakeError};
@@ -62,6 +62,8 @@ impl From<DetectError> for Stop {
 /// The message and what it holds, for the work on one of its objects.
 struct Work<'a> {
     pipeline: &'a Pipeline,
+    /// The same from beginning to end, whatever is loaded meanwhile.
+    catalogue: Arc<Catalogue>,
     message: &'a Message,
     claims: &'a HeldClaims,
     started: tokio::time::Instant,
@@ -69,8 +71,9 @@ struct Work<'a> {
 
 /// Takes an object to an outcome, or says why the message must come back.
 pub(super) async fn handle(pipeline: &Pipeline, message: &Message, object: &ObjectRef, claims: &HeldClaims) -> End {
-    let work = Work { pipeline, message, claims, started: tokio::time::Instant::now() };
-    let result = match route(pipeline, object) {
+    let catalogue = pipeline.catalogue.get();
+    let work = Work { pipeline, catalogue, message, claims, started: tokio::time::Instant::now() };
+    let result = match route(&work.catalogue, object) {
         Ok(route) => work.routed(object, &route).await,
         Err((source, outcome)) => work.settle(object, &source, outcome).await,
     };
@@ -101,10 +104,10 @@ pub(super) async fn release_all(pipeline: &Pipeline, claims: &HeldClaims) {
 }
 
 /// The route of an object that has to be read, or the outcome of one that has not, with its source.
-fn route(pipeline: &Pipeline, object: &ObjectRef) -> Result<Route, (String, ObjectOutcome)> {
+fn route(catalogue: &Catalogue, object: &ObjectRef) -> Result<Route, (String, ObjectOutcome)> {
     let without =
         |source: &str, state, reason: String| Err((source.to_owned(), ObjectOutcome::without_events(state, reason)));
-    match pipeline.sources.route(object) {
+    match catalogue.sources.route(object) {
         Routing::Unrouted => without(
             "",
             ObjectState::Unrouted,
@@ -248,7 +251,7 @@ impl Work<'_> {
             keep_unknown: true,
             guard_event_time: true,
         };
-        let mut reader = RecordReader::new(route, pipeline.limits, &pipeline.log_types, context)
+        let mut reader = RecordReader::new(route, pipeline.limits, &self.catalogue.log_types, context)
             .map_err(|error| Stop::Retry { reason: "log_type", detail: error.to_string(), delay: None })?;
         let mut reading = Reading::default();
         loop {

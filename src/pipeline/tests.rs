@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, Pipeline, message};
+use super::{Catalogue, Config, CurrentCatalogue, Pipeline, message};
 use crate::detect::Engine;
 use crate::fetch::memory::MemoryStore;
 use crate::lake::memory::MemoryLake;
@@ -55,8 +55,10 @@ async fn world_leasing(lease: Duration) -> World {
         state: state.clone(),
         lake: lake.clone(),
         engine: Engine::without_rules(),
-        sources: SourceTable::new(&[serde_json::from_value(source).unwrap()]).unwrap(),
-        log_types: Arc::new(Registry::built_in()),
+        catalogue: CurrentCatalogue::new(Catalogue {
+            sources: SourceTable::new(&[serde_json::from_value(source).unwrap()]).unwrap(),
+            log_types: Arc::new(Registry::built_in()),
+        }),
         clock: Arc::new(SystemClock),
         telemetry: Telemetry::new(),
         budget: ByteBudget::new(1 << 30),

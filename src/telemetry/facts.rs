@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use time::OffsetDateTime;
+
 use super::Telemetry;
 use crate::model::{AlertKind, ObjectRef, Severity};
 
@@ -62,6 +64,32 @@ impl Telemetry {
     pub fn state_failed(&self, attempted: &str, error: &dyn std::fmt::Display) {
         self.metrics.state_errors_total.inc([]);
         tracing::error!(target: "margay::state", attempted, %error, "state store failed");
+    }
+}
+
+/// The configuration while the daemon runs.
+impl Telemetry {
+    pub fn configuration_loaded(&self, sources: usize, log_types: usize, now: OffsetDateTime) {
+        self.metrics.config_loads_total.inc(["loaded"]);
+        let seconds = u64::try_from(now.unix_timestamp()).unwrap_or_default();
+        self.metrics.config_last_load_timestamp_seconds.set([], seconds);
+        tracing::info!(target: "margay::config", sources, log_types, "sources and log types in use");
+    }
+
+    /// What is in use stays in use.
+    pub fn configuration_refused(&self, reason: &str) {
+        self.metrics.config_loads_total.inc(["refused"]);
+        tracing::error!(target: "margay::config", reason, "configuration refused; the former sources and log types stay in use");
+    }
+
+    pub fn restart_needed(&self, keys: &str) {
+        tracing::warn!(target: "margay::config", keys, "these keys changed; that takes effect after a restart");
+    }
+
+    /// Changes are still seen, later: the files are looked through every `interval`.
+    pub fn files_not_watched(&self, what: &str, reason: &str, interval: Duration) {
+        let seconds = interval.as_secs();
+        tracing::warn!(target: "margay::runtime", what, reason, seconds, "files can't be watched; they are looked through");
     }
 }
 
@@ -131,12 +159,6 @@ impl Telemetry {
     pub fn rule_set_refused(&self, reason: &str) {
         self.metrics.rule_sets_loaded_total.inc(["refused"]);
         tracing::error!(target: "margay::detect", reason, "rule set refused; the former one stays in use");
-    }
-
-    /// Changes are still seen, later: the folders are looked through every `interval`.
-    pub fn rules_not_watched(&self, reason: &str, interval: Duration) {
-        let seconds = interval.as_secs();
-        tracing::warn!(target: "margay::detect", reason, seconds, "rule folders can't be watched; they are looked through");
     }
 
     /// One line for each; [`Telemetry::rule_set_loaded`] counts them.

@@ -121,6 +121,8 @@ macro_rules! metrics {
 
 metrics! {
     build_info: Gauge ["version"], "Always 1; the version of margay that runs.";
+    config_loads_total: Counter ["outcome"], "Attempts to load configuration, sources and log types, `loaded` or `refused`.";
+    config_last_load_timestamp_seconds: Gauge [], "When configuration, sources and log types were loaded last, in seconds since 1970.";
 
     messages_received_total: Counter [], "Messages taken from the queue, repeats included.";
     messages_acknowledged_total: Counter [], "Messages removed from the queue because everything in them is durable.";
@@ -238,7 +240,8 @@ mod tests {
             assert!(seen.insert(name), "{name} stands twice in the table");
             assert_eq!(declaration.kind == Kind::Counter, name.ends_with("_total"), "{name}");
             assert_eq!(declaration.kind == Kind::Histogram, !declaration.buckets.is_empty(), "{name}");
-            assert_eq!(declaration.kind == Kind::Histogram, name.ends_with("_seconds"), "{name}");
+            let is_moment = name.ends_with("_timestamp_seconds") && declaration.kind == Kind::Gauge;
+            assert_eq!(declaration.kind == Kind::Histogram, name.ends_with("_seconds") && !is_moment, "{name}");
             assert!(declaration.help.ends_with('.'), "{name}");
         }
     }
