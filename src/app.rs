@@ -145,6 +145,7 @@ impl Parts {
             budget,
             limits: config.pipeline.limits(),
             max_in_flight: config.pipeline.max_in_flight,
+            poison_after: config.pipeline.poison_after,
             lease,
             destinations: destinations.iter().map(|destination| destination.name().to_owned()).collect(),
             alert_opened: Arc::new(Notify::new()),

@@ -1,12 +1,14 @@
 //! One message from receipt to acknowledgement. To follow an object, read in this order:
 //!
 //! `intake` receives messages while there is room, `message` decides what becomes of one, `lease` keeps it from being
-//! handed to another meanwhile, `object` takes each of its objects through claim, reading and outcome, and `reader`
+//! handed to another meanwhile, `object` takes each of its objects through claim, reading and outcome (`attempts` says what
+//! earlier tries mean for it), and `reader`
 //! turns bytes into batches of events. `catalogue` is what new work begins with: sources and log types.
 //!
 //! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the outcome
 //! of everything in it is durable: in the ledger, or in quarantine with its reason.
 
+mod attempts;
 mod catalogue;
 mod intake;
 mod lease;
@@ -46,6 +48,8 @@ pub struct Config {
     pub max_object_mib: u64,
     /// One record may have this many bytes, in MiB.
     pub max_record_mib: u64,
+    /// An object whose work ended in a crash so often is quarantined instead of being read again.
+    pub poison_after: u32,
     /// Time for work in flight after SIGTERM, in seconds.
     pub shutdown_grace_seconds: u64,
 }
@@ -57,6 +61,7 @@ impl Default for Config {
             memory_budget_mib: 512,
             max_object_mib: 32 * 1024,
             max_record_mib: 16,
+            poison_after: 8,
             shutdown_grace_seconds: 25,
         }
     }
@@ -84,6 +89,7 @@ pub struct Pipeline {
     pub budget: ByteBudget,
     pub limits: Limits,
     pub max_in_flight: usize,
+    pub poison_after: u32,
     /// How long a message is leased at each extension.
     pub lease: Duration,
     /// Names of the destinations that a new alert may go to.

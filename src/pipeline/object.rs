@@ -8,9 +8,9 @@ use futures_util::TryStreamExt;
 use time::OffsetDateTime;
 
 use super::lease::HeldClaims;
-use super::message::{End, POISON_AFTER};
+use super::message::End;
 use super::reader::RecordReader;
-use super::{Catalogue, Pipeline};
+use super::{Catalogue, Pipeline, attempts};
 use crate::detect::DetectError;
 use crate::fetch::{Body, FetchError};
 use crate::lake::{CommitTicket, LakeError};
@@ -18,15 +18,8 @@ use crate::logtype::Context;
 use crate::model::{EventBatch, Message, ObjectRef, Route};
 use crate::runtime::blocking;
 use crate::source::Routing;
-use crate::state::{Claim, ClaimToken, ObjectOutcome, ObjectState, StateError};
+use crate::state::{Attempts, Claim, ClaimToken, ObjectOutcome, ObjectState, StateError};
 use crate::telemetry::ObjectFacts;
-
-/// A missing or forbidden object is looked for this many times before that becomes its outcome: a permission or a
-/// replica may be late.
-const PATIENCE: u32 = 3;
-
-/// Between those looks.
-const PATIENCE_DELAY: Duration = Duration::from_secs(20);
 
 /// Bytes that one object may hold at once beside a record that is not complete yet: a batch with its events, and the
 /// chunk it came from.
@@ -59,12 +52,11 @@ impl From<DetectError> for Stop {
     }
 }
 
-/// The message and what it holds, for the work on one of its objects.
+/// What the work on one object of a message needs.
 struct Work<'a> {
     pipeline: &'a Pipeline,
     /// The same from beginning to end, whatever is loaded meanwhile.
     catalogue: Arc<Catalogue>,
-    message: &'a Message,
     claims: &'a HeldClaims,
     started: tokio::time::Instant,
 }
@@ -72,7 +64,7 @@ struct Work<'a> {
 /// Takes an object to an outcome, or says why the message must come back.
 pub(super) async fn handle(pipeline: &Pipeline, message: &Message, object: &ObjectRef, claims: &HeldClaims) -> End {
     let catalogue = pipeline.catalogue.get();
-    let work = Work { pipeline, catalogue, message, claims, started: tokio::time::Instant::now() };
+    let work = Work { pipeline, catalogue, claims, started: tokio::time::Instant::now() };
     let result = match route(&work.catalogue, object) {
         Ok(route) => work.routed(object, &route).await,
         Err((source, outcome)) => work.settle(object, &source, outcome).await,
@@ -80,6 +72,8 @@ pub(super) async fn handle(pipeline: &Pipeline, message: &Message, object: &Obje
     match result {
         Ok(()) => End::Acknowledge,
         Err(Stop::Retry { reason, detail, delay }) => {
+            // What is held now is of this object; the others of the message need not wait for it to be given up.
+            release_all(pipeline, claims, reason, &detail).await;
             let detail = format!("{object}: {detail}");
             match delay {
                 Some(delay) => End::Release { reason, detail, delay },
@@ -93,13 +87,14 @@ pub(super) async fn handle(pipeline: &Pipeline, message: &Message, object: &Obje
     }
 }
 
-/// Gives up the claims of a message that goes back to the queue.
-pub(super) async fn release_all(pipeline: &Pipeline, claims: &HeldClaims) {
+/// Gives up the claims of work that goes back to the queue, with the reason for it.
+pub(super) async fn release_all(pipeline: &Pipeline, claims: &HeldClaims, reason: &str, detail: &str) {
     for token in claims.all() {
         // A claim that can't be given up ends by itself.
-        if let Err(error) = pipeline.state.release(&token).await {
+        if let Err(error) = pipeline.state.release(&token, reason, detail, pipeline.clock.now()).await {
             pipeline.telemetry.state_failed("release a claim", &error);
         }
+        claims.remove(&token);
     }
 }
 
@@ -138,40 +133,56 @@ impl Work<'_> {
                 self.claimed(&object, route, Some(body)).await
             }
             Err(error) => {
-                let outcome = self.disposition(error)?;
-                self.settle(object, route.source(), outcome).await
+                let Some((token, attempts)) = self.claim(object, route.source()).await? else { return Ok(()) };
+                let outcome = self.disposition(error, &attempts)?;
+                self.finish(object, route.source(), &token, &outcome).await
             }
         }
     }
 
     async fn claimed(&self, object: &ObjectRef, route: &Route, opened: Option<Body>) -> Result<(), Stop> {
-        let Some(token) = self.claim(object, route.source()).await? else { return Ok(()) };
-        let outcome = match self.read(object, route, opened, &token).await {
-            Ok(outcome) => outcome,
-            // A batch that no worker survives would come back for ever.
-            Err(Stop::Retry { reason: "detect", detail, .. }) if self.message.receive_count >= POISON_AFTER => {
-                ObjectOutcome::without_events(ObjectState::Quarantined, detail)
-            }
-            Err(stop) => return Err(stop),
+        let Some((token, attempts)) = self.claim(object, route.source()).await? else { return Ok(()) };
+        let poison_after = self.pipeline.poison_after;
+        let outcome = match attempts::crash_suspect(&attempts, poison_after) {
+            Some(suspect) => suspect,
+            None => match self.read(object, route, opened, &token, &attempts).await {
+                Ok(outcome) => outcome,
+                // A batch that no worker survives would come back for ever.
+                Err(Stop::Retry { reason: reason @ "detect", detail, .. })
+                    if attempts.given_up_for(reason) + 1 >= poison_after =>
+                {
+                    ObjectOutcome::without_events(ObjectState::Quarantined, detail)
+                }
+                Err(Stop::Retry { reason, detail, delay: None }) => {
+                    let delay = Some(attempts::delay(&attempts, reason));
+                    return Err(Stop::Retry { reason, detail, delay });
+                }
+                Err(stop) => return Err(stop),
+            },
         };
-        self.finish(object, route.source(), &token, &outcome).await
+        self.finish(object, route.source(), &token, &outcome).await?;
+        if outcome.state == ObjectState::Partial {
+            let delay = Some(Duration::from_secs(1));
+            return Err(Stop::Retry { reason: "decode", detail: outcome.reason, delay });
+        }
+        Ok(())
     }
 
     /// An outcome that needs no reading.
     async fn settle(&self, object: &ObjectRef, source: &str, outcome: ObjectOutcome) -> Result<(), Stop> {
         match self.claim(object, source).await? {
-            Some(token) => self.finish(object, source, &token, &outcome).await,
+            Some((token, _)) => self.finish(object, source, &token, &outcome).await,
             None => Ok(()),
         }
     }
 
     /// The claim; `None` when the object is done.
-    async fn claim(&self, object: &ObjectRef, source: &str) -> Result<Option<ClaimToken>, Stop> {
+    async fn claim(&self, object: &ObjectRef, source: &str) -> Result<Option<(ClaimToken, Attempts)>, Stop> {
         let now = self.pipeline.clock.now();
         match self.pipeline.state.claim(object, source, now, now + self.pipeline.lease).await? {
-            Claim::Granted(token) => {
+            Claim::Granted(token, attempts) => {
                 self.claims.add(&token);
-                Ok(Some(token))
+                Ok(Some((token, attempts)))
             }
             Claim::Done(_) => {
                 self.pipeline.telemetry.object_seen_again(object);
@@ -195,6 +206,10 @@ impl Work<'_> {
     ) -> Result<(), Stop> {
         self.pipeline.state.finish(token, outcome, self.pipeline.clock.now()).await?;
         self.claims.remove(token);
+        if outcome.state == ObjectState::Partial {
+            // Told with the message that goes back; the object is not done with.
+            return Ok(());
+        }
         self.pipeline.telemetry.object_finished(&ObjectFacts {
             object,
             source,
@@ -210,13 +225,13 @@ impl Work<'_> {
     }
 
     /// What a failure to read means: an outcome, or another try.
-    fn disposition(&self, error: FetchError) -> Result<ObjectOutcome, Stop> {
+    fn disposition(&self, error: FetchError, attempts: &Attempts) -> Result<ObjectOutcome, Stop> {
         let detail = error.to_string();
         let patient = |state, reason: &'static str| {
-            if self.message.receive_count >= PATIENCE {
+            if attempts::is_last_look(attempts, reason) {
                 return Ok(ObjectOutcome::without_events(state, detail.clone()));
             }
-            Err(Stop::Retry { reason, detail: detail.clone(), delay: Some(PATIENCE_DELAY) })
+            Err(Stop::Retry { reason, detail: detail.clone(), delay: Some(attempts::PATIENCE_DELAY) })
         };
         match error {
             FetchError::Missing(_) => patient(ObjectState::Missing, "missing"),
@@ -234,6 +249,7 @@ impl Work<'_> {
         route: &Route,
         opened: Option<Body>,
         token: &ClaimToken,
+        attempts: &Attempts,
     ) -> Result<ObjectOutcome, Stop> {
         let pipeline = self.pipeline;
         let body = match opened {
@@ -242,7 +258,7 @@ impl Work<'_> {
         };
         let mut chunks = match body {
             Ok(body) => body.chunks,
-            Err(error) => return self.disposition(error),
+            Err(error) => return self.disposition(error, attempts),
         };
         let context = Context {
             object: token.object,
@@ -258,7 +274,7 @@ impl Work<'_> {
             let mut input = match chunks.try_next().await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
-                Err(error) => return self.disposition(error),
+                Err(error) => return self.disposition(error, attempts),
             };
             loop {
                 let batch;
@@ -284,7 +300,7 @@ impl Work<'_> {
             let Some(batch) = batch else { break };
             self.batch(token, batch, &mut reading).await?;
         }
-        self.conclude(object, route.source(), reader, reading).await
+        self.conclude(object, route.source(), reader, reading, attempts).await
     }
 
     /// Detection and lake side by side; the detections are durable when this returns, the rows when their ticket says so.
@@ -324,6 +340,7 @@ impl Work<'_> {
         source: &str,
         reader: RecordReader,
         reading: Reading,
+        attempts: &Attempts,
     ) -> Result<ObjectOutcome, Stop> {
         let telemetry = &self.pipeline.telemetry;
         for ticket in reading.tickets {
@@ -340,18 +357,19 @@ impl Work<'_> {
             }
             None => (ObjectState::Committed, String::new()),
             // A transfer can be damaged on the way; the second time it is the object.
-            Some(error) if error.reason.may_be_transient() && self.message.receive_count == 1 => {
-                let detail = error.to_string();
-                return Err(Stop::Retry { reason: "decode", detail, delay: Some(Duration::from_secs(1)) });
+            Some(error) if error.reason.may_be_transient() && !attempts::was_partial(attempts) => {
+                (ObjectState::Partial, error.to_string())
             }
             Some(error) => (ObjectState::Quarantined, error.to_string()),
         };
-        // Told once, not at each try.
-        for (log_type, events) in reader.events_by_log_type() {
-            telemetry.events_made(source, log_type, events);
+        if state != ObjectState::Partial {
+            // Told once, not at each try.
+            for (log_type, events) in reader.events_by_log_type() {
+                telemetry.events_made(source, log_type, events);
+            }
+            let records = reading.events + reading.rejects;
+            telemetry.records_classified(object, source, records, reading.rejects, &reading.first_reject);
         }
-        let records = reading.events + reading.rejects;
-        telemetry.records_classified(object, source, records, reading.rejects, &reading.first_reject);
         Ok(ObjectOutcome { state, reason, events: reading.events, rejects: reading.rejects, bytes: reader.bytes() })
     }
 }

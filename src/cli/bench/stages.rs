@@ -168,6 +168,7 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
         budget: ByteBudget::new(config.memory_budget_mib * 1024 * 1024),
         limits: config.limits(),
         max_in_flight: config.max_in_flight,
+        poison_after: config.poison_after,
         lease: Duration::from_secs(60),
         destinations: Vec::new(),
         alert_opened: Arc::new(Notify::new()),
