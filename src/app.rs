@@ -25,7 +25,7 @@ use crate::detect::{Engine, reload};
 use crate::fetch::{self, ObjectStore};
 use crate::http::{self, Readiness, Surface};
 use crate::lake::{self, Lake, none::NoLake};
-use crate::pipeline::{self, Catalogue, CurrentCatalogue, Pipeline};
+use crate::pipeline::{self, Catalogue, CurrentCatalogue, Pipeline, Slots, Unrouted};
 use crate::queue::{self, MessageQueue};
 use crate::runtime::{ByteBudget, SharedClock, SystemClock, Tasks, Watch};
 use crate::source::Roles;
@@ -133,6 +133,7 @@ impl Parts {
         let budget = ByteBudget::new(config.pipeline.memory_budget_mib * 1024 * 1024);
         let sampled = budget.clone();
         telemetry.sample_with(move |metrics| metrics.memory_budget_bytes_used.set([], sampled.in_use()));
+        let slots = Slots::new(config.pipeline.max_in_flight, telemetry.clone());
         let pipeline = Pipeline {
             queue,
             objects,
@@ -144,7 +145,8 @@ impl Parts {
             telemetry,
             budget,
             limits: config.pipeline.limits(),
-            max_in_flight: config.pipeline.max_in_flight,
+            slots,
+            unrouted: Unrouted::default(),
             poison_after: config.pipeline.poison_after,
             lease,
             destinations: destinations.iter().map(|destination| destination.name().to_owned()).collect(),

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
 use super::Pipeline;
+use crate::model::Message;
 use crate::queue::{QueueError, Receipt};
 use crate::state::{ClaimToken, StateError};
 
@@ -33,18 +34,18 @@ impl HeldClaims {
 /// Extends the lease of the message and of the claims for as long as it is polled. Returns only when one of them is lost:
 /// the work must stop then, before it commits anything. A third of the lease passes between extensions, so that one that
 /// fails, or hangs, can be repeated while the lease still holds.
-pub(super) async fn keep(pipeline: &Pipeline, receipt: &Receipt, claims: &HeldClaims) -> String {
+pub(super) async fn keep(pipeline: &Pipeline, message: &Message, receipt: &Receipt, claims: &HeldClaims) -> String {
     let (interval, patience) = (pipeline.lease / 3, pipeline.lease / 6);
     let mut next = interval;
     loop {
         sleep(next).await;
-        let (message, objects) = tokio::join!(
+        let (extended, objects) = tokio::join!(
             timeout(patience, pipeline.queue.extend(receipt, pipeline.lease)),
             timeout(patience, renew(pipeline, claims)),
         );
         next = interval;
-        match message {
-            Ok(Ok(())) => {}
+        match extended {
+            Ok(Ok(())) => pipeline.telemetry.lease_extended(&message.id),
             Ok(Err(QueueError::LeaseLost { reason, .. })) => return reason,
             Ok(Err(error)) => {
                 pipeline.telemetry.queue_failed("extend", &error);

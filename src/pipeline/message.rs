@@ -51,7 +51,7 @@ pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
             Ok(end) => end,
             Err(_) => panicked(pipeline, &message).await,
         },
-        detail = lease::keep(pipeline, &receipt, &claims) => End::LeaseLost { detail },
+        detail = lease::keep(pipeline, &message, &receipt, &claims) => End::LeaseLost { detail },
         () = pipeline.abandon.cancelled() => End::Release {
             reason: "shutdown",
             detail: "the daemon is ending".into(),

@@ -1,6 +1,6 @@
 //! One message from receipt to acknowledgement. To follow an object, read in this order:
 //!
-//! `intake` receives messages while there is room, `message` decides what becomes of one, `lease` keeps it from being
+//! `intake` receives messages while there is room (`slots` and `aimd` say how much), `message` decides what becomes of one, `lease` keeps it from being
 //! handed to another meanwhile, `object` takes each of its objects through claim, reading and outcome (`attempts` says what
 //! earlier tries mean for it), and `reader`
 //! turns bytes into batches of events. `catalogue` is what new work begins with: sources and log types.
@@ -8,6 +8,7 @@
 //! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the outcome
 //! of everything in it is durable: in the ledger, or in quarantine with its reason.
 
+mod aimd;
 mod attempts;
 mod catalogue;
 mod intake;
@@ -15,6 +16,8 @@ mod lease;
 mod message;
 mod object;
 mod reader;
+mod slots;
+mod unrouted;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use catalogue::{Catalogue, CurrentCatalogue};
 pub use intake::run;
+pub use slots::Slots;
+pub use unrouted::Unrouted;
 
 use crate::decode::Limits;
 use crate::detect::Engine;
@@ -40,7 +45,7 @@ use crate::telemetry::Telemetry;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Messages worked on at once.
+    /// Objects worked on at once, at the most; how many that are at a time follows load and throttling.
     pub max_in_flight: usize,
     /// Bytes of fetched, decoded and not yet durable data, in MiB, over all objects.
     pub memory_budget_mib: u64,
@@ -88,7 +93,8 @@ pub struct Pipeline {
     pub telemetry: Telemetry,
     pub budget: ByteBudget,
     pub limits: Limits,
-    pub max_in_flight: usize,
+    pub slots: Arc<Slots>,
+    pub unrouted: Unrouted,
     pub poison_after: u32,
     /// How long a message is leased at each extension.
     pub lease: Duration,

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use super::lease::HeldClaims;
 use super::message::End;
 use super::reader::RecordReader;
+use super::slots::LARGE;
 use super::{Catalogue, Pipeline, attempts};
 use crate::detect::DetectError;
 use crate::fetch::{Body, FetchError};
@@ -66,7 +67,13 @@ pub(super) async fn handle(pipeline: &Pipeline, message: &Message, object: &Obje
     let catalogue = pipeline.catalogue.get();
     let work = Work { pipeline, catalogue, claims, started: tokio::time::Instant::now() };
     let result = match route(&work.catalogue, object) {
-        Ok(route) => work.routed(object, &route).await,
+        Ok(route) => {
+            let read = work.routed(object, &route).await;
+            if read.is_ok() {
+                pipeline.slots.finished(work.started);
+            }
+            read
+        }
         Err((source, outcome)) => work.settle(object, &source, outcome).await,
     };
     match result {
@@ -120,8 +127,16 @@ fn route(catalogue: &Catalogue, object: &ObjectRef) -> Result<Route, (String, Ob
 impl Work<'_> {
     /// An object of a source: opened where its identity needs that, claimed, read.
     async fn routed(&self, object: &ObjectRef, route: &Route) -> Result<(), Stop> {
+        // Before the memory, of which those that wait here need none.
+        let _large = match object.size {
+            Some(size) if size >= LARGE => Some(self.pipeline.slots.large().await),
+            _ => None,
+        };
         // Before anything of the object is in memory.
         let window = WINDOW + self.pipeline.limits.max_record_bytes as u64;
+        if !self.pipeline.budget.fits(window) {
+            self.pipeline.slots.short_of_memory(self.started);
+        }
         let _window = self.pipeline.budget.take(window).await;
         if object.version_id.is_some() || object.etag.is_some() {
             return self.claimed(object, route, None).await;
@@ -210,6 +225,11 @@ impl Work<'_> {
             // Told with the message that goes back; the object is not done with.
             return Ok(());
         }
+        if outcome.state == ObjectState::Unrouted
+            && let Some(objects) = self.pipeline.unrouted.seen(&object.bucket, self.started)
+        {
+            self.pipeline.telemetry.bucket_unrouted(&object.bucket, objects);
+        }
         self.pipeline.telemetry.object_finished(&ObjectFacts {
             object,
             source,
@@ -238,7 +258,10 @@ impl Work<'_> {
             FetchError::Forbidden(_) => patient(ObjectState::Parked, "forbidden"),
             FetchError::Superseded(_) => Ok(ObjectOutcome::without_events(ObjectState::Superseded, detail)),
             FetchError::Archived(_) => Ok(ObjectOutcome::without_events(ObjectState::Archived, detail)),
-            FetchError::Unavailable(_) => Err(Stop::Retry { reason: "fetch", detail, delay: None }),
+            FetchError::Unavailable(_) => {
+                self.pipeline.slots.throttled(self.started);
+                Err(Stop::Retry { reason: "fetch", detail, delay: None })
+            }
         }
     }
 
@@ -347,7 +370,7 @@ impl Work<'_> {
             ticket.committed().await?;
         }
         if let Some(newest) = reading.newest {
-            telemetry.event_durable(self.pipeline.clock.now() - newest);
+            telemetry.event_durable(source, self.pipeline.clock.now() - newest);
         }
         let (state, reason) = match reader.error() {
             None if reading.events + reading.rejects == 0 && reader.bytes() == 0 => (ObjectState::Empty, String::new()),

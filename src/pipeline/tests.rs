@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Catalogue, Config, CurrentCatalogue, Pipeline, message};
+use super::{Catalogue, Config, CurrentCatalogue, Pipeline, Slots, Unrouted, message};
 use crate::detect::Engine;
 use crate::fetch::memory::MemoryStore;
 use crate::lake::memory::MemoryLake;
@@ -63,7 +63,8 @@ async fn world_leasing(lease: Duration) -> World {
         telemetry: Telemetry::new(),
         budget: ByteBudget::new(1 << 30),
         limits: Config::default().limits(),
-        max_in_flight: 1,
+        slots: Slots::new(1, Telemetry::new()),
+        unrouted: Unrouted::default(),
         poison_after: 2,
         lease,
         destinations: Vec::new(),

@@ -51,6 +51,11 @@ impl Telemetry {
         tracing::warn!(target: "margay::queue", message_id, reason, "message quarantined");
     }
 
+    pub fn lease_extended(&self, message_id: &str) {
+        self.metrics.lease_extensions_total.inc([]);
+        tracing::debug!(target: "margay::queue", message_id, "lease extended");
+    }
+
     pub fn lease_lost(&self, message_id: &str, reason: &str) {
         self.metrics.lease_lost_total.inc([]);
         tracing::warn!(target: "margay::queue", message_id, reason, "lease lost; the work of this message stops uncommitted");
@@ -108,7 +113,10 @@ impl Telemetry {
         self.metrics.object_bytes_total.add([source], stored_bytes);
         self.metrics.decoded_bytes_total.add([source], decoded_bytes);
         self.metrics.object_seconds.observe([source], seconds);
-        if reason.is_empty() {
+        if state == "unrouted" {
+            // Told by bucket and not by object: these can come in any number.
+            tracing::debug!(target: "margay::pipeline", %object, reason, "object unrouted");
+        } else if reason.is_empty() {
             tracing::info!(
                 target: "margay::pipeline",
                 %object, source, state, events, rejects, stored_bytes, decoded_bytes, seconds, "object finished",
@@ -119,6 +127,19 @@ impl Telemetry {
                 %object, source, state, reason, events, rejects, stored_bytes, decoded_bytes, seconds, "object finished",
             );
         }
+    }
+
+    /// `slots`: objects that may be worked on at once from now on. `reason` is a word of a fixed set.
+    pub fn object_slots_changed(&self, slots: usize, reason: &str) {
+        self.metrics.object_slots.set([], slots as u64);
+        self.metrics.object_slots_changes_total.inc([reason]);
+        tracing::debug!(target: "margay::pipeline", slots, reason, "objects at once");
+    }
+
+    /// `objects` of this bucket since the last such line.
+    pub fn bucket_unrouted(&self, bucket: &str, objects: u64) {
+        tracing::warn!(target: "margay::source", bucket, objects,
+            "objects that no source takes; add a [[sources]] entry, or stop the notifications if margay or access logs write there");
     }
 
     /// A message announced an object that the ledger knows as done.
@@ -141,8 +162,8 @@ impl Telemetry {
     }
 
     /// An event became durable this long after its own time. Clocks of senders run ahead: a negative lag is none.
-    pub fn event_durable(&self, lag: time::Duration) {
-        self.metrics.event_lag_seconds.observe([], lag.as_seconds_f64().max(0.0));
+    pub fn event_durable(&self, source: &str, lag: time::Duration) {
+        self.metrics.event_lag_seconds.observe([source], lag.as_seconds_f64().max(0.0));
     }
 }
 
@@ -277,7 +298,7 @@ mod tests {
     #[test]
     fn an_event_from_the_future_has_no_lag() {
         let telemetry = Telemetry::new();
-        telemetry.event_durable(time::Duration::seconds(-5));
-        assert!(telemetry.encode().contains("margay_event_lag_seconds_sum 0\n"));
+        telemetry.event_durable("logs", time::Duration::seconds(-5));
+        assert!(telemetry.encode().contains("margay_event_lag_seconds_sum{source=\"logs\"} 0\n"));
     }
 }

@@ -130,6 +130,9 @@ metrics! {
     messages_quarantined_total: Counter [], "Messages kept aside because they could not be understood.";
     lease_lost_total: Counter [], "Messages whose lease ended while they were worked on.";
     in_flight_messages: Gauge [], "Messages being worked on.";
+    lease_extensions_total: Counter [], "Leases of messages that were extended because the work on them goes on.";
+    object_slots: Gauge [], "Objects that may be worked on at once, as load and throttling allow at the moment.";
+    object_slots_changes_total: Counter ["reason"], "Changes of that number: `demand` raises it, `throttled` halves it, `memory` keeps it from growing.";
     queue_messages_waiting: Gauge [], "Messages in the queue that nobody works on.";
     queue_messages_in_flight: Gauge [], "Messages in the queue that are leased, by any copy of margay.";
     queue_errors_total: Counter [], "Calls to the queue that failed.";
@@ -144,7 +147,7 @@ metrics! {
     records_total: Counter ["source"], "Records taken out of objects, classified or not.";
     events_total: Counter ["source", "log_type"], "Events made of records.";
     classification_failures_total: Counter ["source"], "Records that are of none of the log types of their source; kept with the reason.";
-    event_lag_seconds: Histogram [] in LAG_SECONDS, "Seconds from an event's own time to its being durable.";
+    event_lag_seconds: Histogram ["source"] in LAG_SECONDS, "Seconds from an event's own time to its being durable.";
 
     rule_sets_loaded_total: Counter ["outcome"], "Attempts to load the rules, `loaded` or `refused`.";
     rules_loaded: Gauge [], "Rules in the set that is in use.";

@@ -20,7 +20,7 @@ use crate::fetch::memory::MemoryStore;
 use crate::lake::none::NoLake;
 use crate::logtype::{Classified, Classifier, Context, Registry};
 use crate::model::{EventBatch, ObjectId, StreamType};
-use crate::pipeline::{self, Catalogue, CurrentCatalogue, Pipeline};
+use crate::pipeline::{self, Catalogue, CurrentCatalogue, Pipeline, Slots, Unrouted};
 use crate::queue::memory::MemoryQueue;
 use crate::runtime::{ByteBudget, Clock, SystemClock, Tasks};
 use crate::source::{PrefixConfig, SourceConfig, SourceTable};
@@ -167,7 +167,8 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
         telemetry: Telemetry::new(),
         budget: ByteBudget::new(config.memory_budget_mib * 1024 * 1024),
         limits: config.limits(),
-        max_in_flight: config.max_in_flight,
+        slots: Slots::new(config.max_in_flight, Telemetry::new()),
+        unrouted: Unrouted::default(),
         poison_after: config.poison_after,
         lease: Duration::from_secs(60),
         destinations: Vec::new(),
