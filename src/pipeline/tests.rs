@@ -1,6 +1,8 @@
 //! The way of a message over fakes of queue, store and lake, with the real state store. Rules run in other processes
 //! and have their stories in the integration tests.
 
+mod shutdown;
+
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +51,8 @@ async fn world_leasing(lease: Duration) -> World {
         "name": "logs", "bucket": "b",
         "prefixes": [{ "prefix": "okta/", "excluded_prefixes": ["okta/old/"], "log_types": ["Okta.SystemLog"] }],
     });
+    let telemetry = Telemetry::new();
+    let slots = Slots::new(1, telemetry.clone());
     let pipeline = Pipeline {
         queue: queue.clone(),
         objects: store.clone(),
@@ -60,10 +64,10 @@ async fn world_leasing(lease: Duration) -> World {
             log_types: Arc::new(Registry::built_in()),
         }),
         clock: Arc::new(SystemClock),
-        telemetry: Telemetry::new(),
+        telemetry,
         budget: ByteBudget::new(1 << 30),
         limits: Config::default().limits(),
-        slots: Slots::new(1, Telemetry::new()),
+        slots,
         unrouted: Unrouted::default(),
         poison_after: 2,
         lease,
@@ -290,6 +294,8 @@ async fn a_broken_transfer_is_tried_again() {
     world.store.break_after("b", "okta/a", 2000);
     world.handle(1).await;
     assert_eq!(world.state_of(&object).await, None);
+    let changes = &world.pipeline.telemetry.metrics.object_slots_changes_total;
+    assert_eq!(changes.get(["throttled"]), 1, "a store that can't answer is asked less");
     world.queue.send(announcement(&object));
     world.handle(2).await;
     assert_eq!(world.state_of(&object).await, Some(ObjectState::Committed));
