@@ -7,6 +7,7 @@ mod catalogue;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -63,6 +64,7 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
     let mut signals = Signals::new()?;
     let hangups = Hangups::new()?;
     let telemetry = Telemetry::new();
+    count_dropped_lines(&telemetry, log.clone());
     let readiness = Readiness::new();
     // Bound first: a second daemon on this address ends here, before it touches anything.
     let listener = http::bind(&config.http).await?;
@@ -235,6 +237,15 @@ async fn intake_adapters(config: &Config, clock: &SharedClock) -> anyhow::Result
             Ok((Arc::new(queue), Arc::new(objects), lease))
         }
     }
+}
+
+fn count_dropped_lines(telemetry: &Telemetry, log: LogHandle) {
+    let counted = AtomicU64::new(0);
+    telemetry.sample_with(move |metrics| {
+        let dropped = log.dropped();
+        let before = counted.swap(dropped, Ordering::Relaxed);
+        metrics.log_lines_dropped_total.add([], dropped.saturating_sub(before));
+    });
 }
 
 /// Ready, for as long as the intake has no trouble.

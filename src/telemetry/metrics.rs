@@ -124,6 +124,8 @@ metrics! {
     config_loads_total: Counter ["outcome"], "Attempts to load configuration, sources and log types, `loaded` or `refused`.";
     config_last_load_timestamp_seconds: Gauge [], "When configuration, sources and log types were loaded last, in seconds since 1970.";
 
+    log_lines_dropped_total: Counter [], "Lines of the log that were dropped because nobody read those before them.";
+
     messages_received_total: Counter [], "Messages taken from the queue, repeats included.";
     messages_acknowledged_total: Counter [], "Messages removed from the queue because everything in them is durable.";
     messages_released_total: Counter ["reason"], "Messages handed back to the queue.";
