@@ -89,6 +89,7 @@ pub(super) async fn handle(pipeline: &Pipeline, message: &Message, object: &Obje
         }
         Err(Stop::State(error)) => {
             pipeline.telemetry.state_failed("record the outcome of an object", &error);
+            release_all(pipeline, claims, "state", &error.to_string()).await;
             End::state_failed(message, &error)
         }
     }

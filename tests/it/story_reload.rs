@@ -36,8 +36,8 @@ async fn a_source_that_is_added_reads_the_next_object_of_its_bucket() {
     let former = setup.reconfigure(&(setup.config() + &source("okta", "Okta.SystemLog")));
     daemon.until(|d| loads(d, "loaded") == 2.0).await;
     setup.file("okta/b.jsonl", login());
-    daemon.until(|d| d.counts().get("seen") == Some(&1)).await;
-    assert_eq!(objects(&daemon, "okta", "committed"), 1.0);
+    daemon.until(|d| objects(d, "okta", "committed") == 1.0).await;
+    assert_eq!(setup.counts()["seen"], 1);
 
     // And one that is taken out reads no more.
     setup.reconfigure(&former);
