@@ -6,7 +6,7 @@ use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
 use super::columns::{count, int, micros, moment, named, text};
-use super::{Durability, During, SqliteStore};
+use super::{Durability, During, SqliteStore, commits};
 use crate::model::{ObjectId, ObjectRef};
 use crate::state::{Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, StateError};
 
@@ -118,6 +118,8 @@ impl Ledger for SqliteStore {
                 .await
                 .during(ATTEMPT)?;
             held(before.is_some().into(), token)?;
+        } else if outcome.state.is_final() {
+            commits::forget(&mut tx, token.object).await?;
         }
         tx.commit(ATTEMPT).await
     }
