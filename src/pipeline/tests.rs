@@ -1,6 +1,8 @@
 //! The way of a message over fakes of queue, store and lake, with the real state store. Rules run in other processes
 //! and have their stories in the integration tests.
 
+mod notices;
+
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,7 @@ use crate::source::SourceTable;
 use crate::state::sqlite::SqliteStore;
 use crate::state::{Claim, Ledger, ObjectState, Quarantine, SqliteConfig};
 use crate::telemetry::Telemetry;
+use crate::topic::memory::MemoryTopics;
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -33,6 +36,7 @@ struct World {
     store: Arc<MemoryStore>,
     catalog: Arc<MemoryCatalog>,
     lake: Arc<Committer<MemoryCatalog>>,
+    topics: Arc<MemoryTopics>,
     state: Arc<SqliteStore>,
     pipeline: Arc<Pipeline>,
     _folder: tempfile::TempDir,
@@ -46,6 +50,7 @@ async fn world_leasing(lease: Duration) -> World {
     let folder = tempfile::tempdir().unwrap();
     let queue = Arc::new(MemoryQueue::new(lease));
     let (store, catalog) = (Arc::new(MemoryStore::new()), Arc::new(MemoryCatalog::new()));
+    let topics = Arc::new(MemoryTopics::default());
     let state = SqliteStore::open(&SqliteConfig { path: folder.path().join("margay.db") }).await.unwrap();
     let state = Arc::new(state);
     // Tests say when it commits, and a failure is final.
@@ -59,6 +64,7 @@ async fn world_leasing(lease: Duration) -> World {
     let pipeline = Pipeline {
         queue: queue.clone(),
         objects: store.clone(),
+        confirmations: topics.clone(),
         state: state.clone(),
         lake: lake.clone(),
         engine: Engine::without_rules(),
@@ -75,7 +81,7 @@ async fn world_leasing(lease: Duration) -> World {
         trouble: watch::Sender::new(None),
         abandon: CancellationToken::new(),
     };
-    World { queue, store, catalog, lake, state, pipeline: Arc::new(pipeline), _folder: folder }
+    World { queue, store, catalog, lake, topics, state, pipeline: Arc::new(pipeline), _folder: folder }
 }
 
 impl World {
