@@ -13,7 +13,7 @@ use super::coerce::{Coercion, add_indicators};
 use super::parser::{Entry, Memory};
 use super::registry::{Registry, UnknownLogType};
 use super::schema::Schema;
-use crate::model::{Event, ObjectId, Record, Reject, RowId, Value, stored_time};
+use crate::model::{Event, ObjectId, Position, Record, Reject, RowId, Value, stored_time};
 
 /// What all events of an object have in common.
 #[derive(Clone, Debug)]
@@ -132,7 +132,8 @@ impl Candidate {
             schema.parser.run(entry, memory, &mut |raw| {
                 let mut coercion = Coercion::new(schema, context.keep_unknown, context.parse_time);
                 let columns = coercion.record(raw).map_err(|mismatch| mismatch.to_string())?;
-                let row_id = RowId::new(context.object, ordinal, events.len() as u32);
+                let position = Position { ordinal, index: events.len() as u32 };
+                let row_id = RowId::new(context.object, position.ordinal, position.index);
                 let (time, indicators) = (context.event_time(coercion.event_time), coercion.indicators);
                 let mut columns = columns;
                 columns.insert("p_log_type", Value::Str(schema.name.clone()));
@@ -144,7 +145,7 @@ impl Candidate {
                     columns.insert("p_source_label", Value::Str(context.source.clone()));
                 }
                 add_indicators(indicators, &mut columns);
-                events.push(Event { log_type: schema.name.clone(), row_id, time, fields: columns.build() });
+                events.push(Event { log_type: schema.name.clone(), row_id, position, time, fields: columns.build() });
                 Ok(())
             })
         };

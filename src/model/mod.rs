@@ -17,7 +17,7 @@ mod value;
 
 pub use alert::{Alert, AlertKind, AlertStatus, DeliveryResponse, Severity, Triage};
 pub use detection::{Detections, Match, MatchDetail, RuleFault, RuleMeta};
-pub use event::{Event, EventBatch, RowId};
+pub use event::{Event, EventBatch, Position, RowId};
 pub use local::file_etag;
 pub use message::Message;
 pub use object::{ObjectId, ObjectRef};

@@ -46,7 +46,10 @@ impl From<StateError> for Stop {
 
 impl From<LakeError> for Stop {
     fn from(error: LakeError) -> Stop {
-        Stop::Retry { reason: "lake", detail: error.to_string(), delay: None }
+        match error {
+            LakeError::Fenced(object) => Stop::State(StateError::Fenced(object)),
+            LakeError::Failed(detail) => Stop::Retry { reason: "lake", detail, delay: None },
+        }
     }
 }
 
@@ -364,7 +367,8 @@ impl Work<'_> {
         if batch.events.is_empty() {
             return Ok(());
         }
-        let (ticket, detections) = tokio::join!(pipeline.lake.append(batch.clone()), pipeline.engine.evaluate(&batch));
+        let (ticket, detections) =
+            tokio::join!(pipeline.lake.append(token, batch.clone()), pipeline.engine.evaluate(&batch));
         reading.tickets.push(ticket?);
         let detections = detections?;
         if detections.is_empty() {

@@ -1,9 +1,11 @@
-//! What must survive a restart, behind one port: object ledger, alert windows and matches, outbox, quarantine.
+//! What must survive a restart, behind one port: object ledger, commits into the lake, alert windows and matches, outbox,
+//! quarantine.
 //!
 //! `sqlite` is the embedded adapter; the port is written so that PostgreSQL with many daemons fits behind it.
 //! `window` is the pure grouping decision that every adapter applies inside its transaction. No vendor type leaves
 //! the adapters. `route` chooses the destinations of a new alert; `contract` is what every adapter is held to.
 
+mod commits;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
@@ -19,6 +21,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+
+pub use commits::{CommitId, Commits, Doubt, Earlier, Intended, Part};
 
 use crate::model::{Alert, AlertKind, Detections, ObjectId, ObjectRef, Reject, Severity};
 
@@ -173,8 +177,9 @@ pub trait Ledger: Send + Sync {
         now: OffsetDateTime,
     ) -> Result<(), StateError>;
 
-    /// Ends the claim with an outcome. An object that was read to its end sheds the rejects of earlier claims that this one
-    /// did not see again: those were of damaged bytes. Repeating it with the same token is harmless.
+    /// Ends the claim with an outcome, and with a final one all that [`Commits`] knows of the object. An object that was read to
+    /// its end sheds the rejects of earlier claims that this one did not see again: those were of damaged bytes. Repeating it
+    /// with the same token is harmless.
     async fn finish(&self, token: &ClaimToken, outcome: &ObjectOutcome, now: OffsetDateTime) -> Result<(), StateError>;
 
     /// The outcome of a finished object.
@@ -291,9 +296,9 @@ pub trait Quarantine: Send + Sync {
 }
 
 /// The whole of it.
-pub trait StateStore: Ledger + AlertStore + Outbox + Quarantine {}
+pub trait StateStore: Ledger + AlertStore + Outbox + Quarantine + Commits {}
 
-impl<T: Ledger + AlertStore + Outbox + Quarantine> StateStore for T {}
+impl<T: Ledger + AlertStore + Outbox + Quarantine + Commits> StateStore for T {}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -121,6 +121,30 @@ impl Telemetry {
     }
 }
 
+/// Commits into the lake.
+impl Telemetry {
+    pub fn lake_committed(&self, table: &str, rows: usize) {
+        self.metrics.lake_commits_total.inc(["committed"]);
+        self.metrics.lake_rows_total.add([], rows as u64);
+        tracing::debug!(target: "margay::lake", table, rows, "rows committed");
+    }
+
+    pub fn lake_attempt_overtaken(&self, table: &str) {
+        self.metrics.lake_commits_total.inc(["overtaken"]);
+        tracing::debug!(target: "margay::lake", table, "another commit came first; trying again");
+    }
+
+    pub fn lake_attempt_failed(&self, table: &str, error: &dyn std::fmt::Display) {
+        self.metrics.lake_commits_total.inc(["failed"]);
+        tracing::warn!(target: "margay::lake", table, %error, "an attempt to commit rows failed");
+    }
+
+    pub fn lake_gave_up(&self, table: &str, error: &dyn std::fmt::Display) {
+        self.metrics.lake_commits_total.inc(["given_up"]);
+        tracing::error!(target: "margay::lake", table, %error, "rows were not committed; their objects are read again");
+    }
+}
+
 /// Objects and events.
 impl Telemetry {
     /// One record of a message: in which notification format it came and what became of it.

@@ -131,7 +131,7 @@ async fn one_bad_record_is_kept_and_the_others_are_read_once() {
     world.handle(1).await;
     assert!(world.acknowledged());
     assert_eq!(world.state_of(&object).await, Some(ObjectState::Committed));
-    assert_eq!(world.lake.committed().len(), 1);
+    assert_eq!(world.rows().len(), 1);
     let kept = world.state.quarantined(10).await.unwrap();
     assert!(matches!(&kept[..], [one] if one.reason.contains("%zz")), "{kept:?}");
 }
@@ -148,8 +148,10 @@ async fn a_key_in_the_wrong_spelling_is_found_under_its_own_identity() {
     assert_eq!(world.state_of(&announced).await, None, "nothing is under the key that was announced");
     assert!(world.acknowledged());
     assert_eq!(world.fallbacks("s3-event"), 1);
-    let ids: Vec<_> = world.lake.committed()[0].events.iter().map(|event| event.row_id).collect();
-    assert_eq!(ids, [crate::model::RowId::new(object.id(), 0, 0), crate::model::RowId::new(object.id(), 1, 0)]);
+    assert_eq!(
+        world.rows(),
+        [crate::model::RowId::new(object.id(), 0, 0), crate::model::RowId::new(object.id(), 1, 0)]
+    );
     // Its claim is not left behind.
     let now = crate::runtime::Clock::now(&SystemClock);
     let claim = world.state.claim(&announced, "logs", now, now + LEASE).await.unwrap();
@@ -189,7 +191,7 @@ async fn a_message_that_was_held_for_nearly_twelve_hours_is_handed_back() {
     let delivery = world.receive().await;
     let pipeline = world.pipeline.clone();
     let work = crate::runtime::Tasks::new().spawn(async move { message::handle(&pipeline, delivery).await });
-    while world.lake.buffered() == 0 {
+    while world.lake.buffered_rows() == 0 {
         tokio::task::yield_now().await;
     }
     // The lake never commits, and the lease is extended all the while.

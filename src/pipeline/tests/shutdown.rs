@@ -33,15 +33,15 @@ async fn an_object_that_ends_in_time_is_committed_after_the_shutdown_began() {
     let world = world().await;
     let tasks = polling(&world).await;
     let object = world.announce("okta/a", logins(3));
-    while world.lake.buffered() == 0 {
+    while world.lake.buffered_rows() == 0 {
         tokio::task::yield_now().await;
     }
     tasks.shut_down();
-    crate::lake::Lake::flush(&*world.lake).await.unwrap();
+    world.lake.flush().await.unwrap();
     assert!(tasks.drained(Duration::from_secs(60)).await);
     assert!(world.acknowledged());
     assert_eq!(world.state_of(&object).await, Some(ObjectState::Committed));
-    assert_eq!(world.lake.committed().len(), 1);
+    assert_eq!(world.rows().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,7 +49,7 @@ async fn an_object_that_does_not_end_in_time_is_given_up_without_an_outcome_or_a
     let world = world().await;
     let tasks = polling(&world).await;
     let object = world.announce("okta/a", logins(3));
-    while world.lake.buffered() == 0 {
+    while world.lake.buffered_rows() == 0 {
         tokio::task::yield_now().await;
     }
     tasks.shut_down();
@@ -58,7 +58,7 @@ async fn an_object_that_does_not_end_in_time_is_given_up_without_an_outcome_or_a
     assert!(tasks.drained(Duration::from_secs(60)).await);
     assert_eq!((world.queue.len(), world.queue.in_flight()), (1, 0), "it is there, and visible");
     assert_eq!(world.state_of(&object).await, None);
-    assert!(world.lake.committed().is_empty());
+    assert!(world.rows().is_empty());
 
     // The next daemon may begin at once, and does not take this for a crash.
     let now = crate::runtime::Clock::now(&SystemClock);

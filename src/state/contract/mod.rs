@@ -4,6 +4,7 @@
 //! store. A function that is missing in the list below is dead code, which the lints refuse.
 
 pub(super) mod alerts;
+pub(super) mod commits;
 pub(super) mod ledger;
 pub(super) mod outbox;
 pub(super) mod quarantine;
@@ -53,6 +54,15 @@ macro_rules! contract_tests {
                 the_rule_and_its_metadata_choose_destinations,
                 deliveries_come_oldest_first_up_to_the_limit,
                 an_unknown_delivery_is_an_error,
+            ],
+            commits: [
+                a_commit_becomes_progress_of_its_table,
+                an_intent_is_in_doubt_until_its_commit_is_known,
+                an_intent_is_told_what_is_durable_already,
+                a_dead_commit_is_no_doubt_and_no_progress,
+                progress_never_goes_back,
+                one_lost_claim_refuses_the_whole_intent,
+                only_what_is_finished_for_good_is_forgotten,
             ],
             quarantine: [
                 rejects_are_kept_once,

@@ -8,7 +8,7 @@ use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
 use super::columns::{count, int, micros, moment, named, text};
-use super::{Durability, During, SqliteStore};
+use super::{Durability, During, SqliteStore, commits};
 use crate::model::{ObjectId, ObjectRef};
 use crate::state::{Attempts, Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, StateError};
 
@@ -158,10 +158,15 @@ impl Ledger for SqliteStore {
                 .await
                 .during(ATTEMPT)?;
             held(before.is_some().into(), token)?;
-        } else if outcome.state == ObjectState::Partial {
-            give_up(&mut tx, token.object, outcome.state.as_str(), now).await?;
-        } else if token.fence > 1 {
-            settle(&mut tx, token, outcome.state).await?;
+        } else {
+            if outcome.state.is_final() {
+                commits::forget(&mut tx, token.object).await?;
+            }
+            if outcome.state == ObjectState::Partial {
+                give_up(&mut tx, token.object, outcome.state.as_str(), now).await?;
+            } else if token.fence > 1 {
+                settle(&mut tx, token, outcome.state).await?;
+            }
         }
         tx.commit(ATTEMPT).await
     }

@@ -16,6 +16,7 @@ use crate::state::StateError;
 /// needed; a test compares it with the folder.
 const VERSIONS: &[(i64, &str, &str)] = &[
     (1, "state", include_str!("migrations/0001_state.sql")),
+    (2, "commits", include_str!("migrations/0002_commits.sql")),
     (3, "attempts", include_str!("migrations/0003_attempts.sql")),
 ];
 

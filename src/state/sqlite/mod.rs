@@ -6,6 +6,7 @@
 
 mod alerts;
 mod columns;
+mod commits;
 mod ledger;
 mod migrations;
 mod outbox;
