@@ -62,6 +62,8 @@ mod tests {
             external_id: Some("hunter2".into()),
             stream_type: Default::default(),
             json_array_envelope_field: None,
+            retain_envelope_fields: None,
+            xml_root_element: None,
             prefixes: Vec::new(),
         };
         let mut config = Config { sources: vec![source], ..Config::default() };

@@ -15,6 +15,7 @@ mod json;
 mod parser;
 mod registry;
 pub mod schema;
+mod stream;
 mod time_format;
 mod transform;
 

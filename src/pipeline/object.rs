@@ -10,13 +10,13 @@ use time::OffsetDateTime;
 use super::Pipeline;
 use super::lease::HeldClaims;
 use super::message::{End, POISON_AFTER};
-use super::reader::RecordReader;
+use super::reader::{Advance, RecordReader};
 use crate::detect::DetectError;
 use crate::fetch::{Body, FetchError};
 use crate::lake::{CommitTicket, LakeError};
 use crate::logtype::Context;
 use crate::model::{EventBatch, Message, ObjectRef, Route};
-use crate::runtime::blocking;
+use crate::runtime::{BytePermit, blocking};
 use crate::source::Routing;
 use crate::state::{Claim, ClaimToken, ObjectOutcome, ObjectState, StateError};
 use crate::telemetry::ObjectFacts;
@@ -251,6 +251,7 @@ impl Work<'_> {
         let mut reader = RecordReader::new(route, pipeline.limits, &pipeline.log_types, context)
             .map_err(|error| Stop::Retry { reason: "log_type", detail: error.to_string(), delay: None })?;
         let mut reading = Reading::default();
+        let mut large_window = None;
         loop {
             let mut input = match chunks.try_next().await {
                 Ok(Some(chunk)) => chunk,
@@ -258,30 +259,44 @@ impl Work<'_> {
                 Err(error) => return self.disposition(error),
             };
             loop {
-                let batch;
-                (reader, input, batch) = blocking(move || {
-                    let batch = reader.advance(&mut input);
-                    (reader, input, batch)
+                let advance;
+                (reader, input, advance) = blocking(move || {
+                    let advance = reader.advance(&mut input);
+                    (reader, input, advance)
                 })
                 .await;
-                let Some(batch) = batch else { break };
-                self.batch(token, batch, &mut reading).await?;
+                match advance {
+                    Advance::Batch(batch) => self.batch(token, batch, &mut reading).await?,
+                    Advance::LargeWindow => large_window = self.large_window(&mut reader).await,
+                    Advance::Done => break,
+                }
             }
             if reader.failed() {
                 break;
             }
         }
         loop {
-            let batch;
-            (reader, batch) = blocking(move || {
-                let batch = reader.end();
-                (reader, batch)
+            let advance;
+            (reader, advance) = blocking(move || {
+                let advance = reader.end();
+                (reader, advance)
             })
             .await;
-            let Some(batch) = batch else { break };
-            self.batch(token, batch, &mut reading).await?;
+            match advance {
+                Advance::Batch(batch) => self.batch(token, batch, &mut reading).await?,
+                Advance::LargeWindow => large_window = self.large_window(&mut reader).await,
+                Advance::Done => break,
+            }
         }
+        drop(large_window);
         self.conclude(object, route.source(), reader, reading).await
+    }
+
+    /// Waits until this object may have large windows.
+    async fn large_window(&self, reader: &mut RecordReader) -> Option<BytePermit> {
+        let permit = self.pipeline.budget.take_large_window().await;
+        reader.allow_large_windows();
+        Some(permit)
     }
 
     /// Detection and lake side by side; the detections are durable when this returns, the rows when their ticket says so.
