@@ -197,6 +197,15 @@ impl Decoder {
     }
 }
 
+/// Decodes an object that is in memory, as are all its pieces then.
+pub fn decode_all(stream: &Stream, limits: Limits, mut input: &[u8], out: &mut Vec<Piece>) -> Result<(), DecodeError> {
+    let mut decoder = Decoder::new(stream, limits);
+    decoder.allow_large_windows();
+    while decoder.push(&mut input, out)? != Pace::Done {}
+    while decoder.finish(out)? != Pace::Done {}
+    Ok(())
+}
+
 impl Tail {
     fn accept(&mut self, bytes: &[u8], out: &mut Vec<Piece>) -> Result<(), Reason> {
         self.bytes_out += bytes.len() as u64;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::parser::{Matcher, Parser};
 use super::registry::{Registry, UnknownLogType};
+use super::schema::Schema;
 use crate::model::{Stream, StreamType};
 
 /// The log types whose objects are one document with the events under this member.
@@ -11,25 +12,30 @@ const IN_RECORDS: [&str; 2] = ["AWS.CloudTrail", "AWS.CloudTrailInsight"];
 const RECORDS: &str = "Records";
 
 impl Registry {
-    /// The configured stream with what these candidates imply: delimited text, when all of them are; events under
-    /// `Records`, when one of them comes so.
+    /// The configured stream with what these candidates imply.
     pub fn stream(&self, configured: &Stream, log_types: &[Arc<str>]) -> Result<Stream, UnknownLogType> {
-        let mut stream = configured.clone();
-        let schemas: Vec<_> = log_types.iter().map(|name| self.get(name)).collect::<Result<_, _>>()?;
-        let delimiters = schemas.iter().map(|schema| match &schema.parser {
-            Parser::Text(parser) => match &parser.matcher {
-                Matcher::Csv(csv) => Some(csv.delimiter),
-                Matcher::Regex(_) | Matcher::Fastmatch(_) => None,
-            },
-            Parser::Json | Parser::Native(_) => None,
-        });
-        stream.csv_delimiters = delimiters.collect::<Option<Vec<u8>>>().unwrap_or_default();
-        stream.csv_delimiters.dedup();
-        if stream.kind == StreamType::Auto && schemas.iter().any(|schema| IN_RECORDS.contains(&&*schema.name)) {
-            stream.json_array_envelope_field = RECORDS.to_string();
-        }
-        Ok(stream)
+        let schemas: Result<Vec<_>, _> = log_types.iter().map(|name| self.get(name).cloned()).collect();
+        Ok(stream_of(configured, &schemas?))
     }
+}
+
+/// The configured stream with what these candidates imply: delimited text, when all of them are; events under
+/// `Records`, when one of them comes so.
+pub fn stream_of(configured: &Stream, schemas: &[Arc<Schema>]) -> Stream {
+    let mut stream = configured.clone();
+    let delimiters = schemas.iter().map(|schema| match &schema.parser {
+        Parser::Text(parser) => match &parser.matcher {
+            Matcher::Csv(csv) => Some(csv.delimiter),
+            Matcher::Regex(_) | Matcher::Fastmatch(_) => None,
+        },
+        Parser::Json | Parser::Native(_) => None,
+    });
+    stream.csv_delimiters = delimiters.collect::<Option<Vec<u8>>>().unwrap_or_default();
+    stream.csv_delimiters.dedup();
+    if stream.kind == StreamType::Auto && schemas.iter().any(|schema| IN_RECORDS.contains(&&*schema.name)) {
+        stream.json_array_envelope_field = RECORDS.to_string();
+    }
+    stream
 }
 
 #[cfg(test)]

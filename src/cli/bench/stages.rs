@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::events::Objects;
 use super::{Arguments, Stage};
 use crate::app;
-use crate::decode::{Decoder, Pace, Piece};
+use crate::decode::{Piece, decode_all};
 use crate::detect::{self, Engine};
 use crate::fetch::memory::MemoryStore;
 use crate::lake::none::NoLake;
@@ -26,6 +26,7 @@ use crate::runtime::{ByteBudget, Clock, SystemClock, Tasks};
 use crate::source::{PrefixConfig, SourceConfig, SourceTable};
 use crate::state::{SqliteConfig, sqlite::SqliteStore};
 use crate::telemetry::Telemetry;
+use crate::topic::none::NoTopics;
 
 const LOG_TYPE: &str = "AWS.CloudTrail";
 const BUCKET: &str = "bench";
@@ -80,11 +81,8 @@ fn pieces(body: &Bytes) -> anyhow::Result<Vec<Piece>> {
     let limits = pipeline::Config::default().limits();
     let stream =
         Stream { kind: StreamType::JsonArray, json_array_envelope_field: "Records".to_owned(), ..Stream::default() };
-    let mut decoder = Decoder::new(&stream, limits);
     let mut pieces = Vec::new();
-    let mut input = &body[..];
-    while decoder.push(&mut input, &mut pieces)? != Pace::Done {}
-    while decoder.finish(&mut pieces)? != Pace::Done {}
+    decode_all(&stream, limits, body, &mut pieces)?;
     Ok(pieces)
 }
 
@@ -150,6 +148,7 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
         region: None,
         role_arn: None,
         external_id: None,
+        include_restored: false,
         stream_type: StreamType::JsonArray,
         json_array_envelope_field: Some("Records".into()),
         retain_envelope_fields: None,
@@ -160,6 +159,7 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
     let pipeline = Arc::new(Pipeline {
         queue: queue.clone(),
         objects: store,
+        confirmations: Arc::new(NoTopics),
         state: Arc::new(state),
         lake: Arc::new(NoLake),
         engine,
