@@ -10,10 +10,11 @@ use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 
 use super::coerce::{Coercion, add_indicators};
+use super::header::header;
 use super::parser::{Entry, Memory};
 use super::registry::{Registry, UnknownLogType};
 use super::schema::Schema;
-use crate::model::{Event, Map, MapBuilder, ObjectId, Origin, Record, Reject, RowId, Value, stored_time};
+use crate::model::{Event, ObjectId, Origin, Record, Reject, RowId, Value, stored_time};
 
 /// What all events of an object have in common.
 #[derive(Clone, Debug)]
@@ -181,28 +182,6 @@ impl Context {
         };
         found.filter(plausible).or_else(of_transport).unwrap_or(self.parse_time)
     }
-}
-
-/// The envelope that the record came in, when it is retained.
-fn header(origin: &Origin) -> Option<Map> {
-    let envelope = origin.envelope.as_deref()?;
-    let mut header = MapBuilder::default();
-    for (name, text) in [
-        ("accountId", &envelope.owner),
-        ("logGroup", &envelope.log_group),
-        ("logStream", &envelope.log_stream),
-        ("id", &origin.id),
-    ] {
-        if let Some(text) = text {
-            header.insert(name, Value::str(text));
-        }
-    }
-    if let Some(timestamp) = origin.timestamp {
-        header.insert("timestamp", Value::Int(timestamp));
-    }
-    let filters = envelope.subscription_filters.iter().map(Value::str);
-    header.insert("subscriptionFilters", Value::List(filters.collect()));
-    Some(header.build())
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod coerce;
 mod columns;
 pub mod evolve;
 mod guess;
+mod header;
 mod indicator;
 pub mod infer;
 mod json;

@@ -13,6 +13,7 @@ mod lease;
 mod message;
 mod object;
 mod reader;
+mod reading;
 mod setup;
 #[cfg(test)]
 mod tests;

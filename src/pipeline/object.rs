@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use time::OffsetDateTime;
 
 use super::Pipeline;
 use super::lease::HeldClaims;
 use super::message::{End, POISON_AFTER};
 use super::reader::{Advance, RecordReader};
+use super::reading::Reading;
 use crate::detect::DetectError;
 use crate::fetch::{Body, FetchError};
-use crate::lake::{CommitTicket, LakeError};
+use crate::lake::LakeError;
 use crate::logtype::Context;
 use crate::model::{EventBatch, Message, ObjectRef, Route};
 use crate::notify::Announced;
@@ -386,26 +386,5 @@ impl Work<'_> {
         let records = reading.events + reading.rejects;
         telemetry.records_classified(object, source, records, reading.rejects, &reading.first_reject);
         Ok(ObjectOutcome { state, reason, events: reading.events, rejects: reading.rejects, bytes: reader.bytes() })
-    }
-}
-
-/// What has come out of an object so far.
-#[derive(Default)]
-struct Reading {
-    events: u64,
-    rejects: u64,
-    first_reject: String,
-    newest: Option<OffsetDateTime>,
-    tickets: Vec<CommitTicket>,
-}
-
-impl Reading {
-    fn add(&mut self, batch: &EventBatch) {
-        self.events += batch.events.len() as u64;
-        self.rejects += batch.rejects.len() as u64;
-        if let (true, Some(reject)) = (self.first_reject.is_empty(), batch.rejects.first()) {
-            self.first_reject.clone_from(&reject.reason);
-        }
-        self.newest = self.newest.max(batch.events.iter().map(|event| event.time).max());
     }
 }
