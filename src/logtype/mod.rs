@@ -13,12 +13,14 @@ mod coerce;
 mod columns;
 pub mod evolve;
 mod guess;
+mod header;
 mod indicator;
 pub mod infer;
 mod json;
 mod parser;
 mod registry;
 pub mod schema;
+mod stream;
 mod time_format;
 mod transform;
 
@@ -34,6 +36,7 @@ pub use guess::{Guess, guess};
 pub use indicator::Scanner;
 pub use registry::{LoadErrors, Origin, Registry, UnknownLogType, is_schema_file, is_schema_tests};
 pub use schema::{Schema, SchemaError};
+pub use stream::stream_of;
 pub use time_format::TimeFormat;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ mod lease;
 mod message;
 mod object;
 mod reader;
+mod reading;
 mod setup;
 mod slots;
 mod unrouted;

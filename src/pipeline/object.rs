@@ -7,20 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use time::OffsetDateTime;
 
 use super::lease::HeldClaims;
 use super::message::End;
-use super::reader::RecordReader;
+use super::reader::{Advance, RecordReader};
+use super::reading::Reading;
 use super::slots::LARGE;
 use super::{Catalogue, Pipeline, attempts};
 use crate::detect::DetectError;
 use crate::fetch::{Body, FetchError};
-use crate::lake::{CommitTicket, LakeError};
+use crate::lake::LakeError;
 use crate::logtype::Context;
 use crate::model::{EventBatch, Message, ObjectRef, Route};
 use crate::notify::Announced;
-use crate::runtime::blocking;
+use crate::runtime::{BytePermit, blocking};
 use crate::source::Routing;
 use crate::state::{Attempts, Claim, ClaimToken, ObjectOutcome, ObjectState, StateError};
 use crate::telemetry::ObjectFacts;
@@ -320,6 +320,7 @@ impl Work<'_> {
         let mut reader = RecordReader::new(route, pipeline.limits, &self.catalogue.log_types, context)
             .map_err(|error| Stop::Retry { reason: "log_type", detail: error.to_string(), delay: None })?;
         let mut reading = Reading::default();
+        let mut large_window = None;
         loop {
             let mut input = match chunks.try_next().await {
                 Ok(Some(chunk)) => chunk,
@@ -327,30 +328,44 @@ impl Work<'_> {
                 Err(error) => return self.disposition(error, attempts),
             };
             loop {
-                let batch;
-                (reader, input, batch) = blocking(move || {
-                    let batch = reader.advance(&mut input);
-                    (reader, input, batch)
+                let advance;
+                (reader, input, advance) = blocking(move || {
+                    let advance = reader.advance(&mut input);
+                    (reader, input, advance)
                 })
                 .await;
-                let Some(batch) = batch else { break };
-                self.batch(token, batch, &mut reading).await?;
+                match advance {
+                    Advance::Batch(batch) => self.batch(token, batch, &mut reading).await?,
+                    Advance::LargeWindow => large_window = self.large_window(&mut reader).await,
+                    Advance::Done => break,
+                }
             }
             if reader.failed() {
                 break;
             }
         }
         loop {
-            let batch;
-            (reader, batch) = blocking(move || {
-                let batch = reader.end();
-                (reader, batch)
+            let advance;
+            (reader, advance) = blocking(move || {
+                let advance = reader.end();
+                (reader, advance)
             })
             .await;
-            let Some(batch) = batch else { break };
-            self.batch(token, batch, &mut reading).await?;
+            match advance {
+                Advance::Batch(batch) => self.batch(token, batch, &mut reading).await?,
+                Advance::LargeWindow => large_window = self.large_window(&mut reader).await,
+                Advance::Done => break,
+            }
         }
+        drop(large_window);
         self.conclude(object, route.source(), reader, reading, attempts).await
+    }
+
+    /// Waits until this object may have large windows.
+    async fn large_window(&self, reader: &mut RecordReader) -> Option<BytePermit> {
+        let permit = self.pipeline.budget.take_large_window().await;
+        reader.allow_large_windows();
+        Some(permit)
     }
 
     /// Detection and lake side by side; the detections are durable when this returns, the rows when their ticket says so.
@@ -422,26 +437,5 @@ impl Work<'_> {
             telemetry.records_classified(object, source, records, reading.rejects, &reading.first_reject);
         }
         Ok(ObjectOutcome { state, reason, events: reading.events, rejects: reading.rejects, bytes: reader.bytes() })
-    }
-}
-
-/// What has come out of an object so far.
-#[derive(Default)]
-struct Reading {
-    events: u64,
-    rejects: u64,
-    first_reject: String,
-    newest: Option<OffsetDateTime>,
-    tickets: Vec<CommitTicket>,
-}
-
-impl Reading {
-    fn add(&mut self, batch: &EventBatch) {
-        self.events += batch.events.len() as u64;
-        self.rejects += batch.rejects.len() as u64;
-        if let (true, Some(reject)) = (self.first_reject.is_empty(), batch.rejects.first()) {
-            self.first_reject.clone_from(&reject.reason);
-        }
-        self.newest = self.newest.max(batch.events.iter().map(|event| event.time).max());
     }
 }
