@@ -106,6 +106,9 @@ pub async fn run(config: Config, catalogue: Catalogue, log: LogHandle) -> anyhow
     // Bound first: a second daemon on this address ends here, before it touches anything.
     let listener = http::bind(&config.http).await?;
     tracing::info!(address = %listener.local_addr()?, "HTTP server listening");
+    for warning in catalogue.sources.warnings() {
+        tracing::warn!("{warning}");
+    }
     let front = Tasks::new();
     let surface = Surface { readiness: readiness.clone(), telemetry: telemetry.clone(), log };
     let end = front.token().clone();

@@ -21,6 +21,6 @@ pub use local::file_etag;
 pub use message::Message;
 pub use object::{ObjectId, ObjectRef};
 pub use record::{Record, Reject};
-pub use source::{Access, Route, StreamType};
+pub use source::{Access, OnMissing, Route, StreamType};
 pub use stamp::{rfc3339, stored_time};
 pub use value::{Map, MapBuilder, Value};
