@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use aws_credential_types::provider::ProvideCredentials;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,7 @@ use crate::fetch::{self, ObjectStore};
 use crate::http::{self, Readiness, Surface};
 use crate::lake::{self, Lake, none::NoLake};
 use crate::logtype::{LoadErrors, Registry, is_schema_file};
+use crate::model::Access;
 use crate::pipeline::{self, Pipeline};
 use crate::queue::{self, MessageQueue};
 use crate::runtime::{ByteBudget, SharedClock, SystemClock, Tasks};
@@ -118,8 +120,8 @@ pub async fn run(config: Config, catalogue: Catalogue, log: LogHandle) -> anyhow
         }
     });
 
-    let parts = Parts::build(&config, catalogue, telemetry).await?;
     let work = Tasks::new();
+    let parts = Parts::build(&config, catalogue, telemetry, &work).await?;
     let delivery = Tasks::new();
     parts.start(&config, &work, &delivery, hangups);
     let trouble = parts.pipeline.trouble.subscribe();
@@ -155,7 +157,7 @@ struct Parts {
 }
 
 impl Parts {
-    async fn build(config: &Config, catalogue: Catalogue, telemetry: Telemetry) -> anyhow::Result<Parts> {
+    async fn build(config: &Config, catalogue: Catalogue, telemetry: Telemetry, work: &Tasks) -> anyhow::Result<Parts> {
         let clock: SharedClock = Arc::new(SystemClock);
         let Catalogue { log_types, sources } = catalogue;
         let state: Arc<dyn StateStore> = match config.state.kind {
@@ -164,7 +166,7 @@ impl Parts {
         let lake: Arc<dyn Lake> = match config.lake.kind {
             lake::Kind::None => Arc::new(NoLake),
         };
-        let (queue, objects, lease) = intake_adapters(config, &clock).await?;
+        let (queue, objects, lease) = intake_adapters(config, &clock, work).await?;
         let rules_seen = reload::fingerprint(&config.rules.directories).await;
         let (engine, _) = Engine::start(&config.rules, program()?, telemetry.clone()).await?;
         let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
@@ -248,7 +250,7 @@ impl Parts {
 type IntakeAdapters = (Arc<dyn MessageQueue>, Arc<dyn ObjectStore>, Duration);
 
 /// Queue, object store, and the length of a lease. A directory queue makes the directory the bucket; SQS goes with S3.
-async fn intake_adapters(config: &Config, clock: &SharedClock) -> anyhow::Result<IntakeAdapters> {
+async fn intake_adapters(config: &Config, clock: &SharedClock, work: &Tasks) -> anyhow::Result<IntakeAdapters> {
     match config.queue.kind {
         queue::Kind::Directory => {
             let directory = &config.queue.directory;
@@ -260,13 +262,21 @@ async fn intake_adapters(config: &Config, clock: &SharedClock) -> anyhow::Result
         queue::Kind::Sqs => {
             let sdk = aws::sdk_config().await;
             let queue = queue::sqs::SqsQueue::new(&sdk, &config.queue.sqs)?;
-            let roles = Roles::new(sdk.clone());
-            let credentials = Arc::new(move |access: &_| roles.credentials(access));
-            let objects = fetch::s3::S3Store::new(&sdk, &config.fetch, credentials);
+            let identity = identities(Roles::new(sdk.clone(), clock.clone()));
+            let objects = fetch::s3::S3Store::new(&sdk, &config.fetch, identity, work.clone());
             let lease = Duration::from_secs(config.queue.sqs.visibility_timeout_seconds.into());
             Ok((Arc::new(queue), Arc::new(objects), lease))
         }
     }
+}
+
+/// The sessions of roles as the identities of S3's clients.
+pub fn identities(roles: Roles) -> fetch::s3::IdentityFor {
+    Arc::new(move |access: &Access| {
+        let session = roles.session(access);
+        let credentials: Arc<dyn ProvideCredentials> = session.clone();
+        fetch::s3::Identity { credentials: credentials.into(), forget: Arc::new(move || session.forget()) }
+    })
 }
 
 /// Ready, for as long as the intake has no trouble.

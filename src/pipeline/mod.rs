@@ -1,12 +1,13 @@
 //! One message from receipt to acknowledgement. To follow an object, read in this order:
 //!
 //! `intake` receives messages while there is room, `message` decides what becomes of one, `lease` keeps it from being
-//! handed to another meanwhile, `object` takes each of its objects through claim, reading and outcome, and `reader`
-//! turns bytes into batches of events.
+//! handed to another meanwhile, `object` takes each of its objects through claim, reading and outcome, `disposition` says
+//! what a failure to read means, and `reader` turns bytes into batches of events.
 //!
 //! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the outcome
 //! of everything in it is durable: in the ledger, or in quarantine with its reason.
 
+mod disposition;
 mod intake;
 mod lease;
 mod message;

@@ -8,6 +8,7 @@ use futures_util::TryStreamExt;
 use time::OffsetDateTime;
 
 use super::Pipeline;
+use super::disposition::{self, Disposition};
 use super::lease::HeldClaims;
 use super::message::{End, POISON_AFTER};
 use super::reader::RecordReader;
@@ -21,15 +22,8 @@ use crate::source::Routing;
 use crate::state::{Claim, ClaimToken, ObjectOutcome, ObjectState, StateError};
 use crate::telemetry::ObjectFacts;
 
-/// A missing or forbidden object is looked for this many times before that becomes its outcome: a permission or a
-/// replica may be late.
-const PATIENCE: u32 = 3;
-
-/// Between those looks.
-const PATIENCE_DELAY: Duration = Duration::from_secs(20);
-
-/// Bytes that one object may hold at once beside a record that is not complete yet: a batch with its events, and the
-/// chunk it came from.
+/// Bytes that one object may hold at once beside what its store reads ahead and a record that is not complete yet: a
+/// batch with its events, and the chunk it came from.
 const WINDOW: u64 = 8 * 1024 * 1024;
 
 /// Of one object's rejects the first so many are kept; the object itself stays in its bucket with all of them.
@@ -123,7 +117,8 @@ impl Work<'_> {
     /// An object of a source: opened where its identity needs that, claimed, read.
     async fn routed(&self, object: &ObjectRef, route: &Route) -> Result<(), Stop> {
         // Before anything of the object is in memory.
-        let window = WINDOW + self.pipeline.limits.max_record_bytes as u64;
+        let held = self.pipeline.objects.most_held(object);
+        let window = WINDOW + held + self.pipeline.limits.max_record_bytes as u64;
         let _window = self.pipeline.budget.take(window).await;
         if object.version_id.is_some() || object.etag.is_some() {
             return self.claimed(object, route, None).await;
@@ -135,7 +130,7 @@ impl Work<'_> {
                 self.claimed(&object, route, Some(body)).await
             }
             Err(error) => {
-                let outcome = self.disposition(error)?;
+                let outcome = self.disposition(error, route)?;
                 self.settle(object, route.source(), outcome).await
             }
         }
@@ -207,21 +202,18 @@ impl Work<'_> {
     }
 
     /// What a failure to read means: an outcome, or another try.
-    fn disposition(&self, error: FetchError) -> Result<ObjectOutcome, Stop> {
+    fn disposition(&self, error: FetchError, route: &Route) -> Result<ObjectOutcome, Stop> {
         let detail = error.to_string();
-        let patient = |state, reason: &'static str| {
-            if self.message.receive_count >= PATIENCE {
-                return Ok(ObjectOutcome::without_events(state, detail.clone()));
-            }
-            Err(Stop::Retry { reason, detail: detail.clone(), delay: Some(PATIENCE_DELAY) })
-        };
-        match error {
-            FetchError::Missing(_) => patient(ObjectState::Missing, "missing"),
-            FetchError::Forbidden(_) => patient(ObjectState::Parked, "forbidden"),
-            FetchError::Superseded(_) => Ok(ObjectOutcome::without_events(ObjectState::Superseded, detail)),
-            FetchError::Archived(_) => Ok(ObjectOutcome::without_events(ObjectState::Archived, detail)),
-            FetchError::Unavailable(_) => Err(Stop::Retry { reason: "fetch", detail, delay: None }),
+        match disposition::of(&error, route.on_missing, self.tries()) {
+            Disposition::Outcome(state) => Ok(ObjectOutcome::without_events(state, detail)),
+            Disposition::Again { reason, delay } => Err(Stop::Retry { reason, detail, delay }),
         }
+    }
+
+    /// How often the object was tried, this time included. The message's receives are more, when some of them ended
+    /// otherwise.
+    fn tries(&self) -> u32 {
+        self.message.receive_count
     }
 
     /// Reads an object to its end: every batch evaluated and committed when this returns an outcome.
@@ -239,7 +231,7 @@ impl Work<'_> {
         };
         let mut chunks = match body {
             Ok(body) => body.chunks,
-            Err(error) => return self.disposition(error),
+            Err(error) => return self.disposition(error, route),
         };
         let context = Context {
             object: token.object,
@@ -255,7 +247,7 @@ impl Work<'_> {
             let mut input = match chunks.try_next().await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
-                Err(error) => return self.disposition(error),
+                Err(error) => return self.disposition(error, route),
             };
             loop {
                 let batch;

@@ -1,17 +1,18 @@
 //! Which source an object belongs to, and the identity that reads it.
 //!
 //! `check` finds what is wrong with the configuration with the help of `name`, `table` matches objects to sources (all
-//! pure); `role` assumes roles. Nothing here reads an object.
+//! pure); `role` keeps the sessions of roles, `sts` asks for them. Nothing here reads an object.
 
 mod check;
 mod name;
 mod role;
+mod sts;
 mod table;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{OnMissing, StreamType};
-pub use role::Roles;
+pub use role::{Roles, Session};
 pub use table::{Routing, SourceTable};
 
 /// One `[[sources]]` entry: a bucket of an account, and what lies under which prefix of it.

@@ -1,0 +1,83 @@
+//! What a failure to read an object means for it: another try, or an outcome. Pure.
+
+use std::time::Duration;
+
+use crate::fetch::FetchError;
+use crate::model::OnMissing;
+use crate::state::ObjectState;
+
+/// What a person or a replica may still mend (a missing or forbidden object, a missing bucket) is looked at this many
+/// times before it becomes the object's outcome.
+const PATIENCE: u32 = 3;
+
+/// Between those looks.
+const PATIENCE_DELAY: Duration = Duration::from_secs(20);
+
+#[derive(Debug, PartialEq)]
+pub(super) enum Disposition {
+    Outcome(ObjectState),
+    /// Without a delay: after the message's own back-off.
+    Again {
+        reason: &'static str,
+        delay: Option<Duration>,
+    },
+}
+
+/// `tries` counts this one. What ends by itself is tried for as long as the queue keeps the message.
+pub(super) fn of(error: &FetchError, on_missing: OnMissing, tries: u32) -> Disposition {
+    let again = |reason, delay| Disposition::Again { reason, delay };
+    let patient = |state, reason| match tries < PATIENCE {
+        true => again(reason, Some(PATIENCE_DELAY)),
+        false => Disposition::Outcome(state),
+    };
+    match error {
+        FetchError::Missing(_) if on_missing == OnMissing::Retry => again("missing", None),
+        FetchError::Missing(_) => patient(ObjectState::Missing, "missing"),
+        FetchError::NoBucket(_) => patient(ObjectState::Parked, "no_bucket"),
+        FetchError::Forbidden(..) => patient(ObjectState::Parked, "forbidden"),
+        FetchError::Superseded(_) => Disposition::Outcome(ObjectState::Superseded),
+        FetchError::Archived(_) => Disposition::Outcome(ObjectState::Archived),
+        FetchError::Throttled(_) => again("throttled", None),
+        FetchError::Unavailable(_) => again("fetch", None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fetch::Refusal;
+
+    #[test]
+    fn what_may_be_mended_is_looked_at_three_times_and_what_passes_for_ever() {
+        let text = String::new;
+        let cases: [(FetchError, Option<ObjectState>, Option<ObjectState>); 7] = [
+            (FetchError::Missing(text()), None, Some(ObjectState::Missing)),
+            (FetchError::NoBucket(text()), None, Some(ObjectState::Parked)),
+            (FetchError::Forbidden(Refusal::KmsDenied, text()), None, Some(ObjectState::Parked)),
+            (FetchError::Superseded(text()), Some(ObjectState::Superseded), Some(ObjectState::Superseded)),
+            (FetchError::Archived(text()), Some(ObjectState::Archived), Some(ObjectState::Archived)),
+            (FetchError::Throttled(text()), None, None),
+            (FetchError::Unavailable(text()), None, None),
+        ];
+        let outcome = |disposition| match disposition {
+            Disposition::Outcome(state) => Some(state),
+            Disposition::Again { .. } => None,
+        };
+        for (error, early, late) in cases {
+            for (tries, expected) in [(1, early), (2, early), (3, late), (1000, late)] {
+                assert_eq!(outcome(of(&error, OnMissing::Accept, tries)), expected, "{error:?} at try {tries}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_source_may_wait_for_missing_objects() {
+        let missing = FetchError::Missing(String::new());
+        for tries in [1, 3, 1000] {
+            let again = Disposition::Again { reason: "missing", delay: None };
+            assert_eq!(of(&missing, OnMissing::Retry, tries), again);
+        }
+        let forbidden = FetchError::Forbidden(Refusal::AccessDenied, String::new());
+        assert_eq!(of(&forbidden, OnMissing::Retry, 3), Disposition::Outcome(ObjectState::Parked));
+    }
+}
