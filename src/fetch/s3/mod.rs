@@ -79,13 +79,13 @@ impl S3Store {
 }
 
 impl Shared {
-    /// What S3 has said itself is newest, then the source's setting, the notification, the environment. A wrong one is
-    /// no loss: S3 answers with the right one, and it is remembered.
+    /// What S3 has said itself is newest, then the notification (other stores may leave it empty there), the source's
+    /// setting, the environment. A wrong one is no loss: S3 answers with the right one, and it is remembered.
     fn region(&self, access: &Access, object: &ObjectRef) -> String {
         let moved = locked(&self.moved).get(&object.bucket).cloned();
         moved
+            .or_else(|| object.region.clone().filter(|region| !region.is_empty()))
             .or_else(|| access.region.clone())
-            .or_else(|| object.region.clone())
             .or_else(|| self.clients.region())
             .unwrap_or_else(|| DEFAULT_REGION.to_owned())
     }

@@ -180,6 +180,21 @@ async fn a_version_is_asked_for_by_its_id_and_the_bucket_by_its_owner() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_region_is_the_notification_s_or_the_source_s_or_the_daemon_s() {
+    for (announced_in, set, expected) in [
+        (Some("eu-west-1"), Some("eu-west-2"), "eu-west-1"),
+        (Some(""), Some("eu-west-2"), "eu-west-2"),
+        (None, Some("eu-west-2"), "eu-west-2"),
+        (None, None, "us-east-1"),
+    ] {
+        let access = Access { region: set.map(Into::into), ..Access::default() };
+        let object = ObjectRef { region: announced_in.map(Into::into), ..announced() };
+        let body = Script::new([whole("x")]).store().await.open(&access, &object).await.unwrap();
+        assert_eq!(body.object.region.as_deref(), Some(expected));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_source_may_have_a_store_of_its_own() {
     let script = Script::new([whole("x")]);
     let access =
