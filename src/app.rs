@@ -2,7 +2,7 @@
 //! order, and ends them in the reverse order.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use aws_credential_types::provider::ProvideCredentials;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use walkdir::WalkDir;
 
 use crate::alert::delivery;
 use crate::alert::destination::Destination;
@@ -22,7 +21,7 @@ use crate::detect::{Engine, reload};
 use crate::fetch::{self, ObjectStore};
 use crate::http::{self, Readiness, Surface};
 use crate::lake::{self, Lake, none::NoLake};
-use crate::logtype::{LoadErrors, Registry, is_schema_file};
+use crate::logtype::{LoadErrors, Registry};
 use crate::model::Access;
 use crate::pipeline::{self, Pipeline};
 use crate::queue::{self, MessageQueue};
@@ -31,6 +30,7 @@ use crate::source::{Roles, SourceTable};
 use crate::state::sqlite::SqliteStore;
 use crate::state::{self, StateStore};
 use crate::telemetry::{LogHandle, Telemetry};
+use crate::topic::{Confirmations, none::NoTopics, sns::SnsTopics};
 
 /// How often the queue is asked for its backlog.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(15);
@@ -71,24 +71,8 @@ pub fn catalogue(config: &Config) -> Result<Catalogue, Vec<String>> {
 }
 
 fn log_types(config: &Config) -> Result<Arc<Registry>, Vec<String>> {
-    let mut files = Vec::new();
-    for directory in &config.log_types.directories {
-        let found = yaml_below(directory).map_err(|error| vec![format!("{}: {error}", directory.display())])?;
-        files.extend(found);
-    }
-    let loaded = Registry::built_in().with_files(&files);
+    let loaded = Registry::built_in().with_folders(&config.log_types.directories);
     loaded.map(Arc::new).map_err(|LoadErrors(errors)| errors.iter().map(ToString::to_string).collect())
-}
-
-fn yaml_below(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in WalkDir::new(directory).follow_links(true).sort_by_file_name() {
-        let path = entry?.into_path();
-        if path.is_file() && is_schema_file(&path) {
-            files.push(path);
-        }
-    }
-    Ok(files)
 }
 
 /// The state store, for commands beside a running daemon.
@@ -166,7 +150,7 @@ impl Parts {
         let lake: Arc<dyn Lake> = match config.lake.kind {
             lake::Kind::None => Arc::new(NoLake),
         };
-        let (queue, objects, lease) = intake_adapters(config, &clock, work).await?;
+        let (queue, objects, confirmations, lease) = intake_adapters(config, &clock, work).await?;
         let rules_seen = reload::fingerprint(&config.rules.directories).await;
         let (engine, _) = Engine::start(&config.rules, program()?, telemetry.clone()).await?;
         let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
@@ -179,6 +163,7 @@ impl Parts {
         let pipeline = Pipeline {
             queue,
             objects,
+            confirmations,
             state,
             lake,
             engine,
@@ -247,9 +232,9 @@ impl Parts {
     }
 }
 
-type IntakeAdapters = (Arc<dyn MessageQueue>, Arc<dyn ObjectStore>, Duration);
+type IntakeAdapters = (Arc<dyn MessageQueue>, Arc<dyn ObjectStore>, Arc<dyn Confirmations>, Duration);
 
-/// Queue, object store, and the length of a lease. A directory queue makes the directory the bucket; SQS goes with S3.
+/// Queue, object store, what confirms the queue's subscriptions, and the length of a lease. A directory queue makes the directory the bucket; SQS goes with S3.
 async fn intake_adapters(config: &Config, clock: &SharedClock, work: &Tasks) -> anyhow::Result<IntakeAdapters> {
     match config.queue.kind {
         queue::Kind::Directory => {
@@ -257,7 +242,7 @@ async fn intake_adapters(config: &Config, clock: &SharedClock, work: &Tasks) -> 
             let root = directory.path.clone().context("`queue.directory.path` is missing")?;
             let objects = fetch::directory::DirectoryStore::new(&root, &directory.bucket)?;
             let queue = queue::directory::DirectoryQueue::new(directory, clock.clone())?;
-            Ok((Arc::new(queue), Arc::new(objects), queue::directory::LEASE))
+            Ok((Arc::new(queue), Arc::new(objects), Arc::new(NoTopics), queue::directory::LEASE))
         }
         queue::Kind::Sqs => {
             let sdk = aws::sdk_config().await;
@@ -265,7 +250,7 @@ async fn intake_adapters(config: &Config, clock: &SharedClock, work: &Tasks) -> 
             let identity = identities(Roles::new(sdk.clone(), clock.clone()));
             let objects = fetch::s3::S3Store::new(&sdk, &config.fetch, identity, work.clone());
             let lease = Duration::from_secs(config.queue.sqs.visibility_timeout_seconds.into());
-            Ok((Arc::new(queue), Arc::new(objects), lease))
+            Ok((Arc::new(queue), Arc::new(objects), Arc::new(SnsTopics::new(&sdk)), lease))
         }
     }
 }

@@ -10,6 +10,7 @@ mod parse;
 mod quarantine;
 mod rule_worker;
 mod run;
+mod schema;
 mod test;
 
 use std::future::Future;
@@ -44,6 +45,8 @@ enum Command {
     Test(test::Arguments),
     /// Turn raw log entries into events.
     Parse(parse::Arguments),
+    /// List, show, infer, test and compare the schemas of log types.
+    Schema(schema::Arguments),
     /// List alerts.
     Alerts(alerts::Arguments),
     /// List what was kept aside: messages, objects and records, each with its reason.
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Config(arguments) => config::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Parse(arguments) => parse::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Alerts(arguments) => alerts::run(&arguments),
         Command::Quarantine(arguments) => quarantine::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -1,8 +1,9 @@
 //! One message from receipt to acknowledgement. To follow an object, read in this order:
 //!
-//! `intake` receives messages while there is room, `message` decides what becomes of one, `lease` keeps it from being
-//! handed to another meanwhile, `object` takes each of its objects through claim, reading and outcome, `disposition` says
-//! what a failure to read means, and `reader` turns bytes into batches of events.
+//! `intake` receives messages while there is room, `message` decides what becomes of one, `setup` answers those that are
+//! about the notifications themselves, `lease` keeps it from being handed to another meanwhile, `object` takes each of its
+//! objects through claim, reading and outcome, `disposition` says what a failure to read means, and `reader` turns bytes
+//! into batches of events.
 //!
 //! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the outcome
 //! of everything in it is durable: in the ledger, or in quarantine with its reason.
@@ -13,6 +14,7 @@ mod lease;
 mod message;
 mod object;
 mod reader;
+mod setup;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +37,7 @@ use crate::runtime::{ByteBudget, SharedClock};
 use crate::source::SourceTable;
 use crate::state::StateStore;
 use crate::telemetry::Telemetry;
+use crate::topic::Confirmations;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -76,6 +79,7 @@ impl Config {
 pub struct Pipeline {
     pub queue: Arc<dyn MessageQueue>,
     pub objects: Arc<dyn ObjectStore>,
+    pub confirmations: Arc<dyn Confirmations>,
     pub state: Arc<dyn StateStore>,
     pub lake: Arc<dyn Lake>,
     pub engine: Engine,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{OnMissing, StreamType};
 pub use role::{Roles, Session};
-pub use table::{Routing, SourceTable};
+pub use table::{Owner, Routing, SourceTable};
 
 /// One `[[sources]]` entry: a bucket of an account, and what lies under which prefix of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,9 @@ pub struct SourceConfig {
     pub path_style: Option<bool>,
     #[serde(default)]
     pub on_missing: OnMissing,
+    /// Whether an object that is brought back from an archive is read, as a new one is.
+    #[serde(default)]
+    pub include_restored: bool,
     #[serde(default)]
     pub stream_type: StreamType,
     /// Dot-separated keys that lead to the array, for `stream_type = "JsonArray"`.
@@ -80,6 +83,7 @@ impl SourceConfig {
             endpoint: None,
             path_style: None,
             on_missing: OnMissing::default(),
+            include_restored: false,
             stream_type: StreamType::default(),
             json_array_envelope_field: None,
             prefixes,

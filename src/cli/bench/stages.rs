@@ -26,6 +26,7 @@ use crate::runtime::{ByteBudget, Clock, SystemClock, Tasks};
 use crate::source::{PrefixConfig, SourceConfig, SourceTable};
 use crate::state::{SqliteConfig, sqlite::SqliteStore};
 use crate::telemetry::Telemetry;
+use crate::topic::none::NoTopics;
 
 const LOG_TYPE: &str = "AWS.CloudTrail";
 const BUCKET: &str = "bench";
@@ -150,6 +151,7 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
     let pipeline = Arc::new(Pipeline {
         queue: queue.clone(),
         objects: store,
+        confirmations: Arc::new(NoTopics),
         state: Arc::new(state),
         lake: Arc::new(NoLake),
         engine,

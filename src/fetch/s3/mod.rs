@@ -95,9 +95,9 @@ impl Shared {
     }
 }
 
-/// The ETag that must still hold; a version is always the same.
+/// The ETag that must still hold; a version that names its bytes is always the same.
 fn pin(object: &ObjectRef) -> Option<&str> {
-    object.etag.as_deref().filter(|_| object.version_id.is_none())
+    object.etag.as_deref().filter(|_| !object.is_pinned())
 }
 
 #[async_trait]

@@ -31,7 +31,7 @@ pub(super) struct Pinned {
 impl Pinned {
     /// Whether further requests are sure to get the same version.
     pub(super) fn holds(&self) -> bool {
-        self.etag.is_some() || self.request.object.version_id.is_some()
+        self.etag.is_some() || self.request.object.is_pinned()
     }
 
     /// The bytes of a range that lies within the object.
