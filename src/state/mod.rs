@@ -4,6 +4,7 @@
 //! `window` is the pure grouping decision that every adapter applies inside its transaction. No vendor type leaves
 //! the adapters. `route` chooses the destinations of a new alert; `contract` is what every adapter is held to.
 
+mod backlog;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
@@ -18,6 +19,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+
+pub use backlog::{Archive, Backlog, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, Upkeep};
 
 use crate::model::{Alert, AlertKind, Detections, ObjectId, ObjectRef, Reject, Severity};
 
@@ -222,6 +225,8 @@ pub trait Outbox: Send + Sync {
 /// Something that could not be processed, kept with its reason.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quarantined {
+    /// Short, the same whenever it is listed; see [`Archive`].
+    pub id: String,
     pub kind: QuarantineKind,
     /// What it is: a message id, an object's address, or that with the ordinal of a record.
     pub subject: String,
@@ -259,9 +264,9 @@ pub trait Quarantine: Send + Sync {
 }
 
 /// The whole of it.
-pub trait StateStore: Ledger + AlertStore + Outbox + Quarantine {}
+pub trait StateStore: Ledger + AlertStore + Outbox + Quarantine + Backlog + Mending + Archive + Upkeep {}
 
-impl<T: Ledger + AlertStore + Outbox + Quarantine> StateStore for T {}
+impl<T: Ledger + AlertStore + Outbox + Quarantine + Backlog + Mending + Archive + Upkeep> StateStore for T {}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -269,11 +274,21 @@ pub struct Config {
     #[serde(rename = "type")]
     pub kind: Kind,
     pub sqlite: SqliteConfig,
+    /// How long the identity of an object that ended for good is remembered, in days. A queue must not deliver older
+    /// messages.
+    pub retention_days: u32,
+    /// How long messages and records that were kept aside stay, in days.
+    pub quarantine_retention_days: u32,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { kind: Kind::Sqlite, sqlite: SqliteConfig::default() }
+        Config {
+            kind: Kind::Sqlite,
+            sqlite: SqliteConfig::default(),
+            retention_days: 30,
+            quarantine_retention_days: 365,
+        }
     }
 }
 

@@ -119,6 +119,15 @@ impl Ledger for SqliteStore {
                 .during(ATTEMPT)?;
             held(before.is_some().into(), token)?;
         }
+        if outcome.state == ObjectState::Committed {
+            // Kept by an earlier reading, and an event in this one.
+            sqlx::query("DELETE FROM rejects WHERE object_id = ? AND fence < ?")
+                .bind(&token.object.0[..])
+                .bind(token.fence)
+                .execute(&mut *tx)
+                .await
+                .during(ATTEMPT)?;
+        }
         tx.commit(ATTEMPT).await
     }
 
@@ -156,7 +165,7 @@ fn held(rows: u64, token: &ClaimToken) -> Result<(), StateError> {
 }
 
 /// `None` while the object is not finished.
-fn state(row: &SqliteRow) -> Result<Option<ObjectState>, StateError> {
+pub(super) fn state(row: &SqliteRow) -> Result<Option<ObjectState>, StateError> {
     match row.try_get::<Option<&str>, _>("state").during("read an object's state")? {
         Some(_) => named(row, "state").map(Some),
         None => Ok(None),

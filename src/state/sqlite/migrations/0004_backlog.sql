@@ -1,0 +1,21 @@
+-- Going through what is open, looking up what is known of a key, and forgetting what is old.
+CREATE INDEX objects_open ON objects (id) WHERE state IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined');
+CREATE INDEX objects_of_key ON objects (bucket, key);
+CREATE INDEX objects_done ON objects (finished_at)
+    WHERE state IN ('committed', 'empty', 'folder', 'excluded', 'superseded');
+
+-- The claim under which a reject was kept last: what a later reading of the object did not reject again is no reject.
+ALTER TABLE rejects ADD COLUMN fence INTEGER NOT NULL DEFAULT 0;
+
+-- How far a listing has come, by what it lists.
+CREATE TABLE checkpoints (
+    name     TEXT    NOT NULL PRIMARY KEY,
+    position TEXT    NOT NULL,
+    at       INTEGER NOT NULL
+) STRICT;
+
+-- One row: objects that were finished before this time may be unknown.
+CREATE TABLE forgotten (
+    one    INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    before INTEGER NOT NULL
+) STRICT;
