@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use crate::model::{Access, ObjectRef};
 
@@ -53,9 +54,30 @@ pub enum FetchError {
     Unavailable(String),
 }
 
+/// An object of a listing. It has size and ETag, but no version id: whether its bucket keeps versions, and which one this
+/// is, only the answer to a read tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub object: ObjectRef,
+    pub modified: OffsetDateTime,
+}
+
+/// A part of a listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// In the order of the bytes of their keys.
+    pub objects: Vec<Listed>,
+    /// More objects come after the last of these. Such a page is never empty.
+    pub more: bool,
+}
+
 /// Reads objects as a source's identity.
 #[async_trait]
 pub trait ObjectStore: Send + Sync {
     /// Opens an object. With a version id it reads that version; else with an ETag it reads only if the ETag still holds.
     async fn open(&self, access: &Access, object: &ObjectRef) -> Result<Body, FetchError>;
+
+    /// Objects of a bucket whose keys start with `prefix`, beginning behind the key `after`; folders within are not
+    /// taken together. What is put or removed meanwhile may be in or not.
+    async fn list(&self, access: &Access, bucket: &str, prefix: &str, after: Option<&str>) -> Result<Page, FetchError>;
 }

@@ -6,6 +6,7 @@
 mod body;
 mod checksum;
 mod failure;
+mod listing;
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ use aws_sdk_s3::config::{ResponseChecksumValidation, StalledStreamProtectionConf
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 
-use super::{Body, Config, FetchError, ObjectStore};
+use super::{Body, Config, FetchError, ObjectStore, Page};
 use crate::model::{Access, ObjectRef};
 use body::Transfer;
 
@@ -128,6 +129,10 @@ impl ObjectStore for S3Store {
             Ok(answer) => Transfer::start(get, answer),
             Err(error) => Err(get.failure(&error)),
         }
+    }
+
+    async fn list(&self, access: &Access, bucket: &str, prefix: &str, after: Option<&str>) -> Result<Page, FetchError> {
+        self.page(access, bucket, prefix, after).await
     }
 }
 

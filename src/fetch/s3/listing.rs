@@ -1,0 +1,129 @@
+//! Listing a bucket, page by page. Every page is asked for by the key that it begins behind, so that a listing can go on
+//! in another process.
+//!
+//! Source: Amazon S3 API reference, "ListObjectsV2": keys come in the order of their UTF-8 bytes, and with
+//! `encoding-type=url` as form-encoded text, because XML can't hold every key.
+
+use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::operation::list_objects_v2::{ListObjectsV2Error, ListObjectsV2Output};
+use aws_sdk_s3::types::{EncodingType, Object};
+use percent_encoding::percent_decode_str;
+use time::OffsetDateTime;
+
+use super::{GetError, S3Store, failure, locked};
+use crate::fetch::{FetchError, Listed, Page};
+use crate::model::{Access, ObjectRef};
+
+/// What is asked.
+struct Listing<'a> {
+    access: &'a Access,
+    bucket: &'a str,
+    prefix: &'a str,
+    after: Option<&'a str>,
+}
+
+impl S3Store {
+    pub(super) async fn page(
+        &self,
+        access: &Access,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<Page, FetchError> {
+        let listing = Listing { access, bucket, prefix, after };
+        // For the region and for what a failure is about.
+        let place = listing.object(prefix.to_owned());
+        let mut region = self.region(access, &place);
+        let mut answer = self.ask(&listing, &region).await;
+        if let Err(error) = &answer
+            && let Some(other) = failure::other_region(error, &region)
+        {
+            locked(&self.moved).insert(bucket.to_owned(), other.clone());
+            region = other;
+            answer = self.ask(&listing, &region).await;
+        }
+        let answer = answer.map_err(|error| refusal(failure::classify(&error, access, &place, &region), &place))?;
+        listing.read(answer, &region)
+    }
+
+    async fn ask(&self, listing: &Listing<'_>, region: &str) -> Result<ListObjectsV2Output, GetError> {
+        self.client(listing.access, region)
+            .list_objects_v2()
+            .bucket(listing.bucket)
+            .prefix(listing.prefix)
+            .set_start_after(listing.after.map(str::to_owned))
+            .encoding_type(EncodingType::Url)
+            .set_expected_bucket_owner(listing.access.account_id.clone())
+            .send()
+            .await
+            // S3's errors are told apart by their codes, which this keeps.
+            .map_err(|error| {
+                error.map_service_error(|error: ListObjectsV2Error| GetObjectError::generic(error.meta().clone()))
+            })
+    }
+}
+
+impl Listing<'_> {
+    fn object(&self, key: String) -> ObjectRef {
+        ObjectRef {
+            bucket: self.bucket.to_owned(),
+            key,
+            version_id: None,
+            etag: None,
+            size: None,
+            region: None,
+            sequencer: None,
+        }
+    }
+
+    fn read(&self, answer: ListObjectsV2Output, region: &str) -> Result<Page, FetchError> {
+        let encoded = answer.encoding_type == Some(EncodingType::Url);
+        let more = answer.is_truncated == Some(true);
+        let listed = |object: Object| self.listed(object, encoded, region);
+        let objects = answer.contents.unwrap_or_default().into_iter().map(listed).collect::<Result<Vec<_>, _>>()?;
+        let ordered = objects.windows(2).all(|pair| pair[0].object.key < pair[1].object.key);
+        let behind =
+            objects.first().is_none_or(|first| self.after.is_none_or(|after| first.object.key.as_str() > after));
+        if !ordered || !behind || (more && objects.is_empty()) {
+            return Err(FetchError::Unavailable(format!(
+                "listing s3://{}/{}: the store does not list in the order of keys; such a store (an S3 directory bucket \
+                 is one) can't be listed in parts",
+                self.bucket, self.prefix
+            )));
+        }
+        Ok(Page { objects, more })
+    }
+
+    fn listed(&self, object: Object, encoded: bool, region: &str) -> Result<Listed, FetchError> {
+        let unusable = |what: &str| {
+            FetchError::Unavailable(format!("listing s3://{}/{}: an object has no {what}", self.bucket, self.prefix))
+        };
+        let key = object.key.ok_or_else(|| unusable("key"))?;
+        let key = if encoded { decoded(&key).ok_or_else(|| unusable("key in UTF-8"))? } else { key };
+        let modified = object.last_modified.ok_or_else(|| unusable("time"))?;
+        let modified = OffsetDateTime::from_unix_timestamp_nanos(modified.as_nanos())
+            .map_err(|_| unusable("time that can be represented"))?;
+        let object = ObjectRef {
+            etag: object.e_tag.map(|etag| etag.trim_matches('"').to_owned()),
+            size: object.size.and_then(|size| u64::try_from(size).ok()),
+            region: Some(region.to_owned()),
+            ..self.object(key)
+        };
+        Ok(Listed { object, modified })
+    }
+}
+
+fn decoded(key: &str) -> Option<String> {
+    let key = key.replace('+', " ");
+    percent_decode_str(&key).decode_utf8().ok().map(Into::into)
+}
+
+/// A listing needs another permission than a read.
+fn refusal(error: FetchError, place: &ObjectRef) -> FetchError {
+    match error {
+        FetchError::Forbidden(text) => {
+            FetchError::Forbidden(format!("listing {place} needs s3:ListBucket on the bucket: {text}"))
+        }
+        other => other,
+    }
+}
