@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::StreamType;
 pub use role::Roles;
-pub use table::{Routing, SourceTable};
+pub use table::{Routing, Scope, SourceTable};
 
 /// One `[[sources]]` entry: a bucket of an account, and what lies under which prefix of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

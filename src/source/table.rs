@@ -26,6 +26,15 @@ pub enum Routing {
     Unrouted,
 }
 
+/// What has to be listed to find every object of a source. Other sources may have some of what is found.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    pub access: Arc<Access>,
+    pub bucket: String,
+    /// In order; none starts with another.
+    pub prefixes: Vec<String>,
+}
+
 #[derive(Debug)]
 struct Mapping {
     prefix: String,
@@ -63,6 +72,19 @@ impl SourceTable {
             return Routing::Excluded(mapping.route.source().to_owned());
         }
         Routing::Route(mapping.route.clone())
+    }
+
+    /// Where the objects of a source lie; `None` for a source that is not configured.
+    pub fn scope(&self, source: &str) -> Option<Scope> {
+        self.buckets.iter().find_map(|(bucket, mappings)| {
+            let own = mappings.iter().filter(|mapping| mapping.route.source() == source);
+            let access = own.clone().next()?.route.access.clone();
+            let mut prefixes: Vec<String> = own.map(|mapping| mapping.prefix.clone()).collect();
+            prefixes.sort();
+            // Sorted, a prefix comes directly before those that start with it.
+            prefixes.dedup_by(|longer, shorter| longer.starts_with(shorter.as_str()));
+            Some(Scope { access, bucket: bucket.clone(), prefixes })
+        })
     }
 
     /// Every log type that a source names, with the name of the source; repeats included. Whether a log type exists
@@ -147,6 +169,18 @@ mod tests {
     fn a_key_outside_every_prefix_is_unrouted() {
         let table = SourceTable::new(&[source("trail", "logs", [prefix("trail/", "AWS.CloudTrail")])]).unwrap();
         assert_eq!(outcome(&table, "logs", "app/a.json"), "unrouted");
+    }
+
+    #[test]
+    fn the_scope_of_a_source_is_its_bucket_and_the_shortest_of_its_prefixes() {
+        let mappings = ["b/", "a", "b/c", "a/x", "b"].map(|text| prefix(text, "X.Y"));
+        let table = SourceTable::new(&[source("s", "logs", mappings), source("t", "logs", [prefix("c", "X.Y")])]);
+        let table = table.unwrap();
+        let scope = table.scope("s").unwrap();
+        assert_eq!((&*scope.bucket, &scope.prefixes[..]), ("logs", &["a".to_owned(), "b".to_owned()][..]));
+        assert_eq!(scope.access.source, "s");
+        assert_eq!(table.scope("t").unwrap().prefixes, ["c"]);
+        assert!(table.scope("u").is_none());
     }
 
     #[test]
