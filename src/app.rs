@@ -1,5 +1,9 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
-//! order, and ends them in the reverse order.
+//! order, and ends them in the reverse order. `errand` composes the same for a command, `upkeep` is what the daemon does
+//! for its state beside its work.
+
+pub mod errand;
+mod upkeep;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -22,7 +26,7 @@ use crate::fetch::{self, ObjectStore};
 use crate::http::{self, Readiness, Surface};
 use crate::lake::{self, Lake, none::NoLake};
 use crate::logtype::{LoadErrors, Registry, is_schema_file};
-use crate::pipeline::{self, Pipeline};
+use crate::pipeline::{self, Pipeline, Sampler};
 use crate::queue::{self, MessageQueue};
 use crate::runtime::{ByteBudget, SharedClock, SystemClock, Tasks};
 use crate::source::{Roles, SourceTable};
@@ -151,17 +155,37 @@ struct Parts {
     rules_seen: reload::Fingerprint,
 }
 
+/// What differs between the daemon and an errand.
+struct Adapters {
+    state: Arc<dyn StateStore>,
+    queue: Arc<dyn MessageQueue>,
+    objects: Arc<dyn ObjectStore>,
+    /// Length of a lease of the queue.
+    lease: Duration,
+    clock: SharedClock,
+}
+
 impl Parts {
     async fn build(config: &Config, catalogue: Catalogue, telemetry: Telemetry) -> anyhow::Result<Parts> {
         let clock: SharedClock = Arc::new(SystemClock);
-        let Catalogue { log_types, sources } = catalogue;
         let state: Arc<dyn StateStore> = match config.state.kind {
             state::Kind::Sqlite => Arc::new(SqliteStore::open(&config.state.sqlite).await?),
         };
+        let (queue, objects, lease) = intake_adapters(config, &clock).await?;
+        Parts::assemble(config, catalogue, telemetry, Adapters { state, queue, objects, lease, clock }).await
+    }
+
+    async fn assemble(
+        config: &Config,
+        catalogue: Catalogue,
+        telemetry: Telemetry,
+        adapters: Adapters,
+    ) -> anyhow::Result<Parts> {
+        let Adapters { state, queue, objects, lease, clock } = adapters;
+        let Catalogue { log_types, sources } = catalogue;
         let lake: Arc<dyn Lake> = match config.lake.kind {
             lake::Kind::None => Arc::new(NoLake),
         };
-        let (queue, objects, lease) = intake_adapters(config, &clock).await?;
         let rules_seen = reload::fingerprint(&config.rules.directories).await;
         let (engine, _) = Engine::start(&config.rules, program()?, telemetry.clone()).await?;
         let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
@@ -187,6 +211,7 @@ impl Parts {
             lease,
             destinations: destinations.iter().map(|destination| destination.name().to_owned()).collect(),
             alert_opened: Arc::new(Notify::new()),
+            unrouted: Sampler::default(),
             trouble: watch::Sender::new(None),
             abandon: CancellationToken::new(),
         };
@@ -219,6 +244,7 @@ impl Parts {
                 shutdown.clone(),
             ),
         );
+        work.spawn_critical("upkeep", upkeep::run(pipeline.clone(), upkeep::Ages::of(config), shutdown.clone()));
         work.spawn_critical("backlog", watch_backlog(pipeline.clone(), shutdown.clone()));
         work.spawn_critical("intake", pipeline::run(pipeline.clone(), work.clone(), shutdown));
     }
@@ -248,20 +274,32 @@ type IntakeAdapters = (Arc<dyn MessageQueue>, Arc<dyn ObjectStore>, Duration);
 async fn intake_adapters(config: &Config, clock: &SharedClock) -> anyhow::Result<IntakeAdapters> {
     match config.queue.kind {
         queue::Kind::Directory => {
-            let directory = &config.queue.directory;
-            let root = directory.path.clone().context("`queue.directory.path` is missing")?;
-            let objects = fetch::directory::DirectoryStore::new(&root, &directory.bucket)?;
-            let queue = queue::directory::DirectoryQueue::new(directory, clock.clone())?;
-            Ok((Arc::new(queue), Arc::new(objects), queue::directory::LEASE))
+            let objects = object_store(config).await?;
+            let queue = queue::directory::DirectoryQueue::new(&config.queue.directory, clock.clone())?;
+            Ok((Arc::new(queue), objects, queue::directory::LEASE))
         }
         queue::Kind::Sqs => {
             let sdk = aws::sdk_config().await;
             let queue = queue::sqs::SqsQueue::new(&sdk, &config.queue.sqs)?;
+            let lease = Duration::from_secs(config.queue.sqs.visibility_timeout_seconds.into());
+            Ok((Arc::new(queue), object_store(config).await?, lease))
+        }
+    }
+}
+
+/// The object store alone; for commands as well.
+pub async fn object_store(config: &Config) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    match config.queue.kind {
+        queue::Kind::Directory => {
+            let directory = &config.queue.directory;
+            let root = directory.path.clone().context("`queue.directory.path` is missing")?;
+            Ok(Arc::new(fetch::directory::DirectoryStore::new(&root, &directory.bucket)?))
+        }
+        queue::Kind::Sqs => {
+            let sdk = aws::sdk_config().await;
             let roles = Roles::new(sdk.clone());
             let credentials = Arc::new(move |access: &_| roles.credentials(access));
-            let objects = fetch::s3::S3Store::new(&sdk, &config.fetch, credentials);
-            let lease = Duration::from_secs(config.queue.sqs.visibility_timeout_seconds.into());
-            Ok((Arc::new(queue), Arc::new(objects), lease))
+            Ok(Arc::new(fetch::s3::S3Store::new(&sdk, &config.fetch, credentials)))
         }
     }
 }

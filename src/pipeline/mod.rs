@@ -2,7 +2,7 @@
 //!
 //! `intake` receives messages while there is room, `message` decides what becomes of one, `lease` keeps it from being
 //! handed to another meanwhile, `object` takes each of its objects through claim, reading and outcome, and `reader`
-//! turns bytes into batches of events.
+//! turns bytes into batches of events. `records` takes up single rejects of a committed object again.
 //!
 //! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the outcome
 //! of everything in it is durable: in the ledger, or in quarantine with its reason.
@@ -12,6 +12,8 @@ mod lease;
 mod message;
 mod object;
 mod reader;
+mod records;
+mod sampling;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +25,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use intake::run;
+pub use records::{Mended, replay_records};
+pub use sampling::Sampler;
 
 use crate::decode::Limits;
 use crate::detect::Engine;
@@ -91,6 +95,8 @@ pub struct Pipeline {
     pub destinations: Vec<String>,
     /// Woken when an alert was opened, so that its delivery starts at once.
     pub alert_opened: Arc<Notify>,
+    /// Which unrouted objects get a row of the ledger.
+    pub unrouted: Sampler,
     /// Why no messages come in, while that is so.
     pub trouble: watch::Sender<Option<String>>,
     /// Work in flight stops here and hands its messages back.

@@ -36,9 +36,18 @@ const WINDOW: u64 = 8 * 1024 * 1024;
 const MOST_REJECTS: u64 = 10_000;
 
 /// Why an object got no outcome this time.
-enum Stop {
+pub(super) enum Stop {
     Retry { reason: &'static str, detail: String, delay: Option<Duration> },
     State(StateError),
+}
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Stop::Retry { detail, .. } => f.write_str(detail),
+            Stop::State(error) => error.fmt(f),
+        }
+    }
 }
 
 impl From<StateError> for Stop {
@@ -60,11 +69,11 @@ impl From<DetectError> for Stop {
 }
 
 /// The message and what it holds, for the work on one of its objects.
-struct Work<'a> {
-    pipeline: &'a Pipeline,
-    message: &'a Message,
-    claims: &'a HeldClaims,
-    started: tokio::time::Instant,
+pub(super) struct Work<'a> {
+    pub(super) pipeline: &'a Pipeline,
+    pub(super) message: &'a Message,
+    pub(super) claims: &'a HeldClaims,
+    pub(super) started: tokio::time::Instant,
 }
 
 /// Takes an object to an outcome, or says why the message must come back.
@@ -72,7 +81,11 @@ pub(super) async fn handle(pipeline: &Pipeline, message: &Message, object: &Obje
     let work = Work { pipeline, message, claims, started: tokio::time::Instant::now() };
     let result = match route(pipeline, object) {
         Ok(route) => work.routed(object, &route).await,
-        Err((source, outcome)) => work.settle(object, &source, outcome).await,
+        Err((source, outcome)) if work.has_row(object, &outcome) => work.settle(object, &source, outcome).await,
+        Err((source, outcome)) => {
+            work.tell(object, &source, &outcome);
+            Ok(())
+        }
     };
     match result {
         Ok(()) => End::Acknowledge,
@@ -162,6 +175,12 @@ impl Work<'_> {
         }
     }
 
+    /// A loop of objects that no source takes, such as the access logs of their own bucket, must not fill the ledger.
+    fn has_row(&self, object: &ObjectRef, outcome: &ObjectOutcome) -> bool {
+        let pipeline = self.pipeline;
+        outcome.state != ObjectState::Unrouted || pipeline.unrouted.admits(&object.bucket, pipeline.clock.now())
+    }
+
     /// The claim; `None` when the object is done.
     async fn claim(&self, object: &ObjectRef, source: &str) -> Result<Option<ClaimToken>, Stop> {
         let now = self.pipeline.clock.now();
@@ -192,6 +211,11 @@ impl Work<'_> {
     ) -> Result<(), Stop> {
         self.pipeline.state.finish(token, outcome, self.pipeline.clock.now()).await?;
         self.claims.remove(token);
+        self.tell(object, source, outcome);
+        Ok(())
+    }
+
+    fn tell(&self, object: &ObjectRef, source: &str, outcome: &ObjectOutcome) {
         self.pipeline.telemetry.object_finished(&ObjectFacts {
             object,
             source,
@@ -203,7 +227,6 @@ impl Work<'_> {
             decoded_bytes: outcome.bytes,
             took: self.started.elapsed(),
         });
-        Ok(())
     }
 
     /// What a failure to read means: an outcome, or another try.
@@ -285,7 +308,7 @@ impl Work<'_> {
     }
 
     /// Detection and lake side by side; the detections are durable when this returns, the rows when their ticket says so.
-    async fn batch(&self, token: &ClaimToken, batch: EventBatch, reading: &mut Reading) -> Result<(), Stop> {
+    pub(super) async fn batch(&self, token: &ClaimToken, batch: EventBatch, reading: &mut Reading) -> Result<(), Stop> {
         let pipeline = self.pipeline;
         let now = pipeline.clock.now();
         let batch = Arc::new(batch);
@@ -355,12 +378,12 @@ impl Work<'_> {
 
 /// What has come out of an object so far.
 #[derive(Default)]
-struct Reading {
+pub(super) struct Reading {
     events: u64,
     rejects: u64,
     first_reject: String,
     newest: Option<OffsetDateTime>,
-    tickets: Vec<CommitTicket>,
+    pub(super) tickets: Vec<CommitTicket>,
 }
 
 impl Reading {

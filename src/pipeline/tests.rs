@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, Pipeline, message};
+use super::{Config, Pipeline, Sampler, message};
 use crate::detect::Engine;
 use crate::fetch::memory::MemoryStore;
 use crate::lake::memory::MemoryLake;
@@ -65,6 +65,7 @@ async fn world_leasing(lease: Duration) -> World {
         lease,
         destinations: Vec::new(),
         alert_opened: Arc::new(Notify::new()),
+        unrouted: Sampler::default(),
         trouble: watch::Sender::new(None),
         abandon: CancellationToken::new(),
     };
