@@ -14,3 +14,4 @@ mod queue;
 mod story_aws;
 mod story_faults;
 mod story_local;
+mod story_replay;
