@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, replay_parked};
 use crate::queue;
 use crate::state::StateError;
 
 /// Between two rounds.
-const ROUND: Duration = Duration::from_secs(15 * 60);
+const ROUND: Duration = Duration::from_secs(5 * 60);
 
 /// Rows that are forgotten in one transaction, and the time that others have between two of these.
 const BATCH: u32 = 500;
@@ -43,10 +43,13 @@ pub(super) async fn run(pipeline: Arc<Pipeline>, ages: Ages, shutdown: Cancellat
             if let Err(error) = forget(&pipeline, &ages).await {
                 pipeline.telemetry.state_failed("forget what is old", &error);
             }
+            if let Err(error) = replay_parked(&pipeline).await {
+                pipeline.telemetry.state_failed("go through parked objects", &error);
+            }
             tokio::time::sleep(ROUND).await;
         }
     };
-    // Dropped in the middle of a transaction, it comes to nothing.
+    // Dropped in the middle of a transaction or an object, that comes to nothing.
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = rounds => {}

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::process::ExitCode;
 
 use futures_util::stream::{BoxStream, StreamExt, try_unfold};
+use time::OffsetDateTime;
 
 use super::{ConfigArgument, block_on, complain, moment, print, usage};
 use crate::app::errand::{Completion, Errand, Job};
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::model::{ObjectRef, rfc3339};
 use crate::notify::{self, Notice, announce};
 use crate::pipeline::{Pipeline, replay_records};
+use crate::runtime::{Clock, SystemClock};
 use crate::state::{Claim, KeptFilter, LedgerEntry, ObjectFilter, ObjectOutcome, ObjectState, Quarantined, StateStore};
 use crate::telemetry;
 
@@ -132,7 +134,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 async fn rehearse(config: &Config, plan: &Plan) -> anyhow::Result<ExitCode> {
     let state = app::state_for_reading(config).await?;
     let mut found = 0u64;
-    let mut walk = things(&*state, plan);
+    let mut walk = things(&*state, plan, SystemClock.now());
     while let Some(thing) = walk.next().await {
         found += 1;
         print(&match thing? {
@@ -155,20 +157,20 @@ enum Thing {
 
 /// Everything of the plan: objects, then messages, then records. Read in pages by ids, so that what fails again is not
 /// met again.
-fn things<'a>(state: &'a dyn StateStore, plan: &'a Plan) -> BoxStream<'a, anyhow::Result<Thing>> {
+fn things<'a>(state: &'a dyn StateStore, plan: &'a Plan, now: OffsetDateTime) -> BoxStream<'a, anyhow::Result<Thing>> {
     let objects = pages(move |last: Option<LedgerEntry>| async move {
         let after = last.map(|entry| entry.object.id());
         if plan.states.is_empty() {
             return Ok(Vec::new());
         }
-        state.open_objects(&plan.states, &plan.objects, after, PAGE).await
+        state.open_objects(&plan.states, &plan.objects, after, PAGE, now).await
     });
     let messages = pages(move |last: Option<Quarantined>| async move {
         if plan.messages { state.messages(&plan.kept, last.as_ref(), PAGE).await } else { Ok(Vec::new()) }
     });
     let records = pages(move |last: Option<LedgerEntry>| async move {
         let after = last.map(|entry| entry.object.id());
-        if plan.records { state.with_rejects(&plan.objects, after, PAGE).await } else { Ok(Vec::new()) }
+        if plan.records { state.with_rejects(&plan.objects, after, PAGE, now).await } else { Ok(Vec::new()) }
     });
     objects
         .map(|found| found.map(Thing::Object))
@@ -212,7 +214,7 @@ async fn replay(config: &Config, catalogue: Catalogue, plan: &Plan) -> anyhow::R
     let pipeline = errand.pipeline.clone();
     let tally = RefCell::new(Tally::default());
     let records = RefCell::new(Vec::new());
-    let jobs = things(&*pipeline.state, plan).filter_map(async |thing| match thing {
+    let jobs = things(&*pipeline.state, plan, pipeline.clock.now()).filter_map(async |thing| match thing {
         Err(error) => Some(Err(error)),
         Ok(Thing::Object(entry)) => {
             let body = announce(&entry.object);

@@ -2,7 +2,8 @@
 //!
 //! `intake` receives messages while there is room, `message` decides what becomes of one, `lease` keeps it from being
 //! handed to another meanwhile, `object` takes each of its objects through claim, reading and outcome, and `reader`
-//! turns bytes into batches of events. `records` takes up single rejects of a committed object again.
+//! turns bytes into batches of events. `records` takes up single rejects of a committed object
+//! again, `parked` objects that were refused.
 //!
 //! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the outcome
 //! of everything in it is durable: in the ledger, or in quarantine with its reason.
@@ -11,6 +12,7 @@ mod intake;
 mod lease;
 mod message;
 mod object;
+mod parked;
 mod reader;
 mod records;
 mod sampling;
@@ -25,6 +27,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use intake::run;
+pub use parked::replay_parked;
 pub use records::{Mended, replay_records};
 pub use sampling::Sampler;
 

@@ -23,7 +23,7 @@ use crate::telemetry::ObjectFacts;
 
 /// A missing or forbidden object is looked for this many times before that becomes its outcome: a permission or a
 /// replica may be late.
-const PATIENCE: u32 = 3;
+pub(super) const PATIENCE: u32 = 3;
 
 /// Between those looks.
 const PATIENCE_DELAY: Duration = Duration::from_secs(20);

@@ -340,3 +340,35 @@ async fn work_whose_lease_is_lost_stops_before_it_commits() {
     assert_eq!(world.queue.len(), 1, "the message is another's now");
     assert_eq!(world.pipeline.telemetry.metrics.lease_lost_total.get([]), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parked_objects_are_read_when_their_source_can_be() {
+    let world = world().await;
+    let mut objects = Vec::new();
+    for key in ["okta/a", "okta/b"] {
+        objects.push(world.announce(key, logins(1)));
+        world.store.forbid("b", key);
+        world.handle(3).await;
+    }
+    let replayed = async || {
+        let commits = async {
+            loop {
+                crate::lake::Lake::flush(&*world.lake).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            result = super::replay_parked(&world.pipeline) => result.unwrap(),
+            () = commits => {}
+        }
+    };
+    replayed().await;
+    for object in &objects {
+        assert_eq!(world.state_of(object).await, Some(ObjectState::Parked));
+        world.store.put("b", &object.key, logins(1));
+    }
+    replayed().await;
+    for object in &objects {
+        assert_eq!(world.state_of(object).await, Some(ObjectState::Committed));
+    }
+}

@@ -74,6 +74,14 @@ impl SourceTable {
         Routing::Route(mapping.route.clone())
     }
 
+    /// Names of all sources, in order.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.buckets.values().flatten().map(|mapping| mapping.route.source()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// Where the objects of a source lie; `None` for a source that is not configured.
     pub fn scope(&self, source: &str) -> Option<Scope> {
         self.buckets.iter().find_map(|(bucket, mappings)| {

@@ -45,13 +45,15 @@ pub struct KnownVersion {
 
 #[async_trait]
 pub trait Backlog: Send + Sync {
-    /// Objects in one of these states that are not final, in the order of their ids, after `after`.
+    /// Objects in one of these states that are not final, and in nobody's hands at `now`, in the order of their ids, after
+    /// `after`. One that was claimed again and came to no outcome is in the state that it had.
     async fn open_objects(
         &self,
         states: &[ObjectState],
         filter: &ObjectFilter,
         after: Option<ObjectId>,
         limit: u32,
+        now: OffsetDateTime,
     ) -> Result<Vec<LedgerEntry>, StateError>;
 
     /// Everything that the ledger knows of a key, the newest first.
@@ -60,12 +62,13 @@ pub trait Backlog: Send + Sync {
 
 #[async_trait]
 pub trait Mending: Send + Sync {
-    /// Committed objects with rejects, in the order of their ids, after `after`.
+    /// Committed objects with rejects that nobody holds at `now`, in the order of their ids, after `after`.
     async fn with_rejects(
         &self,
         filter: &ObjectFilter,
         after: Option<ObjectId>,
         limit: u32,
+        now: OffsetDateTime,
     ) -> Result<Vec<LedgerEntry>, StateError>;
 
     /// Rejects of an object in the order of their ordinals, after `after`.

@@ -127,3 +127,55 @@ fn refusal(error: FetchError, place: &ObjectRef) -> FetchError {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_s3::primitives::DateTime;
+
+    /// The page that an answer with these keys gives.
+    fn page(
+        keys: &[&str],
+        after: Option<&str>,
+        more: bool,
+        encoding: Option<EncodingType>,
+    ) -> Result<Page, FetchError> {
+        let object = |key: &&str| {
+            let object = Object::builder().key(*key).size(3).e_tag("\"e\"");
+            object.last_modified(DateTime::from_secs(1_767_323_045)).build()
+        };
+        let contents: Vec<Object> = keys.iter().map(object).collect();
+        let answer = ListObjectsV2Output::builder()
+            .set_contents(Some(contents))
+            .is_truncated(more)
+            .set_encoding_type(encoding)
+            .build();
+        let access = Access::default();
+        Listing { access: &access, bucket: "b", prefix: "", after }.read(answer, "eu-west-1")
+    }
+
+    #[test]
+    fn keys_are_decoded_when_the_answer_says_that_they_are_encoded() {
+        let encoded = page(&["a+b%2Bc", "caf%C3%A9"], None, true, Some(EncodingType::Url)).unwrap();
+        let keys: Vec<&str> = encoded.objects.iter().map(|listed| &*listed.object.key).collect();
+        assert_eq!((keys, encoded.more), (vec!["a b+c", "café"], true));
+        let object = &encoded.objects[0].object;
+        assert_eq!(
+            (object.etag.as_deref(), object.size, object.region.as_deref()),
+            (Some("e"), Some(3), Some("eu-west-1"))
+        );
+        let plain = page(&["a+b%2Bc"], None, false, None).unwrap();
+        assert_eq!((&*plain.objects[0].object.key, plain.more), ("a+b%2Bc", false));
+        assert!(page(&["%ff"], None, false, Some(EncodingType::Url)).is_err());
+    }
+
+    #[test]
+    fn a_store_that_does_not_keep_the_order_of_keys_is_refused() {
+        assert!(page(&["a", "b"], Some("0"), false, None).is_ok());
+        assert!(page(&[], Some("0"), false, None).is_ok());
+        for (keys, after, more) in [(&["b", "a"][..], None, false), (&["a"], Some("a"), false), (&[], None, true)] {
+            let error = page(keys, after, more, None).unwrap_err().to_string();
+            assert!(error.contains("order"), "{error}");
+        }
+    }
+}

@@ -41,7 +41,7 @@ pub(in crate::state) async fn open_objects_come_in_pages_and_by_filter<S: StateS
     let all = ObjectFilter::default();
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let page = store.open_objects(&ObjectState::ALL, &all, after, 2).await.unwrap();
+        let page = store.open_objects(&ObjectState::ALL, &all, after, 2, START).await.unwrap();
         let Some(last) = page.last() else { break };
         after = Some(last.object.id());
         seen.extend(page.iter().map(|entry| entry.object.key.clone()));
@@ -50,7 +50,7 @@ pub(in crate::state) async fn open_objects_come_in_pages_and_by_filter<S: StateS
     assert_eq!(seen, ["archived", "missing", "more/parked", "parked", "quarantined", "unrouted"]);
 
     let only = |filter: ObjectFilter| async move {
-        let found = store.open_objects(&[ObjectState::Parked], &filter, None, 9).await.unwrap();
+        let found = store.open_objects(&[ObjectState::Parked], &filter, None, 9, START).await.unwrap();
         let mut keys: Vec<String> = found.into_iter().map(|entry| entry.object.key).collect();
         keys.sort();
         keys
@@ -68,16 +68,27 @@ pub(in crate::state) async fn open_objects_come_in_pages_and_by_filter<S: StateS
     ] {
         assert_eq!(only(filter.clone()).await, keys, "{filter:?}");
     }
-    let entry = store.open_objects(&[ObjectState::Missing], &all, None, 9).await.unwrap().remove(0);
+    let entry = store.open_objects(&[ObjectState::Missing], &all, None, 9, START).await.unwrap().remove(0);
     assert_eq!((&*entry.source, entry.state, &*entry.reason), ("source", ObjectState::Missing, "why"));
     assert_eq!(entry.object, object("missing"));
 }
 
-pub(in crate::state) async fn an_object_in_work_is_not_open<S: StateStore>(store: &S) {
+pub(in crate::state) async fn an_object_is_open_until_it_has_another_outcome<S: StateStore>(store: &S) {
     ended(store, "key", ObjectState::Parked).await;
-    claimed(store, "key", START).await;
-    let open = store.open_objects(&[ObjectState::Parked], &ObjectFilter::default(), None, 9).await.unwrap();
-    assert!(open.is_empty(), "{open:?}");
+    let parked = async |now| {
+        let open = store.open_objects(&[ObjectState::Parked], &ObjectFilter::default(), None, 9, now).await.unwrap();
+        open.iter().any(|entry| entry.reason == "why")
+    };
+    let token = claimed(store, "key", START).await;
+    assert!(!parked(START).await, "it is in work");
+    assert!(parked(START + LEASE).await, "whoever had it is gone");
+    assert_eq!(store.outcome(token.object).await.unwrap(), None);
+    store.release(&token).await.unwrap();
+    assert!(parked(START).await, "it came to no outcome");
+    assert_eq!(store.kept(&KeptFilter::default(), 9).await.unwrap()[0].reason, "parked: why");
+    assert!(matches!(store.finish(&token, &outcome(ObjectState::Committed), START).await, Err(StateError::Fenced(_))));
+    ended(store, "key", ObjectState::Committed).await;
+    assert!(!parked(START + LEASE).await);
 }
 
 pub(in crate::state) async fn every_version_of_a_key_is_known<S: StateStore>(store: &S) {
@@ -95,9 +106,9 @@ pub(in crate::state) async fn every_version_of_a_key_is_known<S: StateStore>(sto
 pub(in crate::state) async fn mended_rejects_leave_and_are_counted<S: StateStore>(store: &S) {
     let first = committed(store, "key").await;
     ended(store, "without", ObjectState::Committed).await;
-    let found = store.with_rejects(&ObjectFilter::default(), None, 9).await.unwrap();
+    let found = store.with_rejects(&ObjectFilter::default(), None, 9, START).await.unwrap();
     assert_eq!(found.iter().map(|entry| &*entry.object.key).collect::<Vec<_>>(), ["key"]);
-    assert!(store.with_rejects(&ObjectFilter::default(), Some(first.object), 9).await.unwrap().is_empty());
+    assert!(store.with_rejects(&ObjectFilter::default(), Some(first.object), 9, START).await.unwrap().is_empty());
 
     let token = store.reopen(first.object, START, START + LEASE).await.unwrap().unwrap();
     assert!(token.fence > first.fence);

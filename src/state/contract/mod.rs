@@ -61,7 +61,7 @@ macro_rules! contract_tests {
             ],
             backlog: [
                 open_objects_come_in_pages_and_by_filter,
-                an_object_in_work_is_not_open,
+                an_object_is_open_until_it_has_another_outcome,
                 every_version_of_a_key_is_known,
                 mended_rejects_leave_and_are_counted,
                 only_a_committed_object_is_reopened,

@@ -24,9 +24,12 @@ const KEPT: &str = "
     SELECT * FROM (
         SELECT 'object', 'o' || lower(substr(hex(id), 1, 12)), 's3://' || bucket || '/' || key,
             state || CASE reason WHEN '' THEN '' ELSE ': ' || reason END, x'' AS raw, finished_at AS at
-        FROM objects
-        WHERE state IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined')
-            AND coalesce(?2, 'object') = 'object'
+        FROM (
+            SELECT id, bucket, key, finished_at, coalesce(state, open_state) AS state,
+                CASE WHEN state IS NULL THEN open_reason ELSE reason END AS reason
+            FROM objects
+            WHERE coalesce(state, open_state) IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined'))
+        WHERE coalesce(?2, 'object') = 'object'
             AND (?3 IS NULL OR finished_at >= ?3) AND (?4 IS NULL OR finished_at < ?4)
             AND (?5 IS NULL OR instr('s3://' || bucket || '/' || key, ?5) > 0)
         ORDER BY at DESC LIMIT ?1)
@@ -56,9 +59,12 @@ const FIND_MESSAGE: &str = "
 const FIND_OBJECT: &str = "
     SELECT 'object' AS kind, 'o' || lower(substr(hex(id), 1, 12)) AS kept_id, 's3://' || bucket || '/' || key AS subject,
         state || CASE reason WHEN '' THEN '' ELSE ': ' || reason END AS reason, x'' AS raw, finished_at AS at
-    FROM objects
-    WHERE id BETWEEN ?1 AND ?2
-        AND state IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined')";
+    FROM (
+        SELECT id, bucket, key, finished_at, coalesce(state, open_state) AS state,
+            CASE WHEN state IS NULL THEN open_reason ELSE reason END AS reason
+        FROM objects
+        WHERE coalesce(state, open_state) IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined'))
+    WHERE id BETWEEN ?1 AND ?2";
 
 const FIND_RECORD: &str = "
     SELECT 'record' AS kind, 'r' || lower(substr(hex(object_id), 1, 12)) || '-' || ordinal AS kept_id,

@@ -12,19 +12,21 @@ use super::{Durability, During, SqliteStore};
 use crate::model::{ObjectId, ObjectRef, Reject};
 use crate::state::{Backlog, ClaimToken, KnownVersion, LedgerEntry, Mending, ObjectFilter, ObjectState, StateError};
 
-/// The list of states is that of the index `objects_open`; `?1` narrows it.
+/// The condition on the state is that of the index `objects_open`; `?1` narrows it.
 const OPEN: &str = "
-    SELECT * FROM objects
-    WHERE state IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined') AND instr(?1, state) > 0
-        AND claimed_until IS NULL
+    SELECT *, coalesce(state, open_state) AS stands, CASE WHEN state IS NULL THEN open_reason ELSE reason END AS why
+    FROM objects
+    WHERE coalesce(state, open_state) IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined')
+        AND instr(?1, coalesce(state, open_state)) > 0 AND (claimed_until IS NULL OR claimed_until <= ?9)
         AND id > ?2 AND (?3 IS NULL OR source = ?3) AND (?4 IS NULL OR bucket = ?4)
         AND (?5 IS NULL OR substr(key, 1, length(?5)) = ?5)
         AND (?6 IS NULL OR finished_at >= ?6) AND (?7 IS NULL OR finished_at < ?7)
     ORDER BY id LIMIT ?8";
 
 const WITH_REJECTS: &str = "
-    SELECT * FROM objects
+    SELECT *, state AS stands, reason AS why FROM objects
     WHERE id IN (SELECT object_id FROM rejects WHERE object_id > ?2) AND state = ?1
+        AND (claimed_until IS NULL OR claimed_until <= ?9)
         AND (?3 IS NULL OR source = ?3) AND (?4 IS NULL OR bucket = ?4)
         AND (?5 IS NULL OR substr(key, 1, length(?5)) = ?5)
         AND (?6 IS NULL OR finished_at >= ?6) AND (?7 IS NULL OR finished_at < ?7)
@@ -38,10 +40,11 @@ impl Backlog for SqliteStore {
         filter: &ObjectFilter,
         after: Option<ObjectId>,
         limit: u32,
+        now: OffsetDateTime,
     ) -> Result<Vec<LedgerEntry>, StateError> {
         // No name of a state is part of another.
         let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
-        self.entries(OPEN, &states.join(" "), filter, after, limit).await
+        self.entries(OPEN, &states.join(" "), filter, after, limit, now).await
     }
 
     async fn versions(&self, bucket: &str, key: &str) -> Result<Vec<KnownVersion>, StateError> {
@@ -73,8 +76,9 @@ impl Mending for SqliteStore {
         filter: &ObjectFilter,
         after: Option<ObjectId>,
         limit: u32,
+        now: OffsetDateTime,
     ) -> Result<Vec<LedgerEntry>, StateError> {
-        self.entries(WITH_REJECTS, ObjectState::Committed.as_str(), filter, after, limit).await
+        self.entries(WITH_REJECTS, ObjectState::Committed.as_str(), filter, after, limit, now).await
     }
 
     async fn rejects(&self, object: ObjectId, after: Option<u64>, limit: u32) -> Result<Vec<Reject>, StateError> {
@@ -152,6 +156,7 @@ impl SqliteStore {
         filter: &ObjectFilter,
         after: Option<ObjectId>,
         limit: u32,
+        now: OffsetDateTime,
     ) -> Result<Vec<LedgerEntry>, StateError> {
         let rows = sqlx::query(query)
             .bind(states)
@@ -162,6 +167,7 @@ impl SqliteStore {
             .bind(filter.since.map(micros))
             .bind(filter.until.map(micros))
             .bind(limit)
+            .bind(micros(now))
             .fetch_all(&self.readers)
             .await
             .during("go through the ledger")?;
@@ -169,8 +175,8 @@ impl SqliteStore {
             Ok(LedgerEntry {
                 object: object(row)?,
                 source: text(row, "source")?,
-                state: named(row, "state")?,
-                reason: text(row, "reason")?,
+                state: named(row, "stands")?,
+                reason: text(row, "why")?,
             })
         };
         rows.iter().map(entry).collect()

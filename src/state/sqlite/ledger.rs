@@ -15,14 +15,17 @@ use crate::state::{Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, StateE
 const CLAIM: &str = "
     INSERT INTO objects (id, bucket, key, version_id, etag, size, source, fence, claimed_until)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8)
-    ON CONFLICT (id) DO UPDATE SET source = ?7, fence = fence + 1, claimed_until = ?8, state = NULL, reason = ''
+    ON CONFLICT (id) DO UPDATE SET source = ?7, fence = fence + 1, claimed_until = ?8, state = NULL, reason = '',
+        open_state = coalesce(state, open_state),
+        open_reason = CASE WHEN state IS NULL THEN open_reason ELSE reason END
     WHERE (state IS NULL OR state NOT IN ('committed', 'empty', 'folder', 'excluded', 'superseded'))
         AND (claimed_until IS NULL OR claimed_until <= ?9)
     RETURNING fence";
 
 const FINISH: &str = "
     UPDATE objects
-    SET claimed_until = NULL, state = ?3, reason = ?4, events = ?5, rejects = ?6, bytes = ?7, finished_at = ?8
+    SET claimed_until = NULL, state = ?3, reason = ?4, events = ?5, rejects = ?6, bytes = ?7, finished_at = ?8,
+        open_state = NULL, open_reason = ''
     WHERE id = ?1 AND fence = ?2 AND claimed_until IS NOT NULL";
 
 #[async_trait]

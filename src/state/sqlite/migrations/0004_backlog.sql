@@ -1,5 +1,9 @@
 -- Going through what is open, looking up what is known of a key, and forgetting what is old.
-CREATE INDEX objects_open ON objects (id) WHERE state IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined');
+-- How an object that is claimed again had ended before: that still holds when the claim ends without an outcome.
+ALTER TABLE objects ADD COLUMN open_state TEXT;
+ALTER TABLE objects ADD COLUMN open_reason TEXT NOT NULL DEFAULT '';
+CREATE INDEX objects_open ON objects (id)
+    WHERE coalesce(state, open_state) IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined');
 CREATE INDEX objects_of_key ON objects (bucket, key);
 CREATE INDEX objects_done ON objects (finished_at)
     WHERE state IN ('committed', 'empty', 'folder', 'excluded', 'superseded');
