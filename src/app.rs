@@ -6,7 +6,7 @@ pub mod errand;
 mod upkeep;
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,6 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use walkdir::WalkDir;
 
 use crate::alert::delivery;
 use crate::alert::destination::Destination;
@@ -25,7 +24,7 @@ use crate::detect::{Engine, reload};
 use crate::fetch::{self, ObjectStore};
 use crate::http::{self, Readiness, Surface};
 use crate::lake::{self, Lake, none::NoLake};
-use crate::logtype::{LoadErrors, Registry, is_schema_file};
+use crate::logtype::{LoadErrors, Registry};
 use crate::pipeline::{self, Pipeline, Sampler};
 use crate::queue::{self, MessageQueue};
 use crate::runtime::{ByteBudget, SharedClock, SystemClock, Tasks};
@@ -33,6 +32,7 @@ use crate::source::{Roles, SourceTable};
 use crate::state::sqlite::SqliteStore;
 use crate::state::{self, StateStore};
 use crate::telemetry::{LogHandle, Telemetry};
+use crate::topic::{Confirmations, none::NoTopics, sns::SnsTopics};
 
 /// How often the queue is asked for its backlog.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(15);
@@ -73,24 +73,8 @@ pub fn catalogue(config: &Config) -> Result<Catalogue, Vec<String>> {
 }
 
 fn log_types(config: &Config) -> Result<Arc<Registry>, Vec<String>> {
-    let mut files = Vec::new();
-    for directory in &config.log_types.directories {
-        let found = yaml_below(directory).map_err(|error| vec![format!("{}: {error}", directory.display())])?;
-        files.extend(found);
-    }
-    let loaded = Registry::built_in().with_files(&files);
+    let loaded = Registry::built_in().with_folders(&config.log_types.directories);
     loaded.map(Arc::new).map_err(|LoadErrors(errors)| errors.iter().map(ToString::to_string).collect())
-}
-
-fn yaml_below(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in WalkDir::new(directory).follow_links(true).sort_by_file_name() {
-        let path = entry?.into_path();
-        if path.is_file() && is_schema_file(&path) {
-            files.push(path);
-        }
-    }
-    Ok(files)
 }
 
 /// The state store, for commands beside a running daemon.
@@ -160,6 +144,7 @@ struct Adapters {
     state: Arc<dyn StateStore>,
     queue: Arc<dyn MessageQueue>,
     objects: Arc<dyn ObjectStore>,
+    confirmations: Arc<dyn Confirmations>,
     /// Length of a lease of the queue.
     lease: Duration,
     clock: SharedClock,
@@ -171,8 +156,9 @@ impl Parts {
         let state: Arc<dyn StateStore> = match config.state.kind {
             state::Kind::Sqlite => Arc::new(SqliteStore::open(&config.state.sqlite).await?),
         };
-        let (queue, objects, lease) = intake_adapters(config, &clock).await?;
-        Parts::assemble(config, catalogue, telemetry, Adapters { state, queue, objects, lease, clock }).await
+        let (queue, objects, confirmations, lease) = intake_adapters(config, &clock).await?;
+        let adapters = Adapters { state, queue, objects, confirmations, lease, clock };
+        Parts::assemble(config, catalogue, telemetry, adapters).await
     }
 
     async fn assemble(
@@ -181,7 +167,7 @@ impl Parts {
         telemetry: Telemetry,
         adapters: Adapters,
     ) -> anyhow::Result<Parts> {
-        let Adapters { state, queue, objects, lease, clock } = adapters;
+        let Adapters { state, queue, objects, confirmations, lease, clock } = adapters;
         let Catalogue { log_types, sources } = catalogue;
         let lake: Arc<dyn Lake> = match config.lake.kind {
             lake::Kind::None => Arc::new(NoLake),
@@ -198,6 +184,7 @@ impl Parts {
         let pipeline = Pipeline {
             queue,
             objects,
+            confirmations,
             state,
             lake,
             engine,
@@ -268,21 +255,21 @@ impl Parts {
     }
 }
 
-type IntakeAdapters = (Arc<dyn MessageQueue>, Arc<dyn ObjectStore>, Duration);
+type IntakeAdapters = (Arc<dyn MessageQueue>, Arc<dyn ObjectStore>, Arc<dyn Confirmations>, Duration);
 
-/// Queue, object store, and the length of a lease. A directory queue makes the directory the bucket; SQS goes with S3.
+/// Queue, object store, what confirms the queue's subscriptions, and the length of a lease. A directory queue makes the directory the bucket; SQS goes with S3.
 async fn intake_adapters(config: &Config, clock: &SharedClock) -> anyhow::Result<IntakeAdapters> {
     match config.queue.kind {
         queue::Kind::Directory => {
             let objects = object_store(config).await?;
             let queue = queue::directory::DirectoryQueue::new(&config.queue.directory, clock.clone())?;
-            Ok((Arc::new(queue), objects, queue::directory::LEASE))
+            Ok((Arc::new(queue), objects, Arc::new(NoTopics), queue::directory::LEASE))
         }
         queue::Kind::Sqs => {
             let sdk = aws::sdk_config().await;
             let queue = queue::sqs::SqsQueue::new(&sdk, &config.queue.sqs)?;
             let lease = Duration::from_secs(config.queue.sqs.visibility_timeout_seconds.into());
-            Ok((Arc::new(queue), object_store(config).await?, lease))
+            Ok((Arc::new(queue), object_store(config).await?, Arc::new(SnsTopics::new(&sdk)), lease))
         }
     }
 }

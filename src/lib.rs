@@ -30,6 +30,7 @@
 //! - [`config`]: TOML and environment, validated once, every problem at once.
 //! - [`queue`]: The queue of notifications: port and adapters.
 //! - [`notify`]: Message bodies -> objects. Pure.
+//! - [`topic`]: Subscriptions of the queue to SNS topics: port and adapters.
 //! - [`source`]: Object -> source, and the identity that reads it.
 //! - [`fetch`]: Objects -> bytes: port and adapters.
 //! - [`decode`]: Bytes -> records. Pure.
@@ -71,6 +72,7 @@ pub mod app;
 pub mod config;
 pub mod queue;
 pub mod notify;
+pub mod topic;
 pub mod source;
 pub mod fetch;
 pub mod decode;

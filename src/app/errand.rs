@@ -17,6 +17,7 @@ use crate::runtime::{SharedClock, SystemClock, Tasks};
 use crate::state::sqlite::SqliteStore;
 use crate::state::{self, StateStore};
 use crate::telemetry::Telemetry;
+use crate::topic::none::NoTopics;
 
 /// How long a message of an errand is leased; also what another process waits for the claims of one that was killed.
 const LEASE: Duration = Duration::from_secs(60);
@@ -55,7 +56,9 @@ impl Errand {
             state::Kind::Sqlite => Arc::new(SqliteStore::open_beside(&config.state.sqlite).await?),
         };
         let objects = object_store(config).await?;
-        let adapters = Adapters { state, queue: feed.clone(), objects, lease: LEASE, clock };
+        // A subscription is the daemon's to confirm.
+        let confirmations = Arc::new(NoTopics);
+        let adapters = Adapters { state, queue: feed.clone(), objects, confirmations, lease: LEASE, clock };
         let parts = Parts::assemble(config, catalogue, Telemetry::new(), adapters).await?;
         let work = Tasks::new();
         let pipeline = parts.pipeline;

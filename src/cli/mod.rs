@@ -16,6 +16,7 @@ mod quarantine;
 mod replay;
 mod rule_worker;
 mod run;
+mod schema;
 mod test;
 
 use std::future::Future;
@@ -50,6 +51,8 @@ enum Command {
     Test(test::Arguments),
     /// Turn raw log entries into events.
     Parse(parse::Arguments),
+    /// List, show, infer, test and compare the schemas of log types.
+    Schema(schema::Arguments),
     /// List alerts.
     Alerts(alerts::Arguments),
     /// Show what was kept aside: messages, objects and records, each with its reason.
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Config(arguments) => config::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Parse(arguments) => parse::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Alerts(arguments) => alerts::run(&arguments),
         Command::Quarantine(arguments) => quarantine::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),

@@ -1,27 +1,88 @@
 //! `margay parse`: raw log entries in, events out. Needs no configuration, no network and no state.
 
-use std::io::{BufRead, BufWriter, Write};
+use std::fs::File;
+use std::io::{BufRead, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use super::{failure, usage};
-use crate::logtype::{Registry, batch};
+use anyhow::Context as _;
+
+use super::schema::LogTypes;
+use super::{EXIT_USAGE, complain, failure};
+use crate::decode::{Decoder, Limits, Piece};
+use crate::logtype::{Classified, Classifier, Context, Registry, Schema, batch, guess};
+use crate::model::{ObjectId, Record, Reject, StreamType};
 use crate::runtime::{Clock, SystemClock};
+
+/// Of these many records it is guessed what an object holds.
+const GUESSED_FROM: usize = 50;
+
+/// Input is read in pieces of this size, which bounds what a compressed file can become at once.
+const PIECE: usize = 16 * 1024;
+
+const LIMITS: Limits = Limits { max_object_bytes: 32 << 30, max_record_bytes: 16 << 20 };
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
+    /// Files with raw logs, compressed or not; without one, or for `-`, standard input.
+    files: Vec<PathBuf>,
+    /// What the records may be; may be repeated. Without it and without --schema, all log types are tried and the best fit is
+    /// taken.
+    #[arg(long = "log-type", value_name = "NAME")]
+    log_type: Vec<String>,
+    /// A schema to try, in its file; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    schema: Vec<PathBuf>,
+    /// How the input is split into records: Auto, Lines, JSON, JsonArray …
+    #[arg(long, value_name = "TYPE", default_value = "Auto", value_parser = stream_type)]
+    stream_type: StreamType,
+    /// Leave out fields that the schema does not know.
+    #[arg(long)]
+    known_fields_only: bool,
+    #[command(flatten)]
+    log_types: LogTypes,
     /// Read requests as JSON lines on standard input and answer each with one JSON line: `id`, `log_type`, `input`
     /// (array of entries) and optionally `schema` (YAML) give `id` and `events`, or `error`.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["files", "log_type", "schema", "known_fields_only", "folders"])]
     batch: bool,
 }
 
+fn stream_type(text: &str) -> Result<StreamType, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
+
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    if !arguments.batch {
-        return usage(&"nothing to do; `margay parse --batch` reads requests on standard input");
+    if arguments.batch {
+        return match answer_all() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failure(&error.into()),
+        };
     }
-    match answer_all() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failure(&error.into()),
+    let candidates = match candidates(arguments) {
+        Ok(candidates) => candidates,
+        Err(faults) => {
+            faults.iter().for_each(|fault| complain(format_args!("{fault}")));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let inputs = if arguments.files.is_empty() { vec![PathBuf::from("-")] } else { arguments.files.clone() };
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut complete = true;
+    for path in &inputs {
+        match parse(path, &candidates, arguments, &mut out).with_context(|| path.display().to_string()) {
+            Ok(whole) => complete &= whole,
+            Err(error) => match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+                // A reader that has enough.
+                Some(std::io::ErrorKind::BrokenPipe) => return ExitCode::SUCCESS,
+                _ => return failure(&error),
+            },
+        }
+    }
+    match out.flush() {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => failure(&error.into()),
+        _ if complete => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
     }
 }
 
@@ -35,4 +96,145 @@ fn answer_all() -> std::io::Result<()> {
         }
     }
     out.flush()
+}
+
+/// What the records may be.
+enum Candidates {
+    Named(Vec<Arc<Schema>>),
+    /// Whatever fits.
+    Any(Registry),
+}
+
+fn candidates(arguments: &Arguments) -> Result<Candidates, Vec<String>> {
+    let registry = arguments.log_types.registry()?;
+    let mut faults = Vec::new();
+    let mut schemas = Vec::new();
+    for name in &arguments.log_type {
+        match registry.get(name) {
+            Ok(schema) => schemas.push(schema.clone()),
+            Err(unknown) => faults.push(unknown.to_string()),
+        }
+    }
+    for path in &arguments.schema {
+        let origin = path.display().to_string();
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        match std::fs::read_to_string(path) {
+            Err(error) => faults.push(format!("{origin}: {error}")),
+            Ok(text) => match Schema::from_yaml(&text, &origin, stem.as_deref()) {
+                Ok(schema) => schemas.push(schema.into()),
+                Err(errors) => faults.extend(errors.iter().map(ToString::to_string)),
+            },
+        }
+    }
+    match (faults.is_empty(), schemas.is_empty()) {
+        (false, _) => Err(faults),
+        (true, true) => Ok(Candidates::Any(registry)),
+        (true, false) => Ok(Candidates::Named(schemas)),
+    }
+}
+
+/// Prints the events of one input. False when something of it is no event.
+fn parse(path: &Path, candidates: &Candidates, arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<bool> {
+    let mut input: Box<dyn Read> = match path {
+        path if path == Path::new("-") => Box::new(std::io::stdin().lock()),
+        path => Box::new(File::open(path)?),
+    };
+    let mut printer = Printer { path, candidates, arguments, out, held: Vec::new(), classifier: None, whole: true };
+    let mut decoder = Decoder::new(arguments.stream_type.clone(), "", LIMITS);
+    let mut buffer = vec![0; PIECE];
+    let mut pieces = Vec::new();
+    loop {
+        let read = input.read(&mut buffer)?;
+        let decoded = match read {
+            0 => decoder.finish(&mut pieces),
+            read => decoder.push(&buffer[..read], &mut pieces),
+        };
+        for piece in pieces.drain(..) {
+            match piece {
+                Piece::Record(record) => printer.record(record)?,
+                Piece::Reject(reject) => printer.reject(&reject),
+            }
+        }
+        if let Err(error) = &decoded {
+            printer.complain(format_args!("{error}"));
+        }
+        if read == 0 || decoded.is_err() {
+            return printer.end();
+        }
+    }
+}
+
+/// Takes records as they come; the first ones are held until it is known what they are.
+struct Printer<'a, W: Write> {
+    path: &'a Path,
+    candidates: &'a Candidates,
+    arguments: &'a Arguments,
+    out: &'a mut W,
+    held: Vec<Record>,
+    classifier: Option<Classifier>,
+    whole: bool,
+}
+
+impl<W: Write> Printer<'_, W> {
+    fn record(&mut self, record: Record) -> anyhow::Result<()> {
+        if self.classifier.is_some() {
+            return self.print(&record);
+        }
+        self.held.push(record);
+        if self.held.len() < GUESSED_FROM { Ok(()) } else { self.choose() }
+    }
+
+    /// Settles what the records may be, and prints the ones that waited for it.
+    fn choose(&mut self) -> anyhow::Result<()> {
+        let context = Context {
+            object: ObjectId([0; 16]),
+            source: "".into(),
+            parse_time: SystemClock.now(),
+            keep_unknown: !self.arguments.known_fields_only,
+            guard_event_time: true,
+        };
+        let schemas = match self.candidates {
+            Candidates::Named(schemas) => schemas.clone(),
+            Candidates::Any(registry) => {
+                let found = guess(registry, &self.held, &context);
+                let told = found.iter().take(3).map(|guess| &*guess.schema.name).collect::<Vec<_>>().join(", ");
+                let told = if told.is_empty() { "nothing known; name it with --log-type" } else { &told };
+                complain(format_args!("{}: looks like {told}", self.path.display()));
+                found.into_iter().map(|guess| guess.schema).collect()
+            }
+        };
+        self.classifier = Some(Classifier::with_schemas(schemas, context));
+        std::mem::take(&mut self.held).iter().try_for_each(|record| self.print(record))
+    }
+
+    fn print(&mut self, record: &Record) -> anyhow::Result<()> {
+        let classifier = self.classifier.as_mut().expect("it was chosen before the first record is printed");
+        match classifier.classify(record) {
+            Classified::Blank => {}
+            Classified::Rejected(reject) => self.reject(&reject),
+            Classified::Events(events) => {
+                for event in events {
+                    serde_json::to_writer(&mut *self.out, &event.fields).map_err(std::io::Error::from)?;
+                    self.out.write_all(b"\n")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reject(&mut self, reject: &Reject) {
+        self.complain(format_args!("record {}: {}", reject.ordinal + 1, reject.reason));
+    }
+
+    fn complain(&mut self, what: std::fmt::Arguments<'_>) {
+        self.whole = false;
+        complain(format_args!("{}: {what}", self.path.display()));
+    }
+
+    fn end(mut self) -> anyhow::Result<bool> {
+        if self.classifier.is_none() && !self.held.is_empty() {
+            self.choose()?;
+        }
+        Ok(self.whole)
+    }
 }

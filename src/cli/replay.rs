@@ -349,7 +349,7 @@ async fn message_ended(
     let (true, Ok(Notice { objects, .. })) = (acknowledged, objects) else {
         return Ok(Err("it was tried in vain; the log says why".to_owned()));
     };
-    for object in objects {
+    for object in objects.into_iter().map(|announced| announced.object) {
         let known = match object.version_id.is_some() || object.etag.is_some() {
             true => pipeline.state.outcome(object.id()).await?.is_some(),
             false => !pipeline.state.versions(&object.bucket, &object.key).await?.is_empty(),

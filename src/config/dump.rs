@@ -60,6 +60,7 @@ mod tests {
             region: None,
             role_arn: None,
             external_id: Some("hunter2".into()),
+            include_restored: false,
             stream_type: Default::default(),
             json_array_envelope_field: None,
             prefixes: Vec::new(),

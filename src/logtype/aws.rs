@@ -77,7 +77,7 @@ fn by_key(key: &str, text: &str, found: &mut Indicators) {
         "instanceId" | "instance-id" => instance_id(text, found),
         "accountId" | "account" => account_id(text, found),
         "tags" => found.add(Kind::AwsTag, text),
-        "ipv6Addresses" | "publicIp" | "privateIpAddress" | "ipAddressV4" | "sourceIPAddress" => found.ip(text),
+        "ipv6Addresses" | "publicIp" | "privateIpAddress" | "ipAddressV4" => found.ip(text),
         "publicDnsName" | "privateDnsName" | "domain" => found.host(text),
         _ if key.ends_with("InstanceId") => instance_id(text, found),
         _ if key.ends_with("AccountId") => account_id(text, found),

@@ -84,10 +84,16 @@ impl<'s> Coercion<'s> {
         for (key, value) in entries {
             match object.position(key) {
                 Some(at) => known[at] = Some(value),
-                None if self.keep_unknown => unknown.push((&**key, value)),
-                None => {}
+                None => unknown.push((&**key, value)),
             }
         }
+        unknown.retain(|(key, value)| match object.renamed_to(key) {
+            Some(at) if known[at].is_none() => {
+                known[at] = Some(value);
+                false
+            }
+            _ => self.keep_unknown,
+        });
         let mut columns = MapBuilder::default();
         for (field, own) in object.fields.iter().zip(known) {
             let value = self.field(field, own, raw).map_err(|error| error.within(&field.name))?;
@@ -402,6 +408,16 @@ mod tests {
                 r#"{{"arn":"x","host":"h","user":"u","full":"A B","secret":"REDACTED","hashed":"{hash}","p_any_domain_names":["h"]}}"#
             )
         );
+    }
+
+    #[test]
+    fn a_renamed_field_is_also_known_by_its_new_name_unless_the_old_one_is_there() {
+        let fields = "- {name: callerIP, type: string, rename: {from: callerIp}}";
+        assert_eq!(event(fields, false, r#"{"callerIP":"a"}"#), r#"{"callerIP":"a"}"#);
+        for record in [r#"{"callerIP":"a","callerIp":"b"}"#, r#"{"callerIp":"b","callerIP":"a"}"#] {
+            assert_eq!(event(fields, false, record), r#"{"callerIP":"b"}"#);
+            assert_eq!(event(fields, true, record), r#"{"callerIP":"b","callerIP_":"a"}"#);
+        }
     }
 
     struct Sha256Hex;

@@ -74,6 +74,9 @@ pub enum Scanner {
     Ip,
     Domain,
     Hostname,
+    /// As DNS servers write names: the dot of the root at the end is not what anybody searches for. An addition of
+    /// margay's to the published scanners, of which `domain` has to keep that dot.
+    Fqdn,
     Url,
     NetAddr,
     Email,
@@ -97,6 +100,7 @@ const SCANNERS: &[(&str, Scanner)] = &[
     ("ip", Scanner::Ip),
     ("domain", Scanner::Domain),
     ("hostname", Scanner::Hostname),
+    ("fqdn", Scanner::Fqdn),
     ("url", Scanner::Url),
     ("net_addr", Scanner::NetAddr),
     ("email", Scanner::Email),
@@ -150,6 +154,7 @@ impl Indicators {
         match scanner {
             Scanner::Ip => self.ip(trimmed),
             Scanner::Domain | Scanner::Hostname => self.host(trimmed),
+            Scanner::Fqdn => self.host(trimmed.strip_suffix('.').unwrap_or(trimmed)),
             Scanner::Url => self.host(url_host(trimmed).unwrap_or_default()),
             Scanner::NetAddr => self.host(net_addr_host(trimmed)),
             Scanner::Email if trimmed.contains('@') => self.add(Kind::Email, trimmed),

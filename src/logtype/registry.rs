@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use include_dir::{Dir, include_dir};
+use walkdir::WalkDir;
 
 use super::schema::{Schema, SchemaError, suggestion};
 
@@ -15,7 +16,21 @@ static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/config/log_types");
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     /// By lower-case name.
-    schemas: BTreeMap<String, Arc<Schema>>,
+    schemas: BTreeMap<String, Loaded>,
+}
+
+#[derive(Clone, Debug)]
+struct Loaded {
+    schema: Arc<Schema>,
+    origin: Origin,
+}
+
+/// Where a log type comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Part of the binary; the YAML.
+    BuiltIn(&'static str),
+    File(PathBuf),
 }
 
 /// Everything that is wrong with the schemas that were to be loaded.
@@ -50,9 +65,26 @@ impl Registry {
             let origin = file.path().display().to_string();
             let text = file.contents_utf8().expect("shipped schemas are UTF-8");
             let schema = Schema::from_yaml(text, &origin, None).expect("a test loads every shipped schema");
-            registry.insert(schema);
+            registry.insert(schema, Origin::BuiltIn(text));
         }
         registry
+    }
+
+    /// Adds the schemas below these folders.
+    pub fn with_folders(self, folders: &[PathBuf]) -> Result<Registry, LoadErrors> {
+        let mut files = Vec::new();
+        let mut errors = Vec::new();
+        for entry in folders.iter().flat_map(|folder| WalkDir::new(folder).follow_links(true).sort_by_file_name()) {
+            match entry {
+                Ok(entry) if entry.path().is_file() && is_schema_file(entry.path()) => files.push(entry.into_path()),
+                Ok(_) => {}
+                Err(error) => {
+                    let origin = error.path().map(|path| path.display().to_string()).unwrap_or_default();
+                    errors.push(SchemaError { origin, line: 0, column: 0, message: error.to_string() });
+                }
+            }
+        }
+        if errors.is_empty() { self.with_files(&files) } else { Err(LoadErrors(errors)) }
     }
 
     /// Adds the schemas of these files, which replace built-in ones of their names. Two files with one name are an
@@ -75,7 +107,7 @@ impl Registry {
                 Err(faults) => errors.extend(faults),
                 Ok(schema) => match origins.insert(schema.name.to_lowercase(), origin.clone()) {
                     Some(other) => errors.push(fault(format!("`{}` is defined in {other}, too", schema.name))),
-                    None => self.insert(schema),
+                    None => self.insert(schema, Origin::File(path.clone())),
                 },
             }
         }
@@ -84,10 +116,23 @@ impl Registry {
 
     /// In alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.schemas.values().map(|schema| &schema.name)
+        self.schemas().map(|schema| &schema.name)
+    }
+
+    /// In alphabetical order.
+    pub fn schemas(&self) -> impl Iterator<Item = &Arc<Schema>> {
+        self.schemas.values().map(|loaded| &loaded.schema)
     }
 
     pub fn get(&self, name: &str) -> Result<&Arc<Schema>, UnknownLogType> {
+        self.loaded(name).map(|loaded| &loaded.schema)
+    }
+
+    pub fn origin(&self, name: &str) -> Result<&Origin, UnknownLogType> {
+        self.loaded(name).map(|loaded| &loaded.origin)
+    }
+
+    fn loaded(&self, name: &str) -> Result<&Loaded, UnknownLogType> {
         self.schemas.get(&name.to_lowercase()).ok_or_else(|| {
             let near = suggestion(name, self.names().map(|name| &**name));
             let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
@@ -95,14 +140,19 @@ impl Registry {
         })
     }
 
-    fn insert(&mut self, schema: Schema) {
-        self.schemas.insert(schema.name.to_lowercase(), Arc::new(schema));
+    fn insert(&mut self, schema: Schema, origin: Origin) {
+        self.schemas.insert(schema.name.to_lowercase(), Loaded { schema: Arc::new(schema), origin });
     }
 }
 
 /// What counts as a schema in a folder: YAML, but not the tests that may lie beside it.
-pub fn is_schema_file(path: &std::path::Path) -> bool {
-    is_yaml(path) && !path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("_tests"))
+fn is_schema_file(path: &std::path::Path) -> bool {
+    is_yaml(path) && !is_schema_tests(path)
+}
+
+/// The tests of schemas, in a folder with them.
+pub fn is_schema_tests(path: &std::path::Path) -> bool {
+    is_yaml(path) && path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("_tests"))
 }
 
 fn is_yaml(path: &std::path::Path) -> bool {

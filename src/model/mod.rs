@@ -12,6 +12,7 @@ mod object;
 mod record;
 mod source;
 mod stamp;
+mod topic;
 mod value;
 
 pub use alert::{Alert, AlertKind, AlertStatus, DeliveryResponse, Severity, Triage};
@@ -23,4 +24,5 @@ pub use object::{ObjectId, ObjectRef};
 pub use record::{Record, Reject};
 pub use source::{Access, Route, StreamType};
 pub use stamp::{rfc3339, stored_time};
+pub use topic::TopicArn;
 pub use value::{Map, MapBuilder, Value};

@@ -20,11 +20,13 @@ pub struct ObjectRef {
 }
 
 impl ObjectRef {
-    /// Identity: bucket, key, and the version id or else the ETag, each length-prefixed.
+    /// Identity: bucket, key, and the version id or else the ETag, each length-prefixed. The version `null` names no
+    /// fixed bytes, so the ETag identifies it.
     pub fn id(&self) -> ObjectId {
         let version = match (&self.version_id, &self.etag) {
-            (Some(version), _) => format!("v{version}"),
-            (None, Some(etag)) => format!("e{}", etag.trim_matches('"')),
+            (Some(version), _) if self.is_pinned() => format!("v{version}"),
+            (_, Some(etag)) => format!("e{}", etag.trim_matches('"')),
+            (Some(version), None) => format!("v{version}"),
             (None, None) => String::new(),
         };
         let mut hash = Sha256::new();
@@ -34,6 +36,12 @@ impl ObjectRef {
         }
         let digest = hash.finalize();
         ObjectId(digest[..16].try_into().expect("a SHA-256 digest has 32 bytes"))
+    }
+
+    /// Whether the version id alone names bytes that never change. `null`, the version of what was written while the
+    /// bucket kept no versions, is overwritten as a key without versions is.
+    pub fn is_pinned(&self) -> bool {
+        self.version_id.as_deref().is_some_and(|version| version != "null")
     }
 }
 
@@ -79,6 +87,14 @@ mod tests {
     fn quotes_size_and_sequencer_are_no_part_of_the_identity() {
         let other = ObjectRef { etag: Some("e1".into()), size: None, sequencer: Some("00A".into()), ..object() };
         assert_eq!(object().id(), other.id());
+    }
+
+    #[test]
+    fn the_version_null_is_told_apart_by_its_etag() {
+        let null = |etag: &str| ObjectRef { version_id: Some("null".into()), etag: Some(etag.into()), ..object() };
+        assert_ne!(null("e1").id(), null("e2").id());
+        // Announced with it on one channel and without it on another, it is the same object.
+        assert_eq!(null("e1").id(), object().id());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a message of the queue says: which objects are new.
+//! What a message of the queue says: which objects are new, or what became of the notifications themselves.
 //!
 //! One file a format, one table of formats ([`FORMATS`]). Pure: no I/O, no clock, nothing is fetched. A body is
 //! either a notice or a [`BadBody`]; one unusable record of a notice is a [`BadRecord`] that leaves the others alone.
@@ -15,7 +15,7 @@ mod tests;
 
 use std::collections::HashSet;
 
-use crate::model::{ObjectId, ObjectRef};
+use crate::model::{ObjectId, ObjectRef, TopicArn};
 pub use announcement::announce;
 use body::Body;
 pub use format::FORMATS;
@@ -25,11 +25,42 @@ pub use format::FORMATS;
 pub struct Notice {
     /// Name of the innermost format, as in [`FORMATS`].
     pub format: &'static str,
-    /// The objects to read, in the order of the body; the same object is named once.
-    pub objects: Vec<ObjectRef>,
+    /// The objects to read, in the order of the body; the same object is named once for each [`Cause`].
+    pub objects: Vec<Announced>,
     /// Records about something else than a new object.
     pub ignored: u64,
     pub bad: Vec<BadRecord>,
+    /// Said instead of objects.
+    pub setup: Option<SetUp>,
+}
+
+/// An object that a record names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Announced {
+    pub object: ObjectRef,
+    pub cause: Cause,
+    /// The key as the other reading of its spelling has it, where that is another key: verbatim for a format whose keys
+    /// are form-encoded, decoded for one whose keys are verbatim. Senders confuse the two.
+    pub other_key: Option<String>,
+}
+
+/// Why an object is announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    Created,
+    /// Brought back from an archive; whether that is wanted is the source's to say.
+    Restored,
+}
+
+/// A message about the notifications themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetUp {
+    /// Sent when notifications were set up, to see that they arrive. S3 names its bucket, CloudTrail names nothing.
+    Test { bucket: Option<String> },
+    /// SNS asks whether the topic may send to this queue; the token is the answer.
+    Confirm { topic: TopicArn, token: String },
+    /// The topic will send no more.
+    Ended { topic: String },
 }
 
 /// A record of a notice that names no object that could be read. It is kept with its reason.
@@ -68,18 +99,22 @@ fn read(body: &Body<'_>) -> Result<Notice, BadBody> {
 
 impl Notice {
     fn empty(format: &'static str) -> Notice {
-        Notice { format, objects: Vec::new(), ignored: 0, bad: Vec::new() }
+        Notice { format, objects: Vec::new(), ignored: 0, bad: Vec::new(), setup: None }
+    }
+
+    fn about(format: &'static str, setup: SetUp) -> Notice {
+        Notice { setup: Some(setup), ..Notice::empty(format) }
     }
 
     /// Collects records one by one.
     fn from_records(format: &'static str, records: impl IntoIterator<Item = Reading>) -> Notice {
         let mut notice = Notice::empty(format);
-        let mut seen: HashSet<ObjectId> = HashSet::new();
+        let mut seen: HashSet<(ObjectId, Cause)> = HashSet::new();
         for record in records {
             match record {
-                Reading::New(object) => {
-                    if seen.insert(object.id()) {
-                        notice.objects.push(object);
+                Reading::Object(announced) => {
+                    if seen.insert((announced.object.id(), announced.cause)) {
+                        notice.objects.push(announced);
                     }
                 }
                 Reading::Other => notice.ignored += 1,
@@ -92,8 +127,8 @@ impl Notice {
 
 /// What one record of a notification turned out to be.
 enum Reading {
-    New(ObjectRef),
-    /// About something else than a new object: a removal, a restore, a tag.
+    Object(Announced),
+    /// About something else than bytes to read: a removal, a tag.
     Other,
     Bad(BadRecord),
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::body::Body;
-use super::{BadBody, FORMATS, Notice, parse};
+use super::{Announced, BadBody, FORMATS, Notice, SetUp, parse};
 
 /// Bodies of real shape, and hostile ones; a file is named after its format and what is special about it.
 fn corpus() -> Vec<(String, String)> {
@@ -31,17 +31,26 @@ fn as_json(parsed: &Result<Notice, BadBody>) -> Value {
             let objects: Vec<Value> = notice
                 .objects
                 .iter()
-                .map(|object| {
+                .map(|Announced { object, cause, other_key }| {
                     json!({
                         "bucket": object.bucket, "key": object.key, "version_id": object.version_id,
                         "etag": object.etag, "size": object.size, "region": object.region,
                         "sequencer": object.sequencer,
+                        "cause": format!("{cause:?}"), "other_key": other_key,
                     })
                 })
                 .collect();
             let bad: Vec<Value> =
                 notice.bad.iter().map(|bad| json!({ "raw": bad.raw, "reason": bad.reason })).collect();
-            json!({ "format": notice.format, "objects": objects, "ignored": notice.ignored, "bad": bad })
+            let setup = match &notice.setup {
+                None => Value::Null,
+                Some(SetUp::Test { bucket }) => json!({ "test": bucket }),
+                Some(SetUp::Confirm { topic, token }) => json!({ "confirm": topic.as_str(), "token": token }),
+                Some(SetUp::Ended { topic }) => json!({ "ended": topic }),
+            };
+            json!({
+                "format": notice.format, "objects": objects, "ignored": notice.ignored, "bad": bad, "setup": setup,
+            })
         }
     }
 }
@@ -122,4 +131,103 @@ proptest! {
             Err(error) => prop_assert!(!error.to_string().is_empty()),
         }
     }
+
+    #[test]
+    fn arbitrary_bytes_are_an_answer_and_not_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let text = String::from_utf8_lossy(&bytes);
+        if let Err(error) = parse(&text) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn arbitrary_json_is_an_answer_and_not_a_panic(body in json_of_notifications()) {
+        match parse(&body.to_string()) {
+            Ok(notice) => prop_assert!(notice.setup.is_none() || notice.objects.is_empty()),
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    #[test]
+    fn every_key_survives_both_spellings(key in any::<String>().prop_filter("a key has a character", |key| !key.is_empty())) {
+        let encoded: String = key.bytes().map(|byte| match byte {
+            b' ' => "+".into(),
+            b'a'..=b'z' | b'/' | b'.' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        }).collect();
+        let form = json!({ "Records": [{ "s3": { "bucket": { "name": "b" }, "object": { "key": encoded } } }] });
+        let verbatim = json!({ "s3Bucket": "b", "s3ObjectKey": [key] });
+        let bridge = json!({ "source": "aws.s3", "detail-type": "Object Created",
+            "detail": { "bucket": { "name": "b" }, "object": { "key": key } } });
+        for body in [&form, &verbatim, &bridge] {
+            let notice = parse(&body.to_string()).unwrap();
+            prop_assert_eq!(notice.objects.len(), 1);
+            prop_assert_eq!(&notice.objects[0].object.key, &key);
+        }
+        // And a sender that confuses the two is found out by the other reading.
+        let confused = json!({ "s3Bucket": "b", "s3ObjectKey": [encoded] });
+        let announced = parse(&confused.to_string()).unwrap().objects.remove(0);
+        prop_assert_eq!(announced.other_key.unwrap_or(announced.object.key), key);
+    }
+}
+
+/// JSON of any shape whose members are named as those of notifications, so that it gets deep into the formats.
+fn json_of_notifications() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        prop::sample::select(vec![
+            "aws.s3",
+            "Notification",
+            "SubscriptionConfirmation",
+            "UnsubscribeConfirmation",
+            "s3:TestEvent",
+            "Object Created",
+            "ObjectCreated:Put",
+            "ObjectRestore:Completed",
+            "securitylake.amazonaws.com",
+            "arn:aws:sns:us-west-2:111122223333:logs",
+            "%",
+            "a+b",
+        ])
+        .prop_map(Value::from),
+    ];
+    let names = prop::sample::select(vec![
+        "Type",
+        "Message",
+        "TopicArn",
+        "Token",
+        "s3Bucket",
+        "s3ObjectKey",
+        "Records",
+        "s3",
+        "bucket",
+        "name",
+        "object",
+        "key",
+        "eventName",
+        "source",
+        "detail",
+        "detail-type",
+        "requester",
+        "Event",
+        "Bucket",
+        "size",
+        "etag",
+    ]);
+    leaf.prop_recursive(5, 64, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::hash_map(names.clone(), inner, 0..8).prop_map(|members| {
+                members
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into()
+            }),
+        ]
+    })
 }

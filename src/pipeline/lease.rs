@@ -1,12 +1,24 @@
 //! Keeps a message and the claims under it from being handed to another while they are worked on.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Pipeline;
 use crate::queue::{QueueError, Receipt};
 use crate::state::{ClaimToken, StateError};
+
+/// No queue lets a message be held longer in all, counted from its receipt: SQS's limit. It refuses an extension beyond.
+const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// So long before that the message is handed back, so that another attempt takes over what is left.
+const MARGIN: Duration = Duration::from_secs(300);
+
+/// Returns when a message that is received now has been held for nearly as long as it can be.
+pub(super) async fn exhausted() {
+    sleep(LONGEST - MARGIN).await;
+}
 
 /// The claims that the work on one message holds at the moment.
 #[derive(Default)]
@@ -35,11 +47,14 @@ impl HeldClaims {
 /// fails, or hangs, can be repeated while the lease still holds.
 pub(super) async fn keep(pipeline: &Pipeline, receipt: &Receipt, claims: &HeldClaims) -> String {
     let (interval, patience) = (pipeline.lease / 3, pipeline.lease / 6);
+    let received = Instant::now();
     let mut next = interval;
     loop {
         sleep(next).await;
+        // A lease of some hours would end beyond the limit, and be refused as a whole.
+        let left = LONGEST.saturating_sub(received.elapsed() + MARGIN / 5);
         let (message, objects) = tokio::join!(
-            timeout(patience, pipeline.queue.extend(receipt, pipeline.lease)),
+            timeout(patience, pipeline.queue.extend(receipt, pipeline.lease.min(left))),
             timeout(patience, renew(pipeline, claims)),
         );
         next = interval;
@@ -88,4 +103,17 @@ async fn renew(pipeline: &Pipeline, claims: &HeldClaims) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_is_handed_back_before_the_queue_takes_it() {
+        let received = Instant::now();
+        exhausted().await;
+        let left = LONGEST - received.elapsed();
+        assert!((Duration::from_secs(60)..=Duration::from_secs(600)).contains(&left), "{left:?}");
+    }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::lease::{self, HeldClaims};
-use super::{Pipeline, object};
+use super::{Pipeline, object, setup};
 use crate::model::Message;
-use crate::notify;
+use crate::notify::{self, Announced, Cause};
 use crate::queue::Delivery;
 use crate::runtime::Backoff;
 use crate::state::StateError;
@@ -47,6 +47,9 @@ impl End {
 /// Works on a message under its lease, then spends the receipt.
 pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
     let Delivery { message, receipt } = delivery;
+    if let Some(sent_at) = message.sent_at {
+        pipeline.telemetry.message_age(pipeline.clock.now() - sent_at);
+    }
     let claims = HeldClaims::default();
     let work = AssertUnwindSafe(work(pipeline, &message, &claims)).catch_unwind();
     let end = tokio::select! {
@@ -55,6 +58,11 @@ pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
             Err(_) => panicked(pipeline, &message).await,
         },
         detail = lease::keep(pipeline, &receipt, &claims) => End::LeaseLost { detail },
+        () = lease::exhausted() => End::Release {
+            reason: "lease_exhausted",
+            detail: "it was held nearly as long as a queue allows; the next attempt does what is left".into(),
+            delay: Duration::ZERO,
+        },
         () = pipeline.abandon.cancelled() => End::Release {
             reason: "shutdown",
             detail: "the daemon is ending".into(),
@@ -94,6 +102,9 @@ async fn work(pipeline: &Pipeline, message: &Message, claims: &HeldClaims) -> En
         Ok(notice) => notice,
         Err(bad) => return quarantine(pipeline, message, &message.id, &message.body, &bad.to_string()).await,
     };
+    if let Some(said) = &notice.setup {
+        return setup::handle(pipeline, message, notice.format, said).await;
+    }
     let telemetry = &pipeline.telemetry;
     for (index, bad) in notice.bad.iter().enumerate() {
         telemetry.notification_record(notice.format, "bad");
@@ -108,15 +119,32 @@ async fn work(pipeline: &Pipeline, message: &Message, claims: &HeldClaims) -> En
     }
     // Every object is tried, whatever became of the one before it: what is done is not done again.
     let mut end = End::Acknowledge;
-    for object in &notice.objects {
+    for announced in &notice.objects {
+        if !wanted(pipeline, announced) {
+            telemetry.notification_record(notice.format, "ignored");
+            continue;
+        }
         telemetry.notification_record(notice.format, "object");
-        match object::handle(pipeline, message, object, claims).await {
+        match object::handle(pipeline, message, notice.format, announced, claims).await {
             End::Acknowledge => {}
             lost @ End::LeaseLost { .. } => return lost,
             released => end = released,
         }
     }
     end
+}
+
+/// Whether an announced object is read; its source is heard of in any case.
+fn wanted(pipeline: &Pipeline, announced: &Announced) -> bool {
+    let owner = pipeline.sources.owner(&announced.object);
+    if let Some(owner) = owner {
+        pipeline.telemetry.source_contacted(owner.source, pipeline.clock.now());
+    }
+    match announced.cause {
+        // That no source takes it is its outcome.
+        Cause::Created => true,
+        Cause::Restored => owner.is_some_and(|owner| owner.include_restored),
+    }
 }
 
 /// A bug, on whatever it was: tried again, and kept aside in the end, so that it does not come back for ever.
@@ -129,7 +157,7 @@ async fn panicked(pipeline: &Pipeline, message: &Message) -> End {
 }
 
 /// Keeps what is no notification, with its reason; then the message has an outcome.
-async fn quarantine(pipeline: &Pipeline, message: &Message, id: &str, raw: &str, reason: &str) -> End {
+pub(super) async fn quarantine(pipeline: &Pipeline, message: &Message, id: &str, raw: &str, reason: &str) -> End {
     match pipeline.state.keep_message(id, raw, reason, pipeline.clock.now()).await {
         Ok(()) => {
             pipeline.telemetry.message_quarantined(id, reason);

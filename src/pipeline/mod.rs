@@ -1,6 +1,7 @@
 //! One message from receipt to acknowledgement. To follow an object, read in this order:
 //!
-//! `intake` receives messages while there is room, `message` decides what becomes of one, `lease` keeps it from being
+//! `intake` receives messages while there is room, `message` decides what becomes of one, `setup` answers those that are
+//! about the notifications themselves, `lease` keeps it from being
 //! handed to another meanwhile, `object` takes each of its objects through claim, reading and outcome, and `reader`
 //! turns bytes into batches of events. `records` takes up single rejects of a committed object
 //! again, `parked` objects that were refused.
@@ -16,6 +17,7 @@ mod parked;
 mod reader;
 mod records;
 mod sampling;
+mod setup;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +43,7 @@ use crate::runtime::{ByteBudget, SharedClock};
 use crate::source::SourceTable;
 use crate::state::StateStore;
 use crate::telemetry::Telemetry;
+use crate::topic::Confirmations;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -82,6 +85,7 @@ impl Config {
 pub struct Pipeline {
     pub queue: Arc<dyn MessageQueue>,
     pub objects: Arc<dyn ObjectStore>,
+    pub confirmations: Arc<dyn Confirmations>,
     pub state: Arc<dyn StateStore>,
     pub lake: Arc<dyn Lake>,
     pub engine: Engine,

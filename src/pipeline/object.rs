@@ -1,6 +1,8 @@
 //! One object: routed, claimed, read to its end, and its outcome made durable. Errors end here: each is a retry of
 //! the message or an outcome with a reason.
 
+mod spelling;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use crate::fetch::{Body, FetchError};
 use crate::lake::{CommitTicket, LakeError};
 use crate::logtype::Context;
 use crate::model::{EventBatch, Message, ObjectRef, Route};
+use crate::notify::Announced;
 use crate::runtime::blocking;
 use crate::source::Routing;
 use crate::state::{Claim, ClaimToken, ObjectOutcome, ObjectState, StateError};
@@ -72,13 +75,23 @@ impl From<DetectError> for Stop {
 pub(super) struct Work<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) message: &'a Message,
+    /// The notification format of the message.
+    pub(super) format: &'a str,
+    pub(super) other_key: Option<&'a str>,
     pub(super) claims: &'a HeldClaims,
     pub(super) started: tokio::time::Instant,
 }
 
 /// Takes an object to an outcome, or says why the message must come back.
-pub(super) async fn handle(pipeline: &Pipeline, message: &Message, object: &ObjectRef, claims: &HeldClaims) -> End {
-    let work = Work { pipeline, message, claims, started: tokio::time::Instant::now() };
+pub(super) async fn handle(
+    pipeline: &Pipeline,
+    message: &Message,
+    format: &str,
+    announced: &Announced,
+    claims: &HeldClaims,
+) -> End {
+    let (object, other_key) = (&announced.object, announced.other_key.as_deref());
+    let work = Work { pipeline, message, format, other_key, claims, started: tokio::time::Instant::now() };
     let result = match route(pipeline, object) {
         Ok(route) => work.routed(object, &route).await,
         Err((source, outcome)) if work.has_row(object, &outcome) => work.settle(object, &source, outcome).await,
@@ -148,6 +161,9 @@ impl Work<'_> {
                 self.claimed(&object, route, Some(body)).await
             }
             Err(error) => {
+                if matches!(error, FetchError::Missing(_)) && self.under_its_other_key(object).await? {
+                    return Ok(());
+                }
                 let outcome = self.disposition(error)?;
                 self.settle(object, route.source(), outcome).await
             }
@@ -156,6 +172,15 @@ impl Work<'_> {
 
     async fn claimed(&self, object: &ObjectRef, route: &Route, opened: Option<Body>) -> Result<(), Stop> {
         let Some(token) = self.claim(object, route.source()).await? else { return Ok(()) };
+        let opened = match opened {
+            Some(body) => Ok(body),
+            None => self.pipeline.objects.open(&route.access, object).await,
+        };
+        if matches!(opened, Err(FetchError::Missing(_))) && self.under_its_other_key(object).await? {
+            self.pipeline.state.release(&token).await?;
+            self.claims.remove(&token);
+            return Ok(());
+        }
         let outcome = match self.read(object, route, opened, &token).await {
             Ok(outcome) => outcome,
             // A batch that no worker survives would come back for ever.
@@ -252,15 +277,11 @@ impl Work<'_> {
         &self,
         object: &ObjectRef,
         route: &Route,
-        opened: Option<Body>,
+        opened: Result<Body, FetchError>,
         token: &ClaimToken,
     ) -> Result<ObjectOutcome, Stop> {
         let pipeline = self.pipeline;
-        let body = match opened {
-            Some(body) => Ok(body),
-            None => pipeline.objects.open(&route.access, object).await,
-        };
-        let mut chunks = match body {
+        let mut chunks = match opened {
             Ok(body) => body.chunks,
             Err(error) => return self.disposition(error),
         };

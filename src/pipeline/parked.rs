@@ -9,6 +9,7 @@ use super::message::End;
 use super::object::{self, PATIENCE};
 use crate::fetch::FetchError;
 use crate::model::{Message, ObjectRef};
+use crate::notify::{Announced, Cause};
 use crate::source::Routing;
 use crate::state::{LedgerEntry, ObjectFilter, ObjectState, StateError};
 
@@ -58,10 +59,12 @@ async fn is_refused(pipeline: &Pipeline, object: &ObjectRef) -> bool {
 /// Takes one object to an outcome; without one it stays parked.
 async fn take(pipeline: &Pipeline, object: &ObjectRef) {
     // What is missing or refused now was looked for before.
-    let message = Message { id: format!("parked {object}"), body: String::new(), receive_count: PATIENCE };
+    let message =
+        Message { id: format!("parked {object}"), body: String::new(), receive_count: PATIENCE, sent_at: None };
     let claims = HeldClaims::default();
+    let announced = Announced { object: object.clone(), cause: Cause::Created, other_key: None };
     let end = tokio::select! {
-        end = object::handle(pipeline, &message, object, &claims) => end,
+        end = object::handle(pipeline, &message, "", &announced, &claims) => end,
         detail = lease::keep_claims(pipeline, &claims) => End::LeaseLost { detail },
         () = pipeline.abandon.cancelled() => End::LeaseLost { detail: "the daemon is ending".into() },
     };

@@ -62,8 +62,15 @@ pub async fn replay_records(pipeline: &Pipeline, entry: &LedgerEntry) -> Result<
     };
     let claims = HeldClaims::default();
     claims.add(&token);
-    let message = Message { id: format!("rejects of {object}"), body: String::new(), receive_count: 1 };
-    let work = Work { pipeline, message: &message, claims: &claims, started: tokio::time::Instant::now() };
+    let message = Message { id: format!("rejects of {object}"), body: String::new(), receive_count: 1, sent_at: None };
+    let work = Work {
+        pipeline,
+        message: &message,
+        format: "",
+        other_key: None,
+        claims: &claims,
+        started: tokio::time::Instant::now(),
+    };
     let mending =
         Mending { work, object, route, token: token.clone(), batch: Batch::default(), mended: Mended::default() };
     let result = tokio::select! {

@@ -1,6 +1,8 @@
 //! The way of a message over fakes of queue, store and lake, with the real state store. Rules run in other processes
 //! and have their stories in the integration tests.
 
+mod notices;
+
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use crate::source::SourceTable;
 use crate::state::sqlite::SqliteStore;
 use crate::state::{Claim, Ledger, ObjectState, Quarantine, SqliteConfig};
 use crate::telemetry::Telemetry;
+use crate::topic::memory::MemoryTopics;
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -30,6 +33,7 @@ struct World {
     queue: Arc<MemoryQueue>,
     store: Arc<MemoryStore>,
     lake: Arc<MemoryLake>,
+    topics: Arc<MemoryTopics>,
     state: Arc<SqliteStore>,
     pipeline: Arc<Pipeline>,
     _folder: tempfile::TempDir,
@@ -43,6 +47,7 @@ async fn world_leasing(lease: Duration) -> World {
     let folder = tempfile::tempdir().unwrap();
     let queue = Arc::new(MemoryQueue::new(lease));
     let (store, lake) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLake::new()));
+    let topics = Arc::new(MemoryTopics::default());
     let state = SqliteStore::open(&SqliteConfig { path: folder.path().join("margay.db") }).await.unwrap();
     let state = Arc::new(state);
     let source = serde_json::json!({
@@ -52,6 +57,7 @@ async fn world_leasing(lease: Duration) -> World {
     let pipeline = Pipeline {
         queue: queue.clone(),
         objects: store.clone(),
+        confirmations: topics.clone(),
         state: state.clone(),
         lake: lake.clone(),
         engine: Engine::without_rules(),
@@ -69,7 +75,7 @@ async fn world_leasing(lease: Duration) -> World {
         trouble: watch::Sender::new(None),
         abandon: CancellationToken::new(),
     };
-    World { queue, store, lake, state, pipeline: Arc::new(pipeline), _folder: folder }
+    World { queue, store, lake, topics, state, pipeline: Arc::new(pipeline), _folder: folder }
 }
 
 impl World {

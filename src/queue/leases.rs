@@ -91,7 +91,7 @@ impl Leases {
             entry.receive_count += 1;
             let (body, receive_count) = (entry.body.clone(), entry.receive_count);
             let receipt = Receipt(format!("{receive_count}/{id}"));
-            deliveries.push(Delivery { message: Message { id, body, receive_count }, receipt });
+            deliveries.push(Delivery { message: Message { id, body, receive_count, sent_at: None }, receipt });
         }
         deliveries
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::StreamType;
 pub use role::Roles;
-pub use table::{Routing, Scope, SourceTable};
+pub use table::{Owner, Routing, Scope, SourceTable};
 
 /// One `[[sources]]` entry: a bucket of an account, and what lies under which prefix of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub struct SourceConfig {
     pub role_arn: Option<String>,
     #[serde(default)]
     pub external_id: Option<String>,
+    /// Whether an object that is brought back from an archive is read, as a new one is.
+    #[serde(default)]
+    pub include_restored: bool,
     #[serde(default)]
     pub stream_type: StreamType,
     /// Dot-separated keys that lead to the array, for `stream_type = "JsonArray"`.
@@ -62,6 +65,7 @@ mod tests {
             region: None,
             role_arn: None,
             external_id: None,
+            include_restored: false,
             stream_type: StreamType::Auto,
             json_array_envelope_field: None,
             prefixes: prefixes.into_iter().collect(),

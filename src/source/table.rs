@@ -2,7 +2,7 @@
 //!
 //! Invariant: no two mappings have the same bucket and prefix, so the longest matching prefix is unique.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::check::problems;
@@ -14,6 +14,16 @@ use crate::model::{Access, ObjectRef, Route};
 pub struct SourceTable {
     /// Longest prefix first.
     buckets: HashMap<String, Vec<Mapping>>,
+    /// Owners of buckets and of the roles that read them.
+    accounts: HashSet<String>,
+}
+
+/// The source of an object, whether the object is read or excluded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Owner<'a> {
+    pub source: &'a str,
+    /// It wants objects that are brought back from an archive.
+    pub include_restored: bool,
 }
 
 /// Whose an object is.
@@ -39,6 +49,7 @@ pub struct Scope {
 struct Mapping {
     prefix: String,
     excluded: Vec<String>,
+    include_restored: bool,
     route: Route,
 }
 
@@ -58,16 +69,14 @@ impl SourceTable {
         for mappings in buckets.values_mut() {
             mappings.sort_by_key(|mapping| std::cmp::Reverse(mapping.prefix.len()));
         }
-        Ok(SourceTable { buckets })
+        let accounts = sources.iter().flat_map(accounts).map(str::to_owned).collect();
+        Ok(SourceTable { buckets, accounts })
     }
 
     /// The longest prefix over all sources of the bucket wins; its exclusions are final, there is no fall-through to
     /// a shorter prefix.
     pub fn route(&self, object: &ObjectRef) -> Routing {
-        let mappings = self.buckets.get(&object.bucket).map_or(&[][..], Vec::as_slice);
-        let Some(mapping) = mappings.iter().find(|mapping| object.key.starts_with(&mapping.prefix)) else {
-            return Routing::Unrouted;
-        };
+        let Some(mapping) = self.mapping(object) else { return Routing::Unrouted };
         if mapping.excluded.iter().any(|prefix| object.key.starts_with(prefix)) {
             return Routing::Excluded(mapping.route.source().to_owned());
         }
@@ -95,6 +104,26 @@ impl SourceTable {
         })
     }
 
+    /// Whose an object is, by the same rule.
+    pub fn owner(&self, object: &ObjectRef) -> Option<Owner<'_>> {
+        let mapping = self.mapping(object)?;
+        Some(Owner { source: mapping.route.source(), include_restored: mapping.include_restored })
+    }
+
+    /// Names of the sources that read from a bucket.
+    pub fn of_bucket(&self, bucket: &str) -> BTreeSet<&str> {
+        self.buckets.get(bucket).into_iter().flatten().map(|mapping| mapping.route.source()).collect()
+    }
+
+    /// Whether an account owns a source's bucket, or the role that reads it.
+    pub fn knows_account(&self, account: &str) -> bool {
+        self.accounts.contains(account)
+    }
+
+    fn mapping(&self, object: &ObjectRef) -> Option<&Mapping> {
+        self.buckets.get(&object.bucket)?.iter().find(|mapping| object.key.starts_with(&mapping.prefix))
+    }
+
     /// Every log type that a source names, with the name of the source; repeats included. Whether a log type exists
     /// is not known here.
     pub fn log_types(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -102,6 +131,11 @@ impl SourceTable {
             mapping.route.log_types.iter().map(|log_type| (mapping.route.source(), log_type.as_ref()))
         })
     }
+}
+
+fn accounts(source: &SourceConfig) -> impl Iterator<Item = &str> {
+    let of_role = source.role_arn.as_deref().and_then(|role| role.split(':').nth(4));
+    source.account_id.as_deref().into_iter().chain(of_role)
 }
 
 fn access(source: &SourceConfig) -> Access {
@@ -118,6 +152,7 @@ fn mapping(source: &SourceConfig, prefix: &PrefixConfig, access: Arc<Access>) ->
     Mapping {
         prefix: prefix.prefix.clone(),
         excluded: prefix.excluded_prefixes.clone(),
+        include_restored: source.include_restored,
         route: Route {
             access,
             log_types: prefix.log_types.iter().map(|name| Arc::from(name.as_str())).collect(),
@@ -198,6 +233,32 @@ mod tests {
         let mut named: Vec<_> = table.log_types().collect();
         named.sort_unstable();
         assert_eq!(named, [("trail", "AWS.CloudTrail"), ("trail", "X.Y")]);
+    }
+
+    #[test]
+    fn accounts_are_known_by_bucket_and_by_role() {
+        let mut trail = source("trail", "logs", [prefix("", "AWS.CloudTrail")]);
+        trail.account_id = Some("111111111111".into());
+        let mut okta = source("okta", "other", [prefix("", "Okta.SystemLog")]);
+        okta.role_arn = Some("arn:aws:iam::222222222222:role/margay".into());
+        let table = SourceTable::new(&[trail, okta]).unwrap();
+        for (account, known) in [("111111111111", true), ("222222222222", true), ("333333333333", false), ("", false)] {
+            assert_eq!(table.knows_account(account), known, "{account}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_and_an_object_have_their_sources() {
+        let trail = source("trail", "logs", [prefix("a/", "AWS.CloudTrail"), prefix("b/", "AWS.ALB")]);
+        let mut okta = source("okta", "logs", [prefix("", "Okta.SystemLog")]);
+        okta.include_restored = true;
+        let table = SourceTable::new(&[trail, okta]).unwrap();
+        assert_eq!(Vec::from_iter(table.of_bucket("logs")), ["okta", "trail"]);
+        assert!(table.of_bucket("elsewhere").is_empty());
+        for (key, source, include_restored) in [("a/x", "trail", false), ("x", "okta", true)] {
+            assert_eq!(table.owner(&object("logs", key)), Some(Owner { source, include_restored }));
+        }
+        assert_eq!(table.owner(&object("elsewhere", "x")), None);
     }
 
     proptest! {

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::Telemetry;
+use super::throttle::Throttle;
 use crate::model::{AlertKind, ObjectRef, Severity};
 
 /// What is told of an object that is done with.
@@ -25,6 +26,14 @@ pub struct ObjectFacts<'a> {
     pub took: Duration,
 }
 
+/// Lines that whoever may send to the queue can cause.
+#[derive(Default)]
+pub(super) struct Throttles {
+    quarantined: Throttle,
+    unconfirmed: Throttle,
+    ended: Throttle,
+}
+
 /// The queue and its messages.
 impl Telemetry {
     pub fn messages_received(&self, messages: usize) {
@@ -32,21 +41,35 @@ impl Telemetry {
         tracing::debug!(target: "margay::queue", messages, "messages received");
     }
 
+    /// It was sent so long before it was received.
+    pub fn message_age(&self, age: time::Duration) {
+        // Clocks differ: a message from the future has no age.
+        self.pace.received(age.try_into().unwrap_or_default());
+    }
+
     pub fn message_acknowledged(&self, message_id: &str) {
         self.metrics.messages_acknowledged_total.inc([]);
+        self.pace.acknowledged();
         tracing::debug!(target: "margay::queue", message_id, "message acknowledged");
     }
 
-    /// `reason` is a word of a fixed set, `detail` the whole story.
+    /// `reason` is a word of a fixed set, `detail` the whole story, or empty where another fact tells it.
     pub fn message_released(&self, message_id: &str, reason: &str, detail: &str, delay: Duration) {
         self.metrics.messages_released_total.inc([reason]);
         let delay_seconds = delay.as_secs();
-        tracing::warn!(target: "margay::queue", message_id, reason, detail, delay_seconds, "message handed back to the queue");
+        if detail.is_empty() {
+            tracing::debug!(target: "margay::queue", message_id, reason, delay_seconds, "message handed back to the queue");
+        } else {
+            tracing::warn!(target: "margay::queue", message_id, reason, detail, delay_seconds, "message handed back to the queue");
+        }
     }
 
     pub fn message_quarantined(&self, message_id: &str, reason: &str) {
         self.metrics.messages_quarantined_total.inc([]);
-        tracing::warn!(target: "margay::queue", message_id, reason, "message quarantined");
+        if let Some(left_out) = self.throttles.quarantined.admit() {
+            tracing::warn!(target: "margay::queue", message_id, reason, left_out,
+                "message quarantined; `margay quarantine list` shows it");
+        }
     }
 
     pub fn lease_lost(&self, message_id: &str, reason: &str) {
@@ -71,6 +94,45 @@ impl Telemetry {
     pub fn notification_record(&self, format: &str, outcome: &str) {
         self.metrics.notification_records_total.inc([format, outcome]);
         tracing::debug!(target: "margay::notify", format, outcome, "notification record read");
+    }
+
+    /// A notification about the source came, be it a test.
+    pub fn source_contacted(&self, source: &str, now: time::OffsetDateTime) {
+        let seconds = u64::try_from(now.unix_timestamp()).unwrap_or(0);
+        self.metrics.source_last_contact_timestamp_seconds.set([source], seconds);
+    }
+
+    /// A test of notifications arrived. CloudTrail's names no bucket.
+    pub fn test_received(&self, format: &str, bucket: &str) {
+        self.metrics.notification_records_total.inc([format, "test"]);
+        tracing::info!(target: "margay::notify", format, bucket, "test notification received");
+    }
+
+    pub fn subscription_confirmed(&self, topic: &str) {
+        self.metrics.subscription_messages_total.inc(["confirmed"]);
+        tracing::info!(target: "margay::topic", topic, "subscription of the queue to an SNS topic confirmed");
+    }
+
+    /// `outcome` is a word of a fixed set, `reason` the whole story.
+    pub fn subscription_not_confirmed(&self, topic: &str, outcome: &str, reason: &str) {
+        self.metrics.subscription_messages_total.inc([outcome]);
+        if let Some(left_out) = self.throttles.unconfirmed.admit() {
+            tracing::warn!(target: "margay::topic", topic, reason, left_out, "subscription not confirmed");
+        }
+    }
+
+    pub fn subscription_ended(&self, topic: &str) {
+        self.metrics.subscription_messages_total.inc(["ended"]);
+        if let Some(left_out) = self.throttles.ended.admit() {
+            tracing::warn!(target: "margay::topic", topic, left_out,
+                "an SNS topic will announce no more objects to the queue; subscribe the queue again if that was not wanted");
+        }
+    }
+
+    /// There is no object under the key as the format spells it; the other reading of it is tried.
+    pub fn other_key_tried(&self, format: &str, object: &ObjectRef) {
+        self.metrics.key_encoding_fallback_total.inc([format]);
+        tracing::info!(target: "margay::notify", format, %object, "no object under the announced key; its other reading is tried");
     }
 
     pub fn object_finished(&self, facts: &ObjectFacts<'_>) {

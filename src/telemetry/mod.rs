@@ -7,6 +7,8 @@
 mod facts;
 mod logs;
 mod metrics;
+mod pace;
+mod throttle;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -55,6 +57,8 @@ type Sampler = Box<dyn Fn(&Metrics) + Send>;
 pub struct Telemetry {
     pub metrics: Arc<Metrics>,
     samplers: Arc<Mutex<Vec<Sampler>>>,
+    pace: Arc<pace::Pace>,
+    throttles: Arc<facts::Throttles>,
 }
 
 impl Telemetry {
@@ -73,6 +77,9 @@ impl Telemetry {
         for sampler in self.samplers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             sampler(&self.metrics);
         }
+        let waiting = self.metrics.queue_messages_waiting.get([]);
+        self.metrics.queue_oldest_message_age_seconds.set([], self.pace.oldest_age());
+        self.metrics.queue_drain_seconds_estimate.set([], self.pace.drain_seconds(waiting));
         self.metrics.encode()
     }
 }

@@ -97,7 +97,7 @@ async fn an_announced_object_is_routed_to_its_source_and_read_as_its_role() {
 
     let config = SqsConfig { url: Some(logs.queue_url.clone()), wait_seconds: 5, ..SqsConfig::default() };
     let delivery = SqsQueue::new(&aws.sdk, &config).unwrap().receive(1).await.unwrap().remove(0);
-    let object = &margay::notify::parse(&delivery.message.body).unwrap().objects[0];
+    let object = &margay::notify::parse(&delivery.message.body).unwrap().objects[0].object;
     let source: SourceConfig = serde_json::from_value(serde_json::json!({
         "name": "trail", "bucket": logs.bucket, "account_id": ACCOUNT, "role_arn": logs.role_arn,
         "prefixes": [{ "prefix": "trail/", "log_types": ["AWS.CloudTrail"] }],
@@ -140,9 +140,9 @@ async fn a_file_of_the_embedded_queue_is_the_object_that_the_embedded_store_read
     let queue = DirectoryQueue::new(&config, Arc::new(SystemClock)).unwrap();
     let delivery = queue.receive(10).await.unwrap().remove(0);
     let notice = margay::notify::parse(&delivery.message.body).unwrap();
-    assert_eq!(notice.objects[0].key, key);
+    assert_eq!(notice.objects[0].object.key, key);
     let store = DirectoryStore::new(folder.path(), config.bucket).unwrap();
-    let body: Body = store.open(&Access::default(), &notice.objects[0]).await.unwrap();
-    assert_eq!(body.object, notice.objects[0]);
+    let body: Body = store.open(&Access::default(), &notice.objects[0].object).await.unwrap();
+    assert_eq!(body.object, notice.objects[0].object);
     assert_eq!(read(body).await.unwrap(), b"12345");
 }

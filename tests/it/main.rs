@@ -11,6 +11,7 @@ mod events;
 mod fetch;
 mod notifications;
 mod queue;
+mod schemas;
 mod story_aws;
 mod story_faults;
 mod story_local;

@@ -52,3 +52,29 @@ async fn a_queue_that_does_not_exist_is_told_with_its_url_and_the_setting() {
     let error = SqsQueue::new(&aws.sdk, &config).unwrap().receive(1).await.unwrap_err().to_string();
     assert!(error.contains(&url) && error.contains("queue.sqs.url"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_come_together_end_each_in_its_own_way() {
+    let Subject { aws, queue, url } = subject().await;
+    for number in 0..12 {
+        aws.send(&url, &number.to_string()).await;
+    }
+    let mut deliveries = Vec::new();
+    while deliveries.len() < 12 {
+        deliveries.extend(queue.receive(10).await.unwrap());
+    }
+    assert!(deliveries.iter().all(|delivery| delivery.message.sent_at.is_some()), "{deliveries:?}");
+    let bogus = Receipt("somebody's not-a-handle".into());
+    let lease = Duration::from_secs(60);
+    let extended = futures_util::future::join_all(deliveries.iter().map(|one| queue.extend(&one.receipt, lease)));
+    let (extended, refused) = tokio::join!(extended, queue.extend(&bogus, lease));
+    assert!(extended.iter().all(Result::is_ok), "{extended:?}");
+    assert!(matches!(&refused, Err(QueueError::LeaseLost { message, .. }) if message == "somebody's"), "{refused:?}");
+
+    let receipts = deliveries.into_iter().map(|delivery| delivery.receipt);
+    let deleted = futures_util::future::join_all(receipts.map(|receipt| queue.acknowledge(receipt)));
+    let (deleted, refused) = tokio::join!(deleted, queue.acknowledge(bogus));
+    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+    assert!(matches!(&refused, Err(QueueError::LeaseLost { message, .. }) if message == "somebody's"), "{refused:?}");
+    assert_eq!(aws.depth(&url).await, (0, 0));
+}

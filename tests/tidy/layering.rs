@@ -21,6 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &["model"]),
     ("queue", &["model", "runtime", "telemetry"]),
     ("notify", &["model"]),
+    ("topic", &["model"]),
     ("source", &["model", "runtime", "telemetry"]),
     ("fetch", &["model", "runtime", "telemetry"]),
     ("decode", &["model"]),
@@ -37,6 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "telemetry",
             "queue",
             "notify",
+            "topic",
             "source",
             "fetch",
             "decode",
@@ -54,6 +56,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// Concrete adapters; only their own module and `app` name them. Everything else works through the port.
 const ADAPTERS: &[(&str, &[&str])] = &[
     ("queue", &["sqs", "directory", "memory"]),
+    ("topic", &["sns", "none", "memory"]),
     ("fetch", &["s3", "directory", "memory"]),
     ("state", &["sqlite", "postgres", "memory"]),
     ("lake", &["none", "memory", "iceberg"]),
@@ -65,8 +68,9 @@ const BENCHMARK: &str = "src/cli/bench/";
 /// Names in code, and the only places where they may stand.
 const VENDORS: &[(&str, &[&str])] = &[
     ("rustpython_", &["src/detect/python/"]),
-    ("aws_config::", &["src/aws.rs", "src/app.rs", "src/queue/", "src/fetch/", "src/source/"]),
+    ("aws_config::", &["src/aws.rs", "src/app.rs", "src/queue/", "src/topic/", "src/fetch/", "src/source/"]),
     ("aws_sdk_sqs::", &["src/aws.rs", "src/app.rs", "src/queue/"]),
+    ("aws_sdk_sns::", &["src/topic/"]),
     ("aws_sdk_s3::", &["src/aws.rs", "src/app.rs", "src/fetch/", "src/source/"]),
     ("aws_sdk_sts::", &["src/aws.rs", "src/app.rs", "src/source/"]),
     ("sqlx::", &["src/state/"]),

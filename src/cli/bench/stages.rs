@@ -26,6 +26,7 @@ use crate::runtime::{ByteBudget, Clock, SystemClock, Tasks};
 use crate::source::{PrefixConfig, SourceConfig, SourceTable};
 use crate::state::{SqliteConfig, sqlite::SqliteStore};
 use crate::telemetry::Telemetry;
+use crate::topic::none::NoTopics;
 
 const LOG_TYPE: &str = "AWS.CloudTrail";
 const BUCKET: &str = "bench";
@@ -148,6 +149,7 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
         region: None,
         role_arn: None,
         external_id: None,
+        include_restored: false,
         stream_type: StreamType::JsonArray,
         json_array_envelope_field: Some("Records".into()),
         prefixes: vec![prefix],
@@ -156,6 +158,7 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
     let pipeline = Arc::new(Pipeline {
         queue: queue.clone(),
         objects: store,
+        confirmations: Arc::new(NoTopics),
         state: Arc::new(state),
         lake: Arc::new(NoLake),
         engine,

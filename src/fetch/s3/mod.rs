@@ -116,7 +116,7 @@ impl S3Store {
 impl ObjectStore for S3Store {
     async fn open(&self, access: &Access, object: &ObjectRef) -> Result<Body, FetchError> {
         let mut get = self.get(access, object, self.region(access, object));
-        let etag = object.etag.as_deref().filter(|_| object.version_id.is_none());
+        let etag = object.etag.as_deref().filter(|_| !object.is_pinned());
         let mut answer = get.send(None, etag).await;
         if let Err(error) = &answer
             && let Some(region) = failure::other_region(error, &get.region)

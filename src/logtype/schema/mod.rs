@@ -57,12 +57,22 @@ impl Schema {
 pub struct Object {
     pub fields: Vec<Field>,
     by_key: HashMap<Arc<str>, usize>,
+    /// The renamed ones by their new name.
+    renamed: Vec<(Arc<str>, usize)>,
 }
 
 impl Object {
     pub(super) fn new(fields: Vec<Field>) -> Object {
         let by_key = fields.iter().enumerate().map(|(at, field)| (field.key.clone(), at)).collect();
-        Object { fields, by_key }
+        let renamed = fields.iter().enumerate().filter(|(_, field)| field.key != field.name);
+        let renamed = renamed.map(|(at, field)| (field.name.clone(), at)).collect();
+        Object { fields, by_key, renamed }
+    }
+
+    /// The renamed field that has this key as its new name. Some senders spell it so already; the old name wins where
+    /// a record has both.
+    pub(super) fn renamed_to(&self, key: &str) -> Option<usize> {
+        self.renamed.iter().find(|(name, _)| **name == *key).map(|(_, at)| *at)
     }
 
     pub(super) fn position(&self, key: &str) -> Option<usize> {

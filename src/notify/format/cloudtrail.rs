@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::model::ObjectRef;
 use crate::notify::body::Body;
-use crate::notify::{BadBody, Format, Notice, Reading};
+use crate::notify::{BadBody, Cause, Format, Notice, Reading, key};
 
 pub(super) const FORMAT: Format = Format { name: "cloudtrail", read: parse };
 
@@ -21,15 +21,18 @@ fn object(bucket: &str, key: &Value) -> Reading {
         return Reading::bad(key, "the notification of CloudTrail names no bucket");
     }
     match key.as_str() {
-        Some(key) if !key.is_empty() => Reading::New(ObjectRef {
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
-            version_id: None,
-            etag: None,
-            size: None,
-            region: None,
-            sequencer: None,
-        }),
+        Some(key) if !key.is_empty() => {
+            let object = ObjectRef {
+                bucket: bucket.to_owned(),
+                key: key.to_owned(),
+                version_id: None,
+                etag: None,
+                size: None,
+                region: None,
+                sequencer: None,
+            };
+            Reading::Object(key::verbatim(object, Cause::Created))
+        }
         _ => Reading::bad(key, format!("a key of bucket {bucket:?} in CloudTrail's notification is not a text")),
     }
 }

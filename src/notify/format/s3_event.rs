@@ -1,14 +1,14 @@
 //! S3 event notifications, versions 2.0 to 2.3, as S3 sends them to SQS or SNS. Keys are form-encoded.
 //!
-//! Source: Amazon S3 user guide, "Event message structure". Only `ObjectCreated:*` announces bytes to read; a record
-//! without `eventName` counts, since some emulators leave it out.
+//! Source: Amazon S3 user guide, "Event message structure". `ObjectCreated:*` announces bytes to read, and
+//! `ObjectRestore:Completed` does where the source wants them; a record without `eventName` counts, since some emulators
+//! leave it out. Names may have the prefix `s3:` (MinIO, Ceph).
 
 use serde_json::Value;
 
 use crate::model::ObjectRef;
 use crate::notify::body::{Body, at, text};
-use crate::notify::key::decode_form;
-use crate::notify::{BadBody, Format, Notice, Reading};
+use crate::notify::{Announced, BadBody, Cause, Format, Notice, Reading, key};
 
 pub(super) const FORMAT: Format = Format { name: "s3-event", read: parse };
 
@@ -20,31 +20,32 @@ fn parse(body: &Body<'_>) -> Option<Result<Notice, BadBody>> {
 }
 
 fn reading(record: &Value) -> Reading {
-    match at(record, &["eventName"]) {
-        None | Some(Value::Null) => {}
-        Some(Value::String(name)) => {
-            if !name.strip_prefix("s3:").unwrap_or(name).starts_with("ObjectCreated:") {
-                return Reading::Other;
-            }
-        }
+    let cause = match at(record, &["eventName"]) {
+        None | Some(Value::Null) => Cause::Created,
+        Some(Value::String(name)) => match name.strip_prefix("s3:").unwrap_or(name) {
+            "ObjectRestore:Completed" => Cause::Restored,
+            name if name.starts_with("ObjectCreated:") => Cause::Created,
+            _ => return Reading::Other,
+        },
         Some(_) => return Reading::bad(record, "the record's eventName is not a text"),
-    }
-    object(record).map_or_else(|reason| Reading::bad(record, reason), Reading::New)
+    };
+    object(record, cause).map_or_else(|reason| Reading::bad(record, reason), Reading::Object)
 }
 
-fn object(record: &Value) -> Result<ObjectRef, String> {
+fn object(record: &Value, cause: Cause) -> Result<Announced, String> {
     let bucket = text(record, &["s3", "bucket", "name"]).ok_or("the record has no s3.bucket.name")?;
     let key = text(record, &["s3", "object", "key"])
         .ok_or_else(|| format!("the record has no s3.object.key; its bucket is {bucket:?}"))?;
     let object = at(record, &["s3", "object"]).unwrap_or(&Value::Null);
     let part = |name| text(object, &[name]).map(str::to_owned);
-    Ok(ObjectRef {
+    let decoded = ObjectRef {
         bucket: bucket.to_owned(),
-        key: decode_form(key)?,
+        key: key::decode_form(key)?,
         version_id: part("versionId"),
         etag: part("eTag"),
         size: at(object, &["size"]).and_then(Value::as_u64),
         region: text(record, &["awsRegion"]).map(str::to_owned),
         sequencer: part("sequencer"),
-    })
+    };
+    Ok(key::decoded(decoded, key, cause))
 }

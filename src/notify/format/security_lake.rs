@@ -4,7 +4,7 @@
 
 use super::eventbridge::{event_of_s3, object};
 use crate::notify::body::{Body, text};
-use crate::notify::{BadBody, Format, Notice};
+use crate::notify::{BadBody, Cause, Format, Notice};
 
 pub(super) const FORMAT: Format = Format { name: "security-lake", read: parse };
 
@@ -12,5 +12,5 @@ fn parse(body: &Body<'_>) -> Option<Result<Notice, BadBody>> {
     let event = event_of_s3(body)?;
     (text(event, &["detail", "requester"])? == "securitylake.amazonaws.com").then_some(())?;
     text(event, &["detail-type"]).is_none().then_some(())?;
-    Some(Ok(Notice::from_records(FORMAT.name, [object(event)])))
+    Some(Ok(Notice::from_records(FORMAT.name, [object(event, Cause::Created)])))
 }

@@ -12,7 +12,6 @@
 
 pub mod python;
 mod server;
-mod sns;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -37,6 +36,7 @@ pub struct Aws {
     pub sdk: aws_config::SdkConfig,
     s3: aws_sdk_s3::Client,
     sqs: aws_sdk_sqs::Client,
+    sns: aws_sdk_sns::Client,
 }
 
 /// How new objects of a bucket come to its queue.
@@ -60,7 +60,13 @@ impl Aws {
             .credentials_provider(Credentials::new(KEYS.0, KEYS.1, None, None, "tests"))
             .load()
             .await;
-        Aws { endpoint, s3: aws_sdk_s3::Client::new(&sdk), sqs: aws_sdk_sqs::Client::new(&sdk), sdk }
+        Aws {
+            endpoint,
+            s3: aws_sdk_s3::Client::new(&sdk),
+            sqs: aws_sdk_sqs::Client::new(&sdk),
+            sns: aws_sdk_sns::Client::new(&sdk),
+            sdk,
+        }
     }
 
     /// What a margay process needs in its environment to use this server and no other AWS.
@@ -91,6 +97,12 @@ impl Aws {
         self.sqs.send_message().queue_url(queue_url).message_body(body).send().await.expect("send a message");
     }
 
+    /// A new topic; its ARN.
+    pub async fn topic(&self) -> String {
+        let created = self.sns.create_topic().name(unique("topic")).send().await.expect("create a topic");
+        created.topic_arn.expect("a topic has an ARN")
+    }
+
     /// A new bucket that announces nothing.
     pub async fn bucket(&self) -> String {
         let name = unique("logs");
@@ -110,8 +122,11 @@ impl Aws {
                 NotificationConfiguration::builder().queue_configurations(queue.expect("complete"))
             }
             Channel::SnsToSqs | Channel::RawSnsToSqs => {
-                let topic_arn = sns::create_topic(&self.endpoint, &unique("topic")).await;
-                sns::subscribe(&self.endpoint, &topic_arn, &queue_arn, channel == Channel::RawSnsToSqs).await;
+                let topic_arn = self.topic().await;
+                let raw = (channel == Channel::RawSnsToSqs).to_string();
+                let subscribe = self.sns.subscribe().topic_arn(&topic_arn).protocol("sqs").endpoint(queue_arn);
+                let subscribe = subscribe.attributes("RawMessageDelivery", raw);
+                subscribe.send().await.expect("subscribe the queue to the topic");
                 let topic = TopicConfiguration::builder().topic_arn(&topic_arn).events(Event::S3ObjectCreated).build();
                 NotificationConfiguration::builder().topic_configurations(topic.expect("complete"))
             }

@@ -1,0 +1,73 @@
+//! Messages about the notifications themselves: tests, and what SNS asks or tells about a subscription of the queue.
+//!
+//! A topic may subscribe the queue when its account belongs to a source. Any other question stays unanswered in the
+//! queue, longer at each turn, so that whoever adds the source in time still has the subscription; then it is kept
+//! aside with its reason like everything that no waiting mends.
+
+use std::time::Duration;
+
+use super::Pipeline;
+use super::message::{End, POISON_AFTER, quarantine};
+use crate::model::{Message, TopicArn};
+use crate::notify::SetUp;
+use crate::runtime::Backoff;
+use crate::topic::ConfirmError;
+
+/// A question that only a person can settle comes back after this. Over all receipts about two hours at most, within the
+/// days that a token is good for.
+const ASK_AGAIN: Backoff = Backoff::new(Duration::from_secs(60), Duration::from_secs(3 * 60 * 60));
+
+pub(super) async fn handle(pipeline: &Pipeline, message: &Message, format: &str, said: &SetUp) -> End {
+    match said {
+        SetUp::Test { bucket } => {
+            let bucket = bucket.as_deref().unwrap_or_default();
+            for source in pipeline.sources.of_bucket(bucket) {
+                pipeline.telemetry.source_contacted(source, pipeline.clock.now());
+            }
+            pipeline.telemetry.test_received(format, bucket);
+            End::Acknowledge
+        }
+        SetUp::Confirm { topic, token } => confirm(pipeline, message, topic, token).await,
+        SetUp::Ended { topic } => {
+            pipeline.telemetry.subscription_ended(topic);
+            End::Acknowledge
+        }
+    }
+}
+
+async fn confirm(pipeline: &Pipeline, message: &Message, topic: &TopicArn, token: &str) -> End {
+    let telemetry = &pipeline.telemetry;
+    if !pipeline.sources.knows_account(topic.account()) {
+        let reason = format!(
+            "topic {topic} asks to confirm its subscription to this queue, and account {} belongs to no source; if the \
+             topic is yours, add a [[sources]] entry with account_id = {:?}",
+            topic.account(),
+            topic.account(),
+        );
+        telemetry.subscription_not_confirmed(topic.as_str(), "unknown_account", &reason);
+        return unanswered(pipeline, message, &reason).await;
+    }
+    match pipeline.confirmations.confirm(topic, token).await {
+        Ok(()) => {
+            telemetry.subscription_confirmed(topic.as_str());
+            End::Acknowledge
+        }
+        Err(ConfirmError::Refused(reason)) => {
+            telemetry.subscription_not_confirmed(topic.as_str(), "refused", &reason);
+            unanswered(pipeline, message, &reason).await
+        }
+        Err(ConfirmError::Unavailable(reason)) => {
+            telemetry.subscription_not_confirmed(topic.as_str(), "unavailable", &reason);
+            End::retry(message, "subscription", "")
+        }
+    }
+}
+
+/// The message keeps the token, in the queue and in quarantine; the log never has it.
+async fn unanswered(pipeline: &Pipeline, message: &Message, reason: &str) -> End {
+    if message.receive_count >= POISON_AFTER {
+        return quarantine(pipeline, message, &message.id, &message.body, reason).await;
+    }
+    let delay = ASK_AGAIN.delay(message.receive_count.saturating_sub(1));
+    End::Release { reason: "subscription", detail: String::new(), delay }
+}
