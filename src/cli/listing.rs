@@ -131,7 +131,7 @@ fn judge(listed: &Listed, known: &[KnownVersion]) -> Standing {
     let wanted = etag(&listed.object);
     let is_it = |version: &&KnownVersion| {
         let later = version.finished.is_none_or(|finished| finished >= listed.modified);
-        etag(&version.object) == wanted && (version.object.version_id.is_none() || later)
+        etag(&version.object) == wanted && (!version.object.is_pinned() || later)
     };
     let mut standing = Standing::Unknown;
     for version in known.iter().filter(is_it) {
