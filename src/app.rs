@@ -1,8 +1,10 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
-//! changes.
+//! changes; `errand` composes the same parts for a command, `upkeep` is what the daemon does for its state beside its work.
 
 mod catalogue;
+pub mod errand;
+mod upkeep;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -28,7 +30,7 @@ use crate::fetch::{self, ObjectStore};
 use crate::http::{self, Readiness, Surface};
 use crate::lake::{self, Lake, none::NoLake};
 use crate::model::Access;
-use crate::pipeline::{self, Catalogue, CurrentCatalogue, Pipeline, Slots, Unrouted};
+use crate::pipeline::{self, Catalogue, CurrentCatalogue, Pipeline, Sampler, Slots, Unrouted};
 use crate::queue::{self, MessageQueue};
 use crate::runtime::{ByteBudget, SharedClock, SystemClock, Tasks, Watch};
 use crate::source::Roles;
@@ -51,6 +53,12 @@ pub fn program() -> anyhow::Result<PathBuf> {
         return Ok(own);
     }
     std::env::current_exe().context("could not find the running binary, which rule workers are started from")
+}
+
+/// The object store, for commands that only list.
+pub async fn store_for_listing(config: &Config) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    object_store(config, &clock, &Tasks::new()).await
 }
 
 /// The state store, for commands beside a running daemon.
@@ -120,16 +128,38 @@ struct Parts {
     rules: Watch,
 }
 
+/// What differs between the daemon and an errand.
+struct Adapters {
+    state: Arc<dyn StateStore>,
+    queue: Arc<dyn MessageQueue>,
+    objects: Arc<dyn ObjectStore>,
+    confirmations: Arc<dyn Confirmations>,
+    /// Length of a lease of the queue.
+    lease: Duration,
+    clock: SharedClock,
+}
+
 impl Parts {
     async fn build(config: &Config, catalogue: Catalogue, telemetry: Telemetry, work: &Tasks) -> anyhow::Result<Parts> {
         let clock: SharedClock = Arc::new(SystemClock);
         let state: Arc<dyn StateStore> = match config.state.kind {
             state::Kind::Sqlite => Arc::new(SqliteStore::open(&config.state.sqlite).await?),
         };
+        let (queue, objects, confirmations, lease) = intake_adapters(config, &clock, work).await?;
+        let adapters = Adapters { state, queue, objects, confirmations, lease, clock };
+        Parts::assemble(config, catalogue, telemetry, adapters).await
+    }
+
+    async fn assemble(
+        config: &Config,
+        catalogue: Catalogue,
+        telemetry: Telemetry,
+        adapters: Adapters,
+    ) -> anyhow::Result<Parts> {
+        let Adapters { state, queue, objects, confirmations, lease, clock } = adapters;
         let lake: Arc<dyn Lake> = match config.lake.kind {
             lake::Kind::None => Arc::new(NoLake),
         };
-        let (queue, objects, confirmations, lease) = intake_adapters(config, &clock, work).await?;
         let mut rules = reload::watch(&config.rules.directories, debounce(config), telemetry.clone());
         let seen = rules.look().await;
         rules.accept(&seen);
@@ -156,6 +186,7 @@ impl Parts {
             limits: config.pipeline.limits(),
             slots,
             unrouted: Unrouted::default(),
+            unrouted_rows: Sampler::default(),
             poison_after: config.pipeline.poison_after,
             lease,
             destinations: destinations.iter().map(|destination| destination.name().to_owned()).collect(),
@@ -187,6 +218,7 @@ impl Parts {
         );
         let watch = catalogue::watch(path, config, debounce(config), telemetry);
         let (path, config) = (path.to_owned(), config.clone());
+        work.spawn_critical("upkeep", upkeep::run(pipeline.clone(), upkeep::Ages::of(&config), shutdown.clone()));
         work.spawn_critical(
             "configuration reload",
             catalogue::reload(pipeline.clone(), path, config, watch, hangups.catalogue, shutdown.clone()),
@@ -228,19 +260,32 @@ type IntakeAdapters = (Arc<dyn MessageQueue>, Arc<dyn ObjectStore>, Arc<dyn Conf
 async fn intake_adapters(config: &Config, clock: &SharedClock, work: &Tasks) -> anyhow::Result<IntakeAdapters> {
     match config.queue.kind {
         queue::Kind::Directory => {
-            let directory = &config.queue.directory;
-            let root = directory.path.clone().context("`queue.directory.path` is missing")?;
-            let objects = fetch::directory::DirectoryStore::new(&root, &directory.bucket)?;
-            let queue = queue::directory::DirectoryQueue::new(directory, clock.clone())?;
-            Ok((Arc::new(queue), Arc::new(objects), Arc::new(NoTopics), queue::directory::LEASE))
+            let objects = object_store(config, clock, work).await?;
+            let queue = queue::directory::DirectoryQueue::new(&config.queue.directory, clock.clone())?;
+            Ok((Arc::new(queue), objects, Arc::new(NoTopics), queue::directory::LEASE))
         }
         queue::Kind::Sqs => {
             let sdk = aws::sdk_config().await;
             let queue = queue::sqs::SqsQueue::new(&sdk, &config.queue.sqs)?;
-            let identity = identities(Roles::new(sdk.clone(), clock.clone()));
-            let objects = fetch::s3::S3Store::new(&sdk, &config.fetch, identity, work.clone());
             let lease = Duration::from_secs(config.queue.sqs.visibility_timeout_seconds.into());
-            Ok((Arc::new(queue), Arc::new(objects), Arc::new(SnsTopics::new(&sdk)), lease))
+            let objects = object_store(config, clock, work).await?;
+            Ok((Arc::new(queue), objects, Arc::new(SnsTopics::new(&sdk)), lease))
+        }
+    }
+}
+
+/// The object store alone. What it reads ahead ends with `work`.
+async fn object_store(config: &Config, clock: &SharedClock, work: &Tasks) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    match config.queue.kind {
+        queue::Kind::Directory => {
+            let directory = &config.queue.directory;
+            let root = directory.path.clone().context("`queue.directory.path` is missing")?;
+            Ok(Arc::new(fetch::directory::DirectoryStore::new(&root, &directory.bucket)?))
+        }
+        queue::Kind::Sqs => {
+            let sdk = aws::sdk_config().await;
+            let identity = identities(Roles::new(sdk.clone(), clock.clone()));
+            Ok(Arc::new(fetch::s3::S3Store::new(&sdk, &config.fetch, identity, work.clone())))
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use futures_util::TryStreamExt;
 
-use super::{Access, Body, FetchError, ObjectRef, ObjectStore};
+use super::{Access, Body, FetchError, ObjectRef, ObjectStore, Page};
 
 /// A store under test, with one bucket.
 pub(crate) trait Subject {
@@ -30,6 +30,8 @@ pub(crate) async fn check<S: Subject>(fresh: impl AsyncFn() -> S) {
     a_missing_object_is_missing(&fresh().await).await;
     an_overwritten_object_is_superseded(&fresh().await).await;
     a_range_is_the_part_of_the_object_that_exists(&fresh().await).await;
+    a_listing_has_every_object_once_in_order(&fresh().await).await;
+    a_listing_goes_on_behind_a_key(&fresh().await).await;
 }
 
 /// All bytes of a body.
@@ -122,4 +124,51 @@ async fn a_range_is_the_part_of_the_object_that_exists<S: Subject>(subject: &S) 
     assert!(matches!(store.range(&access, &announced, 0..4).await, Err(FetchError::Superseded(_))));
     subject.remove("a.parquet").await;
     assert!(matches!(store.range(&access, &announced, 0..4).await, Err(FetchError::Missing(_))));
+}
+
+/// Keys that sort by their bytes and not by their parts, and that need encoding.
+const KEYS: [&str; 7] = ["a b+c", "a%2Fb", "a-b", "a/b/c", "a/é☃", "a=b&c?d#e", "b"];
+
+/// Every page of a listing, and the keys in them.
+async fn list<S: Subject>(subject: &S, bucket: &str, prefix: &str, after: Option<&str>) -> Vec<String> {
+    let (mut keys, mut after): (Vec<String>, _) = (Vec::new(), after.map(str::to_owned));
+    loop {
+        let access = subject.access();
+        let page: Page = subject.store().list(&access, bucket, prefix, after.as_deref()).await.unwrap();
+        keys.extend(page.objects.into_iter().map(|listed| listed.object.key));
+        if !page.more {
+            return keys;
+        }
+        assert_ne!(after.as_ref(), keys.last(), "a page with more behind it is not empty");
+        after = keys.last().cloned();
+    }
+}
+
+async fn a_listing_has_every_object_once_in_order<S: Subject>(subject: &S) {
+    let mut announced = Vec::new();
+    for key in KEYS {
+        announced.push(subject.put(key, key.as_bytes()).await);
+    }
+    let bucket = announced[0].bucket.clone();
+    let keys = list(subject, &bucket, "", None).await;
+    assert_eq!(keys, announced.iter().map(|object| object.key.as_str()).collect::<Vec<_>>());
+    assert_eq!(list(subject, &bucket, "a/", None).await, ["a/b/c", "a/é☃"]);
+    assert!(list(subject, &bucket, "A", None).await.is_empty());
+
+    let page = subject.store().list(&subject.access(), &bucket, "b", None).await.unwrap();
+    let [listed] = &page.objects[..] else { panic!("{page:?}") };
+    let expected = announced.last().expect("something was put");
+    assert_eq!((listed.object.id(), listed.object.size), (expected.id(), Some(1)));
+    assert!(listed.modified > time::OffsetDateTime::UNIX_EPOCH);
+}
+
+async fn a_listing_goes_on_behind_a_key<S: Subject>(subject: &S) {
+    let bucket = subject.put("a/1", b"1").await.bucket;
+    for key in ["a/2", "a/3", "b"] {
+        subject.put(key, b"1").await;
+    }
+    assert_eq!(list(subject, &bucket, "a/", Some("a/1")).await, ["a/2", "a/3"]);
+    assert_eq!(list(subject, &bucket, "a/", Some("a/1x")).await, ["a/2", "a/3"]);
+    assert!(list(subject, &bucket, "a/", Some("a/3")).await.is_empty());
+    assert_eq!(list(subject, &bucket, "", Some("a/3")).await, ["b"]);
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: no key leads out of the directory. A link that somebody put into it does; that was their decision.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
@@ -12,9 +13,14 @@ use futures_util::StreamExt;
 use futures_util::stream::try_unfold;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use walkdir::WalkDir;
 
-use super::{Body, FetchError, ObjectStore, Refusal};
-use crate::model::{Access, ObjectRef, file_etag};
+use super::{Body, FetchError, Listed, ObjectStore, Page, Refusal};
+use crate::model::{Access, ObjectRef, file_etag, is_unfinished_name};
+use crate::runtime::blocking;
+
+/// Objects of one page of a listing.
+const PAGE: usize = 1000;
 
 /// Bytes of one chunk.
 const CHUNK: usize = 256 * 1024;
@@ -79,6 +85,66 @@ impl ObjectStore for DirectoryStore {
     fn most_held(&self, _object: &ObjectRef) -> u64 {
         CHUNK as u64
     }
+
+    /// The files that `queue/directory` announces. The whole directory is looked through for each page, because its
+    /// order is not that of keys.
+    async fn list(
+        &self,
+        _access: &Access,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<Page, FetchError> {
+        if bucket != self.bucket {
+            return Err(FetchError::Missing(format!(
+                "bucket {bucket} is not {:?}, the name of directory {}; correct queue.directory.bucket",
+                self.bucket,
+                self.root.display()
+            )));
+        }
+        let (root, bucket, prefix) = (self.root.clone(), bucket.to_owned(), prefix.to_owned());
+        let after = after.map(str::to_owned);
+        let listed = blocking(move || list(&root, &bucket, &prefix, after.as_deref())).await;
+        listed.map_err(|error| {
+            FetchError::Unavailable(format!("looking through directory {}: {error}", self.root.display()))
+        })
+    }
+}
+
+/// The first files behind `after`. A name that is not UTF-8 can be no key, and a file that goes away meanwhile is none.
+fn list(root: &Path, bucket: &str, prefix: &str, after: Option<&str>) -> io::Result<Page> {
+    let mut first: BTreeMap<String, Listed> = BTreeMap::new();
+    let mut more = false;
+    let walk = WalkDir::new(root).follow_links(true).into_iter();
+    let shown = walk.filter_entry(|entry| entry.depth() == 0 || !is_unfinished_name(entry.file_name()));
+    for entry in shown {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) if error.depth() == 0 => return Err(error.into()),
+            Err(_) => continue,
+        };
+        let Some(key) = entry.path().strip_prefix(root).ok().and_then(Path::to_str) else { continue };
+        if !key.starts_with(prefix) || after.is_some_and(|after| key <= after) {
+            continue;
+        }
+        let Some(metadata) = entry.metadata().ok().filter(std::fs::Metadata::is_file) else { continue };
+        let modified = metadata.modified()?;
+        let object = ObjectRef {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            version_id: None,
+            etag: Some(file_etag(metadata.len(), modified)),
+            size: Some(metadata.len()),
+            region: None,
+            sequencer: None,
+        };
+        first.insert(key.to_owned(), Listed { object, modified: modified.into() });
+        if first.len() > PAGE {
+            first.pop_last();
+            more = true;
+        }
+    }
+    Ok(Page { objects: first.into_values().collect(), more })
 }
 
 /// A file that is being read.

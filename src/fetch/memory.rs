@@ -2,23 +2,30 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
 
-use super::{Body, FetchError, ObjectStore, Refusal};
+use super::{Body, FetchError, Listed, ObjectStore, Page, Refusal};
 use crate::model::{Access, ObjectRef};
 
 /// Bytes of one chunk, small so that small objects of tests have several.
 const CHUNK: usize = 1024;
 
+/// Objects of one page of a listing, few so that small tests have several pages.
+const PAGE: usize = 3;
+
 /// A store without versions: putting a key again replaces its object.
 pub struct MemoryStore {
     objects: Mutex<HashMap<(String, String), Stored>>,
     chunk: usize,
+    puts: AtomicU64,
 }
 
 impl Default for MemoryStore {
@@ -30,6 +37,8 @@ impl Default for MemoryStore {
 struct Stored {
     bytes: Bytes,
     etag: String,
+    /// The seconds of no clock: how many objects were put before.
+    modified: OffsetDateTime,
     forbidden: bool,
     /// Where the next reading breaks.
     break_at: Option<usize>,
@@ -44,7 +53,7 @@ impl MemoryStore {
 
     /// A store whose bodies come in chunks of so many bytes.
     pub fn with_chunks(chunk: usize) -> MemoryStore {
-        MemoryStore { objects: Mutex::default(), chunk }
+        MemoryStore { objects: Mutex::default(), chunk, puts: AtomicU64::new(0) }
     }
 
     /// Stores an object and returns it as a notification would announce it.
@@ -60,8 +69,11 @@ impl MemoryStore {
             region: None,
             sequencer: None,
         };
-        let stored = Stored { bytes, etag, forbidden: false, break_at: None, damaged: None };
-        self.objects().insert((bucket.to_owned(), key.to_owned()), stored);
+        let mut objects = self.objects();
+        self.puts.fetch_add(1, Ordering::Relaxed);
+        let modified = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(self.puts.load(Ordering::Relaxed));
+        let stored = Stored { bytes, etag, modified, forbidden: false, break_at: None, damaged: None };
+        objects.insert((bucket.to_owned(), key.to_owned()), stored);
         object
     }
 
@@ -143,6 +155,37 @@ impl ObjectStore for MemoryStore {
 
     fn most_held(&self, _object: &ObjectRef) -> u64 {
         self.chunk as u64
+    }
+
+    async fn list(
+        &self,
+        _access: &Access,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<Page, FetchError> {
+        let objects = self.objects();
+        let behind = |key: &str| after.is_none_or(|after| key > after);
+        let mut found: Vec<Listed> = objects
+            .iter()
+            .filter(|((of, key), _)| of == bucket && key.starts_with(prefix) && behind(key))
+            .map(|((_, key), stored)| Listed {
+                object: ObjectRef {
+                    bucket: bucket.to_owned(),
+                    key: key.clone(),
+                    version_id: None,
+                    etag: Some(stored.etag.clone()),
+                    size: Some(stored.bytes.len() as u64),
+                    region: None,
+                    sequencer: None,
+                },
+                modified: stored.modified,
+            })
+            .collect();
+        found.sort_by(|a, b| a.object.key.cmp(&b.object.key));
+        let more = found.len() > PAGE;
+        found.truncate(PAGE);
+        Ok(Page { objects: found, more })
     }
 }
 

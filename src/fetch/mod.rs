@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use crate::model::{Access, ObjectRef};
 
@@ -94,6 +95,23 @@ impl Refusal {
     }
 }
 
+/// An object of a listing. It has size and ETag, but no version id: whether its bucket keeps versions, and which one this
+/// is, only the answer to a read tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub object: ObjectRef,
+    pub modified: OffsetDateTime,
+}
+
+/// A part of a listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// In the order of the bytes of their keys.
+    pub objects: Vec<Listed>,
+    /// More objects come after the last of these. Such a page is never empty.
+    pub more: bool,
+}
+
 /// Reads objects as a source's identity.
 #[async_trait]
 pub trait ObjectStore: Send + Sync {
@@ -107,4 +125,8 @@ pub trait ObjectStore: Send + Sync {
 
     /// The most bytes that an open body of the object keeps in memory: read ahead, and handed out as its current chunk.
     fn most_held(&self, object: &ObjectRef) -> u64;
+
+    /// Objects of a bucket whose keys start with `prefix`, beginning behind the key `after`; folders within are not
+    /// taken together. What is put or removed meanwhile may be in or not.
+    async fn list(&self, access: &Access, bucket: &str, prefix: &str, after: Option<&str>) -> Result<Page, FetchError>;
 }

@@ -18,7 +18,7 @@ mod value;
 pub use alert::{Alert, AlertKind, AlertStatus, DeliveryResponse, Severity, Triage};
 pub use detection::{Detections, Match, MatchDetail, RuleFault, RuleMeta};
 pub use event::{Event, EventBatch, Position, RowId};
-pub use local::file_etag;
+pub use local::{file_etag, is_unfinished_name};
 pub use message::Message;
 pub use object::{ObjectId, ObjectRef};
 pub use record::{Envelope, Origin, Record, Reject};

@@ -82,6 +82,16 @@ pub(super) async fn keep(pipeline: &Pipeline, message: &Message, receipt: &Recei
     }
 }
 
+/// The same for claims without a message.
+pub(super) async fn keep_claims(pipeline: &Pipeline, claims: &HeldClaims) -> String {
+    loop {
+        sleep(pipeline.lease / 3).await;
+        if let Ok(Err(lost)) = timeout(pipeline.lease / 6, renew(pipeline, claims)).await {
+            return lost;
+        }
+    }
+}
+
 /// An error is a claim that is lost.
 async fn renew(pipeline: &Pipeline, claims: &HeldClaims) -> Result<(), String> {
     let until = pipeline.clock.now() + pipeline.lease;

@@ -4,7 +4,8 @@
 //! one, `setup` answers those that are about the notifications themselves, `lease` keeps it from being handed to another
 //! meanwhile, `object` takes each of its objects through claim, reading and outcome (`attempts` says what earlier tries mean
 //! for it, `disposition` what a failure to read means), and `reader` turns bytes into batches of events. `catalogue` is what
-//! new work begins with: sources and log types.
+//! new work begins with: sources and log types. `records`
+//! takes up single rejects of a committed object again, `parked` objects that were refused.
 //!
 //! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the outcome
 //! of everything in it is durable: in the ledger, or in quarantine with its reason.
@@ -17,8 +18,11 @@ mod intake;
 mod lease;
 mod message;
 mod object;
+mod parked;
 mod reader;
 mod reading;
+mod records;
+mod sampling;
 mod setup;
 mod slots;
 mod unrouted;
@@ -34,6 +38,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use catalogue::{Catalogue, CurrentCatalogue};
 pub use intake::run;
+pub use parked::replay_parked;
+pub use records::{Mended, replay_records};
+pub use sampling::Sampler;
 pub use slots::Slots;
 pub use unrouted::Unrouted;
 
@@ -108,6 +115,8 @@ pub struct Pipeline {
     pub destinations: Vec<String>,
     /// Woken when an alert was opened, so that its delivery starts at once.
     pub alert_opened: Arc<Notify>,
+    /// Which unrouted objects get a row of the ledger.
+    pub unrouted_rows: Sampler,
     /// Why no messages come in, while that is so.
     pub trouble: watch::Sender<Option<String>>,
     /// Work in flight stops here and hands its messages back.

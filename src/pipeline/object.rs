@@ -34,9 +34,18 @@ const WINDOW: u64 = 8 * 1024 * 1024;
 const MOST_REJECTS: u64 = 10_000;
 
 /// Why an object got no outcome this time.
-enum Stop {
+pub(super) enum Stop {
     Retry { reason: &'static str, detail: String, delay: Option<Duration> },
     State(StateError),
+}
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Stop::Retry { detail, .. } => f.write_str(detail),
+            Stop::State(error) => error.fmt(f),
+        }
+    }
 }
 
 impl From<StateError> for Stop {
@@ -61,15 +70,15 @@ impl From<DetectError> for Stop {
 }
 
 /// What the work on one object of a message needs.
-struct Work<'a> {
-    pipeline: &'a Pipeline,
+pub(super) struct Work<'a> {
+    pub(super) pipeline: &'a Pipeline,
     /// The notification format of the message.
-    format: &'a str,
-    other_key: Option<&'a str>,
+    pub(super) format: &'a str,
+    pub(super) other_key: Option<&'a str>,
     /// The same from beginning to end, whatever is loaded meanwhile.
-    catalogue: Arc<Catalogue>,
-    claims: &'a HeldClaims,
-    started: tokio::time::Instant,
+    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) claims: &'a HeldClaims,
+    pub(super) started: tokio::time::Instant,
 }
 
 /// Takes an object to an outcome, or says why the message must come back.
@@ -91,7 +100,11 @@ pub(super) async fn handle(
             }
             read
         }
-        Err((source, outcome)) => work.settle(object, &source, outcome).await,
+        Err((source, outcome)) if work.has_row(object, &outcome) => work.settle(object, &source, outcome).await,
+        Err((source, outcome)) => {
+            work.tell(object, &source, &outcome);
+            Ok(())
+        }
     };
     match result {
         Ok(()) => End::Acknowledge,
@@ -224,6 +237,12 @@ impl Work<'_> {
         }
     }
 
+    /// A loop of objects that no source takes, such as the access logs of their own bucket, must not fill the ledger.
+    fn has_row(&self, object: &ObjectRef, outcome: &ObjectOutcome) -> bool {
+        let pipeline = self.pipeline;
+        outcome.state != ObjectState::Unrouted || pipeline.unrouted_rows.admits(&object.bucket, pipeline.clock.now())
+    }
+
     /// The claim; `None` when the object is done.
     async fn claim(&self, object: &ObjectRef, source: &str) -> Result<Option<(ClaimToken, Attempts)>, Stop> {
         let now = self.pipeline.clock.now();
@@ -254,10 +273,14 @@ impl Work<'_> {
     ) -> Result<(), Stop> {
         self.pipeline.state.finish(token, outcome, self.pipeline.clock.now()).await?;
         self.claims.remove(token);
-        if outcome.state == ObjectState::Partial {
-            // Told with the message that goes back; the object is not done with.
-            return Ok(());
+        if outcome.state != ObjectState::Partial {
+            // A first reading to a fault is told with the message that goes back; the object is not done with.
+            self.tell(object, source, outcome);
         }
+        Ok(())
+    }
+
+    fn tell(&self, object: &ObjectRef, source: &str, outcome: &ObjectOutcome) {
         if outcome.state == ObjectState::Unrouted
             && let Some(objects) = self.pipeline.unrouted.seen(&object.bucket, self.started)
         {
@@ -274,7 +297,6 @@ impl Work<'_> {
             decoded_bytes: outcome.bytes,
             took: self.started.elapsed(),
         });
-        Ok(())
     }
 
     /// What a failure to read means: an outcome, or another try.
@@ -362,7 +384,7 @@ impl Work<'_> {
     }
 
     /// Detection and lake side by side; the detections are durable when this returns, the rows when their ticket says so.
-    async fn batch(&self, token: &ClaimToken, batch: EventBatch, reading: &mut Reading) -> Result<(), Stop> {
+    pub(super) async fn batch(&self, token: &ClaimToken, batch: EventBatch, reading: &mut Reading) -> Result<(), Stop> {
         let pipeline = self.pipeline;
         let now = pipeline.clock.now();
         let batch = Arc::new(batch);

@@ -13,7 +13,7 @@ use flate2::write::GzEncoder;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Catalogue, Config, CurrentCatalogue, Pipeline, Slots, Unrouted, message};
+use super::{Catalogue, Config, CurrentCatalogue, Pipeline, Sampler, Slots, Unrouted, message};
 use crate::detect::Engine;
 use crate::fetch::memory::MemoryStore;
 use crate::lake::Lake;
@@ -85,6 +85,7 @@ async fn world_leasing(lease: Duration) -> World {
         lease,
         destinations: Vec::new(),
         alert_opened: Arc::new(Notify::new()),
+        unrouted_rows: Sampler::default(),
         trouble: watch::Sender::new(None),
         abandon: CancellationToken::new(),
     };
@@ -410,4 +411,36 @@ async fn work_whose_lease_is_lost_stops_before_it_commits() {
     assert_eq!(world.state_of(&object).await, None);
     assert_eq!(world.queue.len(), 1, "the message is another's now");
     assert_eq!(world.pipeline.telemetry.metrics.lease_lost_total.get([]), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parked_objects_are_read_when_their_source_can_be() {
+    let world = world().await;
+    let mut objects = Vec::new();
+    for key in ["okta/a", "okta/b"] {
+        objects.push(world.announce(key, logins(1)));
+        world.store.forbid("b", key);
+        world.handle(3).await;
+    }
+    let replayed = async || {
+        let commits = async {
+            loop {
+                crate::lake::Lake::flush(&*world.lake).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            result = super::replay_parked(&world.pipeline) => result.unwrap(),
+            () = commits => {}
+        }
+    };
+    replayed().await;
+    for object in &objects {
+        assert_eq!(world.state_of(object).await, Some(ObjectState::Parked));
+        world.store.put("b", &object.key, logins(1));
+    }
+    replayed().await;
+    for object in &objects {
+        assert_eq!(world.state_of(object).await, Some(ObjectState::Committed));
+    }
 }

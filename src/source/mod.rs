@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{OnMissing, StreamType};
 pub use role::{Roles, Session};
-pub use table::{Owner, Routing, SourceTable};
+pub use table::{Owner, Routing, Scope, SourceTable};
 
 /// One `[[sources]]` entry: a bucket of an account, and what lies under which prefix of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

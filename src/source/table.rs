@@ -37,6 +37,15 @@ pub enum Routing {
     Unrouted,
 }
 
+/// What has to be listed to find every object of a source. Other sources may have some of what is found.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    pub access: Arc<Access>,
+    pub bucket: String,
+    /// In order; none starts with another.
+    pub prefixes: Vec<String>,
+}
+
 #[derive(Debug)]
 struct Mapping {
     prefix: String,
@@ -78,6 +87,27 @@ impl SourceTable {
             return Routing::Excluded(mapping.route.source().to_owned());
         }
         Routing::Route(mapping.route.clone())
+    }
+
+    /// Names of all sources, in order.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.buckets.values().flatten().map(|mapping| mapping.route.source()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Where the objects of a source lie; `None` for a source that is not configured.
+    pub fn scope(&self, source: &str) -> Option<Scope> {
+        self.buckets.iter().find_map(|(bucket, mappings)| {
+            let own = mappings.iter().filter(|mapping| mapping.route.source() == source);
+            let access = own.clone().next()?.route.access.clone();
+            let mut prefixes: Vec<String> = own.map(|mapping| mapping.prefix.clone()).collect();
+            prefixes.sort();
+            // Sorted, a prefix comes directly before those that start with it.
+            prefixes.dedup_by(|longer, shorter| longer.starts_with(shorter.as_str()));
+            Some(Scope { access, bucket: bucket.clone(), prefixes })
+        })
     }
 
     /// Whose an object is, by the same rule.
@@ -262,6 +292,18 @@ mod tests {
             ..Access::default()
         };
         assert_eq!(*route.access, expected);
+    }
+
+    #[test]
+    fn the_scope_of_a_source_is_its_bucket_and_the_shortest_of_its_prefixes() {
+        let mappings = ["b/", "a", "b/c", "a/x", "b"].map(|text| prefix(text, "X.Y"));
+        let table = SourceTable::new(&[source("s", "logs", mappings), source("t", "logs", [prefix("c", "X.Y")])]);
+        let table = table.unwrap();
+        let scope = table.scope("s").unwrap();
+        assert_eq!((&*scope.bucket, &scope.prefixes[..]), ("logs", &["a".to_owned(), "b".to_owned()][..]));
+        assert_eq!(scope.access.source, "s");
+        assert_eq!(table.scope("t").unwrap().prefixes, ["c"]);
+        assert!(table.scope("u").is_none());
     }
 
     #[test]

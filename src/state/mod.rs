@@ -5,6 +5,7 @@
 //! `window` is the pure grouping decision that every adapter applies inside its transaction. No vendor type leaves
 //! the adapters. `route` chooses the destinations of a new alert; `contract` is what every adapter is held to.
 
+mod backlog;
 mod commits;
 #[cfg(test)]
 mod contract;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+pub use backlog::{Archive, Backlog, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, Upkeep};
 pub use commits::{CommitId, Commits, Doubt, Earlier, Intended, Part};
 
 use crate::model::{Alert, AlertKind, Detections, ObjectId, ObjectRef, Reject, Severity};
@@ -258,6 +260,8 @@ pub trait Outbox: Send + Sync {
 /// Something that could not be processed, kept with its reason.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quarantined {
+    /// Short, the same whenever it is listed; see [`Archive`].
+    pub id: String,
     pub kind: QuarantineKind,
     /// What it is: a message id, an object's address, or that with the ordinal of a record.
     pub subject: String,
@@ -296,9 +300,12 @@ pub trait Quarantine: Send + Sync {
 }
 
 /// The whole of it.
-pub trait StateStore: Ledger + AlertStore + Outbox + Quarantine + Commits {}
+pub trait StateStore:
+    Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep
+{
+}
 
-impl<T: Ledger + AlertStore + Outbox + Quarantine + Commits> StateStore for T {}
+impl<T: Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep> StateStore for T {}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -306,11 +313,21 @@ pub struct Config {
     #[serde(rename = "type")]
     pub kind: Kind,
     pub sqlite: SqliteConfig,
+    /// How long the identity of an object that ended for good is remembered, in days. A queue must not deliver older
+    /// messages.
+    pub retention_days: u32,
+    /// How long messages and records that were kept aside stay, in days.
+    pub quarantine_retention_days: u32,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { kind: Kind::Sqlite, sqlite: SqliteConfig::default() }
+        Config {
+            kind: Kind::Sqlite,
+            sqlite: SqliteConfig::default(),
+            retention_days: 30,
+            quarantine_retention_days: 365,
+        }
     }
 }
 

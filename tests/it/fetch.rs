@@ -6,7 +6,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use futures_util::TryStreamExt;
 use margay::fetch::directory::DirectoryStore;
 use margay::fetch::s3::S3Store;
-use margay::fetch::{Body, Config, FetchError, ObjectStore};
+use margay::fetch::{Body, Config, FetchError, ObjectStore, Page};
 use margay::model::{Access, ObjectRef};
 use margay::queue::directory::DirectoryQueue;
 use margay::queue::sqs::SqsQueue;

@@ -16,3 +16,4 @@ mod story_aws;
 mod story_faults;
 mod story_local;
 mod story_reload;
+mod story_replay;

@@ -8,6 +8,7 @@ mod body;
 mod checksum;
 mod clients;
 mod failure;
+mod listing;
 mod pace;
 mod part;
 mod request;
@@ -24,7 +25,7 @@ use aws_config::SdkConfig;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use bytes::Bytes;
 
-use super::{Body, Config, FetchError, ObjectStore};
+use super::{Body, Config, FetchError, ObjectStore, Page};
 use crate::model::{Access, ObjectRef};
 use crate::runtime::Tasks;
 use body::Transfer;
@@ -130,6 +131,10 @@ impl ObjectStore for S3Store {
     fn most_held(&self, object: &ObjectRef) -> u64 {
         let ahead = object.size.map_or(u64::MAX, |size| size.saturating_sub(self.0.range));
         ahead.min(2 * self.0.range)
+    }
+
+    async fn list(&self, access: &Access, bucket: &str, prefix: &str, after: Option<&str>) -> Result<Page, FetchError> {
+        self.page(access, bucket, prefix, after).await
     }
 }
 

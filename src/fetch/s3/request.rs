@@ -35,8 +35,8 @@ pub(super) struct Request {
 }
 
 /// What S3 said, and in which region.
-pub(super) struct Answer {
-    pub(super) output: GetObjectOutput,
+pub(super) struct Answer<T = GetObjectOutput> {
+    pub(super) output: T,
     pub(super) region: String,
 }
 
@@ -62,6 +62,18 @@ impl Refused {
 impl Request {
     /// The whole object or a range of it; only if the ETag still holds, when there is one.
     pub(super) async fn get(&self, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Answer, Refused> {
+        self.persist(|client| {
+            let range = range.clone();
+            async move { self.send(&client, range, etag).await }
+        })
+        .await
+    }
+
+    /// Sends a request about the object until it is answered, or refused for good.
+    pub(super) async fn persist<T, F>(&self, send: impl Fn(Client) -> F) -> Result<Answer<T>, Refused>
+    where
+        F: Future<Output = Result<T, GetError>> + Send,
+    {
         let Shared { clients, pace, .. } = &*self.shared;
         let bucket = &self.object.bucket;
         let (mut attempts, mut moves, mut renewed) = (0, 0, false);
@@ -69,7 +81,7 @@ impl Request {
             let region = self.shared.region(&self.access, &self.object);
             let (client, identity) = clients.get(&self.access, &region);
             pace.turn(bucket).await;
-            let error = match self.send(&client, range.clone(), etag).await {
+            let error = match send(client.clone()).await {
                 Ok(output) => {
                     pace.went_well(bucket);
                     return Ok(Answer { output, region });

@@ -4,6 +4,7 @@
 //! store. A function that is missing in the list below is dead code, which the lints refuse.
 
 pub(super) mod alerts;
+pub(super) mod backlog;
 pub(super) mod commits;
 pub(super) mod ledger;
 pub(super) mod outbox;
@@ -70,6 +71,20 @@ macro_rules! contract_tests {
                 every_part_of_a_message_is_kept_once,
                 objects_that_can_be_tried_again_are_listed,
                 the_newest_come_first_up_to_the_limit,
+            ],
+            backlog: [
+                open_objects_come_in_pages_and_by_filter,
+                an_object_is_open_until_it_has_another_outcome,
+                every_version_of_a_key_is_known,
+                mended_rejects_leave_and_are_counted,
+                only_a_committed_object_is_reopened,
+                rejects_come_in_pages,
+                what_a_later_reading_takes_is_no_reject_any_more,
+                a_kept_thing_is_found_by_its_id,
+                kept_things_are_filtered,
+                messages_come_in_pages_and_leave,
+                a_checkpoint_is_kept_until_it_is_removed,
+                old_objects_are_forgotten_in_batches_unless_somebody_needs_them,
             ],
         );
     };

@@ -5,7 +5,7 @@ use time::Duration;
 
 use super::{LEASE, claimed, token};
 use crate::model::Reject;
-use crate::state::fixtures::START;
+use crate::state::fixtures::{START, object};
 use crate::state::{ObjectOutcome, ObjectState, QuarantineKind, Quarantined, StateStore};
 
 fn reject(ordinal: u64, raw: &'static [u8]) -> Reject {
@@ -22,6 +22,7 @@ pub(in crate::state) async fn rejects_are_kept_once<S: StateStore>(store: &S) {
 
     let kept = store.quarantined(10).await.unwrap();
     let expected = |ordinal: u64, raw: &'static [u8]| Quarantined {
+        id: format!("r{}-{ordinal}", &object("key").id().to_string()[..12]),
         kind: QuarantineKind::Record,
         subject: format!("s3://bucket/key#{ordinal}"),
         reason: format!("reason {ordinal}"),

@@ -22,7 +22,9 @@ const CLAIM: &str = "
         started = CASE WHEN coalesce(state, 'partial') = 'partial' THEN started + 1 ELSE 1 END,
         crashed = CASE WHEN claimed_until IS NOT NULL THEN crashed + 1
             WHEN coalesce(state, 'partial') = 'partial' THEN crashed ELSE 0 END,
-        first_claimed_at = CASE WHEN coalesce(state, 'partial') = 'partial' THEN first_claimed_at ELSE ?9 END
+        first_claimed_at = CASE WHEN coalesce(state, 'partial') = 'partial' THEN first_claimed_at ELSE ?9 END,
+        open_state = coalesce(state, open_state),
+        open_reason = CASE WHEN state IS NULL THEN open_reason ELSE reason END
     WHERE (state IS NULL OR state NOT IN ('committed', 'empty', 'folder', 'excluded', 'superseded'))
         AND (claimed_until IS NULL OR claimed_until <= ?9)
     RETURNING fence, started, crashed";
@@ -33,7 +35,8 @@ const GIVE_UP: &str = "
 
 const FINISH: &str = "
     UPDATE objects
-    SET claimed_until = NULL, state = ?3, reason = ?4, events = ?5, rejects = ?6, bytes = ?7, finished_at = ?8
+    SET claimed_until = NULL, state = ?3, reason = ?4, events = ?5, rejects = ?6, bytes = ?7, finished_at = ?8,
+        open_state = NULL, open_reason = ''
     WHERE id = ?1 AND fence = ?2 AND claimed_until IS NOT NULL";
 
 #[async_trait]
@@ -111,7 +114,7 @@ impl Ledger for SqliteStore {
     ) -> Result<(), StateError> {
         const ATTEMPT: &str = "release a claim";
         const RELEASE: &str = "
-            UPDATE objects SET claimed_until = NULL, reason = ?3
+            UPDATE objects SET claimed_until = NULL, reason = CASE WHEN state IS NULL THEN ?3 ELSE reason END
             WHERE id = ?1 AND fence = ?2 AND claimed_until IS NOT NULL";
         let mut tx = self.write(Durability::Process).await?;
         let released = sqlx::query(RELEASE)
@@ -238,7 +241,7 @@ fn held(rows: u64, token: &ClaimToken) -> Result<(), StateError> {
 }
 
 /// `None` while the object is not finished.
-fn state(row: &SqliteRow) -> Result<Option<ObjectState>, StateError> {
+pub(super) fn state(row: &SqliteRow) -> Result<Option<ObjectState>, StateError> {
     match row.try_get::<Option<&str>, _>("state").during("read an object's state")? {
         Some(_) => named(row, "state").map(Some),
         None => Ok(None),

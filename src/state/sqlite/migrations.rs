@@ -18,6 +18,7 @@ const VERSIONS: &[(i64, &str, &str)] = &[
     (1, "state", include_str!("migrations/0001_state.sql")),
     (2, "commits", include_str!("migrations/0002_commits.sql")),
     (3, "attempts", include_str!("migrations/0003_attempts.sql")),
+    (4, "backlog", include_str!("migrations/0004_backlog.sql")),
 ];
 
 #[derive(Debug)]
