@@ -1,4 +1,4 @@
-//! The contract of stores, kept by S3; reading through an assumed role; and the embedded pair of queue and store.
+//! The contract of stores, kept by S3 and by its stand-in for faults and load; reading through an assumed role; and the embedded pair of queue and store.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use margay::runtime::SystemClock;
 use margay::source::{Roles, Routing, SourceConfig, SourceTable};
 
 use crate::aws::{ACCOUNT, Aws, Channel, Logs, gzip};
+use crate::cloud::{BUCKET, Cloud};
 
 #[path = "../../src/fetch/contract.rs"]
 mod contract;
@@ -27,8 +28,12 @@ struct Subject {
 }
 
 fn store(aws: &Aws) -> S3Store {
-    let roles = Roles::new(aws.sdk.clone());
-    S3Store::new(&aws.sdk, &Config::default(), Arc::new(move |access| roles.credentials(access)))
+    store_of(&aws.sdk, &Config::default())
+}
+
+fn store_of(sdk: &aws_config::SdkConfig, config: &Config) -> S3Store {
+    let roles = Roles::new(sdk.clone());
+    S3Store::new(sdk, config, Arc::new(move |access| roles.credentials(access)))
 }
 
 async fn subject() -> Subject {
@@ -65,6 +70,42 @@ impl contract::Subject for Subject {
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_keeps_the_contract() {
     contract::check(subject).await;
+}
+
+struct StandIn {
+    cloud: Cloud,
+    store: S3Store,
+}
+
+async fn stand_in() -> StandIn {
+    let cloud = Cloud::start();
+    StandIn { store: store_of(&cloud.sdk().await, &Config { path_style: true }), cloud }
+}
+
+impl contract::Subject for StandIn {
+    type Store = S3Store;
+
+    fn store(&self) -> &S3Store {
+        &self.store
+    }
+
+    fn access(&self) -> Access {
+        Access { source: "contract".into(), role_arn: Some(self.cloud.role_arn()), ..Access::default() }
+    }
+
+    async fn put(&self, key: &str, bytes: &[u8]) -> ObjectRef {
+        let etag = self.cloud.store(key, bytes.to_vec());
+        ObjectRef { etag: Some(etag), ..contract::object(BUCKET, key) }
+    }
+
+    async fn remove(&self, key: &str) {
+        self.cloud.remove(key);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stand_in_for_s3_keeps_the_contract() {
+    contract::check(stand_in).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
