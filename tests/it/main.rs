@@ -15,4 +15,5 @@ mod queue;
 mod schemas;
 mod story_aws;
 mod story_faults;
+mod story_kills;
 mod story_local;
