@@ -17,3 +17,4 @@ mod story_aws;
 mod story_faults;
 mod story_kills;
 mod story_local;
+mod story_losses;
