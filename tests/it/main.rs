@@ -18,3 +18,4 @@ mod story_faults;
 mod story_kills;
 mod story_local;
 mod story_losses;
+mod story_transfers;
