@@ -16,6 +16,7 @@ mod schemas;
 mod story_aws;
 mod story_faults;
 mod story_kills;
+mod story_load;
 mod story_local;
 mod story_losses;
 mod story_transfers;
