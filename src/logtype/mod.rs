@@ -1,5 +1,5 @@
 //! Log types: what a record may be and how it becomes a typed event. Pure and synchronous; only
-//! [`Registry::with_folders`] reads files, once, at load.
+//! [`Registry::with_files`] reads files, once, at load.
 //!
 //! A [`schema`] is YAML; [`registry`] holds them by name. [`classify`] takes a record through the candidates: a
 //! [`parser`] makes raw fields of it, [`coerce`] makes typed ones, collecting indicators and the event time on the way.
@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 pub use classify::{Classified, Classifier, Context};
 pub use guess::{Guess, guess};
 pub use indicator::Scanner;
-pub use registry::{LoadErrors, Origin, Registry, UnknownLogType, is_schema_tests};
+pub use registry::{LoadErrors, Origin, Registry, UnknownLogType, is_schema_file, is_schema_tests};
 pub use schema::{Schema, SchemaError};
 pub use time_format::TimeFormat;
 

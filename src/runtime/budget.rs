@@ -22,11 +22,19 @@ impl ByteBudget {
         ByteBudget { kib: Arc::new(Semaphore::new(total as usize)), total }
     }
 
+    /// Whether `bytes` are free at this moment.
+    pub fn fits(&self, bytes: u64) -> bool {
+        self.kib.available_permits() >= self.permits(bytes) as usize
+    }
+
     /// Waits until `bytes` are free. A request above the whole budget waits for all of it instead of forever.
     pub async fn take(&self, bytes: u64) -> BytePermit {
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.total);
-        let permit = self.kib.clone().acquire_many_owned(kib).await;
+        let permit = self.kib.clone().acquire_many_owned(self.permits(bytes)).await;
         BytePermit(permit.expect("the budget's semaphore is never closed"))
+    }
+
+    fn permits(&self, bytes: u64) -> u32 {
+        u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.total)
     }
 
     pub fn in_use(&self) -> u64 {
@@ -44,9 +52,9 @@ mod tests {
         let budget = ByteBudget::new(1024 * 1024);
         let all = budget.take(u64::MAX).await;
         assert_eq!(budget.in_use(), 1024 * 1024);
-        assert!(budget.take(1).now_or_never().is_none());
+        assert!(budget.take(1).now_or_never().is_none() && !budget.fits(1));
         drop(all);
-        assert!(budget.take(1).now_or_never().is_some());
+        assert!(budget.fits(u64::MAX) && budget.take(1).now_or_never().is_some());
         assert_eq!(budget.in_use(), 0);
     }
 }

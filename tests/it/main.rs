@@ -19,4 +19,5 @@ mod story_kills;
 mod story_load;
 mod story_local;
 mod story_losses;
+mod story_reload;
 mod story_transfers;

@@ -20,7 +20,7 @@ use crate::fetch::memory::MemoryStore;
 use crate::lake::none::NoLake;
 use crate::logtype::{Classified, Classifier, Context, Registry};
 use crate::model::{EventBatch, ObjectId, StreamType};
-use crate::pipeline::{self, Pipeline};
+use crate::pipeline::{self, Catalogue, CurrentCatalogue, Pipeline, Slots, Unrouted};
 use crate::queue::memory::MemoryQueue;
 use crate::runtime::{ByteBudget, Clock, SystemClock, Tasks};
 use crate::source::{PrefixConfig, SourceConfig, SourceTable};
@@ -162,13 +162,17 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
         state: Arc::new(state),
         lake: Arc::new(NoLake),
         engine,
-        sources: SourceTable::new(&[source]).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?,
-        log_types,
+        catalogue: CurrentCatalogue::new(Catalogue {
+            sources: SourceTable::new(&[source]).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?,
+            log_types,
+        }),
         clock: Arc::new(SystemClock),
         telemetry: Telemetry::new(),
         budget: ByteBudget::new(config.memory_budget_mib * 1024 * 1024),
         limits: config.limits(),
-        max_in_flight: config.max_in_flight,
+        slots: Slots::new(config.max_in_flight, Telemetry::new()),
+        unrouted: Unrouted::default(),
+        poison_after: config.poison_after,
         lease: Duration::from_secs(60),
         destinations: Vec::new(),
         alert_opened: Arc::new(Notify::new()),

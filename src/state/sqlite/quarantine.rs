@@ -23,7 +23,7 @@ const NEWEST: &str = "
     SELECT * FROM (
         SELECT 'object', 's3://' || bucket || '/' || key, state || CASE reason WHEN '' THEN '' ELSE ': ' || reason END,
             x'' AS raw, finished_at AS at
-        FROM objects WHERE state IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined')
+        FROM objects WHERE state IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined', 'partial')
         ORDER BY at DESC LIMIT ?1)
     UNION ALL
     SELECT * FROM (
@@ -68,14 +68,16 @@ impl Quarantine for SqliteStore {
         check_claim(&mut tx, token).await?;
         for reject in rejects {
             sqlx::query(
-                "INSERT INTO rejects (object_id, ordinal, raw, reason, at) VALUES (?, ?, ?, ?, ?)
-                 ON CONFLICT DO NOTHING",
+                "INSERT INTO rejects (object_id, ordinal, raw, reason, at, fence) VALUES (?, ?, ?, ?, ?, ?)
+                 ON CONFLICT DO UPDATE SET raw = excluded.raw, reason = excluded.reason, fence = excluded.fence
+                 WHERE fence < excluded.fence",
             )
             .bind(&token.object.0[..])
             .bind(int(reject.ordinal))
             .bind(&reject.raw[..])
             .bind(&reject.reason)
             .bind(micros(now))
+            .bind(token.fence)
             .execute(&mut *tx)
             .await
             .during(ATTEMPT)?;
