@@ -21,6 +21,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::aws::{Aws, Logs, python};
+use crate::cloud::{BUCKET, Cloud};
 
 pub const MARGAY: &str = env!("CARGO_BIN_EXE_margay");
 
@@ -87,9 +88,13 @@ impl Setup {
     }
 
     pub fn write_rule(&self, id: &str, python: &str) {
+        self.write_rule_over("Okta.SystemLog", id, python);
+    }
+
+    pub fn write_rule_over(&self, log_type: &str, id: &str, python: &str) {
         let yaml = format!(
             "AnalysisType: rule\nRuleID: {id}\nEnabled: true\nFilename: {id}.py\nSeverity: Medium\n\
-             LogTypes: [Okta.SystemLog]\nDedupPeriodMinutes: 60\nThreshold: 1\n"
+             LogTypes: [{log_type}]\nDedupPeriodMinutes: 60\nThreshold: 1\n"
         );
         fs::write(self.path("rules").join(format!("{id}.py")), python).expect("write a rule");
         fs::write(self.path("rules").join(format!("{id}.yml")), yaml).expect("write a rule");
@@ -111,6 +116,20 @@ impl Setup {
             "[fetch]\npath_style = true\n\
              [queue]\ntype = \"sqs\"\n[queue.sqs]\nurl = \"{queue_url}\"\nvisibility_timeout_seconds = 30\nwait_seconds = 1\n\
              [[sources]]\nname = \"remote\"\nbucket = \"{bucket}\"\nrole_arn = \"{role_arn}\"\nexternal_id = \"secret-id\"\n\
+             prefixes = [{{ log_types = [\"Okta.SystemLog\"] }}]\n",
+        ))
+    }
+
+    /// Notifications from the queue of `cloud`, and objects of its bucket, read as its role. A lease is longer than any
+    /// delay and any story, so that a message comes back because it was handed back or the story says so.
+    pub fn reading_cloud(mut self, cloud: &Cloud) -> Setup {
+        self.variables = cloud.env();
+        let (queue_url, role_arn) = (cloud.queue_url(), cloud.role_arn());
+        self.configured(&format!(
+            "[fetch]\npath_style = true\n\
+             [queue]\ntype = \"sqs\"\n[queue.sqs]\nurl = \"{queue_url}\"\n\
+             visibility_timeout_seconds = 1000\nwait_seconds = 1\n\
+             [[sources]]\nname = \"remote\"\nbucket = \"{BUCKET}\"\nrole_arn = \"{role_arn}\"\n\
              prefixes = [{{ log_types = [\"Okta.SystemLog\"] }}]\n",
         ))
     }
@@ -182,20 +201,25 @@ impl<'a> Daemon<'a> {
         // What it says later is only of use to a person who reads a failure.
         std::thread::spawn(move || logged.into_iter().for_each(|line| eprintln!("{line}")));
         let daemon = Daemon { setup, child, address, printed };
-        daemon.until_blocking(|daemon| daemon.get("/readyz").starts_with("HTTP/1.1 200"));
+        daemon.until_blocking(PATIENCE, |daemon| daemon.get("/readyz").starts_with("HTTP/1.1 200"));
         daemon
     }
 
     /// Waits until something holds.
     pub async fn until(&self, holds: impl Fn(&Daemon<'a>) -> bool) {
-        tokio::task::block_in_place(|| self.until_blocking(holds));
+        self.until_within(PATIENCE, holds).await;
+    }
+
+    /// The same, for what takes long.
+    pub async fn until_within(&self, patience: Duration, holds: impl Fn(&Daemon<'a>) -> bool) {
+        tokio::task::block_in_place(|| self.until_blocking(patience, holds));
     }
 
     #[track_caller]
-    fn until_blocking(&self, holds: impl Fn(&Daemon<'a>) -> bool) {
+    fn until_blocking(&self, patience: Duration, holds: impl Fn(&Daemon<'a>) -> bool) {
         let started = Instant::now();
         while !holds(self) {
-            assert!(started.elapsed() < PATIENCE, "it did not happen; counts are {:?}", self.setup.counts());
+            assert!(started.elapsed() < patience, "it did not happen; counts are {:?}", self.setup.counts());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -236,6 +260,13 @@ impl<'a> Daemon<'a> {
             assert!(started.elapsed() < PATIENCE, "the daemon does not end");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// The most memory that it has held so far, in bytes; its rule workers not counted.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("read /proc");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a process has memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("it is a number") * 1024
     }
 
     /// Process ids of its rule workers.

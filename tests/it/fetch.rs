@@ -1,4 +1,4 @@
-//! The contract of stores, kept by S3; reading through an assumed role; and the embedded pair of queue and store.
+//! The contract of stores, kept by S3 and by its stand-in for faults and load; reading through an assumed role; and the embedded pair of queue and store.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use margay::runtime::{SystemClock, Tasks};
 use margay::source::{Roles, Routing, SourceConfig, SourceTable};
 
 use crate::aws::{ACCOUNT, Aws, Channel, Logs, gzip};
+use crate::cloud::{BUCKET, Cloud};
 
 #[path = "../../src/fetch/contract.rs"]
 mod contract;
@@ -28,12 +29,13 @@ struct Subject {
 }
 
 fn store(aws: &Aws) -> S3Store {
-    store_with(aws, &aws.sdk, &Config::default())
+    store_of(&aws.sdk, &aws.sdk, &Config::default())
 }
 
-fn store_with(aws: &Aws, sdk: &aws_config::SdkConfig, config: &Config) -> S3Store {
-    let roles = Roles::new(aws.sdk.clone(), Arc::new(SystemClock));
-    S3Store::new(sdk, config, margay::app::identities(roles), Tasks::new())
+/// STS and S3 may be asked in different places.
+fn store_of(sts: &aws_config::SdkConfig, s3: &aws_config::SdkConfig, config: &Config) -> S3Store {
+    let roles = Roles::new(sts.clone(), Arc::new(SystemClock));
+    S3Store::new(s3, config, margay::app::identities(roles), Tasks::new())
 }
 
 async fn subject() -> Subject {
@@ -70,6 +72,43 @@ impl contract::Subject for Subject {
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_keeps_the_contract() {
     contract::check(subject).await;
+}
+
+struct StandIn {
+    cloud: Cloud,
+    store: S3Store,
+}
+
+async fn stand_in() -> StandIn {
+    let cloud = Cloud::start();
+    let sdk = cloud.sdk().await;
+    StandIn { store: store_of(&sdk, &sdk, &Config { path_style: true, ..Config::default() }), cloud }
+}
+
+impl contract::Subject for StandIn {
+    type Store = S3Store;
+
+    fn store(&self) -> &S3Store {
+        &self.store
+    }
+
+    fn access(&self) -> Access {
+        Access { source: "contract".into(), role_arn: Some(self.cloud.role_arn()), ..Access::default() }
+    }
+
+    async fn put(&self, key: &str, bytes: &[u8]) -> ObjectRef {
+        let etag = self.cloud.store(key, bytes.to_vec());
+        ObjectRef { etag: Some(etag), ..contract::object(BUCKET, key) }
+    }
+
+    async fn remove(&self, key: &str) {
+        self.cloud.remove(key);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stand_in_for_s3_keeps_the_contract() {
+    contract::check(stand_in).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,7 +182,7 @@ async fn a_large_object_comes_in_ranges_and_an_overwritten_one_does_not_come_to_
     let bytes: Vec<u8> = (0..12_000_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     logs.put("large", bytes.clone()).await;
     let small = Config { range_mib: 5, ..Config::default() };
-    let store = store_with(&aws, &aws.sdk, &small);
+    let store = store_of(&aws.sdk, &aws.sdk, &small);
     let access = Access { role_arn: Some(logs.role_arn.clone()), requester_pays: true, ..Access::default() };
     let object = contract::object(&logs.bucket, "large");
     assert!(read(store.open(&access, &object).await.unwrap()).await.unwrap() == bytes, "other bytes came");
@@ -170,7 +209,7 @@ async fn a_source_with_an_endpoint_of_its_own_is_read_there() {
     logs.put("a", "here").await;
     let nowhere = aws.sdk.clone().into_builder().endpoint_url("http://127.0.0.1:9").build();
     let access = Access { endpoint: Some(aws.endpoint.clone()), path_style: Some(true), ..Access::default() };
-    let store = store_with(&aws, &nowhere, &Config::default());
+    let store = store_of(&aws.sdk, &nowhere, &Config::default());
     let body = store.open(&access, &contract::object(&logs.bucket, "a")).await.unwrap();
     assert_eq!(read(body).await.unwrap(), b"here");
 }
