@@ -146,6 +146,25 @@ async fn credentials_that_end_in_the_middle_of_an_object_cost_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_end_in_the_middle_of_an_object_are_renewed() {
+    for (status, code) in [(400, "ExpiredToken"), (403, "InvalidAccessKeyId")] {
+        let cloud = Cloud::start();
+        let gate = Gate::new();
+        cloud.put("a", logins_of("a", 400));
+        let held = on(Op::GetObject).does(Effect::HoldAfter(20_000, gate.clone())).does(Effect::BreakAfter(30_000));
+        cloud.fault(held);
+        let setup = setup(&cloud);
+        let daemon = setup.start().await;
+        daemon.until(|_| gate.is_reached()).await;
+        cloud.end_sessions(Refusal::new(status, code, "these credentials are no more"));
+        gate.open();
+        daemon.until(|_| is_drained(&cloud)).await;
+        assert_eq!(setup.counts(), [("a".into(), 400)].into(), "{code}");
+        assert_eq!(cloud.calls(Op::AssumeRole).len(), 2, "{code}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_object_holds_nobody_back() {
     let cloud = Cloud::start();
     let gate = Gate::new();

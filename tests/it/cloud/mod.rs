@@ -144,6 +144,11 @@ impl Cloud {
         self.send(&notification(&[record("ObjectCreated:Put", bucket, key, Some(&etag))]))
     }
 
+    /// The sessions of assumed roles so far are worth nothing from now on; S3 answers them with this.
+    pub fn end_sessions(&self, refusal: Refusal) {
+        self.state.end_sessions(refusal);
+    }
+
     /// Messages in the queue, waiting and in flight.
     pub fn depth(&self) -> (usize, usize) {
         self.state.queue().depth()

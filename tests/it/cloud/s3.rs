@@ -36,8 +36,8 @@ pub async fn answer(state: &State, asked: &Asked) -> Result<Response<Body>, Rese
         return Ok(refused(&refusal));
     }
     let (access_key, region) = asked.signer();
-    if !state.knows(access_key) {
-        return Ok(refused(&Refusal::new(403, "InvalidAccessKeyId", "The access key id does not exist.")));
+    if let Some(refusal) = state.refused(access_key) {
+        return Ok(refused(&refusal));
     }
     let Some(home) = state.in_bucket(bucket, |bucket| bucket.region.clone()) else {
         return Ok(refused(&Refusal::new(404, "NoSuchBucket", "The specified bucket does not exist")));

@@ -1,7 +1,7 @@
 //! What the stand-in knows: messages and their leases, objects, sessions, and every call that came. Plain values under
 //! locks that are never held across an await.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
-use super::faults::{Effects, Faults, Script};
+use super::faults::{Effects, Faults, Refusal, Script};
 
 /// The daemon's own access key.
 pub const OWN_KEY: &str = "AKIAMARGAYTESTS";
@@ -45,8 +45,8 @@ pub struct Call {
 pub struct State {
     queue: Mutex<Queue>,
     buckets: Mutex<HashMap<String, Bucket>>,
-    /// Their access keys.
-    sessions: Mutex<HashSet<String>>,
+    /// By their access keys, with why they are not taken any more.
+    sessions: Mutex<HashMap<String, Option<Refusal>>>,
     faults: Mutex<Faults>,
     calls: Mutex<Vec<Call>>,
     /// A message became visible earlier than was foreseen.
@@ -109,13 +109,21 @@ impl State {
     pub fn begin_session(&self) -> String {
         let mut sessions = locked(&self.sessions);
         let key = format!("ASIAMARGAY{:06}", sessions.len());
-        sessions.insert(key.clone());
+        sessions.insert(key.clone(), None);
         key
     }
 
-    /// Whether an access key is the daemon's own or of a session.
-    pub fn knows(&self, access_key: &str) -> bool {
-        access_key == OWN_KEY || locked(&self.sessions).contains(access_key)
+    pub fn end_sessions(&self, refusal: Refusal) {
+        locked(&self.sessions).values_mut().for_each(|state| *state = Some(refusal.clone()));
+    }
+
+    /// Why this access key is not taken, if it is not.
+    pub fn refused(&self, access_key: &str) -> Option<Refusal> {
+        if access_key == OWN_KEY {
+            return None;
+        }
+        let unknown = || Some(Refusal::new(403, "InvalidAccessKeyId", "The access key id does not exist"));
+        locked(&self.sessions).get(access_key).cloned().unwrap_or_else(unknown)
     }
 
     pub fn calls(&self, op: Op) -> Vec<Call> {
