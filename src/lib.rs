@@ -38,7 +38,7 @@
 //! - [`detect`]: Events -> matches and faults, in worker processes.
 //! - [`state`]: What survives a restart: ledger, windows, alerts, outbox, quarantine.
 //! - [`alert`]: From the outbox to people.
-//! - [`lake`]: Where every event is kept: port and adapters.
+//! - [`lake`]: Where every event is kept: ports, buffers, and commits that show each row once.
 //! - [`pipeline`]: One message from receipt to acknowledgement.
 //! - [`http`]: Health, readiness, metrics, log levels.
 //! - [`telemetry`]: Logs and metrics, each declared once.
@@ -50,6 +50,7 @@
 //!
 //! - A message is acknowledged before the outcome of everything in it is durable.
 //! - A record disappears: it is an event, or a reject that is kept with its reason.
+//! - A row is shown twice: `lake/commit` tells why a crash or a lost answer can't bring that about.
 //! - A rule runs in the daemon's process, or reaches a file, the network or the environment.
 //! - A module reads the environment (`config/` does), asks the system for the time (a `Clock` does) or spawns a task
 //!   past `runtime::Tasks`.

@@ -3,11 +3,17 @@
 //! Exit codes: 0 well, 1 the thing that was asked for failed, 64 the command line or the configuration is wrong.
 
 mod alerts;
+mod audit;
+mod backfill;
 mod bench;
 mod check;
 mod config;
+mod listing;
+mod moment;
 mod parse;
+mod progress;
 mod quarantine;
+mod replay;
 mod rule_worker;
 mod run;
 mod schema;
@@ -49,8 +55,14 @@ enum Command {
     Schema(schema::Arguments),
     /// List alerts.
     Alerts(alerts::Arguments),
-    /// List what was kept aside: messages, objects and records, each with its reason.
+    /// Show what was kept aside: messages, objects and records, each with its reason.
     Quarantine(quarantine::Arguments),
+    /// Send what was kept aside through the pipeline again.
+    Replay(replay::Arguments),
+    /// Read a bucket without notifications.
+    Backfill(backfill::Arguments),
+    /// Find the objects of a bucket that were not ingested.
+    Audit(audit::Arguments),
     /// Measure the pipeline from memory, stage by stage.
     Bench(bench::Arguments),
     /// The inside of a rule worker; started by the daemon and by `test`.
@@ -99,6 +111,9 @@ pub fn main() -> ExitCode {
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Alerts(arguments) => alerts::run(&arguments),
         Command::Quarantine(arguments) => quarantine::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Backfill(arguments) => backfill::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::RuleWorker(arguments) => rule_worker::run(&arguments),
     }

@@ -86,6 +86,9 @@ fn missing_folder(key: String, folder: &Path) -> Finding {
 /// A day.
 const MOST_MS: u64 = 24 * 60 * 60 * 1000;
 
+/// A hundred years.
+const MOST_DAYS: u64 = 36_500;
+
 /// 16 TiB, so that a count of bytes fits wherever it goes.
 const MOST_MIB: u64 = 16 * 1024 * 1024;
 
@@ -94,11 +97,15 @@ const MOST_MIB: u64 = 16 * 1024 * 1024;
 const MOST_RECORD_MIB: u64 = 32;
 
 fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
-    let Config { queue, rules, pipeline, .. } = config;
-    let bounds: [(&str, u64, u64, u64); 12] = [
+    let Config { queue, fetch, rules, pipeline, state, .. } = config;
+    let bounds: [(&str, u64, u64, u64); 16] = [
         ("queue.directory.scan_interval_ms", queue.directory.scan_interval_ms, 1, MOST_MS),
         ("queue.sqs.visibility_timeout_seconds", queue.sqs.visibility_timeout_seconds.into(), 30, 43_200),
         ("queue.sqs.wait_seconds", queue.sqs.wait_seconds.into(), 0, 20),
+        ("fetch.range_mib", fetch.range_mib, 5, 64),
+        // SQS keeps a message for up to 14 days, and may deliver it again as long.
+        ("state.retention_days", state.retention_days.into(), 14, MOST_DAYS),
+        ("state.quarantine_retention_days", state.quarantine_retention_days.into(), 1, MOST_DAYS),
         ("rules.workers", rules.workers as u64, 0, 1024),
         ("rules.call_timeout_ms", rules.call_timeout_ms, 1, MOST_MS),
         ("rules.worker_memory_mib", rules.worker_memory_mib, 1, MOST_MIB),
@@ -107,6 +114,7 @@ fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
         ("pipeline.memory_budget_mib", pipeline.memory_budget_mib, 1, MOST_MIB),
         ("pipeline.max_object_mib", pipeline.max_object_mib, 1, MOST_MIB),
         ("pipeline.max_record_mib", pipeline.max_record_mib, 1, MOST_RECORD_MIB),
+        ("pipeline.poison_after", pipeline.poison_after.into(), 1, 1000),
         ("pipeline.shutdown_grace_seconds", pipeline.shutdown_grace_seconds, 1, MOST_MS / 1000),
     ];
     for (key, value, least, most) in bounds {

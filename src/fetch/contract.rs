@@ -3,7 +3,7 @@
 
 use futures_util::TryStreamExt;
 
-use super::{Access, Body, FetchError, ObjectRef, ObjectStore};
+use super::{Access, Body, FetchError, ObjectRef, ObjectStore, Page};
 
 /// A store under test, with one bucket.
 pub(crate) trait Subject {
@@ -29,6 +29,9 @@ pub(crate) async fn check<S: Subject>(fresh: impl AsyncFn() -> S) {
     keys_are_taken_as_they_are(&fresh().await).await;
     a_missing_object_is_missing(&fresh().await).await;
     an_overwritten_object_is_superseded(&fresh().await).await;
+    a_range_is_the_part_of_the_object_that_exists(&fresh().await).await;
+    a_listing_has_every_object_once_in_order(&fresh().await).await;
+    a_listing_goes_on_behind_a_key(&fresh().await).await;
 }
 
 /// All bytes of a body.
@@ -101,4 +104,71 @@ async fn an_overwritten_object_is_superseded<S: Subject>(subject: &S) {
         other => panic!("{:?}", other.map(|body| body.object)),
     }
     assert_eq!(read(open(subject, &newer).await.unwrap()).await.unwrap(), b"second");
+}
+
+async fn a_range_is_the_part_of_the_object_that_exists<S: Subject>(subject: &S) {
+    let (store, access) = (subject.store(), subject.access());
+    let announced = subject.put("a.parquet", b"0123456789").await;
+    let whole = object(&announced.bucket, &announced.key);
+    for (start, end, expected) in
+        [(0, 4, "0123"), (3, 7, "3456"), (6, 10, "6789"), (8, 100, "89"), (10, 20, ""), (50, 60, ""), (4, 4, "")]
+    {
+        for object in [&announced, &whole] {
+            let bytes = store.range(&access, object, start..end).await.unwrap();
+            assert_eq!(bytes, expected.as_bytes(), "{start}..{end} of {object:?}");
+        }
+    }
+    let empty = subject.put("empty", b"").await;
+    assert_eq!(store.range(&access, &empty, 0..8).await.unwrap(), "");
+    subject.put("a.parquet", b"other").await;
+    assert!(matches!(store.range(&access, &announced, 0..4).await, Err(FetchError::Superseded(_))));
+    subject.remove("a.parquet").await;
+    assert!(matches!(store.range(&access, &announced, 0..4).await, Err(FetchError::Missing(_))));
+}
+
+/// Keys that sort by their bytes and not by their parts, and that need encoding.
+const KEYS: [&str; 7] = ["a b+c", "a%2Fb", "a-b", "a/b/c", "a/é☃", "a=b&c?d#e", "b"];
+
+/// Every page of a listing, and the keys in them.
+async fn list<S: Subject>(subject: &S, bucket: &str, prefix: &str, after: Option<&str>) -> Vec<String> {
+    let (mut keys, mut after): (Vec<String>, _) = (Vec::new(), after.map(str::to_owned));
+    loop {
+        let access = subject.access();
+        let page: Page = subject.store().list(&access, bucket, prefix, after.as_deref()).await.unwrap();
+        keys.extend(page.objects.into_iter().map(|listed| listed.object.key));
+        if !page.more {
+            return keys;
+        }
+        assert_ne!(after.as_ref(), keys.last(), "a page with more behind it is not empty");
+        after = keys.last().cloned();
+    }
+}
+
+async fn a_listing_has_every_object_once_in_order<S: Subject>(subject: &S) {
+    let mut announced = Vec::new();
+    for key in KEYS {
+        announced.push(subject.put(key, key.as_bytes()).await);
+    }
+    let bucket = announced[0].bucket.clone();
+    let keys = list(subject, &bucket, "", None).await;
+    assert_eq!(keys, announced.iter().map(|object| object.key.as_str()).collect::<Vec<_>>());
+    assert_eq!(list(subject, &bucket, "a/", None).await, ["a/b/c", "a/é☃"]);
+    assert!(list(subject, &bucket, "A", None).await.is_empty());
+
+    let page = subject.store().list(&subject.access(), &bucket, "b", None).await.unwrap();
+    let [listed] = &page.objects[..] else { panic!("{page:?}") };
+    let expected = announced.last().expect("something was put");
+    assert_eq!((listed.object.id(), listed.object.size), (expected.id(), Some(1)));
+    assert!(listed.modified > time::OffsetDateTime::UNIX_EPOCH);
+}
+
+async fn a_listing_goes_on_behind_a_key<S: Subject>(subject: &S) {
+    let bucket = subject.put("a/1", b"1").await.bucket;
+    for key in ["a/2", "a/3", "b"] {
+        subject.put(key, b"1").await;
+    }
+    assert_eq!(list(subject, &bucket, "a/", Some("a/1")).await, ["a/2", "a/3"]);
+    assert_eq!(list(subject, &bucket, "a/", Some("a/1x")).await, ["a/2", "a/3"]);
+    assert!(list(subject, &bucket, "a/", Some("a/3")).await.is_empty());
+    assert_eq!(list(subject, &bucket, "", Some("a/3")).await, ["b"]);
 }

@@ -2,17 +2,25 @@
 //!
 //! Invariant: no key leads out of the directory. A link that somebody put into it does; that was their decision.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::try_unfold;
 use tokio::fs::File;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use walkdir::WalkDir;
 
-use super::{Body, FetchError, ObjectStore};
-use crate::model::{Access, ObjectRef, file_etag};
+use super::{Body, FetchError, Listed, ObjectStore, Page, Refusal};
+use crate::model::{Access, ObjectRef, file_etag, is_unfinished_name};
+use crate::runtime::blocking;
+
+/// Objects of one page of a listing.
+const PAGE: usize = 1000;
 
 /// Bytes of one chunk.
 const CHUNK: usize = 256 * 1024;
@@ -47,26 +55,96 @@ impl DirectoryStore {
         let key = Path::new(&object.key);
         let inside = key.components().all(|part| matches!(part, Component::Normal(_)));
         if !inside || object.key.is_empty() || object.key.contains('\0') {
-            return Err(FetchError::Forbidden(format!(
-                "{object} is not read: its key leads out of directory {}",
-                self.root.display()
-            )));
+            let text = format!("{object} is not read: its key leads out of directory {}", self.root.display());
+            return Err(FetchError::Forbidden(Refusal::AccessDenied, text));
         }
         Ok(self.root.join(key))
+    }
+
+    fn reading(&self, object: &ObjectRef) -> Result<Reading, FetchError> {
+        let path = self.path(object)?;
+        Ok(Reading { path, object: object.clone(), file: None, etag: String::new(), left: 0 })
     }
 }
 
 #[async_trait]
 impl ObjectStore for DirectoryStore {
     async fn open(&self, _access: &Access, object: &ObjectRef) -> Result<Body, FetchError> {
-        let path = self.path(object)?;
-        let reading = Reading { path, object: object.clone(), file: None, etag: String::new(), left: 0 };
-        let (size, reading) = reading.open().await?;
+        let (size, reading) = self.reading(object)?.open().await?;
         let completed = ObjectRef { size: Some(size), etag: Some(reading.etag.clone()), ..object.clone() };
         let chunks =
             try_unfold(reading, |mut reading| async move { Ok(reading.next().await?.map(|chunk| (chunk, reading))) });
         Ok(Body { object: completed, chunks: chunks.boxed() })
     }
+
+    async fn range(&self, _access: &Access, object: &ObjectRef, range: Range<u64>) -> Result<Bytes, FetchError> {
+        let (size, mut reading) = self.reading(object)?.open().await?;
+        reading.part(range.start.min(size)..range.end.min(size)).await
+    }
+
+    fn most_held(&self, _object: &ObjectRef) -> u64 {
+        CHUNK as u64
+    }
+
+    /// The files that `queue/directory` announces. The whole directory is looked through for each page, because its
+    /// order is not that of keys.
+    async fn list(
+        &self,
+        _access: &Access,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<Page, FetchError> {
+        if bucket != self.bucket {
+            return Err(FetchError::Missing(format!(
+                "bucket {bucket} is not {:?}, the name of directory {}; correct queue.directory.bucket",
+                self.bucket,
+                self.root.display()
+            )));
+        }
+        let (root, bucket, prefix) = (self.root.clone(), bucket.to_owned(), prefix.to_owned());
+        let after = after.map(str::to_owned);
+        let listed = blocking(move || list(&root, &bucket, &prefix, after.as_deref())).await;
+        listed.map_err(|error| {
+            FetchError::Unavailable(format!("looking through directory {}: {error}", self.root.display()))
+        })
+    }
+}
+
+/// The first files behind `after`. A name that is not UTF-8 can be no key, and a file that goes away meanwhile is none.
+fn list(root: &Path, bucket: &str, prefix: &str, after: Option<&str>) -> io::Result<Page> {
+    let mut first: BTreeMap<String, Listed> = BTreeMap::new();
+    let mut more = false;
+    let walk = WalkDir::new(root).follow_links(true).into_iter();
+    let shown = walk.filter_entry(|entry| entry.depth() == 0 || !is_unfinished_name(entry.file_name()));
+    for entry in shown {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) if error.depth() == 0 => return Err(error.into()),
+            Err(_) => continue,
+        };
+        let Some(key) = entry.path().strip_prefix(root).ok().and_then(Path::to_str) else { continue };
+        if !key.starts_with(prefix) || after.is_some_and(|after| key <= after) {
+            continue;
+        }
+        let Some(metadata) = entry.metadata().ok().filter(std::fs::Metadata::is_file) else { continue };
+        let modified = metadata.modified()?;
+        let object = ObjectRef {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            version_id: None,
+            etag: Some(file_etag(metadata.len(), modified)),
+            size: Some(metadata.len()),
+            region: None,
+            sequencer: None,
+        };
+        first.insert(key.to_owned(), Listed { object, modified: modified.into() });
+        if first.len() > PAGE {
+            first.pop_last();
+            more = true;
+        }
+    }
+    Ok(Page { objects: first.into_values().collect(), more })
 }
 
 /// A file that is being read.
@@ -95,16 +173,13 @@ impl Reading {
         Ok((metadata.len(), self))
     }
 
-    async fn next(&mut self) -> Result<Option<bytes::Bytes>, FetchError> {
+    async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         let Some(mut file) = self.file.take() else { return Ok(None) };
         if self.left == 0 {
-            // A file that was written to meanwhile may be half old and half new.
-            let metadata = file.metadata().await.map_err(|error| self.failure(&error))?;
-            let now = etag(&metadata).map_err(|error| self.failure(&error))?;
-            return if now == self.etag { Ok(None) } else { Err(self.changed()) };
+            return self.unchanged(&file).await.map(|()| None);
         }
         let wanted = usize::try_from(self.left).map_or(CHUNK, |left| left.min(CHUNK));
-        let mut chunk = bytes::BytesMut::with_capacity(wanted);
+        let mut chunk = BytesMut::with_capacity(wanted);
         // `take` holds back what was appended since; it belongs to the next version.
         let read = (&mut file).take(wanted as u64).read_buf(&mut chunk).await.map_err(|error| self.failure(&error))?;
         if read == 0 {
@@ -113,6 +188,24 @@ impl Reading {
         self.left -= read as u64;
         self.file = Some(file);
         Ok(Some(chunk.freeze()))
+    }
+
+    /// The bytes of an open file from one offset to another.
+    async fn part(&mut self, range: Range<u64>) -> Result<Bytes, FetchError> {
+        let wanted = range.end.saturating_sub(range.start);
+        let (Some(mut file), 1..) = (self.file.take(), wanted) else { return Ok(Bytes::new()) };
+        file.seek(io::SeekFrom::Start(range.start)).await.map_err(|error| self.failure(&error))?;
+        let mut part = Vec::new();
+        (&mut file).take(wanted).read_to_end(&mut part).await.map_err(|error| self.failure(&error))?;
+        self.unchanged(&file).await?;
+        Ok(part.into())
+    }
+
+    /// A file that was written to meanwhile may be half old and half new.
+    async fn unchanged(&self, file: &File) -> Result<(), FetchError> {
+        let metadata = file.metadata().await.map_err(|error| self.failure(&error))?;
+        let now = etag(&metadata).map_err(|error| self.failure(&error))?;
+        if now == self.etag { Ok(()) } else { Err(self.changed()) }
     }
 
     fn changed(&self) -> FetchError {
@@ -126,7 +219,8 @@ impl Reading {
                 FetchError::Missing(format!("{} does not exist: {path} was removed before it was read", self.object))
             }
             io::ErrorKind::PermissionDenied => {
-                FetchError::Forbidden(format!("{} can't be read: let margay read the file {path}", self.object))
+                let text = format!("{} can't be read: let margay read the file {path}", self.object);
+                FetchError::Forbidden(Refusal::AccessDenied, text)
             }
             _ => FetchError::Unavailable(format!("reading {} from {path}: {error}", self.object)),
         }
@@ -188,7 +282,7 @@ mod tests {
         let Subject(_folder, store) = subject();
         for key in ["../a", "a/../../b", "/etc/passwd", "", ".", "a\0b", "a/.."] {
             let refused = store.open(&Access::default(), &contract::object("local", key)).await;
-            assert!(matches!(refused, Err(FetchError::Forbidden(_))), "{key:?}");
+            assert!(matches!(refused, Err(FetchError::Forbidden(..))), "{key:?}");
         }
     }
 

@@ -7,15 +7,14 @@ use async_trait::async_trait;
 
 use super::{CommitTicket, Lake, LakeError};
 use crate::model::EventBatch;
+use crate::state::ClaimToken;
 
 pub struct NoLake;
 
 #[async_trait]
 impl Lake for NoLake {
-    async fn append(&self, _batch: Arc<EventBatch>) -> Result<CommitTicket, LakeError> {
-        let (answer, ticket) = CommitTicket::new();
-        answer.send(Ok(())).expect("the ticket is still here");
-        Ok(ticket)
+    async fn append(&self, _claim: &ClaimToken, _batch: Arc<EventBatch>) -> Result<CommitTicket, LakeError> {
+        Ok(CommitTicket::done())
     }
 
     async fn flush(&self) -> Result<(), LakeError> {

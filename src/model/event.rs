@@ -37,11 +37,20 @@ impl fmt::Debug for RowId {
     }
 }
 
+/// Where an event stands in its object: the record that gave it, and which of that record's events it is. The same at every
+/// reading, and growing from each event to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position {
+    pub ordinal: u64,
+    pub index: u32,
+}
+
 /// One event in its stored form: typed fields in schema order, then the `p_` fields. Immutable and cheap to share.
 #[derive(Clone, Debug)]
 pub struct Event {
     pub log_type: Arc<str>,
     pub row_id: RowId,
+    pub position: Position,
     /// UTC; what `p_event_time` says.
     pub time: OffsetDateTime,
     pub fields: Map,

@@ -17,12 +17,12 @@ mod value;
 
 pub use alert::{Alert, AlertKind, AlertStatus, DeliveryResponse, Severity, Triage};
 pub use detection::{Detections, Match, MatchDetail, RuleFault, RuleMeta};
-pub use event::{Event, EventBatch, RowId};
-pub use local::file_etag;
+pub use event::{Event, EventBatch, Position, RowId};
+pub use local::{file_etag, is_unfinished_name};
 pub use message::Message;
 pub use object::{ObjectId, ObjectRef};
-pub use record::{Record, Reject};
-pub use source::{Access, Route, StreamType};
+pub use record::{Envelope, Origin, Record, Reject};
+pub use source::{Access, OnMissing, Route, Stream, StreamType};
 pub use stamp::{rfc3339, stored_time};
 pub use topic::TopicArn;
 pub use value::{Map, MapBuilder, Value};

@@ -5,6 +5,7 @@
 //!
 //! To add a format: a file below `format/`, a line in [`FORMATS`], a body in `tests/corpus/notifications/`.
 
+mod announcement;
 mod body;
 mod format;
 mod key;
@@ -15,6 +16,7 @@ mod tests;
 use std::collections::HashSet;
 
 use crate::model::{ObjectId, ObjectRef, TopicArn};
+pub use announcement::announce;
 use body::Body;
 pub use format::FORMATS;
 

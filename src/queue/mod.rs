@@ -1,8 +1,10 @@
 //! The queue of notifications: a port and its adapters. Knows nothing of what a message says.
 //!
-//! `sqs` is the production adapter, `directory` makes a queue of a directory's files, `memory` is the honest fake.
+//! `sqs` is the production adapter, `directory` makes a queue of a directory's files, `feed` one of what a command goes
+//! through, `memory` is the honest fake.
 
 pub mod directory;
+pub mod feed;
 mod leases;
 pub mod memory;
 pub mod sqs;

@@ -5,9 +5,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::check::problems;
+use super::check::{Found, OfStream, check, takes};
 use super::{PrefixConfig, SourceConfig};
-use crate::model::{Access, ObjectRef, Route};
+use crate::model::{Access, ObjectRef, Route, Stream};
 
 /// All sources, by bucket.
 #[derive(Debug, Default)]
@@ -16,6 +16,7 @@ pub struct SourceTable {
     buckets: HashMap<String, Vec<Mapping>>,
     /// Owners of buckets and of the roles that read them.
     accounts: HashSet<String>,
+    warnings: Vec<String>,
 }
 
 /// The source of an object, whether the object is read or excluded.
@@ -36,6 +37,15 @@ pub enum Routing {
     Unrouted,
 }
 
+/// What has to be listed to find every object of a source. Other sources may have some of what is found.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    pub access: Arc<Access>,
+    pub bucket: String,
+    /// In order; none starts with another.
+    pub prefixes: Vec<String>,
+}
+
 #[derive(Debug)]
 struct Mapping {
     prefix: String,
@@ -47,12 +57,12 @@ struct Mapping {
 impl SourceTable {
     /// Every problem of the configuration at once, each naming its source and what to change.
     pub fn new(sources: &[SourceConfig]) -> Result<SourceTable, Vec<String>> {
-        let problems = problems(sources);
+        let Found { problems, warnings } = check(sources);
         if !problems.is_empty() {
             return Err(problems);
         }
         let mut buckets: HashMap<String, Vec<Mapping>> = HashMap::new();
-        for source in sources {
+        for source in sources.iter().filter(|source| source.enabled) {
             let access = Arc::new(access(source));
             let mappings = source.prefixes.iter().map(|prefix| mapping(source, prefix, access.clone()));
             buckets.entry(source.bucket.clone()).or_default().extend(mappings);
@@ -61,7 +71,12 @@ impl SourceTable {
             mappings.sort_by_key(|mapping| std::cmp::Reverse(mapping.prefix.len()));
         }
         let accounts = sources.iter().flat_map(accounts).map(str::to_owned).collect();
-        Ok(SourceTable { buckets, accounts })
+        Ok(SourceTable { buckets, accounts, warnings })
+    }
+
+    /// What may be meant so and is probably a mistake.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The longest prefix over all sources of the bucket wins; its exclusions are final, there is no fall-through to
@@ -72,6 +87,27 @@ impl SourceTable {
             return Routing::Excluded(mapping.route.source().to_owned());
         }
         Routing::Route(mapping.route.clone())
+    }
+
+    /// Names of all sources, in order.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.buckets.values().flatten().map(|mapping| mapping.route.source()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Where the objects of a source lie; `None` for a source that is not configured.
+    pub fn scope(&self, source: &str) -> Option<Scope> {
+        self.buckets.iter().find_map(|(bucket, mappings)| {
+            let own = mappings.iter().filter(|mapping| mapping.route.source() == source);
+            let access = own.clone().next()?.route.access.clone();
+            let mut prefixes: Vec<String> = own.map(|mapping| mapping.prefix.clone()).collect();
+            prefixes.sort();
+            // Sorted, a prefix comes directly before those that start with it.
+            prefixes.dedup_by(|longer, shorter| longer.starts_with(shorter.as_str()));
+            Some(Scope { access, bucket: bucket.clone(), prefixes })
+        })
     }
 
     /// Whose an object is, by the same rule.
@@ -111,10 +147,14 @@ fn accounts(source: &SourceConfig) -> impl Iterator<Item = &str> {
 fn access(source: &SourceConfig) -> Access {
     Access {
         source: source.name.clone(),
-        role_arn: source.role_arn.clone(),
+        role_arn: source.role(),
         external_id: source.external_id.clone(),
         region: source.region.clone(),
         account_id: source.account_id.clone(),
+        kms_key_arn: source.kms_key_arn.clone(),
+        requester_pays: source.requester_pays,
+        endpoint: source.endpoint.clone(),
+        path_style: source.path_style,
     }
 }
 
@@ -126,15 +166,32 @@ fn mapping(source: &SourceConfig, prefix: &PrefixConfig, access: Arc<Access>) ->
         route: Route {
             access,
             log_types: prefix.log_types.iter().map(|name| Arc::from(name.as_str())).collect(),
-            stream: source.stream_type.clone(),
-            envelope: Arc::from(source.json_array_envelope_field.as_deref().unwrap_or_default()),
+            stream: Arc::new(stream(source, prefix)),
+            on_missing: source.on_missing,
         },
+    }
+}
+
+/// What the prefix says wins. An option that the stream type does not take is left out: the source has it for others.
+fn stream(source: &SourceConfig, prefix: &PrefixConfig) -> Stream {
+    let kind = prefix.stream_type.unwrap_or(source.stream_type);
+    let text = |of_prefix: &Option<String>, of_source: &Option<String>| of_prefix.clone().or_else(|| of_source.clone());
+    let envelope = text(&prefix.json_array_envelope_field, &source.json_array_envelope_field);
+    let retained = prefix.retain_envelope_fields.or(source.retain_envelope_fields);
+    let root = text(&prefix.xml_root_element, &source.xml_root_element);
+    Stream {
+        kind,
+        json_array_envelope_field: envelope.filter(|_| takes(kind, OfStream::ArrayEnvelope)).unwrap_or_default(),
+        retain_envelope_fields: retained.filter(|_| takes(kind, OfStream::RetainEnvelope)).unwrap_or_default(),
+        xml_root_element: root.filter(|_| takes(kind, OfStream::XmlRoot)),
+        csv_delimiters: Vec::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::StreamType;
     use crate::source::tests::{prefix, source};
     use proptest::prelude::*;
 
@@ -185,6 +242,71 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_overrides_the_stream_of_its_source() {
+        let mut logs = source("logs", "logs", [prefix("a/", "X.Y"), prefix("b/", "X.Y"), prefix("c/", "X.Y")]);
+        (logs.stream_type, logs.json_array_envelope_field) = (StreamType::JsonArray, Some("Records".into()));
+        logs.prefixes[1].json_array_envelope_field = Some("items".into());
+        (logs.prefixes[2].stream_type, logs.prefixes[2].retain_envelope_fields) =
+            (Some(StreamType::CloudWatchLogs), Some(true));
+        let table = SourceTable::new(&[logs]).unwrap();
+        let streams = ["a/x", "b/x", "c/x"].map(|key| match table.route(&object("logs", key)) {
+            Routing::Route(route) => {
+                let stream = &route.stream;
+                (stream.kind, stream.json_array_envelope_field.clone(), stream.retain_envelope_fields)
+            }
+            other => panic!("{other:?}"),
+        });
+        let expected = [
+            (StreamType::JsonArray, "Records".to_string(), false),
+            (StreamType::JsonArray, "items".to_string(), false),
+            (StreamType::CloudWatchLogs, String::new(), true),
+        ];
+        assert_eq!(streams, expected);
+    }
+
+    #[test]
+    fn a_source_that_is_switched_off_takes_nothing_and_another_may_have_its_prefix() {
+        let mut off = source("old", "logs", [prefix("", "AWS.CloudTrail")]);
+        off.enabled = false;
+        assert_eq!(outcome(&SourceTable::new(&[off.clone()]).unwrap(), "logs", "a"), "unrouted");
+        let table = SourceTable::new(&[off, source("new", "logs", [prefix("", "X.Y")])]).unwrap();
+        assert_eq!(outcome(&table, "logs", "a"), "new X.Y");
+    }
+
+    #[test]
+    fn the_identity_of_a_source_is_complete() {
+        let mut trail = source("trail", "logs", [prefix("", "AWS.CloudTrail")]);
+        trail.account_id = Some("111122223333".into());
+        trail.role_name = Some("default".into());
+        trail.requester_pays = true;
+        trail.endpoint = Some("https://minio.example:9000".into());
+        trail.path_style = Some(true);
+        let Routing::Route(route) = SourceTable::new(&[trail]).unwrap().route(&object("logs", "a")) else { panic!() };
+        let expected = Access {
+            source: "trail".into(),
+            role_arn: Some("arn:aws:iam::111122223333:role/MargayLogProcessingRole-trail".into()),
+            account_id: Some("111122223333".into()),
+            requester_pays: true,
+            endpoint: Some("https://minio.example:9000".into()),
+            path_style: Some(true),
+            ..Access::default()
+        };
+        assert_eq!(*route.access, expected);
+    }
+
+    #[test]
+    fn the_scope_of_a_source_is_its_bucket_and_the_shortest_of_its_prefixes() {
+        let mappings = ["b/", "a", "b/c", "a/x", "b"].map(|text| prefix(text, "X.Y"));
+        let table = SourceTable::new(&[source("s", "logs", mappings), source("t", "logs", [prefix("c", "X.Y")])]);
+        let table = table.unwrap();
+        let scope = table.scope("s").unwrap();
+        assert_eq!((&*scope.bucket, &scope.prefixes[..]), ("logs", &["a".to_owned(), "b".to_owned()][..]));
+        assert_eq!(scope.access.source, "s");
+        assert_eq!(table.scope("t").unwrap().prefixes, ["c"]);
+        assert!(table.scope("u").is_none());
+    }
+
+    #[test]
     fn log_types_come_with_their_source() {
         let table = SourceTable::new(&[source("trail", "logs", [prefix("a", "AWS.CloudTrail"), prefix("b", "X.Y")])]);
         let table = table.unwrap();
@@ -222,7 +344,7 @@ mod tests {
     proptest! {
         #[test]
         fn routing_equals_a_search_for_the_longest_prefix(
-            prefixes in prop::collection::btree_set("[ab/]{0,4}", 1..8), key in "[ab/]{0,6}",
+            prefixes in prop::collection::btree_set("([ab][ab/]{0,3})?", 1..8), key in "[ab/]{0,6}",
         ) {
             let mappings = prefixes.iter().map(|text| prefix(text, &format!("at {text}")));
             let table = SourceTable::new(&[source("s", "logs", mappings)]).unwrap();

@@ -1,9 +1,12 @@
-//! What must survive a restart, behind one port: object ledger, alert windows and matches, outbox, quarantine.
+//! What must survive a restart, behind one port: object ledger, commits into the lake, alert windows and matches, outbox,
+//! quarantine.
 //!
 //! `sqlite` is the embedded adapter; the port is written so that PostgreSQL with many daemons fits behind it.
 //! `window` is the pure grouping decision that every adapter applies inside its transaction. No vendor type leaves
 //! the adapters. `route` chooses the destinations of a new alert; `contract` is what every adapter is held to.
 
+mod backlog;
+mod commits;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
@@ -12,12 +15,16 @@ mod route;
 pub mod sqlite;
 mod window;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+
+pub use backlog::{Archive, Backlog, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, Upkeep};
+pub use commits::{CommitId, Commits, Doubt, Earlier, Intended, Part};
 
 use crate::model::{Alert, AlertKind, Detections, ObjectId, ObjectRef, Reject, Severity};
 
@@ -31,7 +38,8 @@ pub enum StateError {
 }
 
 /// How an object ended. What a person can mend is not final: an object that is `Unrouted`, `Missing`, `Archived`,
-/// `Parked` or `Quarantined` is tried again when it is announced again.
+/// `Parked` or `Quarantined` is tried again when it is announced again. `Partial` is an end for the moment: the same
+/// message brings the next try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ObjectState {
@@ -53,10 +61,12 @@ pub enum ObjectState {
     Parked,
     /// Could not be decoded; kept with its reason.
     Quarantined,
+    /// Decoded up to a fault, which may have happened on the way; waits to be read once more.
+    Partial,
 }
 
 impl ObjectState {
-    pub const ALL: [ObjectState; 10] = [
+    pub const ALL: [ObjectState; 11] = [
         ObjectState::Committed,
         ObjectState::Empty,
         ObjectState::Folder,
@@ -67,12 +77,13 @@ impl ObjectState {
         ObjectState::Superseded,
         ObjectState::Parked,
         ObjectState::Quarantined,
+        ObjectState::Partial,
     ];
 
     /// Whether an object in this state is never claimed again.
     pub fn is_final(self) -> bool {
-        use ObjectState::{Archived, Missing, Parked, Quarantined, Unrouted};
-        !matches!(self, Unrouted | Missing | Archived | Parked | Quarantined)
+        use ObjectState::{Archived, Missing, Parked, Partial, Quarantined, Unrouted};
+        !matches!(self, Unrouted | Missing | Archived | Parked | Quarantined | Partial)
     }
 
     pub fn as_str(self) -> &'static str {
@@ -87,6 +98,7 @@ impl ObjectState {
             ObjectState::Superseded => "superseded",
             ObjectState::Parked => "parked",
             ObjectState::Quarantined => "quarantined",
+            ObjectState::Partial => "partial",
         }
     }
 }
@@ -117,9 +129,26 @@ pub struct ClaimToken {
     pub fence: i64,
 }
 
+/// How the tries of an object went since it was seen first or last had an outcome. `Partial` does not count as one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attempts {
+    /// Claims, with the one that was just granted: 1 is the first try.
+    pub started: u32,
+    /// Claims that ended by neither outcome nor release: whoever held them died over them, or lost them unheard.
+    pub crashed: u32,
+    /// Claims that were given up, by the reason for it; those that ended as `Partial` under that name.
+    pub given_up: BTreeMap<String, u32>,
+}
+
+impl Attempts {
+    pub fn given_up_for(&self, reason: &str) -> u32 {
+        self.given_up.get(reason).copied().unwrap_or_default()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Claim {
-    Granted(ClaimToken),
+    Granted(ClaimToken, Attempts),
     /// Finished before, with this state.
     Done(ObjectState),
     /// A live owner works on it until then, unless it renews.
@@ -140,10 +169,19 @@ pub trait Ledger: Send + Sync {
 
     async fn renew(&self, token: &ClaimToken, until: OffsetDateTime) -> Result<(), StateError>;
 
-    /// Ends the claim without an outcome, so that the object can be claimed at once.
-    async fn release(&self, token: &ClaimToken) -> Result<(), StateError>;
+    /// Ends the claim without an outcome, so that the object can be claimed at once. `reason` is a word of a fixed set,
+    /// counted in [`Attempts::given_up`]; `detail` the whole story. Repeating it with the same token is harmless.
+    async fn release(
+        &self,
+        token: &ClaimToken,
+        reason: &str,
+        detail: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError>;
 
-    /// Ends the claim with an outcome. Repeating it with the same token is harmless.
+    /// Ends the claim with an outcome, and with a final one all that [`Commits`] knows of the object. An object that was read to
+    /// its end sheds the rejects of earlier claims that this one did not see again: those were of damaged bytes. Repeating it
+    /// with the same token is harmless.
     async fn finish(&self, token: &ClaimToken, outcome: &ObjectOutcome, now: OffsetDateTime) -> Result<(), StateError>;
 
     /// The outcome of a finished object.
@@ -222,6 +260,8 @@ pub trait Outbox: Send + Sync {
 /// Something that could not be processed, kept with its reason.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quarantined {
+    /// Short, the same whenever it is listed; see [`Archive`].
+    pub id: String,
     pub kind: QuarantineKind,
     /// What it is: a message id, an object's address, or that with the ordinal of a record.
     pub subject: String,
@@ -250,7 +290,8 @@ pub trait Quarantine: Send + Sync {
         now: OffsetDateTime,
     ) -> Result<(), StateError>;
 
-    /// Keeps rejects of a claimed object. Repeating it is harmless.
+    /// Keeps rejects of a claimed object, in the place of what an earlier claim kept of the same record. Repeating it is
+    /// harmless.
     async fn keep_rejects(&self, token: &ClaimToken, rejects: &[Reject], now: OffsetDateTime)
     -> Result<(), StateError>;
 
@@ -259,9 +300,12 @@ pub trait Quarantine: Send + Sync {
 }
 
 /// The whole of it.
-pub trait StateStore: Ledger + AlertStore + Outbox + Quarantine {}
+pub trait StateStore:
+    Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep
+{
+}
 
-impl<T: Ledger + AlertStore + Outbox + Quarantine> StateStore for T {}
+impl<T: Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep> StateStore for T {}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -269,11 +313,21 @@ pub struct Config {
     #[serde(rename = "type")]
     pub kind: Kind,
     pub sqlite: SqliteConfig,
+    /// How long the identity of an object that ended for good is remembered, in days. A queue must not deliver older
+    /// messages.
+    pub retention_days: u32,
+    /// How long messages and records that were kept aside stay, in days.
+    pub quarantine_retention_days: u32,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { kind: Kind::Sqlite, sqlite: SqliteConfig::default() }
+        Config {
+            kind: Kind::Sqlite,
+            sqlite: SqliteConfig::default(),
+            retention_days: 30,
+            quarantine_retention_days: 365,
+        }
     }
 }
 

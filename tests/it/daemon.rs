@@ -8,6 +8,7 @@
 //! daemon.until(|daemon| daemon.alerts().len() == 1).await;
 //! ```
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -20,6 +21,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::aws::{Aws, Logs, python};
+use crate::cloud::{BUCKET, Cloud};
 
 pub const MARGAY: &str = env!("CARGO_BIN_EXE_margay");
 
@@ -29,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// A folder from which margay can be started again and again.
 pub struct Setup {
     folder: TempDir,
-    config: String,
+    config: RefCell<String>,
     variables: Vec<(&'static str, String)>,
 }
 
@@ -37,7 +39,7 @@ impl Setup {
     pub fn new() -> Setup {
         let setup = Setup {
             folder: tempfile::tempdir().expect("make a folder"),
-            config: "[http]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n".into(),
+            config: "[http]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n".to_owned().into(),
             variables: Vec::new(),
         };
         for name in ["rules", "bucket"] {
@@ -51,9 +53,32 @@ impl Setup {
     }
 
     /// Adds lines to the configuration file.
-    pub fn configured(mut self, toml: &str) -> Setup {
-        self.config += toml;
+    pub fn configured(self, toml: &str) -> Setup {
+        *self.config.borrow_mut() += toml;
         self
+    }
+
+    /// Writes another configuration file, which a running daemon sees; gives back the former one.
+    pub fn reconfigure(&self, toml: &str) -> String {
+        let former = self.config.replace(toml.to_owned());
+        self.write_config();
+        former
+    }
+
+    /// The text of the configuration file.
+    pub fn config(&self) -> String {
+        self.config.borrow().clone()
+    }
+
+    /// Put there whole, and left alone when it is the same: a daemon may be watching.
+    fn write_config(&self) {
+        let (path, text) = (self.path("margay.toml"), self.config());
+        if fs::read_to_string(&path).is_ok_and(|written| written == text) {
+            return;
+        }
+        let partial = self.path("margay.toml.partial");
+        fs::write(&partial, text).expect("write the configuration");
+        fs::rename(partial, path).expect("move the configuration");
     }
 
     /// Adds a rule over Okta's system log: the text of its Python file.
@@ -63,9 +88,13 @@ impl Setup {
     }
 
     pub fn write_rule(&self, id: &str, python: &str) {
+        self.write_rule_over("Okta.SystemLog", id, python);
+    }
+
+    pub fn write_rule_over(&self, log_type: &str, id: &str, python: &str) {
         let yaml = format!(
             "AnalysisType: rule\nRuleID: {id}\nEnabled: true\nFilename: {id}.py\nSeverity: Medium\n\
-             LogTypes: [Okta.SystemLog]\nDedupPeriodMinutes: 60\nThreshold: 1\n"
+             LogTypes: [{log_type}]\nDedupPeriodMinutes: 60\nThreshold: 1\n"
         );
         fs::write(self.path("rules").join(format!("{id}.py")), python).expect("write a rule");
         fs::write(self.path("rules").join(format!("{id}.yml")), yaml).expect("write a rule");
@@ -91,6 +120,20 @@ impl Setup {
         ))
     }
 
+    /// Notifications from the queue of `cloud`, and objects of its bucket, read as its role. A lease is longer than any
+    /// delay and any story, so that a message comes back because it was handed back or the story says so.
+    pub fn reading_cloud(mut self, cloud: &Cloud) -> Setup {
+        self.variables = cloud.env();
+        let (queue_url, role_arn) = (cloud.queue_url(), cloud.role_arn());
+        self.configured(&format!(
+            "[fetch]\npath_style = true\n\
+             [queue]\ntype = \"sqs\"\n[queue.sqs]\nurl = \"{queue_url}\"\n\
+             visibility_timeout_seconds = 1000\nwait_seconds = 1\n\
+             [[sources]]\nname = \"remote\"\nbucket = \"{BUCKET}\"\nrole_arn = \"{role_arn}\"\n\
+             prefixes = [{{ log_types = [\"Okta.SystemLog\"] }}]\n",
+        ))
+    }
+
     /// A file of the bucket, put there whole.
     pub fn file(&self, name: &str, bytes: impl AsRef<[u8]>) {
         let path = self.path("bucket").join(name);
@@ -102,7 +145,7 @@ impl Setup {
 
     /// Runs a command to its end.
     pub fn margay(&self, arguments: &[&str]) -> Output {
-        fs::write(self.path("margay.toml"), &self.config).expect("write the configuration");
+        self.write_config();
         let mut command = Command::new(MARGAY);
         command.args(arguments).current_dir(self.folder.path()).env_clear().envs(self.variables.clone());
         command.output().expect("run margay")
@@ -141,7 +184,7 @@ pub struct Daemon<'a> {
 
 impl<'a> Daemon<'a> {
     fn start(setup: &'a Setup) -> Daemon<'a> {
-        fs::write(setup.path("margay.toml"), &setup.config).expect("write the configuration");
+        setup.write_config();
         let mut child = Command::new(MARGAY)
             .args(["run", "--config", "margay.toml"])
             .current_dir(setup.folder.path())
@@ -158,20 +201,25 @@ impl<'a> Daemon<'a> {
         // What it says later is only of use to a person who reads a failure.
         std::thread::spawn(move || logged.into_iter().for_each(|line| eprintln!("{line}")));
         let daemon = Daemon { setup, child, address, printed };
-        daemon.until_blocking(|daemon| daemon.get("/readyz").starts_with("HTTP/1.1 200"));
+        daemon.until_blocking(PATIENCE, |daemon| daemon.get("/readyz").starts_with("HTTP/1.1 200"));
         daemon
     }
 
     /// Waits until something holds.
     pub async fn until(&self, holds: impl Fn(&Daemon<'a>) -> bool) {
-        tokio::task::block_in_place(|| self.until_blocking(holds));
+        self.until_within(PATIENCE, holds).await;
+    }
+
+    /// The same, for what takes long.
+    pub async fn until_within(&self, patience: Duration, holds: impl Fn(&Daemon<'a>) -> bool) {
+        tokio::task::block_in_place(|| self.until_blocking(patience, holds));
     }
 
     #[track_caller]
-    fn until_blocking(&self, holds: impl Fn(&Daemon<'a>) -> bool) {
+    fn until_blocking(&self, patience: Duration, holds: impl Fn(&Daemon<'a>) -> bool) {
         let started = Instant::now();
         while !holds(self) {
-            assert!(started.elapsed() < PATIENCE, "it did not happen; counts are {:?}", self.setup.counts());
+            assert!(started.elapsed() < patience, "it did not happen; counts are {:?}", self.setup.counts());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -212,6 +260,13 @@ impl<'a> Daemon<'a> {
             assert!(started.elapsed() < PATIENCE, "the daemon does not end");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// The most memory that it has held so far, in bytes; its rule workers not counted.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("read /proc");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a process has memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("it is a number") * 1024
     }
 
     /// Process ids of its rule workers.

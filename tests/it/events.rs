@@ -9,6 +9,15 @@ pub fn login() -> String {
 
 /// So many logins, a line each.
 pub fn logins(count: usize) -> String {
+    logins_of("ana@example.com", count)
+}
+
+/// Counts every login, by who logs in: with one name an object, the counts of the alerts tell what came of each object.
+pub const COUNT_EACH: &str = "def rule(event):\n    return True\n\
+                              def title(event):\n    return event.deep_get('actor', 'alternateId')\n";
+
+/// So many logins of one person, a line each.
+pub fn logins_of(name: &str, count: usize) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let mut lines = String::new();
     for _ in 0..count {
@@ -20,7 +29,7 @@ pub fn logins(count: usize) -> String {
             "version": "0",
             "severity": "INFO",
             "displayMessage": "User login to Okta",
-            "actor": { "id": "00u1", "type": "User", "alternateId": "ana@example.com", "displayName": "Ana" },
+            "actor": { "id": "00u1", "type": "User", "alternateId": name, "displayName": "Ana" },
             "client": { "ipAddress": "198.51.100.7" },
             "outcome": { "result": "SUCCESS" },
         });

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod aws;
+mod cloud;
 mod commands;
 mod daemon;
 mod environment;
@@ -14,4 +15,10 @@ mod queue;
 mod schemas;
 mod story_aws;
 mod story_faults;
+mod story_kills;
+mod story_load;
 mod story_local;
+mod story_losses;
+mod story_reload;
+mod story_replay;
+mod story_transfers;

@@ -1,4 +1,4 @@
-//! The contract of queues, kept by SQS.
+//! The contract of queues, kept by SQS: as the API server speaks it, and as the stand-in for faults and load does.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use margay::queue::sqs::SqsQueue;
 use margay::queue::{Backlog, Delivery, MessageQueue, QueueError, Receipt, SqsConfig};
 
 use crate::aws::Aws;
+use crate::cloud::Cloud;
 
 #[path = "../../src/queue/contract.rs"]
 mod contract;
@@ -44,13 +45,47 @@ async fn sqs_keeps_the_contract() {
     contract::check(subject).await;
 }
 
+struct StandIn {
+    cloud: Cloud,
+    queue: SqsQueue,
+}
+
+async fn stand_in() -> StandIn {
+    let cloud = Cloud::start();
+    let config = SqsConfig { url: Some(cloud.queue_url()), visibility_timeout_seconds: 2, wait_seconds: 1 };
+    StandIn { queue: SqsQueue::new(&cloud.sdk().await, &config).unwrap(), cloud }
+}
+
+impl contract::Subject for StandIn {
+    type Queue = SqsQueue;
+
+    fn queue(&self) -> &SqsQueue {
+        &self.queue
+    }
+
+    fn visibility(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
+    async fn send(&self, word: &str) {
+        self.cloud.send(word);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stand_in_for_sqs_keeps_the_contract() {
+    contract::check(stand_in).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_does_not_exist_is_told_with_its_url_and_the_setting() {
-    let aws = Aws::start().await;
-    let url = format!("{}/{}/nowhere", aws.endpoint, crate::aws::ACCOUNT);
-    let config = SqsConfig { url: Some(url.clone()), ..SqsConfig::default() };
-    let error = SqsQueue::new(&aws.sdk, &config).unwrap().receive(1).await.unwrap_err().to_string();
-    assert!(error.contains(&url) && error.contains("queue.sqs.url"), "{error}");
+    let (aws, cloud) = (Aws::start().await, Cloud::start());
+    for (sdk, url) in [(aws.sdk.clone(), aws.queue(30).await), (cloud.sdk().await, cloud.queue_url())] {
+        let url = format!("{url}-nowhere");
+        let config = SqsConfig { url: Some(url.clone()), ..SqsConfig::default() };
+        let error = SqsQueue::new(&sdk, &config).unwrap().receive(1).await.unwrap_err().to_string();
+        assert!(error.contains(&url) && error.contains("queue.sqs.url"), "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

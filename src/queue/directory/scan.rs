@@ -12,6 +12,8 @@ use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
 use walkdir::{DirEntry, WalkDir};
 
+use crate::model::is_unfinished_name;
+
 /// A file of this age at the first scan is taken to be complete: nobody has written to it since before the start.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -55,7 +57,8 @@ impl Scanner {
         let mut found = Vec::new();
         let mut unreadable = HashSet::new();
         let walk = WalkDir::new(&self.root).follow_links(true).sort_by_file_name();
-        for entry in walk.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_skipped(entry.file_name())) {
+        for entry in walk.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_unfinished_name(entry.file_name()))
+        {
             match entry.and_then(|entry| self.sight(&entry, now)) {
                 Ok(Some(file)) if found.len() < room => {
                     self.announced(&file);
@@ -117,12 +120,6 @@ impl Scanner {
 
 fn file(path: &Path, size: u64, modified: SystemTime) -> Found {
     Found { key: path.as_os_str().as_bytes().to_vec(), size, modified }
-}
-
-/// Hidden names, and the names that programs give to files they are still writing.
-fn is_skipped(name: &OsStr) -> bool {
-    let name = name.as_bytes();
-    name.starts_with(b".") || name.ends_with(b".tmp") || name.ends_with(b".part")
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! store. A function that is missing in the list below is dead code, which the lints refuse.
 
 pub(super) mod alerts;
+pub(super) mod backlog;
+pub(super) mod commits;
 pub(super) mod ledger;
 pub(super) mod outbox;
 pub(super) mod quarantine;
@@ -11,7 +13,7 @@ pub(super) mod quarantine;
 use time::{Duration, OffsetDateTime};
 
 use super::fixtures::{START, object};
-use super::{Claim, ClaimToken, StateStore};
+use super::{Attempts, Claim, ClaimToken, StateStore};
 
 macro_rules! contract_tests {
     ($open:path) => {
@@ -27,6 +29,8 @@ macro_rules! contract_tests {
                 finishing_again_changes_nothing,
                 a_lost_claim_is_refused_everywhere,
                 an_ended_claim_is_refused_everywhere,
+                tries_are_counted_by_how_they_ended_until_there_is_an_outcome,
+                a_partial_reading_is_a_try_and_no_end,
             ],
             alerts: [
                 a_repeated_match_counts_once,
@@ -52,11 +56,35 @@ macro_rules! contract_tests {
                 deliveries_come_oldest_first_up_to_the_limit,
                 an_unknown_delivery_is_an_error,
             ],
+            commits: [
+                a_commit_becomes_progress_of_its_table,
+                an_intent_is_in_doubt_until_its_commit_is_known,
+                an_intent_is_told_what_is_durable_already,
+                a_dead_commit_is_no_doubt_and_no_progress,
+                progress_never_goes_back,
+                one_lost_claim_refuses_the_whole_intent,
+                only_what_is_finished_for_good_is_forgotten,
+            ],
             quarantine: [
                 rejects_are_kept_once,
+                a_later_reading_replaces_the_rejects_of_an_earlier_one,
                 every_part_of_a_message_is_kept_once,
                 objects_that_can_be_tried_again_are_listed,
                 the_newest_come_first_up_to_the_limit,
+            ],
+            backlog: [
+                open_objects_come_in_pages_and_by_filter,
+                an_object_is_open_until_it_has_another_outcome,
+                every_version_of_a_key_is_known,
+                mended_rejects_leave_and_are_counted,
+                only_a_committed_object_is_reopened,
+                rejects_come_in_pages,
+                what_a_later_reading_takes_is_no_reject_any_more,
+                a_kept_thing_is_found_by_its_id,
+                kept_things_are_filtered,
+                messages_come_in_pages_and_leave,
+                a_checkpoint_is_kept_until_it_is_removed,
+                old_objects_are_forgotten_in_batches_unless_somebody_needs_them,
             ],
         );
     };
@@ -76,8 +104,13 @@ const LEASE: Duration = Duration::minutes(5);
 
 /// Claims an object that nobody has claimed, at a time when any lease of a test has expired.
 async fn claimed<S: StateStore>(store: &S, key: &str, now: OffsetDateTime) -> ClaimToken {
+    tried(store, key, now).await.0
+}
+
+/// The same, with how earlier tries went.
+async fn tried<S: StateStore>(store: &S, key: &str, now: OffsetDateTime) -> (ClaimToken, Attempts) {
     match store.claim(&object(key), "source", now, now + LEASE).await.unwrap() {
-        Claim::Granted(token) => token,
+        Claim::Granted(token, attempts) => (token, attempts),
         other => panic!("{key} was not granted: {other:?}"),
     }
 }

@@ -5,7 +5,7 @@ use time::Duration;
 
 use super::{LEASE, claimed, token};
 use crate::model::Reject;
-use crate::state::fixtures::START;
+use crate::state::fixtures::{START, object};
 use crate::state::{ObjectOutcome, ObjectState, QuarantineKind, Quarantined, StateStore};
 
 fn reject(ordinal: u64, raw: &'static [u8]) -> Reject {
@@ -22,6 +22,7 @@ pub(in crate::state) async fn rejects_are_kept_once<S: StateStore>(store: &S) {
 
     let kept = store.quarantined(10).await.unwrap();
     let expected = |ordinal: u64, raw: &'static [u8]| Quarantined {
+        id: format!("r{}-{ordinal}", &object("key").id().to_string()[..12]),
         kind: QuarantineKind::Record,
         subject: format!("s3://bucket/key#{ordinal}"),
         reason: format!("reason {ordinal}"),
@@ -29,6 +30,25 @@ pub(in crate::state) async fn rejects_are_kept_once<S: StateStore>(store: &S) {
         at: START,
     };
     assert_eq!(kept, [expected(0, b"\x00\xff"), expected(7, b"")]);
+}
+
+pub(in crate::state) async fn a_later_reading_replaces_the_rejects_of_an_earlier_one<S: StateStore>(store: &S) {
+    for (state, left) in [(ObjectState::Committed, &["new"][..]), (ObjectState::Quarantined, &["new", "old"])] {
+        let key = state.as_str();
+        let first = claimed(store, key, START).await;
+        let damaged = |ordinal| Reject { ordinal, raw: "old".into(), reason: "damaged".into() };
+        store.keep_rejects(&first, &[damaged(0), damaged(1)], START).await.unwrap();
+        store.finish(&first, &ObjectOutcome::without_events(ObjectState::Partial, "bad CRC"), START).await.unwrap();
+        let second = claimed(store, key, START).await;
+        let mended = Reject { ordinal: 0, raw: "new".into(), reason: "no event".into() };
+        store.keep_rejects(&second, &[mended], START).await.unwrap();
+        store.finish(&second, &ObjectOutcome::without_events(state, ""), START).await.unwrap();
+        let kept = store.quarantined(10).await.unwrap();
+        let of_key = kept.iter().filter(|kept| kept.subject.contains(&format!("/{key}#")));
+        let mut raw: Vec<_> = of_key.map(|kept| str::from_utf8(&kept.raw).unwrap()).collect();
+        raw.sort_unstable();
+        assert_eq!(raw, left, "{key}");
+    }
 }
 
 pub(in crate::state) async fn every_part_of_a_message_is_kept_once<S: StateStore>(store: &S) {
@@ -49,7 +69,9 @@ pub(in crate::state) async fn objects_that_can_be_tried_again_are_listed<S: Stat
     }
     let mut kept: Vec<String> = store.quarantined(20).await.unwrap().into_iter().map(|kept| kept.reason).collect();
     kept.sort();
-    assert_eq!(kept, ["archived: why", "missing: why", "parked: why", "quarantined: why", "unrouted: why"]);
+    let expected =
+        ["archived: why", "missing: why", "parked: why", "partial: why", "quarantined: why", "unrouted: why"];
+    assert_eq!(kept, expected);
 }
 
 pub(in crate::state) async fn the_newest_come_first_up_to_the_limit<S: StateStore>(store: &S) {

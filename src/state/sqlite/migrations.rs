@@ -14,7 +14,12 @@ use crate::state::StateError;
 
 /// Version, name and text. A list and not a folder read by a macro, so that no compile-time feature of the driver is
 /// needed; a test compares it with the folder.
-const VERSIONS: &[(i64, &str, &str)] = &[(1, "state", include_str!("migrations/0001_state.sql"))];
+const VERSIONS: &[(i64, &str, &str)] = &[
+    (1, "state", include_str!("migrations/0001_state.sql")),
+    (2, "commits", include_str!("migrations/0002_commits.sql")),
+    (3, "attempts", include_str!("migrations/0003_attempts.sql")),
+    (4, "backlog", include_str!("migrations/0004_backlog.sql")),
+];
 
 #[derive(Debug)]
 struct Embedded;

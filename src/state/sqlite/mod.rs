@@ -1,16 +1,21 @@
 //! The state store in one SQLite file: the embedded default, for one daemon.
 //!
-//! The file belongs to one daemon at a time, which a lock on `<path>.lock` enforces; commands may read it meanwhile.
-//! All writes go through one connection, so a transaction never waits for another writer and never loses to one.
+//! The file belongs to one daemon at a time, which a lock on `<path>.lock` enforces; commands may read it meanwhile, and
+//! a command that works (`replay`, `backfill`) writes to it, too. All writes of a process go through one connection;
+//! between processes a transaction waits for the other's, and fences decide who holds what.
 //! No type of the driver leaves this folder.
 
 mod alerts;
+mod archive;
+mod backlog;
 mod columns;
+mod commits;
 mod ledger;
 mod migrations;
 mod outbox;
 mod quarantine;
 mod record;
+mod upkeep;
 
 use std::fs::{File, TryLockError};
 use std::ops::{Deref, DerefMut};
@@ -52,7 +57,7 @@ impl SqliteStore {
         let mut connection = options.connect().await.map_err(|error| cannot_open(&path, &error))?;
         migrations::run(&mut connection, &path).await?;
         for leftover in [
-            "UPDATE objects SET claimed_until = NULL WHERE claimed_until IS NOT NULL",
+            "UPDATE objects SET claimed_until = NULL, crashed = crashed + 1 WHERE claimed_until IS NOT NULL",
             "UPDATE deliveries SET leased_until = NULL WHERE leased_until IS NOT NULL",
         ] {
             sqlx::query(leftover).execute(&mut connection).await.during("end the claims of an earlier process")?;
@@ -60,6 +65,27 @@ impl SqliteStore {
         let readers = readers(&path).await?;
         let writer = Some(Mutex::new(Writer { connection, durability: None, is_open: false }));
         Ok(SqliteStore { path, readers, writer, _lock: Some(lock) })
+    }
+
+    /// Opens the file for a command that works beside a daemon, or without one: claims of others stay theirs. A daemon
+    /// that starts meanwhile ends the claims of the command, which notices by its fences and tries again.
+    pub async fn open_beside(config: &SqliteConfig) -> Result<SqliteStore, StateError> {
+        let path = config.path.clone();
+        let lock = blocking({
+            let path = path.clone();
+            move || take_lock(&path)
+        })
+        .await;
+        let options = options(&path).create_if_missing(lock.is_ok()).journal_mode(SqliteJournalMode::Wal);
+        let mut connection = options.connect().await.map_err(|error| cannot_open(&path, &error))?;
+        match lock {
+            // Nobody else is here to bring the file up to date. The lock is for that alone: a daemon may start.
+            Ok(_held) => migrations::run(&mut connection, &path).await?,
+            Err(_) => migrations::check(&mut connection, &path).await?,
+        }
+        let readers = readers(&path).await?;
+        let writer = Some(Mutex::new(Writer { connection, durability: None, is_open: false }));
+        Ok(SqliteStore { path, readers, writer, _lock: None })
     }
 
     /// Opens the file of a daemon that may be running. Whatever would write fails.

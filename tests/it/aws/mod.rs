@@ -137,6 +137,12 @@ impl Aws {
         Logs { aws: self.clone(), bucket, queue_url, role_arn: format!("arn:aws:iam::{ACCOUNT}:role/margay-tests") }
     }
 
+    /// A new bucket whose objects nobody announces, and a new queue.
+    pub async fn silent_bucket(&self) -> Logs {
+        let (bucket, queue_url) = (self.bucket().await, self.queue(30).await);
+        Logs { aws: self.clone(), bucket, queue_url, role_arn: format!("arn:aws:iam::{ACCOUNT}:role/margay-tests") }
+    }
+
     /// Messages of a queue, waiting and in flight.
     pub async fn depth(&self, queue_url: &str) -> (u64, u64) {
         use QueueAttributeName::{ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible};

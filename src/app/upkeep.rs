@@ -1,0 +1,77 @@
+//! What the daemon does for its state beside its work: forgets what is old, in small batches, and sends parked objects
+//! through the pipeline again when they can be read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::pipeline::{Pipeline, replay_parked};
+use crate::queue;
+use crate::state::StateError;
+
+/// Between two rounds.
+const ROUND: Duration = Duration::from_secs(5 * 60);
+
+/// Rows that are forgotten in one transaction, and the time that others have between two of these.
+const BATCH: u32 = 500;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long things are kept.
+pub(super) struct Ages {
+    /// `None`: for ever.
+    objects: Option<Duration>,
+    kept: Duration,
+}
+
+impl Ages {
+    pub(super) fn of(config: &Config) -> Ages {
+        let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+        // A directory announces all its files again at every start: what is done with is known by the ledger alone.
+        let forgets = config.queue.kind != queue::Kind::Directory;
+        Ages {
+            objects: forgets.then(|| days(config.state.retention_days)),
+            kept: days(config.state.quarantine_retention_days),
+        }
+    }
+}
+
+pub(super) async fn run(pipeline: Arc<Pipeline>, ages: Ages, shutdown: CancellationToken) {
+    let rounds = async {
+        loop {
+            if let Err(error) = forget(&pipeline, &ages).await {
+                pipeline.telemetry.state_failed("forget what is old", &error);
+            }
+            if let Err(error) = replay_parked(&pipeline).await {
+                pipeline.telemetry.state_failed("go through parked objects", &error);
+            }
+            tokio::time::sleep(ROUND).await;
+        }
+    };
+    // Dropped in the middle of a transaction or an object, that comes to nothing.
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = rounds => {}
+    }
+}
+
+async fn forget(pipeline: &Pipeline, ages: &Ages) -> Result<(), StateError> {
+    let now = pipeline.clock.now();
+    let mut forgotten = 0;
+    loop {
+        let mut batch = pipeline.state.forget_kept(now - ages.kept, BATCH).await?;
+        if let Some(age) = ages.objects {
+            batch += pipeline.state.forget_objects(now - age, BATCH).await?;
+        }
+        forgotten += batch;
+        if batch == 0 {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    if forgotten > 0 {
+        tracing::info!(target: "margay::state", forgotten, "old rows forgotten");
+    }
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! Many owners, a catalog that fails in every way, requests that arrive late, crashes and takeovers at any moment: in the
+//! end every row is in its table once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::memory::{Call, Fault};
+use super::tests::{LEASE, OKTA, Owner, START, TRAIL, World, batch, ids, limits, object};
+use super::{CommitTicket, Lake};
+use crate::model::{ObjectId, RowId};
+use crate::runtime::Tasks;
+use crate::state::{Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState};
+
+const KEYS: [&str; 3] = ["a", "b", "c"];
+const ROWS: u64 = 12;
+const STEPS: u32 = 40;
+
+/// One attempt to take an object into the lake, by one of the owners. It does not notice when it is no longer the last.
+struct Reading {
+    owner: usize,
+    token: ClaimToken,
+    next: u64,
+    tickets: Vec<CommitTicket>,
+}
+
+/// Numbers that the seed decides (Knuth's MMIX generator).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+fn table_of(object: ObjectId, ordinal: u64) -> &'static str {
+    if (ordinal + u64::from(object.0[0])).is_multiple_of(3) { OKTA } else { TRAIL }
+}
+
+struct Storm {
+    world: World,
+    owners: Vec<Owner>,
+    readings: Vec<Reading>,
+    /// Flushes that go on while other things happen.
+    flushes: Vec<JoinHandle<()>>,
+    claims: i32,
+    dice: Dice,
+}
+
+impl Storm {
+    async fn new(seed: u64) -> Storm {
+        let world = World::new().await;
+        let owners = (0..3).map(|_| world.owner(limits())).collect();
+        let mut dice = Dice(seed);
+        world.catalog.inject(move |call, _| match (dice.below(9), call) {
+            (0, Call::Commit) => Fault::LoseAnswer,
+            (1, Call::Commit) => Fault::Late,
+            (2, Call::Commit) => Fault::Conflict,
+            (3, _) if dice.below(3) == 0 => Fault::Fail,
+            (4 | 5, _) => Fault::Delay(Duration::from_millis(dice.below(8))),
+            _ => Fault::None,
+        });
+        Storm { world, owners, readings: Vec::new(), flushes: Vec::new(), claims: 0, dice: Dice(!seed) }
+    }
+
+    async fn step(&mut self) {
+        match self.dice.below(8) {
+            0 | 1 => self.take_over().await,
+            2..=4 => self.read_on().await,
+            5 => {
+                let owner = self.owners[self.dice.below(3) as usize].clone();
+                self.flushes.push(Tasks::new().spawn(async move {
+                    // What fails is told by the tickets.
+                    let _ = owner.flush().await;
+                }));
+                if self.dice.below(2) == 0 {
+                    tokio::time::sleep(Duration::from_millis(self.dice.below(6))).await;
+                }
+            }
+            6 => {
+                self.world.catalog.deliver_late();
+            }
+            _ => {
+                // A flush of it that goes on is a request on the network, or a process that was only thought dead.
+                let crashed = self.dice.below(3) as usize;
+                self.owners[crashed] = self.world.owner(limits());
+                self.readings.retain(|reading| reading.owner != crashed);
+            }
+        }
+    }
+
+    async fn take_over(&mut self) {
+        let key = KEYS[self.dice.below(3) as usize];
+        self.claims += 1;
+        let now = START + LEASE * self.claims;
+        if let Claim::Granted(token, _) = self.world.state.claim(&object(key), "logs", now, now + LEASE).await.unwrap()
+        {
+            let owner = self.dice.below(3) as usize;
+            self.readings.push(Reading { owner, token, next: 0, tickets: Vec::new() });
+        }
+    }
+
+    /// The next rows of some reading, or its end.
+    async fn read_on(&mut self) {
+        if self.readings.is_empty() {
+            return;
+        }
+        let at = self.dice.below(self.readings.len() as u64) as usize;
+        let mut reading = self.readings.swap_remove(at);
+        let owner = self.owners[reading.owner].clone();
+        if reading.next < ROWS {
+            let end = (reading.next + 1 + self.dice.below(6)).min(ROWS);
+            let rows = batch(&reading.token, reading.next..end, |ordinal| table_of(reading.token.object, ordinal));
+            if let Ok(ticket) = owner.append(&reading.token, rows).await {
+                reading.tickets.push(ticket);
+                reading.next = end;
+                self.readings.push(reading);
+            }
+            return;
+        }
+        let _ = owner.flush().await;
+        self.conclude(reading).await;
+    }
+
+    /// After a flush, so that no ticket waits for one. Whether the object is done.
+    async fn conclude(&self, reading: Reading) -> bool {
+        for ticket in reading.tickets {
+            if ticket.committed().await.is_err() {
+                return false;
+            }
+        }
+        let outcome = ObjectOutcome::without_events(ObjectState::Committed, "");
+        self.world.state.finish(&reading.token, &outcome, START).await.is_ok()
+    }
+
+    /// The faults are over; whoever is left takes every object that is not done.
+    async fn calm(&mut self) {
+        self.world.catalog.inject(|_, _| Fault::None);
+        let owner = self.world.owner(limits());
+        for key in KEYS {
+            self.claims += 1;
+            let now = START + LEASE * self.claims;
+            let claim = self.world.state.claim(&object(key), "logs", now, now + LEASE).await.unwrap();
+            let Claim::Granted(token, _) = claim else { continue };
+            let rows = batch(&token, 0..ROWS, |ordinal| table_of(token.object, ordinal));
+            let tickets = vec![owner.append(&token, rows).await.unwrap()];
+            owner.flush().await.unwrap();
+            assert!(self.conclude(Reading { owner: 0, token, next: ROWS, tickets }).await, "{key} is done");
+        }
+        // Those that don't know that it is over.
+        for flush in self.flushes.drain(..) {
+            flush.await.unwrap();
+        }
+        for owner in &self.owners {
+            let _ = owner.flush().await;
+        }
+        self.world.catalog.deliver_late();
+    }
+
+    fn expected(&self) -> BTreeMap<&'static str, Vec<RowId>> {
+        let mut tables: BTreeMap<&str, Vec<RowId>> = BTreeMap::new();
+        for id in KEYS.map(|key| object(key).id()) {
+            for ordinal in 0..ROWS {
+                tables.entry(table_of(id, ordinal)).or_default().extend(ids(id, ordinal..ordinal + 1));
+            }
+        }
+        tables.values_mut().for_each(|ids| ids.sort());
+        tables
+    }
+}
+
+#[tokio::test]
+async fn every_row_is_there_once_after_any_storm() {
+    for seed in 0..40 {
+        let mut storm = Storm::new(seed).await;
+        for _ in 0..STEPS {
+            storm.step().await;
+        }
+        storm.calm().await;
+        for (table, expected) in storm.expected() {
+            assert_eq!(storm.world.row_ids(table), expected, "{table} after storm {seed}");
+        }
+    }
+}
