@@ -31,6 +31,7 @@ enum State {
 }
 
 struct Packed {
+    codec: Codec,
     unpack: Unpack,
     slice: Box<[u8]>,
     /// The part of the slice that the inner layer has not taken.
@@ -150,6 +151,19 @@ impl Layer {
         }
     }
 
+    /// Names of the compressions that are known so far, from here inwards.
+    pub(super) fn codecs(&self) -> Vec<&'static str> {
+        let layers = std::iter::successors(self.packed(), |outer| outer.inner.packed());
+        layers.map(|layer| layer.codec.name()).collect()
+    }
+
+    fn packed(&self) -> Option<&Packed> {
+        match &self.state {
+            State::Packed(packed) => Some(packed),
+            State::Head | State::Plain => None,
+        }
+    }
+
     /// Windows above 8 MiB may be allocated from now on.
     pub(super) fn allow_large_windows(&mut self) {
         self.large_windows = true;
@@ -166,6 +180,7 @@ impl Layer {
             Container::Plain => State::Plain,
             Container::Packed(_) if self.depth == 2 => return Err(Reason::TooManyLayers),
             Container::Packed(codec) => State::Packed(Box::new(Packed {
+                codec,
                 unpack: Unpack::new(codec, self.large_windows)?,
                 slice: vec![0; SLICE].into(),
                 pending: 0..0,

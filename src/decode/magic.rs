@@ -18,6 +18,18 @@ pub(super) enum Codec {
     Lz4,
 }
 
+impl Codec {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Codec::Gzip => "gzip",
+            Codec::Zstd => "zstd",
+            Codec::Bzip2 => "bzip2",
+            Codec::Snappy => "snappy",
+            Codec::Lz4 => "lz4",
+        }
+    }
+}
+
 /// Enough bytes for every magic below (tar has its own at 257).
 pub(super) const HEAD: usize = 4096;
 

@@ -14,6 +14,7 @@ mod cloudwatch;
 mod csv;
 mod element;
 mod error;
+mod findings;
 mod grammar;
 mod gunzip;
 mod json;
@@ -36,6 +37,7 @@ mod hostile;
 mod properties;
 
 pub use error::{DecodeError, Reason};
+pub use findings::{Findings, Split};
 
 use crate::model::{Record, Reject, Stream};
 use error::Sink;
@@ -180,6 +182,15 @@ impl Decoder {
     /// Decompressed bytes so far.
     pub fn bytes_out(&self) -> u64 {
         self.tail.bytes_out
+    }
+
+    /// What is known of the object so far.
+    pub fn findings(&self) -> Findings {
+        Findings {
+            layers: self.layer.codecs(),
+            encoding: self.tail.text.encoding(),
+            split: self.tail.splitter.split().cloned(),
+        }
     }
 
     /// Bytes of text that are held from call to call.
