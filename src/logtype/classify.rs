@@ -45,6 +45,8 @@ pub struct Classifier {
     order: Vec<usize>,
     context: Context,
     trailing_bytes: u64,
+    /// What the candidates that were tried on the last record had against it.
+    misses: Vec<(usize, String)>,
 }
 
 struct Candidate {
@@ -63,10 +65,17 @@ impl Classifier {
     pub fn with_schemas(schemas: Vec<Arc<Schema>>, context: Context) -> Classifier {
         let candidates: Vec<Candidate> =
             schemas.into_iter().map(|schema| Candidate { schema, memory: Memory::default(), penalty: 1 }).collect();
-        Classifier { order: (0..candidates.len()).collect(), candidates, context, trailing_bytes: 0 }
+        Classifier {
+            order: (0..candidates.len()).collect(),
+            candidates,
+            context,
+            trailing_bytes: 0,
+            misses: Vec::new(),
+        }
     }
 
     pub fn classify(&mut self, record: &Record) -> Classified {
+        self.misses.clear();
         let text = match std::str::from_utf8(&record.bytes) {
             Ok(text) => text.trim_ascii(),
             Err(_) => {
@@ -77,7 +86,6 @@ impl Classifier {
             return Classified::Blank;
         }
         let entry = Entry::new(text);
-        let mut reasons = Vec::new();
         for place in 0..self.order.len() {
             let index = self.order[place];
             let candidate = &mut self.candidates[index];
@@ -88,17 +96,22 @@ impl Classifier {
                         self.consumed(index, &entry);
                     }
                     self.trailing_bytes += entry.trailing_bytes() as u64;
-                    self.reorder(place > 0 || !reasons.is_empty());
+                    self.reorder(place > 0 || !self.misses.is_empty());
                     return Classified::Events(events);
                 }
                 Err(reason) => {
                     candidate.penalty = candidate.penalty.saturating_add(1);
-                    reasons.push((index, reason));
+                    self.misses.push((index, reason));
                 }
             }
         }
         self.reorder(true);
-        Classified::Rejected(Reject::new(record.ordinal, &record.bytes, self.reason(reasons)))
+        Classified::Rejected(Reject::new(record.ordinal, &record.bytes, self.reason()))
+    }
+
+    /// Log types that were tried on the last record and did not match, each with the reason, in the order of the tries.
+    pub fn misses(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
+        self.misses.iter().map(|(index, reason)| (&self.candidates[*index].schema.name, reason.as_str()))
     }
 
     /// Bytes behind the JSON values of records, which are accepted and not part of an event.
@@ -120,7 +133,8 @@ impl Classifier {
     }
 
     /// In configured order, whatever order was tried.
-    fn reason(&self, mut reasons: Vec<(usize, String)>) -> String {
+    fn reason(&self) -> String {
+        let mut reasons: Vec<&(usize, String)> = self.misses.iter().collect();
         reasons.sort_by_key(|(index, _)| *index);
         let parts: Vec<String> = reasons
             .iter()
@@ -254,6 +268,18 @@ mod tests {
         // Both fit: the one that is tried first wins.
         assert_eq!(classify(&mut classifier, 1, r#"{"a":"x","b":1}"#), "Custom.Bb");
         assert_eq!(classify(&mut classifier, 2, r#"{"a":"x"}"#), "Custom.Aa");
+    }
+
+    #[test]
+    fn a_match_leaves_what_the_others_had_against_the_record() {
+        let mut classifier = classifier(&[A, B]);
+        let misses = |classifier: &Classifier| {
+            classifier.misses().map(|(name, reason)| format!("{name}: {reason}")).collect::<Vec<_>>()
+        };
+        classify(&mut classifier, 0, r#"{"b":1}"#);
+        assert_eq!(misses(&classifier), ["Custom.Aa: `a` is required and absent"]);
+        classify(&mut classifier, 1, r#"{"b":1}"#);
+        assert!(misses(&classifier).is_empty(), "the one that matched last is tried alone");
     }
 
     #[test]

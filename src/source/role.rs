@@ -200,7 +200,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// `margay-<source>` in the alphabet and length that STS accepts; what it refuses becomes `-`.
-fn session_name(source: &str) -> String {
+pub fn session_name(source: &str) -> String {
     let allowed = |c: char| if c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) { c } else { '-' };
     "margay-".chars().chain(source.chars().map(allowed)).take(64).collect()
 }

@@ -26,6 +26,9 @@ use time::OffsetDateTime;
 pub use backlog::{Archive, Backlog, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, Upkeep};
 pub use commits::{CommitId, Commits, Doubt, Earlier, Intended, Part};
 
+pub use route::route;
+pub use window::Hit;
+
 use crate::model::{Alert, AlertKind, Detections, ObjectId, ObjectRef, Reject, Severity};
 
 #[derive(Debug, thiserror::Error)]

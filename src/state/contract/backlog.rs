@@ -100,6 +100,13 @@ pub(in crate::state) async fn every_version_of_a_key_is_known<S: StateStore>(sto
     let seen: Vec<_> = known.iter().map(|known| (known.object.version_id.as_deref(), known.state)).collect();
     assert_eq!(seen, [(None, Some(ObjectState::Superseded)), (Some("v2"), None)]);
     assert_eq!((known[0].finished, known[1].finished), (Some(START), None));
+    assert_eq!((known[0].attempts.started, known[1].attempts.started), (0, 1));
+    let Claim::Granted(token, _) = store.claim(&newer, "source", START + LEASE, START + LEASE).await.unwrap() else {
+        panic!("its first claim has ended")
+    };
+    store.release(&token, "fetch", "", START + LEASE).await.unwrap();
+    let attempts = &store.versions("bucket", "key").await.unwrap()[1].attempts;
+    assert_eq!((attempts.started, attempts.crashed, attempts.given_up_for("fetch")), (2, 1, 1));
     assert!(store.versions("bucket", "ke").await.unwrap().is_empty());
 }
 

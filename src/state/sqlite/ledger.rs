@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
-use super::columns::{count, int, micros, moment, named, text};
+use super::columns::{count, int, micros, moment, named, structured, text};
 use super::{Durability, During, SqliteStore, commits};
 use crate::model::{ObjectId, ObjectRef};
 use crate::state::{Attempts, Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, StateError};
@@ -219,6 +219,18 @@ async fn settle(connection: &mut SqliteConnection, token: &ClaimToken, state: Ob
         rejects.bind(&token.object.0[..]).bind(token.fence).execute(connection).await.during(ATTEMPT)?;
     }
     Ok(())
+}
+
+/// How the tries of a row went that has its given up ones as JSON. An outcome that is not `Partial` makes them void.
+pub(super) fn attempts(row: &SqliteRow) -> Result<Attempts, StateError> {
+    if state(row)?.is_some_and(|state| state != ObjectState::Partial) {
+        return Ok(Attempts::default());
+    }
+    Ok(Attempts {
+        started: small(count(row, "started")?),
+        crashed: small(count(row, "crashed")?),
+        given_up: structured(row, "given_up")?,
+    })
 }
 
 fn small(count: u64) -> u32 {
