@@ -1,9 +1,10 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
-//! changes; `errand` composes the same parts for a command, `upkeep` is what the daemon does for its state beside its work.
+//! changes; `errand` and `explain` compose the same parts for commands, `upkeep` is what the daemon does for its state beside its work.
 
 mod catalogue;
 pub mod errand;
+mod explain;
 mod upkeep;
 
 use std::future::Future;
@@ -19,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use catalogue::{catalogue, log_types};
+pub use explain::explainer;
 
 use crate::alert::delivery;
 use crate::alert::destination::Destination;
@@ -164,10 +166,7 @@ impl Parts {
         let seen = rules.look().await;
         rules.accept(&seen);
         let (engine, _) = Engine::start(&config.rules, program()?, telemetry.clone()).await?;
-        let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
-        if config.alerts.stdout.enabled {
-            destinations.push(Arc::new(Stdout::new(config.alerts.stdout.format)));
-        }
+        let destinations = destinations(config);
         let budget = ByteBudget::new(config.pipeline.memory_budget_mib * 1024 * 1024);
         let sampled = budget.clone();
         telemetry.sample_with(move |metrics| metrics.memory_budget_bytes_used.set([], sampled.in_use()));
@@ -252,6 +251,15 @@ impl Running {
             work.drained(LAST_MOMENT).await;
         }
     }
+}
+
+/// Where alerts may go.
+fn destinations(config: &Config) -> Vec<Arc<dyn Destination>> {
+    let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
+    if config.alerts.stdout.enabled {
+        destinations.push(Arc::new(Stdout::new(config.alerts.stdout.format)));
+    }
+    destinations
 }
 
 type IntakeAdapters = (Arc<dyn MessageQueue>, Arc<dyn ObjectStore>, Arc<dyn Confirmations>, Duration);

@@ -55,6 +55,20 @@ pub enum StreamType {
     Xml,
 }
 
+impl StreamType {
+    /// As in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StreamType::Auto => "Auto",
+            StreamType::Lines => "Lines",
+            StreamType::Json => "JSON",
+            StreamType::JsonArray => "JsonArray",
+            StreamType::CloudWatchLogs => "CloudWatchLogs",
+            StreamType::Xml => "XML",
+        }
+    }
+}
+
 /// A stream type with its options, those that the log types of the object imply among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stream {

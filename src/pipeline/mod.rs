@@ -4,7 +4,7 @@
 //! one, `setup` answers those that are about the notifications themselves, `lease` keeps it from being handed to another
 //! meanwhile, `object` takes each of its objects through claim, reading and outcome (`attempts` says what earlier tries mean
 //! for it, `disposition` what a failure to read means), and `reader` turns bytes into batches of events. `catalogue` is what
-//! new work begins with: sources and log types. `records`
+//! new work begins with: sources and log types. `explain` tells all that without doing it, `trace` keeps what it shows. `records`
 //! takes up single rejects of a committed object again, `parked` objects that were refused.
 //!
 //! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the outcome
@@ -14,6 +14,7 @@ mod aimd;
 mod attempts;
 mod catalogue;
 mod disposition;
+pub mod explain;
 mod intake;
 mod lease;
 mod message;
@@ -25,6 +26,7 @@ mod records;
 mod sampling;
 mod setup;
 mod slots;
+mod trace;
 mod unrouted;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ use super::reader::{Advance, RecordReader};
 use super::reading::Reading;
 use super::slots::LARGE;
 use super::{Catalogue, Pipeline, attempts};
+use crate::decode::Findings;
 use crate::detect::DetectError;
 use crate::fetch::{Body, FetchError};
 use crate::lake::LakeError;
@@ -137,7 +138,7 @@ pub(super) async fn release_all(pipeline: &Pipeline, claims: &HeldClaims, reason
 }
 
 /// The route of an object that has to be read, or the outcome of one that has not, with its source.
-fn route(catalogue: &Catalogue, object: &ObjectRef) -> Result<Route, (String, ObjectOutcome)> {
+pub(super) fn route(catalogue: &Catalogue, object: &ObjectRef) -> Result<Route, (String, ObjectOutcome)> {
     let without =
         |source: &str, state, reason: String| Err((source.to_owned(), ObjectOutcome::without_events(state, reason)));
     match catalogue.sources.route(object) {
@@ -424,6 +425,10 @@ impl Work<'_> {
         attempts: &Attempts,
     ) -> Result<ObjectOutcome, Stop> {
         let telemetry = &self.pipeline.telemetry;
+        if let Findings { layers, encoding, split: Some(split) } = reader.findings() {
+            let encoding = encoding.unwrap_or_default();
+            telemetry.object_decoded(object, &layers.join(", "), encoding, split.kind.as_str(), split.why);
+        }
         for ticket in reading.tickets {
             ticket.committed().await?;
         }
@@ -437,11 +442,7 @@ impl Work<'_> {
                 (ObjectState::Committed, reason)
             }
             None => (ObjectState::Committed, String::new()),
-            // A transfer can be damaged on the way; the second time it is the object.
-            Some(error) if error.reason.may_be_transient() && !attempts::was_partial(attempts) => {
-                (ObjectState::Partial, error.to_string())
-            }
-            Some(error) => (ObjectState::Quarantined, error.to_string()),
+            Some(error) => (disposition::of_fault(error, attempts), error.to_string()),
         };
         if state != ObjectState::Partial {
             // Told once, not at each try.

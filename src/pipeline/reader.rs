@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
-use crate::decode::{DecodeError, Decoder, Limits, Pace, Piece};
+use super::trace::Trace;
+use crate::decode::{DecodeError, Decoder, Findings, Limits, Pace, Piece};
 use crate::logtype::{Classified, Classifier, Context, Registry, UnknownLogType};
 use crate::model::{Event, EventBatch, ObjectId, Reject, Route};
 
@@ -34,6 +35,7 @@ pub(super) struct RecordReader {
     batch_bytes: u64,
     by_log_type: BTreeMap<Arc<str>, u64>,
     error: Option<DecodeError>,
+    trace: Option<Trace>,
 }
 
 impl RecordReader {
@@ -53,6 +55,7 @@ impl RecordReader {
             batch_bytes: 0,
             by_log_type: BTreeMap::new(),
             error: None,
+            trace: None,
         })
     }
 
@@ -116,6 +119,20 @@ impl RecordReader {
         self.decoder.bytes_out()
     }
 
+    /// From now on notes what becomes of each record, up to so many of them.
+    pub(super) fn trace(&mut self, most: usize) {
+        self.trace = Some(Trace::new(most));
+    }
+
+    pub(super) fn take_trace(&mut self) -> Option<Trace> {
+        self.trace.take()
+    }
+
+    /// How the object is packed, encoded and split, as far as it is known.
+    pub(super) fn findings(&self) -> Findings {
+        self.decoder.findings()
+    }
+
     pub(super) fn events_by_log_type(&self) -> impl Iterator<Item = (&str, u64)> {
         self.by_log_type.iter().map(|(log_type, events)| (&**log_type, *events))
     }
@@ -125,12 +142,19 @@ impl RecordReader {
             let record = match piece {
                 Piece::Record(record) => record,
                 Piece::Reject(reject) => {
+                    if let Some(trace) = &mut self.trace {
+                        trace.rejected(&reject);
+                    }
                     self.rejects.push(reject);
                     continue;
                 }
             };
             self.batch_bytes += record.bytes.len() as u64;
-            match self.classifier.classify(&record) {
+            let classified = self.classifier.classify(&record);
+            if let Some(trace) = &mut self.trace {
+                trace.classified(&record, &classified, &self.classifier);
+            }
+            match classified {
                 Classified::Events(events) => {
                     for event in &events {
                         *self.by_log_type.entry(event.log_type.clone()).or_default() += 1;
@@ -144,7 +168,7 @@ impl RecordReader {
     }
 
     /// At most [`BATCH_RECORDS`] of each; one feed can yield many more.
-    fn take_batch(&mut self) -> Option<EventBatch> {
+    pub(super) fn take_batch(&mut self) -> Option<EventBatch> {
         if self.events.is_empty() && self.rejects.is_empty() {
             return None;
         }
