@@ -1,7 +1,8 @@
 //! What must survive a restart, behind one port: object ledger, commits into the lake, alert windows and matches, outbox,
 //! quarantine.
 //!
-//! `sqlite` is the embedded adapter; the port is written so that PostgreSQL with many daemons fits behind it.
+//! `sqlite` is the embedded adapter, `memory` the honest fake of tests; the port is written so that PostgreSQL with
+//! many daemons fits behind it.
 //! `window` is the pure grouping decision that every adapter applies inside its transaction. No vendor type leaves
 //! the adapters. `route` chooses the destinations of a new alert; `contract` is what every adapter is held to.
 
@@ -10,6 +11,8 @@ mod commits;
 mod contract;
 #[cfg(test)]
 pub(crate) mod fixtures;
+#[cfg(test)]
+pub(crate) mod memory;
 mod route;
 pub mod sqlite;
 mod window;
@@ -149,6 +152,9 @@ pub trait Ledger: Send + Sync {
 
     /// Ends the claim with an outcome, and with a final one all that [`Commits`] knows of the object. Repeating it with the same
     /// token is harmless.
+    ///
+    /// A final outcome drops the rejects that were kept under earlier claims and not under this one: a broken reading may
+    /// have taken half a record for one.
     async fn finish(&self, token: &ClaimToken, outcome: &ObjectOutcome, now: OffsetDateTime) -> Result<(), StateError>;
 
     /// The outcome of a finished object.
@@ -255,7 +261,7 @@ pub trait Quarantine: Send + Sync {
         now: OffsetDateTime,
     ) -> Result<(), StateError>;
 
-    /// Keeps rejects of a claimed object. Repeating it is harmless.
+    /// Keeps rejects of a claimed object, each as the newest claim has it. Repeating it is harmless.
     async fn keep_rejects(&self, token: &ClaimToken, rejects: &[Reject], now: OffsetDateTime)
     -> Result<(), StateError>;
 

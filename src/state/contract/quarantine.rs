@@ -31,6 +31,30 @@ pub(in crate::state) async fn rejects_are_kept_once<S: StateStore>(store: &S) {
     assert_eq!(kept, [expected(0, b"\x00\xff"), expected(7, b"")]);
 }
 
+pub(in crate::state) async fn what_only_a_broken_reading_rejected_goes_with_a_final_outcome<S: StateStore>(store: &S) {
+    let outcome = |state| ObjectOutcome::without_events(state, "");
+    let first = token(store).await;
+    store.keep_rejects(&first, &[reject(0, b"a"), reject(1, b"half a rec")], START).await.unwrap();
+    store.finish(&first, &outcome(ObjectState::Quarantined), START).await.unwrap();
+    let other = claimed(store, "other", START).await;
+    store.keep_rejects(&other, &[reject(1, b"x")], START).await.unwrap();
+
+    let second = token(store).await;
+    store.keep_rejects(&second, &[reject(0, b"a")], START).await.unwrap();
+    store.finish(&second, &outcome(ObjectState::Missing), START).await.unwrap();
+    let of_records = |kept: Vec<Quarantined>| {
+        let records = kept.into_iter().filter(|kept| kept.kind == QuarantineKind::Record);
+        records.map(|kept| kept.subject).collect::<Vec<_>>()
+    };
+    assert_eq!(of_records(store.quarantined(10).await.unwrap()).len(), 3, "it may be the last that is known of it");
+
+    let third = token(store).await;
+    store.keep_rejects(&third, &[reject(0, b"a")], START).await.unwrap();
+    store.finish(&third, &outcome(ObjectState::Committed), START).await.unwrap();
+    let kept = of_records(store.quarantined(10).await.unwrap());
+    assert_eq!(kept, ["s3://bucket/key#0", "s3://bucket/other#1"]);
+}
+
 pub(in crate::state) async fn every_part_of_a_message_is_kept_once<S: StateStore>(store: &S) {
     for (body, reason) in [("first", "no bucket"), ("second", "no key"), ("first", "no bucket")] {
         store.keep_message("m1", body, reason, START).await.unwrap();

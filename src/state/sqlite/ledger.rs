@@ -6,7 +6,7 @@ use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
 use super::columns::{count, int, micros, moment, named, text};
-use super::{Durability, During, SqliteStore, commits};
+use super::{Durability, During, SqliteStore, commits, quarantine};
 use crate::model::{ObjectId, ObjectRef};
 use crate::state::{Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, StateError};
 
@@ -120,6 +120,7 @@ impl Ledger for SqliteStore {
             held(before.is_some().into(), token)?;
         } else if outcome.state.is_final() {
             commits::forget(&mut tx, token.object).await?;
+            quarantine::drop_earlier_rejects(&mut tx, token).await?;
         }
         tx.commit(ATTEMPT).await
     }

@@ -4,8 +4,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
 use super::columns::{int, micros, moment, named, text};
@@ -68,14 +68,16 @@ impl Quarantine for SqliteStore {
         check_claim(&mut tx, token).await?;
         for reject in rejects {
             sqlx::query(
-                "INSERT INTO rejects (object_id, ordinal, raw, reason, at) VALUES (?, ?, ?, ?, ?)
-                 ON CONFLICT DO NOTHING",
+                "INSERT INTO rejects (object_id, ordinal, raw, reason, at, fence) VALUES (?, ?, ?, ?, ?, ?)
+                 ON CONFLICT (object_id, ordinal)
+                 DO UPDATE SET raw = excluded.raw, reason = excluded.reason, fence = excluded.fence",
             )
             .bind(&token.object.0[..])
             .bind(int(reject.ordinal))
             .bind(&reject.raw[..])
             .bind(&reject.reason)
             .bind(micros(now))
+            .bind(token.fence)
             .execute(&mut *tx)
             .await
             .during(ATTEMPT)?;
@@ -88,6 +90,20 @@ impl Quarantine for SqliteStore {
             sqlx::query(NEWEST).bind(limit).fetch_all(&self.readers).await.during("list what is in quarantine")?;
         rows.iter().map(quarantined).collect()
     }
+}
+
+/// Drops what only readings before this claim took for a reject.
+pub(super) async fn drop_earlier_rejects(
+    connection: &mut SqliteConnection,
+    token: &ClaimToken,
+) -> Result<(), StateError> {
+    sqlx::query("DELETE FROM rejects WHERE object_id = ? AND fence <> ?")
+        .bind(&token.object.0[..])
+        .bind(token.fence)
+        .execute(connection)
+        .await
+        .during("drop the rejects of an earlier reading")?;
+    Ok(())
 }
 
 fn quarantined(row: &SqliteRow) -> Result<Quarantined, StateError> {
