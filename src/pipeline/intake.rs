@@ -46,6 +46,7 @@ pub async fn run(pipeline: Arc<Pipeline>, tasks: Tasks, shutdown: CancellationTo
                     pipeline.trouble.send_replace(Some(error.to_string()));
                 }
                 tokio::select! {
+                    biased;
                     () = shutdown.cancelled() => return,
                     () = tokio::time::sleep(QUEUE_BACKOFF.delay(failures)) => {}
                 }
@@ -73,6 +74,7 @@ type Received = (Result<Vec<Delivery>, QueueError>, Vec<OwnedSemaphorePermit>);
 /// Waits for room for one message, takes what other room there is, and receives that many. `None` after shutdown.
 async fn next(pipeline: &Pipeline, room: &Arc<Semaphore>, shutdown: &CancellationToken) -> Option<Received> {
     let first = tokio::select! {
+        biased;
         () = shutdown.cancelled() => return None,
         permit = room.clone().acquire_owned() => permit.expect("the room is never closed"),
     };
@@ -84,6 +86,7 @@ async fn next(pipeline: &Pipeline, room: &Arc<Semaphore>, shutdown: &Cancellatio
     }
     let mut poll = pin!(pipeline.queue.receive(permits.len()));
     tokio::select! {
+        biased;
         received = &mut poll => Some((received, permits)),
         () = shutdown.cancelled() => {
             if let Ok(Ok(deliveries)) = tokio::time::timeout(LAST_POLL, poll).await {
