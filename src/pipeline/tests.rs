@@ -12,6 +12,8 @@ use flate2::write::GzEncoder;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+mod faults;
+
 use super::{Config, Pipeline, message};
 use crate::detect::Engine;
 use crate::fetch::memory::MemoryStore;
