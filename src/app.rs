@@ -1,15 +1,21 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
-//! order, and ends them in the reverse order.
+//! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
+//! changes.
+
+mod catalogue;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+
+pub use catalogue::{catalogue, log_types};
 
 use crate::alert::delivery;
 use crate::alert::destination::Destination;
@@ -20,11 +26,10 @@ use crate::detect::{Engine, reload};
 use crate::fetch::{self, ObjectStore};
 use crate::http::{self, Readiness, Surface};
 use crate::lake::{self, Lake, none::NoLake};
-use crate::logtype::{LoadErrors, Registry};
-use crate::pipeline::{self, Pipeline};
+use crate::pipeline::{self, Catalogue, CurrentCatalogue, Pipeline, Slots, Unrouted};
 use crate::queue::{self, MessageQueue};
-use crate::runtime::{ByteBudget, SharedClock, SystemClock, Tasks};
-use crate::source::{Roles, SourceTable};
+use crate::runtime::{ByteBudget, SharedClock, SystemClock, Tasks, Watch};
+use crate::source::Roles;
 use crate::state::sqlite::SqliteStore;
 use crate::state::{self, StateStore};
 use crate::telemetry::{LogHandle, Telemetry};
@@ -46,33 +51,6 @@ pub fn program() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("could not find the running binary, which rule workers are started from")
 }
 
-/// What the configuration names: log types and sources.
-pub struct Catalogue {
-    pub log_types: Arc<Registry>,
-    pub sources: SourceTable,
-}
-
-/// Reads the log types and checks the sources; all that is wrong with either.
-pub fn catalogue(config: &Config) -> Result<Catalogue, Vec<String>> {
-    let mut problems = Vec::new();
-    let log_types = log_types(config).map_err(|found| problems.extend(found)).ok();
-    let sources = SourceTable::new(&config.sources).map_err(|found| problems.extend(found)).ok();
-    for source in &config.sources {
-        let names = source.prefixes.iter().flat_map(|prefix| &prefix.log_types);
-        let unknown = names.filter_map(|name| log_types.as_ref()?.get(name).err());
-        problems.extend(unknown.map(|unknown| format!("source {:?}: {unknown}", source.name)));
-    }
-    match (log_types, sources) {
-        (Some(log_types), Some(sources)) if problems.is_empty() => Ok(Catalogue { log_types, sources }),
-        _ => Err(problems),
-    }
-}
-
-fn log_types(config: &Config) -> Result<Arc<Registry>, Vec<String>> {
-    let loaded = Registry::built_in().with_folders(&config.log_types.directories);
-    loaded.map(Arc::new).map_err(|LoadErrors(errors)| errors.iter().map(ToString::to_string).collect())
-}
-
 /// The state store, for commands beside a running daemon.
 pub async fn state_for_reading(config: &Config) -> anyhow::Result<Arc<dyn StateStore>> {
     match config.state.kind {
@@ -80,12 +58,14 @@ pub async fn state_for_reading(config: &Config) -> anyhow::Result<Arc<dyn StateS
     }
 }
 
-/// The daemon, from its start to its end. Whatever can be wrong with the configuration was found before.
-pub async fn run(config: Config, catalogue: Catalogue, log: LogHandle) -> anyhow::Result<()> {
+/// The daemon, from its start to its end. Whatever can be wrong with the configuration, which is in the file `path`, was
+/// found before.
+pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHandle) -> anyhow::Result<()> {
     // Before anything starts, so that no signal of these ends the process in the middle of its start.
     let mut signals = Signals::new()?;
-    let hangups = signal(SignalKind::hangup()).context("could not listen to SIGHUP")?;
+    let hangups = Hangups::new()?;
     let telemetry = Telemetry::new();
+    count_dropped_lines(&telemetry, log.clone());
     let readiness = Readiness::new();
     // Bound first: a second daemon on this address ends here, before it touches anything.
     let listener = http::bind(&config.http).await?;
@@ -102,7 +82,7 @@ pub async fn run(config: Config, catalogue: Catalogue, log: LogHandle) -> anyhow
     let parts = Parts::build(&config, catalogue, telemetry).await?;
     let work = Tasks::new();
     let delivery = Tasks::new();
-    parts.start(&config, &work, &delivery, hangups);
+    let parts = parts.start(path, &config, &work, &delivery, hangups);
     let trouble = parts.pipeline.trouble.subscribe();
     work.spawn_critical("readiness", show_trouble(readiness.clone(), trouble, work.token().clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "margay runs");
@@ -131,14 +111,13 @@ pub async fn run(config: Config, catalogue: Catalogue, log: LogHandle) -> anyhow
 struct Parts {
     pipeline: Arc<Pipeline>,
     destinations: Vec<Arc<dyn Destination>>,
-    /// The rule folders as they were before the first load.
-    rules_seen: reload::Fingerprint,
+    /// Has seen the rule folders as they were before the first load.
+    rules: Watch,
 }
 
 impl Parts {
     async fn build(config: &Config, catalogue: Catalogue, telemetry: Telemetry) -> anyhow::Result<Parts> {
         let clock: SharedClock = Arc::new(SystemClock);
-        let Catalogue { log_types, sources } = catalogue;
         let state: Arc<dyn StateStore> = match config.state.kind {
             state::Kind::Sqlite => Arc::new(SqliteStore::open(&config.state.sqlite).await?),
         };
@@ -146,7 +125,9 @@ impl Parts {
             lake::Kind::None => Arc::new(NoLake),
         };
         let (queue, objects, confirmations, lease) = intake_adapters(config, &clock).await?;
-        let rules_seen = reload::fingerprint(&config.rules.directories).await;
+        let mut rules = reload::watch(&config.rules.directories, debounce(config), telemetry.clone());
+        let seen = rules.look().await;
+        rules.accept(&seen);
         let (engine, _) = Engine::start(&config.rules, program()?, telemetry.clone()).await?;
         let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
         if config.alerts.stdout.enabled {
@@ -155,6 +136,7 @@ impl Parts {
         let budget = ByteBudget::new(config.pipeline.memory_budget_mib * 1024 * 1024);
         let sampled = budget.clone();
         telemetry.sample_with(move |metrics| metrics.memory_budget_bytes_used.set([], sampled.in_use()));
+        let slots = Slots::new(config.pipeline.max_in_flight, telemetry.clone());
         let pipeline = Pipeline {
             queue,
             objects,
@@ -162,52 +144,60 @@ impl Parts {
             state,
             lake,
             engine,
-            sources,
-            log_types,
+            catalogue: CurrentCatalogue::new(catalogue),
             clock,
             telemetry,
             budget,
             limits: config.pipeline.limits(),
-            max_in_flight: config.pipeline.max_in_flight,
+            slots,
+            unrouted: Unrouted::default(),
+            poison_after: config.pipeline.poison_after,
             lease,
             destinations: destinations.iter().map(|destination| destination.name().to_owned()).collect(),
             alert_opened: Arc::new(Notify::new()),
             trouble: watch::Sender::new(None),
             abandon: CancellationToken::new(),
         };
-        Ok(Parts { pipeline: Arc::new(pipeline), destinations, rules_seen })
+        Ok(Parts { pipeline: Arc::new(pipeline), destinations, rules })
     }
 
-    fn start(&self, config: &Config, work: &Tasks, delivery: &Tasks, hangups: Signal) {
-        let pipeline = &self.pipeline;
+    fn start(self, path: &Path, config: &Config, work: &Tasks, delivery: &Tasks, hangups: Hangups) -> Running {
+        let Parts { pipeline, destinations, rules } = self;
         let shutdown = work.token().clone();
         delivery.spawn_critical(
             "delivery",
             delivery::run(
                 pipeline.state.clone(),
-                self.destinations.clone(),
+                destinations,
                 pipeline.clock.clone(),
                 pipeline.telemetry.clone(),
                 pipeline.alert_opened.clone(),
                 delivery.token().clone(),
             ),
         );
+        let telemetry = pipeline.telemetry.clone();
         work.spawn_critical(
             "rule reload",
-            reload::watch(
-                pipeline.engine.clone(),
-                config.rules.directories.clone(),
-                self.rules_seen,
-                Duration::from_millis(config.rules.reload_debounce_ms),
-                hangups,
-                pipeline.telemetry.clone(),
-                shutdown.clone(),
-            ),
+            reload::run(pipeline.engine.clone(), rules, hangups.rules, telemetry.clone(), shutdown.clone()),
+        );
+        let watch = catalogue::watch(path, config, debounce(config), telemetry);
+        let (path, config) = (path.to_owned(), config.clone());
+        work.spawn_critical(
+            "configuration reload",
+            catalogue::reload(pipeline.clone(), path, config, watch, hangups.catalogue, shutdown.clone()),
         );
         work.spawn_critical("backlog", watch_backlog(pipeline.clone(), shutdown.clone()));
         work.spawn_critical("intake", pipeline::run(pipeline.clone(), work.clone(), shutdown));
+        Running { pipeline }
     }
+}
 
+/// A daemon at work.
+struct Running {
+    pipeline: Arc<Pipeline>,
+}
+
+impl Running {
     /// Lets the work in flight end, for as long as the grace period lasts and nobody asks a second time.
     async fn drain(&self, config: &Config, work: &Tasks, asked_again: impl Future<Output = &'static str>) {
         work.shut_down();
@@ -251,6 +241,15 @@ async fn intake_adapters(config: &Config, clock: &SharedClock) -> anyhow::Result
     }
 }
 
+fn count_dropped_lines(telemetry: &Telemetry, log: LogHandle) {
+    let counted = AtomicU64::new(0);
+    telemetry.sample_with(move |metrics| {
+        let dropped = log.dropped();
+        let before = counted.swap(dropped, Ordering::Relaxed);
+        metrics.log_lines_dropped_total.add([], dropped.saturating_sub(before));
+    });
+}
+
 /// Ready, for as long as the intake has no trouble.
 async fn show_trouble(readiness: Readiness, mut trouble: watch::Receiver<Option<String>>, shutdown: CancellationToken) {
     loop {
@@ -286,7 +285,24 @@ async fn watch_backlog(pipeline: Arc<Pipeline>, shutdown: CancellationToken) {
     }
 }
 
-/// The signals that a daemon listens to.
+fn debounce(config: &Config) -> Duration {
+    Duration::from_millis(config.rules.reload_debounce_ms)
+}
+
+/// SIGHUP, for each that loads something anew.
+struct Hangups {
+    rules: Signal,
+    catalogue: Signal,
+}
+
+impl Hangups {
+    fn new() -> anyhow::Result<Hangups> {
+        let hangups = || signal(SignalKind::hangup()).context("could not listen to SIGHUP");
+        Ok(Hangups { rules: hangups()?, catalogue: hangups()? })
+    }
+}
+
+/// The signals that end a daemon.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

@@ -10,15 +10,15 @@ use anyhow::Context as _;
 
 use super::schema::LogTypes;
 use super::{EXIT_USAGE, complain, failure};
-use crate::decode::{Decoder, Limits, Piece};
-use crate::logtype::{Classified, Classifier, Context, Registry, Schema, batch, guess};
-use crate::model::{ObjectId, Record, Reject, StreamType};
+use crate::decode::{Decoder, Limits, Pace, Piece};
+use crate::logtype::{Classified, Classifier, Context, Registry, Schema, batch, guess, stream_of};
+use crate::model::{ObjectId, Record, Reject, Stream, StreamType};
 use crate::runtime::{Clock, SystemClock};
 
 /// Of these many records it is guessed what an object holds.
 const GUESSED_FROM: usize = 50;
 
-/// Input is read in pieces of this size, which bounds what a compressed file can become at once.
+/// Input is read in pieces of this size.
 const PIECE: usize = 16 * 1024;
 
 const LIMITS: Limits = Limits { max_object_bytes: 32 << 30, max_record_bytes: 16 << 20 };
@@ -140,15 +140,25 @@ fn parse(path: &Path, candidates: &Candidates, arguments: &Arguments, out: &mut 
         path => Box::new(File::open(path)?),
     };
     let mut printer = Printer { path, candidates, arguments, out, held: Vec::new(), classifier: None, whole: true };
-    let mut decoder = Decoder::new(arguments.stream_type.clone(), "", LIMITS);
+    let stream = Stream { kind: arguments.stream_type, ..Stream::default() };
+    let stream = match candidates {
+        Candidates::Named(schemas) => stream_of(&stream, schemas),
+        Candidates::Any(_) => stream,
+    };
+    let mut decoder = Decoder::new(&stream, LIMITS);
+    // There is one object at a time.
+    decoder.allow_large_windows();
     let mut buffer = vec![0; PIECE];
     let mut pieces = Vec::new();
+    let (mut left, mut pace, mut ended) = (0..0, Pace::Done, false);
     loop {
-        let read = input.read(&mut buffer)?;
-        let decoded = match read {
-            0 => decoder.finish(&mut pieces),
-            read => decoder.push(&buffer[..read], &mut pieces),
-        };
+        if pace == Pace::Done {
+            left = 0..input.read(&mut buffer)?;
+            ended = left.is_empty();
+        }
+        let mut rest = &buffer[left.clone()];
+        let decoded = if ended { decoder.finish(&mut pieces) } else { decoder.push(&mut rest, &mut pieces) };
+        left.start = left.end - rest.len();
         for piece in pieces.drain(..) {
             match piece {
                 Piece::Record(record) => printer.record(record)?,
@@ -158,8 +168,9 @@ fn parse(path: &Path, candidates: &Candidates, arguments: &Arguments, out: &mut 
         if let Err(error) = &decoded {
             printer.complain(format_args!("{error}"));
         }
-        if read == 0 || decoded.is_err() {
-            return printer.end();
+        match decoded {
+            Ok(now) if !ended || now != Pace::Done => pace = now,
+            _ => return printer.end(),
         }
     }
 }

@@ -14,9 +14,10 @@ pub(super) fn run(argument: &ConfigArgument) -> ExitCode {
         Ok(catalogue) => catalogue,
         Err(problems) => return usage(&argument.located(&problems)),
     };
-    let log = match telemetry::init(&config.log) {
+    // Dropped last: what the end itself logs is written too.
+    let (log, _end) = match telemetry::init(&config.log) {
         Ok(log) => log,
         Err(error) => return failure(&error.into()),
     };
-    block_on(async { app::run(config, catalogue, log).await.map(|()| ExitCode::SUCCESS) })
+    block_on(async { app::run(&argument.config, config, catalogue, log).await.map(|()| ExitCode::SUCCESS) })
 }

@@ -9,9 +9,10 @@ use clap::Subcommand;
 use walkdir::WalkDir;
 
 use super::{EXIT_USAGE, complain, failure, print};
+use crate::app;
 use crate::logtype::evolve::{self, Verdict};
 use crate::logtype::infer::Inference;
-use crate::logtype::{LoadErrors, Origin, Registry, Schema, cases, is_schema_tests};
+use crate::logtype::{Origin, Registry, Schema, cases, is_schema_tests};
 use crate::runtime::{Clock, SystemClock};
 
 #[derive(clap::Args)]
@@ -69,14 +70,8 @@ pub(super) struct LogTypes {
 impl LogTypes {
     /// The registry, or what is wrong with the folders' schemas.
     pub(super) fn registry(&self) -> Result<Registry, Vec<String>> {
-        with_folders(&self.folders)
+        app::log_types(&self.folders)
     }
-}
-
-fn with_folders(folders: &[PathBuf]) -> Result<Registry, Vec<String>> {
-    Registry::built_in()
-        .with_folders(folders)
-        .map_err(|LoadErrors(errors)| errors.iter().map(ToString::to_string).collect())
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
@@ -145,7 +140,7 @@ fn infer(files: &[PathBuf], name: &str) -> anyhow::Result<ExitCode> {
 }
 
 fn test(folder: &Path) -> anyhow::Result<ExitCode> {
-    let registry = match with_folders(&[folder.to_owned()]) {
+    let registry = match app::log_types(&[folder.to_owned()]) {
         Ok(registry) => registry,
         Err(faults) => return Ok(refused(&faults)),
     };

@@ -95,7 +95,7 @@ const MOST_RECORD_MIB: u64 = 32;
 
 fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
     let Config { queue, rules, pipeline, .. } = config;
-    let bounds: [(&str, u64, u64, u64); 12] = [
+    let bounds: [(&str, u64, u64, u64); 13] = [
         ("queue.directory.scan_interval_ms", queue.directory.scan_interval_ms, 1, MOST_MS),
         ("queue.sqs.visibility_timeout_seconds", queue.sqs.visibility_timeout_seconds.into(), 30, 43_200),
         ("queue.sqs.wait_seconds", queue.sqs.wait_seconds.into(), 0, 20),
@@ -107,6 +107,7 @@ fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
         ("pipeline.memory_budget_mib", pipeline.memory_budget_mib, 1, MOST_MIB),
         ("pipeline.max_object_mib", pipeline.max_object_mib, 1, MOST_MIB),
         ("pipeline.max_record_mib", pipeline.max_record_mib, 1, MOST_RECORD_MIB),
+        ("pipeline.poison_after", pipeline.poison_after.into(), 1, 1000),
         ("pipeline.shutdown_grace_seconds", pipeline.shutdown_grace_seconds, 1, MOST_MS / 1000),
     ];
     for (key, value, least, most) in bounds {

@@ -63,6 +63,8 @@ mod tests {
             include_restored: false,
             stream_type: Default::default(),
             json_array_envelope_field: None,
+            retain_envelope_fields: None,
+            xml_root_element: None,
             prefixes: Vec::new(),
         };
         let mut config = Config { sources: vec![source], ..Config::default() };

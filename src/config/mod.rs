@@ -1,4 +1,4 @@
-//! The configuration: one TOML file, overlaid by environment variables, read once at start.
+//! The configuration: one TOML file, overlaid by environment variables, read at start and when it changed.
 //!
 //! It is the sum of the modules' own `Config` types and nothing else; it builds nothing and opens no socket. What is
 //! wrong with it is told all at once: [`load`] gives either a configuration that holds or every [`Problem`] of it.
@@ -8,6 +8,7 @@
 //! reads the environment.
 
 mod check;
+mod difference;
 mod dump;
 mod environment;
 mod extract;
@@ -20,6 +21,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use difference::changed_keys;
 pub use dump::dump;
 pub use keys::keys;
 pub use problem::{Place, Problem, Problems};

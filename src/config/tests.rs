@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::model::StreamType;
 
 /// A file in a folder of its own, with a folder of rules beside it.
 struct Case {
@@ -150,6 +151,16 @@ fn every_problem_is_told_at_once() {
         assert!(problems.iter().any(|problem| problem.starts_with(start)), "{start}\nin\n{}", problems.join("\n"));
     }
     assert_eq!(problems.len(), expected.len(), "nothing more is told:\n{}", problems.join("\n"));
+}
+
+#[test]
+fn the_stream_type_has_two_names_but_only_one_value() {
+    let with = |keys: &str| GOOD.replace("[{ prefix", &format!("[{{ {keys}, prefix"));
+    let config = Case::new(&with("log_stream_type = \"XML\"")).load(&[]).unwrap();
+    assert_eq!(config.sources[0].prefixes[0].stream_type, Some(StreamType::Xml));
+    let both = with("log_stream_type = \"XML\", stream_type = \"JSON\"");
+    let problems = Case::new(&both).problems(&[]);
+    assert!(matches!(&problems[..], [one] if one.contains("stream_type")), "{problems:?}");
 }
 
 #[test]

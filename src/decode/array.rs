@@ -3,6 +3,7 @@
 //! The array is the document itself or lies in it under dot-separated keys; everything around it is skipped. Documents
 //! may be concatenated. A fault in the structure ends the object, because what follows it cannot be told apart.
 
+use super::cloudwatch::CloudWatch;
 use super::error::Reason;
 use super::grammar::{Fed, Scanner, is_space};
 use super::pending::{Emit, Pending};
@@ -13,6 +14,8 @@ pub(super) struct Array {
     /// Whether this document had an array (or null) where the path leads.
     found: bool,
     element: Pending,
+    /// Where the elements are log events of CloudWatch.
+    cloudwatch: Option<CloudWatch>,
     key: Vec<u8>,
     /// Bytes of text taken so far.
     offset: u64,
@@ -40,7 +43,12 @@ const KEY_LIMIT: usize = 4096;
 impl Array {
     pub(super) fn new(envelope: &str, limit: usize) -> Array {
         let path = if envelope.is_empty() { Vec::new() } else { envelope.split('.').map(String::from).collect() };
-        Array { path, at: At::Between, found: false, element: Pending::new(limit), key: Vec::new(), offset: 0 }
+        let element = Pending::new(limit);
+        Array { path, at: At::Between, found: false, element, cloudwatch: None, key: Vec::new(), offset: 0 }
+    }
+
+    pub(super) fn of_cloudwatch(retain_envelope: bool, limit: usize) -> Array {
+        Array { cloudwatch: Some(CloudWatch::new(retain_envelope, limit)), ..Array::new("logEvents", limit) }
     }
 
     pub(super) fn push(&mut self, text: &[u8], emit: &mut Emit<'_>) -> Result<(), Reason> {
@@ -50,7 +58,7 @@ impl Array {
                 At::Element(_) => self.element(rest, emit)?,
                 At::KeyText { .. } | At::Skip { .. } => self.envelope(rest)?,
                 _ if is_space(rest[0]) => rest.iter().take_while(|&&byte| is_space(byte)).count(),
-                _ => self.structure(rest[0])?,
+                _ => self.structure(rest[0], emit)?,
             };
             self.offset += taken as u64;
             rest = &rest[taken..];
@@ -65,7 +73,15 @@ impl Array {
         if !self.element.is_empty() {
             self.element.reject("the object ends in the middle of this array element", emit);
         }
+        if let Some(cloudwatch) = &mut self.cloudwatch {
+            cloudwatch.end(emit);
+        }
         Err(self.fault("the object ends in the middle of a JSON document; it is truncated, upload it again"))
+    }
+
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.element.held() + self.key.len() + self.cloudwatch.as_ref().map_or(0, CloudWatch::held)
     }
 
     fn element(&mut self, rest: &[u8], emit: &mut Emit<'_>) -> Result<usize, Reason> {
@@ -77,7 +93,10 @@ impl Array {
             }
             Fed::End(end) => {
                 self.element.extend(&rest[..end]);
-                self.element.record(0, emit);
+                match &mut self.cloudwatch {
+                    Some(cloudwatch) => cloudwatch.event(&mut self.element, emit),
+                    None => self.element.record(0, emit),
+                }
                 self.at = At::AfterElement;
                 Ok(end)
             }
@@ -111,14 +130,24 @@ impl Array {
         if key {
             let room = KEY_LIMIT.saturating_sub(self.key.len());
             self.key.extend_from_slice(&rest[..taken.min(room)]);
+        } else if let Some(cloudwatch) = &mut self.cloudwatch {
+            cloudwatch.value(&rest[..taken]);
         }
         if let Fed::End(_) = fed {
             self.at = match self.at {
                 At::KeyText { level, .. } => {
-                    let hit = serde_json::from_slice::<String>(&self.key).is_ok_and(|key| key == self.path[level]);
-                    At::Colon { level, hit }
+                    let key = serde_json::from_slice::<String>(&self.key).unwrap_or_default();
+                    if let Some(cloudwatch) = &mut self.cloudwatch {
+                        cloudwatch.key(&key);
+                    }
+                    At::Colon { level, hit: key == self.path[level] }
                 }
-                At::Skip { level, .. } => At::After { level },
+                At::Skip { level, .. } => {
+                    if let Some(cloudwatch) = &mut self.cloudwatch {
+                        cloudwatch.value_ended();
+                    }
+                    At::After { level }
+                }
                 _ => unreachable!("matched above"),
             };
         }
@@ -126,7 +155,7 @@ impl Array {
     }
 
     /// A byte between tokens. Returns how many bytes it took: 0 when the byte opens something that scans it itself.
-    fn structure(&mut self, byte: u8) -> Result<usize, Reason> {
+    fn structure(&mut self, byte: u8, emit: &mut Emit<'_>) -> Result<usize, Reason> {
         let (next, taken) = match (&self.at, byte) {
             (At::Between, _) => {
                 self.found = false;
@@ -146,7 +175,7 @@ impl Array {
                 self.key.clear();
                 (At::KeyText { level: *level, scanner: Scanner::default() }, 0)
             }
-            (At::FirstKey { level } | At::After { level }, b'}') => (self.end_of_object(*level)?, 1),
+            (At::FirstKey { level } | At::After { level }, b'}') => (self.end_of_object(*level, emit)?, 1),
             (At::After { level }, b',') => (At::Key { level: *level }, 1),
             (At::Colon { level, hit: true }, b':') => (At::Value { level: level + 1 }, 1),
             (At::Colon { level, hit: false }, b':') => (At::Skip { level: *level, scanner: Scanner::default() }, 1),
@@ -168,9 +197,10 @@ impl Array {
         }
     }
 
-    fn end_of_object(&self, level: usize) -> Result<At, Reason> {
+    fn end_of_object(&mut self, level: usize, emit: &mut Emit<'_>) -> Result<At, Reason> {
+        let is_control = self.cloudwatch.as_mut().is_some_and(|cloudwatch| cloudwatch.end(emit));
         match level {
-            0 if self.found => Ok(At::Between),
+            0 if self.found || is_control => Ok(At::Between),
             0 => Err(self.no_array()),
             _ => Ok(At::After { level: level - 1 }),
         }
@@ -178,6 +208,11 @@ impl Array {
 
     fn no_array(&self) -> Reason {
         self.fault(&match self.path.as_slice() {
+            _ if self.cloudwatch.is_some() => {
+                "the document is no envelope of CloudWatch Logs, which has an array under `logEvents`; set another \
+                 `stream_type`"
+                    .to_string()
+            }
             [] => "the document is not an array; set another `stream_type`, or the `json_array_envelope_field` that \
                    leads to the array"
                 .to_string(),
@@ -195,11 +230,10 @@ impl Array {
 
 #[cfg(test)]
 mod tests {
-    use crate::decode::testing::decode;
-    use crate::model::StreamType;
+    use crate::decode::testing::{array, decode};
 
     fn split(envelope: &str, input: &str) -> (Vec<String>, Option<String>) {
-        let (pieces, error) = decode(StreamType::JsonArray, envelope, input.as_bytes());
+        let (pieces, error) = decode(&array(envelope), input.as_bytes());
         (pieces, error.map(|error| error.to_string()))
     }
 

@@ -31,6 +31,10 @@ pub enum Reason {
     Utf32,
     #[error("the UTF-16 text is malformed; store logs as UTF-8")]
     Utf16Malformed,
+    #[error(
+        "the XML has a document type declaration, which is refused as it may name files and define entities; remove it"
+    )]
+    Doctype,
     /// `at` counts bytes of the text.
     #[error("{message}")]
     Syntax { at: u64, message: String },
@@ -45,3 +49,15 @@ impl Reason {
 
 /// Where a stage puts its output.
 pub(super) type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Reason>;
+
+/// An unpacker found a fault, after so many bytes of the slice that it had to fill.
+pub(super) struct Fault {
+    pub(super) given: usize,
+    pub(super) reason: Reason,
+}
+
+impl From<Reason> for Fault {
+    fn from(reason: Reason) -> Fault {
+        Fault { given: 0, reason }
+    }
+}

@@ -84,6 +84,11 @@ impl Json {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.pending.held()
+    }
+
     fn reject(&mut self, message: &str, emit: &mut Emit<'_>) {
         self.pending.reject(format!("not a JSON value: {message}"), emit);
     }
@@ -99,11 +104,12 @@ fn restart(text: &[u8], line_start: bool) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use crate::decode::testing::decode;
+    use crate::decode::Piece;
+    use crate::decode::testing::{LIMITS, decode, decode_cut, stream};
     use crate::model::StreamType;
 
     fn split(input: &str) -> Vec<String> {
-        let (pieces, error) = decode(StreamType::Json, "", input.as_bytes());
+        let (pieces, error) = decode(&stream(StreamType::Json), input.as_bytes());
         assert_eq!(error, None);
         pieces
     }
@@ -129,6 +135,22 @@ mod tests {
             split("{\"a\":1\n{\"b\":2}\n"),
             ["!not a JSON value: a comma or a closing bracket is expected: {\"a\":1\n", "{\"b\":2}"]
         );
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_told_so_first_and_kept_as_it_is() {
+        let (pieces, error) = decode_cut(&stream(StreamType::Json), LIMITS, b"\xff{\n{\"a\":\"\xe9\"}\n{\"b\":1}", 3);
+        assert_eq!(error, None);
+        let [Piece::Reject(garbage), Piece::Reject(value), Piece::Record(record)] = &pieces[..] else {
+            panic!("{pieces:?}")
+        };
+        assert_eq!(
+            garbage.reason,
+            "the record is not UTF-8 (first invalid byte at 0); not a JSON value: a value is expected"
+        );
+        assert_eq!(&garbage.raw[..], b"\xff{\n");
+        assert_eq!(value.reason, "the record is not UTF-8 (first invalid byte at 6)");
+        assert_eq!(&record.bytes[..], b"{\"b\":1}");
     }
 
     #[test]

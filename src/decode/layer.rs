@@ -1,23 +1,58 @@
 //! Compression around an object, by magic bytes, at most two layers of it.
+//!
+//! Unpacking goes in steps of a bounded output: whatever an object expands to, no more than a slice a layer is held.
+
+use std::ops::Range;
 
 use super::bzip2::Bunzip2;
-use super::error::{Reason, Sink};
+use super::error::{Fault, Reason, Sink};
 use super::gunzip::Gunzip;
 use super::lz4::Unlz4;
 use super::magic::{Codec, Container, HEAD, container};
 use super::snappy::Unsnappy;
 use super::zstd::Unzstd;
 
+/// The most that one step gives.
+pub(super) const SLICE: usize = 64 * 1024;
+
 pub(super) struct Layer {
     depth: u8,
+    large_windows: bool,
     state: State,
+    /// The first bytes, which decided the state and were not taken yet.
+    held: Vec<u8>,
 }
 
 enum State {
     /// Too few bytes yet to know the container.
-    Head(Vec<u8>),
+    Head,
     Plain,
-    Packed(Unpack, Box<Layer>),
+    Packed(Box<Packed>),
+}
+
+struct Packed {
+    unpack: Unpack,
+    slice: Box<[u8]>,
+    /// The part of the slice that the inner layer has not taken.
+    pending: Range<usize>,
+    /// The inner layer may have more to give without new input.
+    busy: bool,
+    inner: Layer,
+    /// Comes after what was unpacked before it.
+    fault: Option<Reason>,
+    /// The fault was told; nothing more is unpacked.
+    broken: bool,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Step {
+    /// Something; the next step may do more without new input.
+    Busy,
+    /// Nothing: all input is taken, and all output given.
+    Idle,
+    /// Nothing: what comes next needs a window that was not allowed yet.
+    Window,
 }
 
 /// One decompressor. Each takes its input in any cut and holds no more of it than its format needs at once.
@@ -30,24 +65,30 @@ enum Unpack {
 }
 
 impl Unpack {
-    fn new(codec: Codec) -> Result<Unpack, Reason> {
+    fn new(codec: Codec, large_windows: bool) -> Result<Unpack, Reason> {
         Ok(match codec {
             Codec::Gzip => Unpack::Gzip(Box::new(Gunzip::new())),
-            Codec::Zstd => Unpack::Zstd(Box::new(Unzstd::new()?)),
+            Codec::Zstd => Unpack::Zstd(Box::new(Unzstd::new(large_windows)?)),
             Codec::Bzip2 => Unpack::Bzip2(Box::new(Bunzip2::new())),
             Codec::Snappy => Unpack::Snappy(Box::new(Unsnappy::new())),
             Codec::Lz4 => Unpack::Lz4(Box::new(Unlz4::new())),
         })
     }
 
-    fn push(&mut self, bytes: &[u8], sink: Sink<'_>) -> Result<(), Reason> {
+    /// Takes from the front of the input and fills the front of the slice; how many bytes it gave. It gives none only
+    /// when all input is taken and all output given, or when it waits for a window.
+    fn fill(&mut self, input: &mut &[u8], slice: &mut [u8]) -> Result<usize, Fault> {
         match self {
-            Unpack::Gzip(gzip) => gzip.push(bytes, sink),
-            Unpack::Zstd(zstd) => zstd.push(bytes, sink),
-            Unpack::Bzip2(bzip2) => bzip2.push(bytes, sink),
-            Unpack::Snappy(snappy) => snappy.push(bytes, sink),
-            Unpack::Lz4(lz4) => lz4.push(bytes, sink),
+            Unpack::Gzip(gzip) => gzip.fill(input, slice),
+            Unpack::Zstd(zstd) => zstd.fill(input, slice),
+            Unpack::Bzip2(bzip2) => bzip2.fill(input, slice),
+            Unpack::Snappy(snappy) => snappy.fill(input, slice),
+            Unpack::Lz4(lz4) => lz4.fill(input, slice),
         }
+    }
+
+    fn waits(&self) -> bool {
+        matches!(self, Unpack::Zstd(zstd) if zstd.waits())
     }
 
     fn finish(&self) -> Result<(), Reason> {
@@ -63,44 +104,125 @@ impl Unpack {
 
 impl Layer {
     pub(super) fn new() -> Layer {
-        Layer::at(0)
+        Layer::at(0, false)
     }
 
-    fn at(depth: u8) -> Layer {
-        Layer { depth, state: State::Head(Vec::new()) }
+    fn at(depth: u8, large_windows: bool) -> Layer {
+        Layer { depth, large_windows, state: State::Head, held: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8], sink: Sink<'_>) -> Result<(), Reason> {
-        match &mut self.state {
-            State::Head(head) => {
-                head.extend_from_slice(bytes);
-                if head.len() < HEAD { Ok(()) } else { self.decide(sink) }
+    /// Takes from the front of the input and gives at most a slice.
+    pub(super) fn step(&mut self, input: &mut &[u8], sink: Sink<'_>) -> Result<Step, Reason> {
+        if let State::Head = self.state {
+            let (taken, rest) = input.split_at((HEAD - self.held.len()).min(input.len()));
+            self.held.extend_from_slice(taken);
+            *input = rest;
+            if self.held.len() < HEAD {
+                return Ok(Step::Idle);
             }
-            State::Plain => sink(bytes),
-            State::Packed(unpack, inner) => unpack.push(bytes, &mut |bytes| inner.push(bytes, sink)),
+            self.decide()?;
+        }
+        if self.held.is_empty() {
+            return self.state.step(input, sink);
+        }
+        let held = std::mem::take(&mut self.held);
+        let mut front = &held[..];
+        let step = self.state.step(&mut front, sink)?;
+        self.held = front.to_vec();
+        Ok(if step == Step::Idle { Step::Busy } else { step })
+    }
+
+    /// There is no more input. Called until it has nothing to do.
+    pub(super) fn finish(&mut self, sink: Sink<'_>) -> Result<Step, Reason> {
+        if let State::Head = self.state {
+            self.decide()?;
+        }
+        match self.step(&mut &[][..], sink)? {
+            Step::Idle => {}
+            more => return Ok(more),
+        }
+        let State::Packed(packed) = &mut self.state else { return Ok(Step::Idle) };
+        // Bytes that the inner layer still holds back are part of what was decoded before a fault.
+        match packed.inner.finish(sink) {
+            Ok(Step::Idle) => packed.unpack.finish().map(|()| Step::Idle),
+            Ok(more) => Ok(more),
+            Err(reason) => packed.unpack.finish().and(Err(reason)),
         }
     }
 
-    pub(super) fn finish(&mut self, sink: Sink<'_>) -> Result<(), Reason> {
-        let decided = if matches!(self.state, State::Head(_)) { self.decide(sink) } else { Ok(()) };
-        match &mut self.state {
-            State::Head(_) | State::Plain => decided,
-            State::Packed(unpack, inner) => {
-                // Bytes that the inner layer still holds back are part of what was decoded before a fault.
-                let inner = inner.finish(sink);
-                decided.and(unpack.finish()).and(inner)
+    /// Windows above 8 MiB may be allocated from now on.
+    pub(super) fn allow_large_windows(&mut self) {
+        self.large_windows = true;
+        if let State::Packed(packed) = &mut self.state {
+            if let Unpack::Zstd(zstd) = &mut packed.unpack {
+                zstd.allow_large_windows();
             }
+            packed.inner.allow_large_windows();
         }
     }
 
-    fn decide(&mut self, sink: Sink<'_>) -> Result<(), Reason> {
-        let State::Head(head) = &mut self.state else { return Ok(()) };
-        let head = std::mem::take(head);
-        self.state = match container(&head)? {
+    fn decide(&mut self) -> Result<(), Reason> {
+        self.state = match container(&self.held)? {
             Container::Plain => State::Plain,
             Container::Packed(_) if self.depth == 2 => return Err(Reason::TooManyLayers),
-            Container::Packed(codec) => State::Packed(Unpack::new(codec)?, Box::new(Layer::at(self.depth + 1))),
+            Container::Packed(codec) => State::Packed(Box::new(Packed {
+                unpack: Unpack::new(codec, self.large_windows)?,
+                slice: vec![0; SLICE].into(),
+                pending: 0..0,
+                busy: false,
+                inner: Layer::at(self.depth + 1, self.large_windows),
+                fault: None,
+                broken: false,
+            })),
         };
-        self.push(&head, sink)
+        Ok(())
+    }
+}
+
+impl State {
+    fn step(&mut self, input: &mut &[u8], sink: Sink<'_>) -> Result<Step, Reason> {
+        match self {
+            State::Head => Ok(Step::Idle),
+            State::Plain if input.is_empty() => Ok(Step::Idle),
+            State::Plain => {
+                let (taken, rest) = input.split_at(input.len().min(SLICE));
+                *input = rest;
+                sink(taken).map(|()| Step::Busy)
+            }
+            State::Packed(packed) => packed.step(input, sink),
+        }
+    }
+}
+
+impl Packed {
+    fn step(&mut self, input: &mut &[u8], sink: Sink<'_>) -> Result<Step, Reason> {
+        if self.busy {
+            let mut bytes = &self.slice[self.pending.clone()];
+            let step = self.inner.step(&mut bytes, sink)?;
+            self.pending.start = self.pending.end - bytes.len();
+            self.busy = step != Step::Idle;
+            return Ok(if step == Step::Idle { Step::Busy } else { step });
+        }
+        if let Some(reason) = self.fault.take() {
+            self.broken = true;
+            return Err(reason);
+        }
+        if self.broken {
+            return Ok(Step::Idle);
+        }
+        let given = match self.unpack.fill(input, &mut self.slice) {
+            Ok(given) => given,
+            Err(Fault { given, reason }) => {
+                self.fault = Some(reason);
+                given
+            }
+        };
+        self.pending = 0..given;
+        self.busy = given > 0;
+        Ok(match (given, &self.fault) {
+            (0, None) if self.unpack.waits() => Step::Window,
+            (0, None) => Step::Idle,
+            _ => Step::Busy,
+        })
     }
 }

@@ -26,6 +26,11 @@ impl Lines {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.0.held()
+    }
+
     fn end(&mut self, emit: &mut Emit<'_>) {
         let strip = usize::from(self.0.last() == Some(b'\r'));
         self.0.record(strip, emit);
@@ -34,22 +39,22 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
-    use crate::decode::testing::{LIMITS, decode, decode_cut, show};
+    use crate::decode::testing::{LIMITS, decode, decode_cut, show, stream};
     use crate::model::StreamType;
 
     #[test]
     fn terminators_go_and_everything_else_stays() {
-        let (pieces, error) = decode(StreamType::Lines, "", b"a\r\n\n b\rc \r\r\nlast");
+        let (pieces, error) = decode(&stream(StreamType::Lines), b"a\r\n\n b\rc \r\r\nlast");
         assert_eq!(pieces, ["a", "", " b\rc \r", "last"]);
         assert_eq!(error, None);
-        assert_eq!(decode(StreamType::Lines, "", b"").0, [""; 0]);
-        assert_eq!(decode(StreamType::Lines, "", b"\n").0, [""]);
+        assert_eq!(decode(&stream(StreamType::Lines), b"").0, [""; 0]);
+        assert_eq!(decode(&stream(StreamType::Lines), b"\n").0, [""]);
     }
 
     #[test]
     fn a_line_that_is_too_long_or_no_utf8_is_one_reject_among_records() {
         let input = [&b"ok\n"[..], &vec![b'x'; LIMITS.max_record_bytes + 1], b"\n\xff\xfeq\nok"].concat();
-        let (pieces, error) = decode_cut(StreamType::Lines, "", LIMITS, &input, 1000);
+        let (pieces, error) = decode_cut(&stream(StreamType::Lines), LIMITS, &input, 1000);
         let shown: Vec<String> = pieces.iter().map(show).collect();
         assert_eq!(shown.len(), 4);
         assert_eq!((shown[0].as_str(), shown[3].as_str()), ("ok", "ok"));

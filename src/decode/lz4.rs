@@ -8,7 +8,7 @@ use std::io::BufRead;
 
 use lz4_flex::frame::FrameDecoder;
 
-use super::error::{Reason, Sink};
+use super::error::{Fault, Reason};
 use super::part::{Part, number};
 
 const CODEC: &str = "lz4";
@@ -30,6 +30,8 @@ pub(super) struct Unlz4 {
     at: At,
     part: Part,
     frame: Frame,
+    /// Bytes of the present block that the decoder still has to give.
+    left: usize,
 }
 
 /// What the header of the present frame says about its blocks.
@@ -61,23 +63,31 @@ impl Unlz4 {
             at: At::Magic,
             part: Part::new(4),
             frame: Frame { max_block: 0, block_checksums: false, content_checksum: false, legacy: false },
+            left: 0,
         }
     }
 
-    pub(super) fn push(&mut self, mut input: &[u8], sink: Sink<'_>) -> Result<(), Reason> {
-        while !input.is_empty() {
+    pub(super) fn fill(&mut self, input: &mut &[u8], slice: &mut [u8]) -> Result<usize, Fault> {
+        while self.left == 0 && !input.is_empty() {
             if let At::Skip { left } = &mut self.at {
                 let taken = input.len().min(*left as usize);
                 *left -= taken as u32;
-                input = &input[taken..];
+                *input = &input[taken..];
                 if *left == 0 {
                     self.expect(At::Magic, 4);
                 }
-            } else if let Some(part) = self.part.take(&mut input) {
-                self.step(part, sink)?;
+            } else if let Some(part) = self.part.take(input) {
+                self.step(part)?;
             }
         }
-        Ok(())
+        let given = self.left.min(slice.len());
+        if given > 0 {
+            let block = self.decoder.fill_buf().map_err(|error| corrupt(&error.to_string()))?;
+            slice[..given].copy_from_slice(&block[..given]);
+            self.decoder.consume(given);
+            self.left -= given;
+        }
+        Ok(given)
     }
 
     pub(super) fn finish(&self) -> Result<(), Reason> {
@@ -91,7 +101,7 @@ impl Unlz4 {
         self.part = Part::new(need);
     }
 
-    fn step(&mut self, part: Vec<u8>, sink: Sink<'_>) -> Result<(), Reason> {
+    fn step(&mut self, part: Vec<u8>) -> Result<(), Reason> {
         match self.at {
             At::Magic => return self.magic(&part),
             At::Flags => return self.flags(&part),
@@ -104,7 +114,7 @@ impl Unlz4 {
                 self.decoder.get_mut().extend(part);
                 self.expect(At::Length, 4);
             }
-            At::Length => return self.length(&part, sink),
+            At::Length => return self.length(&part),
             At::Block => {
                 self.decoder.get_mut().extend(part);
                 self.expect(At::Length, 4);
@@ -119,7 +129,7 @@ impl Unlz4 {
             },
             At::Skip { .. } => unreachable!("skipped bytes are not collected"),
         }
-        self.decode(sink)
+        self.decode()
     }
 
     fn magic(&mut self, part: &[u8]) -> Result<(), Reason> {
@@ -159,7 +169,7 @@ impl Unlz4 {
         Ok(())
     }
 
-    fn length(&mut self, part: &[u8], sink: Sink<'_>) -> Result<(), Reason> {
+    fn length(&mut self, part: &[u8]) -> Result<(), Reason> {
         let Frame { max_block, block_checksums, content_checksum, legacy } = self.frame;
         let number = number(part);
         if legacy && (number == FRAME || number == LEGACY || SKIPPED.contains(&number)) {
@@ -175,7 +185,7 @@ impl Unlz4 {
             0 if content_checksum => self.expect(At::EndChecksum, 4),
             0 => {
                 self.expect(At::Magic, 4);
-                return self.decode(sink);
+                return self.decode();
             }
             _ => self.expect(At::Block, length + if block_checksums { 4 } else { 0 }),
         }
@@ -183,12 +193,9 @@ impl Unlz4 {
     }
 
     /// Lets the decoder read what it was given, which is complete.
-    fn decode(&mut self, sink: Sink<'_>) -> Result<(), Reason> {
-        let block = self.decoder.fill_buf().map_err(|error| corrupt(&error.to_string()))?;
-        let given = block.len();
-        let result = if given > 0 { sink(block) } else { Ok(()) };
-        self.decoder.consume(given);
-        result
+    fn decode(&mut self) -> Result<(), Reason> {
+        self.left = self.decoder.fill_buf().map_err(|error| corrupt(&error.to_string()))?.len();
+        Ok(())
     }
 }
 
@@ -203,8 +210,7 @@ mod tests {
     use lz4_flex::frame::{BlockMode, FrameEncoder, FrameInfo};
 
     use super::*;
-    use crate::decode::testing::decode;
-    use crate::model::StreamType;
+    use crate::decode::testing::lines;
 
     fn lz4_as(info: FrameInfo, data: &[u8]) -> Vec<u8> {
         let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
@@ -224,11 +230,6 @@ mod tests {
             frame.extend_from_slice(&packed);
         }
         frame
-    }
-
-    fn lines(input: &[u8]) -> (Vec<String>, Option<Reason>) {
-        let (pieces, error) = decode(StreamType::Lines, "", input);
-        (pieces, error.map(|error| error.reason))
     }
 
     #[test]

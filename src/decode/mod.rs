@@ -3,13 +3,16 @@
 //! Knows nothing of log types and reads nothing by itself: the caller pushes chunks, in any cut, and takes pieces.
 //! Invariants: the cut of the chunks never changes the pieces; every byte of the text lies in a piece or in what the
 //! stream type defines as not being one (terminators, the envelope of an array); memory is bounded by the longest
-//! record, not by the object; what was produced before an error stays.
+//! record, not by the object nor by what a chunk expands to; what was produced before an error stays.
 //!
 //! The way of a chunk: [`layer`] unpacks, [`text`] makes it UTF-8, [`sniff`] chooses a splitter, and one of [`lines`],
-//! [`json`] and [`array`] splits, the latter two on the tokenizer in [`grammar`].
+//! [`csv`], [`json`], [`array`] (with [`cloudwatch`]) and [`xml`] (with [`element`]) splits, those of JSON on the tokenizer in [`grammar`].
 
 mod array;
 mod bzip2;
+mod cloudwatch;
+mod csv;
+mod element;
 mod error;
 mod grammar;
 mod gunzip;
@@ -24,16 +27,19 @@ mod sniff;
 mod snappy;
 mod split;
 mod text;
+mod xml;
 mod zstd;
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod properties;
 
 pub use error::{DecodeError, Reason};
 
-use crate::model::{Record, Reject, StreamType};
+use crate::model::{Record, Reject, Stream};
 use error::Sink;
-use layer::Layer;
+use layer::{Layer, SLICE, Step};
 use pending::Emit;
 use split::Splitter;
 use text::Text;
@@ -54,10 +60,25 @@ pub enum Piece {
     Reject(Reject),
 }
 
+/// How a call ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// There is more to come without new input: take the pieces and call again.
+    More,
+    /// All input is taken and all pieces are given.
+    Done,
+    /// What comes next needs a window above [`Decoder::SMALL_WINDOW`]; [`Decoder::allow_large_windows`] lets it go on.
+    LargeWindow,
+}
+
 /// Decodes one object.
 pub struct Decoder {
     layer: Layer,
     tail: Tail,
+    /// The first fault; told when everything before it has been given.
+    fault: Option<DecodeError>,
+    unpacked: bool,
+    split: bool,
 }
 
 /// Everything behind decompression. Apart from the layer, because the layer's output is pushed into it.
@@ -68,77 +89,127 @@ struct Tail {
     next_ordinal: u64,
     bytes_in: u64,
     bytes_out: u64,
-    /// Decompressed bytes that the present chunk may still give.
-    allowance: u64,
     /// A stage of the tail refused its input and takes no more.
     failed: bool,
 }
 
-/// Deflate gives at most 1032 bytes for one; more means compression within compression.
-const MAX_RATIO: u64 = 1100;
-/// Below this, no ratio is suspicious.
-const FREE_OUTPUT: u64 = 16 * 1024 * 1024;
-/// From this output on, the ratio of the whole object counts.
+/// From this output on, an object that has grown by more than the ratio is a bomb. Below, the size of the output is
+/// bounded anyway, and honest logs may be as repetitive as they like.
 const RATIO_FROM: u64 = 1024 * 1024 * 1024;
+const MAX_RATIO: u64 = 1000;
 
 impl Decoder {
-    /// Compressed data grows up to 1032-fold: a caller that pushes at most this many bytes before it drains the pieces
-    /// holds at most 16 MiB of them.
-    pub const SLICE: usize = 16 * 1024;
+    /// Windows of compressed data up to this size are part of what every decoder holds.
+    pub const SMALL_WINDOW: u64 = 8 * 1024 * 1024;
+    /// What a decoder holds at most when large windows are allowed: one in each of two layers.
+    pub const LARGE_WINDOWS: u64 = 2 * 128 * 1024 * 1024;
 
-    /// `envelope`: dot-separated keys that lead to the array of [`StreamType::JsonArray`]. With [`StreamType::Auto`] it
-    /// is a hint: used when the first document has an array there.
-    pub fn new(stream: StreamType, envelope: &str, limits: Limits) -> Decoder {
+    pub fn new(stream: &Stream, limits: Limits) -> Decoder {
         Decoder {
             layer: Layer::new(),
             tail: Tail {
                 text: Text::new(),
-                splitter: Splitter::new(stream, envelope, limits.max_record_bytes),
+                splitter: Splitter::new(stream, limits.max_record_bytes),
                 limits,
                 next_ordinal: 0,
                 bytes_in: 0,
                 bytes_out: 0,
-                allowance: 0,
                 failed: false,
             },
+            fault: None,
+            unpacked: false,
+            split: false,
         }
     }
 
-    /// Takes the next bytes of the object. After an error the decoder is of no further use.
-    pub fn push(&mut self, chunk: &[u8], out: &mut Vec<Piece>) -> Result<(), DecodeError> {
-        let Decoder { layer, tail } = self;
-        tail.bytes_in += chunk.len() as u64;
-        tail.allowance = MAX_RATIO * chunk.len() as u64 + FREE_OUTPUT;
-        let Err(reason) = layer.push(chunk, &mut |bytes| tail.accept(bytes, out)) else { return Ok(()) };
-        let error = tail.error(reason);
-        // What was decoded before the fault is split to its end; the fault that counts is the first one.
-        if !tail.failed {
-            let _ = layer.finish(&mut |bytes| tail.accept(bytes, out));
+    /// Takes from the front of the input, until it is used up or about [`SLICE`] bytes were decompressed. After an
+    /// error the decoder is of no further use.
+    pub fn push(&mut self, input: &mut &[u8], out: &mut Vec<Piece>) -> Result<Pace, DecodeError> {
+        if self.fault.is_some() {
+            return self.finish(out);
         }
-        let _ = tail.finish(out);
-        Err(error)
+        let Decoder { layer, tail, .. } = self;
+        let until = tail.bytes_out + SLICE as u64;
+        while tail.bytes_out < until {
+            let before = input.len();
+            let step = layer.step(input, &mut |bytes| tail.accept(bytes, out));
+            tail.bytes_in += (before - input.len()) as u64;
+            match step.and_then(|step| tail.check_ratio().map(|()| step)) {
+                Ok(Step::Busy) => {}
+                Ok(Step::Idle) => return Ok(Pace::Done),
+                Ok(Step::Window) => return Ok(Pace::LargeWindow),
+                Err(reason) => {
+                    self.fail(reason);
+                    return self.finish(out);
+                }
+            }
+        }
+        Ok(Pace::More)
     }
 
-    /// The object is complete.
-    pub fn finish(&mut self, out: &mut Vec<Piece>) -> Result<(), DecodeError> {
-        let Decoder { layer, tail } = self;
-        // A layer may still hold back its first bytes.
-        tail.allowance = MAX_RATIO * magic::HEAD as u64 + FREE_OUTPUT;
-        let unpacked = layer.finish(&mut |bytes| tail.accept(bytes, out));
-        let split = tail.finish(out);
-        unpacked.and(split).map_err(|reason| tail.error(reason))
+    /// The object is complete. Called until nothing more comes.
+    pub fn finish(&mut self, out: &mut Vec<Piece>) -> Result<Pace, DecodeError> {
+        let until = self.tail.bytes_out + SLICE as u64;
+        while !self.unpacked {
+            if self.tail.bytes_out >= until {
+                return Ok(Pace::More);
+            }
+            let Decoder { layer, tail, .. } = self;
+            let step = layer.finish(&mut |bytes| tail.accept(bytes, out));
+            match step.and_then(|step| tail.check_ratio().map(|()| step)) {
+                Ok(Step::Busy) => {}
+                Ok(Step::Idle) => self.unpacked = true,
+                Ok(Step::Window) => return Ok(Pace::LargeWindow),
+                Err(reason) => self.fail(reason),
+            }
+        }
+        if !self.split {
+            self.split = true;
+            if let Err(reason) = self.tail.finish(out) {
+                self.fail(reason);
+            }
+        }
+        self.fault.clone().map_or(Ok(Pace::Done), Err)
+    }
+
+    /// From now on, frames may need windows of up to 128 MiB.
+    pub fn allow_large_windows(&mut self) {
+        self.layer.allow_large_windows();
     }
 
     /// Decompressed bytes so far.
     pub fn bytes_out(&self) -> u64 {
         self.tail.bytes_out
     }
+
+    /// Bytes of text that are held from call to call.
+    #[cfg(test)]
+    fn held(&self) -> usize {
+        self.tail.splitter.held()
+    }
+
+    /// Keeps the first fault. What was unpacked before it is still given, unless the fault is behind the unpacking.
+    fn fail(&mut self, reason: Reason) {
+        // A second fault is met when the layers are emptied after the first.
+        self.unpacked |= self.tail.failed || self.fault.is_some() || self.tail.over_ratio();
+        let error = self.tail.error(reason);
+        self.fault.get_or_insert(error);
+    }
+}
+
+/// Decodes an object that is in memory, as are all its pieces then.
+pub fn decode_all(stream: &Stream, limits: Limits, mut input: &[u8], out: &mut Vec<Piece>) -> Result<(), DecodeError> {
+    let mut decoder = Decoder::new(stream, limits);
+    decoder.allow_large_windows();
+    while decoder.push(&mut input, out)? != Pace::Done {}
+    while decoder.finish(out)? != Pace::Done {}
+    Ok(())
 }
 
 impl Tail {
     fn accept(&mut self, bytes: &[u8], out: &mut Vec<Piece>) -> Result<(), Reason> {
         self.bytes_out += bytes.len() as u64;
-        let result = self.check_size(bytes.len() as u64).and_then(|()| {
+        let result = self.check_size().and_then(|()| {
             let Tail { text, splitter, next_ordinal, .. } = self;
             text.push(bytes, &mut |text| splitter.push(text, &mut Emit { out: &mut *out, next: next_ordinal }))
         });
@@ -154,16 +225,22 @@ impl Tail {
         decoded.and(split)
     }
 
-    fn check_size(&mut self, new: u64) -> Result<(), Reason> {
+    fn check_size(&self) -> Result<(), Reason> {
         if self.bytes_out > self.limits.max_object_bytes {
             return Err(Reason::TooLarge { limit: self.limits.max_object_bytes });
         }
-        let per_chunk = new > self.allowance;
-        self.allowance = self.allowance.saturating_sub(new);
-        if per_chunk || (self.bytes_out > RATIO_FROM && self.bytes_out / 1000 > self.bytes_in) {
+        Ok(())
+    }
+
+    fn check_ratio(&self) -> Result<(), Reason> {
+        if self.over_ratio() {
             return Err(Reason::Bomb { bytes_in: self.bytes_in, bytes_out: self.bytes_out });
         }
         Ok(())
+    }
+
+    fn over_ratio(&self) -> bool {
+        self.bytes_out > RATIO_FROM && self.bytes_out / MAX_RATIO > self.bytes_in
     }
 
     fn error(&self, reason: Reason) -> DecodeError {
@@ -178,13 +255,51 @@ impl Tail {
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
+    use crate::model::StreamType;
 
     pub(crate) const LIMITS: Limits = Limits { max_object_bytes: 64 * 1024 * 1024, max_record_bytes: 1024 * 1024 };
 
+    pub(crate) fn stream(kind: StreamType) -> Stream {
+        Stream { kind, ..Stream::default() }
+    }
+
+    pub(crate) fn array(envelope: &str) -> Stream {
+        Stream { json_array_envelope_field: envelope.into(), ..stream(StreamType::JsonArray) }
+    }
+
+    /// Every stream type, with the options that make a difference.
+    pub(crate) fn streams() -> Vec<Stream> {
+        let root = Some("r".to_string());
+        let mut streams: Vec<Stream> = [
+            StreamType::Auto,
+            StreamType::Lines,
+            StreamType::Json,
+            StreamType::JsonArray,
+            StreamType::CloudWatchLogs,
+            StreamType::Xml,
+        ]
+        .map(stream)
+        .into();
+        streams.extend([
+            Stream { xml_root_element: root.clone(), csv_delimiters: b",".to_vec(), ..stream(StreamType::Auto) },
+            Stream { csv_delimiters: b",;".to_vec(), ..stream(StreamType::Lines) },
+            array("Records"),
+            Stream { retain_envelope_fields: true, ..stream(StreamType::CloudWatchLogs) },
+            Stream { xml_root_element: root, ..stream(StreamType::Xml) },
+        ]);
+        streams
+    }
+
     /// The pieces as text, rejects as `!reason: raw`, and the error.
-    pub(crate) fn decode(stream: StreamType, envelope: &str, input: &[u8]) -> (Vec<String>, Option<DecodeError>) {
-        let (pieces, error) = decode_cut(stream, envelope, LIMITS, input, usize::MAX);
+    pub(crate) fn decode(stream: &Stream, input: &[u8]) -> (Vec<String>, Option<DecodeError>) {
+        let (pieces, error) = decode_cut(stream, LIMITS, input, usize::MAX);
         (pieces.iter().map(show).collect(), error)
+    }
+
+    /// As [`decode`], for what has nothing to do with how text is split.
+    pub(crate) fn lines(input: &[u8]) -> (Vec<String>, Option<Reason>) {
+        let (pieces, error) = decode(&stream(StreamType::Lines), input);
+        (pieces, error.map(|error| error.reason))
     }
 
     pub(crate) fn show(piece: &Piece) -> String {
@@ -195,20 +310,42 @@ pub(crate) mod testing {
     }
 
     pub(crate) fn decode_cut(
-        stream: StreamType,
-        envelope: &str,
+        stream: &Stream,
         limits: Limits,
         input: &[u8],
         cut: usize,
     ) -> (Vec<Piece>, Option<DecodeError>) {
-        let mut decoder = Decoder::new(stream, envelope, limits);
         let mut out = Vec::new();
-        for chunk in input.chunks(cut.clamp(1, usize::MAX)) {
-            if let Err(error) = decoder.push(chunk, &mut out) {
-                return (out, Some(error));
-            }
-        }
-        let error = decoder.finish(&mut out).err();
+        let error = decode_to(stream, limits, input.chunks(cut.max(1)), &mut |pieces, _| out.append(pieces)).err();
         (out, error)
+    }
+
+    type Call<'a> = &'a mut dyn FnMut(&mut Decoder, &mut Vec<Piece>) -> Result<Pace, DecodeError>;
+
+    /// Feeds chunks and hands on the pieces of every call, with what is held after it.
+    pub(crate) fn decode_to<C: AsRef<[u8]>>(
+        stream: &Stream,
+        limits: Limits,
+        chunks: impl IntoIterator<Item = C>,
+        take: &mut dyn FnMut(&mut Vec<Piece>, usize),
+    ) -> Result<(), DecodeError> {
+        let mut decoder = Decoder::new(stream, limits);
+        let mut out = Vec::new();
+        let mut drive = |step: Call<'_>| {
+            loop {
+                let pace = step(&mut decoder, &mut out);
+                take(&mut out, decoder.held());
+                match pace? {
+                    Pace::Done => return Ok(()),
+                    Pace::More => {}
+                    Pace::LargeWindow => decoder.allow_large_windows(),
+                }
+            }
+        };
+        for chunk in chunks {
+            let mut chunk = chunk.as_ref();
+            drive(&mut |decoder, out| decoder.push(&mut chunk, out))?;
+        }
+        drive(&mut |decoder, out| decoder.finish(out))
     }
 }

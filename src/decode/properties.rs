@@ -4,8 +4,9 @@ use std::io::Write;
 
 use proptest::prelude::*;
 
-use super::testing::{LIMITS, decode_cut};
+use super::testing::{self, LIMITS, decode_cut};
 use super::*;
+use crate::model::StreamType;
 
 /// Text that is rich in what the splitters look at.
 fn text() -> impl Strategy<Value = Vec<u8>> {
@@ -28,18 +29,27 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
         Just(" "),
         Just("é"),
         Just("word"),
+        Just("{\"messageType\":\"DATA_MESSAGE\",\"owner\":\"1\",\"logEvents\":["),
+        Just("{\"logEvents\":["),
+        Just("\"messageType\":\"DATA_MESSAGE\""),
+        Just("{\"id\":\"1\",\"timestamp\":1,\"message\":\"a\\nb\"}"),
+        Just("<r>"),
+        Just("</r>"),
+        Just("<e a='1'>"),
+        Just("</e>"),
+        Just("<e/>"),
+        Just("<![CDATA["),
+        Just("]]>"),
+        Just("<!--"),
+        Just("-->"),
+        Just("&lt;"),
     ];
     proptest::collection::vec(token, 0..40).prop_map(|tokens| tokens.concat().into_bytes())
 }
 
-fn stream() -> impl Strategy<Value = (StreamType, &'static str)> {
-    prop_oneof![
-        Just((StreamType::Auto, "")),
-        Just((StreamType::Lines, "")),
-        Just((StreamType::Json, "")),
-        Just((StreamType::JsonArray, "")),
-        Just((StreamType::JsonArray, "Records")),
-    ]
+/// Every stream type, with options that make a difference.
+fn stream() -> impl Strategy<Value = Stream> {
+    proptest::sample::select(testing::streams())
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +119,7 @@ fn without(bytes: &[u8], dropped: &[u8]) -> Vec<u8> {
 proptest! {
     #[test]
     fn the_cut_of_the_chunks_changes_nothing(
-        input in text(), (stream, envelope) in stream(), cut in 1usize..9,
+        input in text(), stream in stream(), cut in 1usize..9,
         outer in packing(), inner in packing(), twice: bool,
     ) {
         // A second member of the same kind: all codecs take concatenated streams.
@@ -119,14 +129,14 @@ proptest! {
             input.extend_from_slice(&pack(outer, &inner));
         }
         let limits = Limits { max_record_bytes: 24, ..LIMITS };
-        let whole = decode_cut(stream.clone(), envelope, limits, &input, usize::MAX);
-        prop_assert_eq!(whole, decode_cut(stream, envelope, limits, &input, cut));
+        let whole = decode_cut(&stream, limits, &input, usize::MAX);
+        prop_assert_eq!(whole, decode_cut(&stream, limits, &input, cut));
     }
 
     #[test]
     fn a_compressed_object_gives_what_the_plain_one_gives(input in text(), outer in packing(), cut in 1usize..9) {
-        let plain = decode_cut(StreamType::Lines, "", LIMITS, &input, usize::MAX);
-        prop_assert_eq!(plain, decode_cut(StreamType::Lines, "", LIMITS, &pack(outer, &input), cut));
+        let plain = decode_cut(&testing::stream(StreamType::Lines), LIMITS, &input, usize::MAX);
+        prop_assert_eq!(plain, decode_cut(&testing::stream(StreamType::Lines), LIMITS, &pack(outer, &input), cut));
     }
 
     #[test]
@@ -140,13 +150,21 @@ proptest! {
         {
             *byte ^= bits;
         }
-        let whole = decode_cut(StreamType::Lines, "", LIMITS, &packed, usize::MAX);
-        prop_assert_eq!(whole, decode_cut(StreamType::Lines, "", LIMITS, &packed, cut));
+        let whole = decode_cut(&testing::stream(StreamType::Lines), LIMITS, &packed, usize::MAX);
+        prop_assert_eq!(whole, decode_cut(&testing::stream(StreamType::Lines), LIMITS, &packed, cut));
     }
 
     #[test]
-    fn ordinals_count_pieces(input in text(), (stream, envelope) in stream()) {
-        let (pieces, _) = decode_cut(stream, envelope, LIMITS, &input, 7);
+    fn csv_loses_only_terminators(input in text()) {
+        let csv = Stream { csv_delimiters: vec![b','], ..testing::stream(StreamType::Lines) };
+        let (pieces, error) = decode_cut(&csv, LIMITS, &input, 5);
+        prop_assert_eq!(error, None);
+        prop_assert_eq!(without(&raw(&pieces), b"\r\n"), without(&input, b"\r\n"));
+    }
+
+    #[test]
+    fn ordinals_count_pieces(input in text(), stream in stream()) {
+        let (pieces, _) = decode_cut(&stream, LIMITS, &input, 7);
         let ordinals: Vec<u64> = pieces
             .iter()
             .map(|piece| match piece {
@@ -159,21 +177,21 @@ proptest! {
 
     #[test]
     fn lines_lose_only_terminators(input in text()) {
-        let (pieces, error) = decode_cut(StreamType::Lines, "", LIMITS, &input, usize::MAX);
+        let (pieces, error) = decode_cut(&testing::stream(StreamType::Lines), LIMITS, &input, usize::MAX);
         prop_assert_eq!(error, None);
         prop_assert_eq!(without(&raw(&pieces), b"\r\n"), without(&input, b"\r\n"));
     }
 
     #[test]
     fn json_loses_only_space_between_values(input in text()) {
-        let (pieces, error) = decode_cut(StreamType::Json, "", LIMITS, &input, usize::MAX);
+        let (pieces, error) = decode_cut(&testing::stream(StreamType::Json), LIMITS, &input, usize::MAX);
         prop_assert_eq!(error, None);
         prop_assert_eq!(without(&raw(&pieces), b" \r\n"), without(&input, b" \r\n"));
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic(input: Vec<u8>, (stream, envelope) in stream(), cut in 1usize..9) {
-        let whole = decode_cut(stream.clone(), envelope, LIMITS, &input, usize::MAX);
-        prop_assert_eq!(whole, decode_cut(stream, envelope, LIMITS, &input, cut));
+    fn arbitrary_bytes_never_panic(input: Vec<u8>, stream in stream(), cut in 1usize..9) {
+        let whole = decode_cut(&stream, LIMITS, &input, usize::MAX);
+        prop_assert_eq!(whole, decode_cut(&stream, LIMITS, &input, cut));
     }
 }

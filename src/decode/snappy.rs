@@ -8,11 +8,10 @@ use std::io::Read;
 
 use snap::read::FrameDecoder;
 
-use super::error::{Reason, Sink};
+use super::error::{Fault, Reason};
 use super::part::{Part, number};
 
 const CODEC: &str = "snappy";
-const SLICE: usize = 64 * 1024;
 const HEADER: usize = 4;
 /// 64 KiB that do not compress, and their checksum.
 const MAX_CHUNK: u32 = 76_490 + 4;
@@ -20,7 +19,8 @@ const MAX_CHUNK: u32 = 76_490 + 4;
 pub(super) struct Unsnappy {
     decoder: FrameDecoder<VecDeque<u8>>,
     at: At,
-    slice: Box<[u8]>,
+    /// The decoder has a chunk that it was not read to the end of.
+    full: bool,
 }
 
 enum At {
@@ -31,39 +31,44 @@ enum At {
 
 impl Unsnappy {
     pub(super) fn new() -> Unsnappy {
-        Unsnappy {
-            decoder: FrameDecoder::new(VecDeque::new()),
-            at: At::Header(Part::new(HEADER)),
-            slice: vec![0; SLICE].into(),
-        }
+        Unsnappy { decoder: FrameDecoder::new(VecDeque::new()), at: At::Header(Part::new(HEADER)), full: false }
     }
 
-    pub(super) fn push(&mut self, mut input: &[u8], sink: Sink<'_>) -> Result<(), Reason> {
-        while !input.is_empty() {
+    pub(super) fn fill(&mut self, input: &mut &[u8], slice: &mut [u8]) -> Result<usize, Fault> {
+        loop {
+            if self.full {
+                let given = self.decoder.read(slice).map_err(|error| corrupt(&error.to_string()))?;
+                self.full = given > 0;
+                if given > 0 {
+                    return Ok(given);
+                }
+            }
+            if input.is_empty() {
+                return Ok(0);
+            }
             match &mut self.at {
                 At::Header(part) => {
-                    if let Some(header) = part.take(&mut input) {
+                    if let Some(header) = part.take(input) {
                         self.header(&header)?;
                     }
                 }
                 At::Chunk(part) => {
-                    if let Some(chunk) = part.take(&mut input) {
+                    if let Some(chunk) = part.take(input) {
                         self.decoder.get_mut().extend(chunk);
-                        self.decode(sink)?;
+                        self.full = true;
                         self.at = At::Header(Part::new(HEADER));
                     }
                 }
                 At::Skip { left } => {
                     let taken = input.len().min(*left);
                     *left -= taken;
-                    input = &input[taken..];
+                    *input = &input[taken..];
                     if *left == 0 {
                         self.at = At::Header(Part::new(HEADER));
                     }
                 }
             }
         }
-        Ok(())
     }
 
     pub(super) fn finish(&self) -> Result<(), Reason> {
@@ -87,16 +92,6 @@ impl Unsnappy {
         };
         Ok(())
     }
-
-    fn decode(&mut self, sink: Sink<'_>) -> Result<(), Reason> {
-        loop {
-            match self.decoder.read(&mut self.slice) {
-                Ok(0) => return Ok(()),
-                Ok(given) => sink(&self.slice[..given])?,
-                Err(error) => return Err(corrupt(&error.to_string())),
-            }
-        }
-    }
 }
 
 fn corrupt(fault: &str) -> Reason {
@@ -110,18 +105,12 @@ mod tests {
     use snap::write::FrameEncoder;
 
     use super::*;
-    use crate::decode::testing::decode;
-    use crate::model::StreamType;
+    use crate::decode::testing::lines;
 
     fn snappy(data: &[u8]) -> Vec<u8> {
         let mut encoder = FrameEncoder::new(Vec::new());
         encoder.write_all(data).unwrap();
         encoder.into_inner().unwrap()
-    }
-
-    fn lines(input: &[u8]) -> (Vec<String>, Option<Reason>) {
-        let (pieces, error) = decode(StreamType::Lines, "", input);
-        (pieces, error.map(|error| error.reason))
     }
 
     #[test]

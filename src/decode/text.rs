@@ -76,13 +76,7 @@ fn transcode(decoder: &mut Decoder, mut bytes: &[u8], last: bool, sink: Sink<'_>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::testing::decode;
-    use crate::model::StreamType;
-
-    fn lines(input: &[u8]) -> (Vec<String>, Option<Reason>) {
-        let (pieces, error) = decode(StreamType::Lines, "", input);
-        (pieces, error.map(|error| error.reason))
-    }
+    use crate::decode::testing::lines;
 
     #[test]
     fn a_byte_order_mark_decides_the_encoding_and_goes() {

@@ -1,16 +1,20 @@
 //! zstd (RFC 8878), pushed in and pushed out: concatenated frames, frames to skip, checksums where a frame has one.
 //!
-//! A frame announces the window that its decoding needs; one above 128 MiB is refused, and so is one that needs a
-//! dictionary. The library is the C one: ruzstd, in Rust, refuses windows above 100 MiB.
+//! A frame announces the window that its decoding needs. One above 8 MiB waits until the caller has allowed it; one
+//! above 128 MiB is refused, and so is a frame that needs a dictionary. The library is the C one: ruzstd, in Rust,
+//! refuses windows above 100 MiB.
 
-use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
+use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, get_error_name};
 
-use super::error::{Reason, Sink};
+use super::error::{Fault, Reason};
 
 const CODEC: &str = "zstd";
-const SLICE: usize = 64 * 1024;
-/// The base-2 logarithm of the largest window.
-const WINDOW_LOG: u32 = 27;
+/// The base-2 logarithm of the largest window that needs no permission, and of the largest of all.
+const WINDOW_LOG: u32 = 23;
+const LARGE_WINDOW_LOG: u32 = 27;
+/// The longest header of a frame, and the header of a block.
+const FRAME_HEADER: usize = 18;
+const BLOCK_HEADER: usize = 3;
 
 /// Numbers of errors, which zstd keeps stable.
 const WINDOW_TOO_LARGE: usize = 16;
@@ -18,42 +22,110 @@ const DICTIONARY_WRONG: usize = 32;
 
 pub(super) struct Unzstd {
     context: DCtx<'static>,
-    slice: Box<[u8]>,
+    /// The first bytes of the present frame, to begin it again with a larger window.
+    header: Vec<u8>,
+    /// The bytes to the end of the present part of the frame and the header of the next.
+    wanted: usize,
     /// The input so far ends with a frame.
     complete: bool,
+    /// The last slice was filled in the middle of a frame: there may be more output.
+    full: bool,
+    /// It stands behind the header of a frame that needs a large window.
+    waits: bool,
+    large_windows: bool,
+    /// The library knows that large windows are allowed.
+    raised: bool,
 }
 
 impl Unzstd {
-    pub(super) fn new() -> Result<Unzstd, Reason> {
+    pub(super) fn new(large_windows: bool) -> Result<Unzstd, Reason> {
         let mut context = DCtx::create();
-        context.set_parameter(DParameter::WindowLogMax(WINDOW_LOG)).map_err(fault)?;
-        Ok(Unzstd { context, slice: vec![0; SLICE].into(), complete: false })
+        let log = if large_windows { LARGE_WINDOW_LOG } else { WINDOW_LOG };
+        context.set_parameter(DParameter::WindowLogMax(log)).map_err(fault)?;
+        Ok(Unzstd {
+            context,
+            header: Vec::new(),
+            wanted: 0,
+            complete: false,
+            full: false,
+            waits: false,
+            large_windows,
+            raised: large_windows,
+        })
     }
 
-    pub(super) fn push(&mut self, mut bytes: &[u8], sink: Sink<'_>) -> Result<(), Reason> {
-        // Asked without input after a frame, the library would begin to wait for the next one.
-        if bytes.is_empty() {
-            return Ok(());
-        }
+    pub(super) fn fill(&mut self, input: &mut &[u8], slice: &mut [u8]) -> Result<usize, Fault> {
         loop {
-            let mut input = InBuffer::around(bytes);
-            let mut output = OutBuffer::around(&mut self.slice[..]);
-            let expected = self.context.decompress_stream(&mut output, &mut input).map_err(fault)?;
-            let (taken, given) = (input.pos, output.pos());
-            bytes = &bytes[taken..];
-            self.complete = expected == 0;
-            if given > 0 {
-                sink(&self.slice[..given])?;
+            if self.waits {
+                if !self.large_windows {
+                    return Ok(0);
+                }
+                self.begin_again()?;
             }
-            // A full slice may hide more output that needs no further input.
-            if bytes.is_empty() && (self.complete || given < SLICE) {
-                return Ok(());
+            // Asked without need, the library would begin to wait for the next frame, or complain.
+            if input.is_empty() && !self.full {
+                return Ok(0);
+            }
+            // No more than one part at a time, so that what was unpacked leaves before the fault of a later part.
+            let part = self.wanted.saturating_sub(BLOCK_HEADER).max(1).min(input.len());
+            let (given, taken) = match self.decompress(&input[..part], slice) {
+                Ok(done) => done,
+                Err(code) if code.wrapping_neg() == WINDOW_TOO_LARGE && !self.raised => {
+                    self.remember(&input[..part]);
+                    *input = &input[part..];
+                    self.waits = true;
+                    continue;
+                }
+                Err(code) => return Err(fault(code).into()),
+            };
+            if self.complete {
+                self.header.clear();
+            } else {
+                self.remember(&input[..taken]);
+            }
+            *input = &input[taken..];
+            self.full = given == slice.len() && !self.complete;
+            if given > 0 {
+                return Ok(given);
             }
         }
+    }
+
+    /// Whether it needs a large window to go on.
+    pub(super) fn waits(&self) -> bool {
+        self.waits && !self.large_windows
+    }
+
+    pub(super) fn allow_large_windows(&mut self) {
+        self.large_windows = true;
     }
 
     pub(super) fn finish(&self) -> Result<(), Reason> {
         if self.complete { Ok(()) } else { Err(Reason::Truncated { codec: CODEC }) }
+    }
+
+    /// Begins the frame that waited.
+    fn begin_again(&mut self) -> Result<(), Reason> {
+        self.waits = false;
+        self.raised = true;
+        self.context.reset(ResetDirective::SessionOnly).map_err(fault)?;
+        self.context.set_parameter(DParameter::WindowLogMax(LARGE_WINDOW_LOG)).map_err(fault)?;
+        let header = self.header.clone();
+        // A header alone has no output.
+        self.decompress(&header, &mut []).map(|_| ()).map_err(fault)
+    }
+
+    fn decompress(&mut self, input: &[u8], slice: &mut [u8]) -> Result<(usize, usize), usize> {
+        let mut input = InBuffer::around(input);
+        let mut output = OutBuffer::around(slice);
+        self.wanted = self.context.decompress_stream(&mut output, &mut input)?;
+        self.complete = self.wanted == 0;
+        Ok((output.pos(), input.pos))
+    }
+
+    fn remember(&mut self, bytes: &[u8]) {
+        let room = FRAME_HEADER - self.header.len();
+        self.header.extend_from_slice(&bytes[..room.min(bytes.len())]);
     }
 }
 
@@ -75,8 +147,7 @@ mod tests {
     use zstd_safe::{CCtx, CParameter, compress_bound};
 
     use super::*;
-    use crate::decode::testing::decode;
-    use crate::model::StreamType;
+    use crate::decode::testing::lines;
 
     fn zstd(data: &[u8]) -> Vec<u8> {
         let mut context = CCtx::create();
@@ -85,11 +156,6 @@ mod tests {
         let length = context.compress2(&mut packed[..], data).unwrap();
         packed.truncate(length);
         packed
-    }
-
-    fn lines(input: &[u8]) -> (Vec<String>, Option<Reason>) {
-        let (pieces, error) = decode(StreamType::Lines, "", input);
-        (pieces, error.map(|error| error.reason))
     }
 
     const SKIPPED: &[u8] = b"\x53\x2a\x4d\x18\x05\0\0\0skip\n";
@@ -138,11 +204,11 @@ mod tests {
     }
 
     #[test]
-    fn layers_and_bombs_end_early() {
+    fn two_layers_are_unpacked_and_three_are_refused() {
         let twice = zstd(&zstd(b"a\nb\n"));
         assert_eq!(lines(&twice), (vec!["a".into(), "b".into()], None));
         assert_eq!(lines(&zstd(&twice)).1, Some(Reason::TooManyLayers));
-        let zeros = zstd(&vec![b'0'; 60 * 1024 * 1024]);
-        assert!(matches!(lines(&zeros).1, Some(Reason::Bomb { .. })));
+        let large = zstd(&vec![b'x'; 65 * 1024 * 1024]);
+        assert!(matches!(lines(&large).1, Some(Reason::TooLarge { .. })));
     }
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::{fmt, fs};
 
 use sha2::{Digest, Sha256};
-use walkdir::{DirEntry, WalkDir};
 
 use super::protocol::{DataModelSource, Mapping, MappingTarget, ModuleSource, RuleKind};
 use super::spec::{self, DataModelSpec, GlobalSpec, Item, RuleSpec, TestSpec};
 use crate::model::{RuleMeta, Severity};
+use crate::runtime::files_below;
 
 /// What a set of folders holds.
 #[derive(Clone, Debug, Default)]
@@ -78,7 +78,7 @@ impl fmt::Display for Problem {
 /// Reads every `.yml` and `.yaml` below `directories`, in the order of their paths.
 pub fn read(directories: &[PathBuf]) -> Content {
     let mut content = Content::default();
-    for entry in directories.iter().flat_map(|directory| files(directory)) {
+    for entry in directories.iter().flat_map(|directory| files_below(directory)) {
         match entry {
             Ok(file) if is_yaml(&file) => content.read_file(&file),
             Ok(_) => {}
@@ -87,22 +87,6 @@ pub fn read(directories: &[PathBuf]) -> Content {
     }
     content.refuse_doubles();
     content
-}
-
-/// The files below a folder, or why something there can't be read, in the order of their paths. Links are followed,
-/// because a mounted ConfigMap is made of them; its hidden `..data` folder is skipped, because the same files are reached
-/// through the links beside it.
-pub(super) fn files(directory: &Path) -> impl Iterator<Item = Result<PathBuf, (PathBuf, String)>> {
-    let visible = |entry: &DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.');
-    let entries = WalkDir::new(directory).follow_links(true).sort_by_file_name().into_iter().filter_entry(visible);
-    let directory = directory.to_owned();
-    entries.filter_map(move |entry| match entry {
-        Ok(entry) => entry.file_type().is_file().then(|| Ok(entry.into_path())),
-        Err(error) => {
-            let path = error.path().unwrap_or(&directory).to_owned();
-            Some(Err((path, format!("could not be read: {error}; mend or remove it"))))
-        }
-    })
 }
 
 fn is_yaml(path: &Path) -> bool {

@@ -40,7 +40,7 @@ pub struct Config {
     pub call_timeout_ms: u64,
     /// Address space of one worker process, in MiB.
     pub worker_memory_mib: u64,
-    /// A change of the rules is loaded after this much quiet, in milliseconds.
+    /// A change of the rules, the sources or the log types is loaded after this much quiet, in milliseconds.
     pub reload_debounce_ms: u64,
 }
 

@@ -32,6 +32,8 @@ struct Stored {
     forbidden: bool,
     /// Where the next reading breaks.
     break_at: Option<usize>,
+    /// What the next reading gives instead of the bytes.
+    damaged: Option<Bytes>,
 }
 
 impl MemoryStore {
@@ -57,7 +59,7 @@ impl MemoryStore {
             region: None,
             sequencer: None,
         };
-        let stored = Stored { bytes, etag, forbidden: false, break_at: None };
+        let stored = Stored { bytes, etag, forbidden: false, break_at: None, damaged: None };
         self.objects().insert((bucket.to_owned(), key.to_owned()), stored);
         object
     }
@@ -69,6 +71,12 @@ impl MemoryStore {
     /// Refuses the object to everybody from now on, until it is put again.
     pub fn forbid(&self, bucket: &str, key: &str) {
         self.change(bucket, key, |stored| stored.forbidden = true);
+    }
+
+    /// The next reading of the object gives these bytes, as if they had changed on the way; the one after it gives its own.
+    pub fn damage_once(&self, bucket: &str, key: &str, bytes: impl Into<Bytes>) {
+        let bytes = bytes.into();
+        self.change(bucket, key, |stored| stored.damaged = Some(bytes));
     }
 
     /// The next reading of the object ends with an error after so many bytes; the one after it works.
@@ -101,9 +109,10 @@ impl ObjectStore for MemoryStore {
         if object.etag.as_deref().is_some_and(|announced| announced.trim_matches('"') != stored.etag) {
             return Err(FetchError::Superseded(format!("{object} was overwritten")));
         }
-        let size = stored.bytes.len();
+        let stored_bytes = stored.damaged.take().unwrap_or_else(|| stored.bytes.clone());
+        let size = stored_bytes.len();
         let end = stored.break_at.take().unwrap_or(usize::MAX);
-        let (bytes, broken) = (stored.bytes.slice(..end.min(size)), end < size);
+        let (bytes, broken) = (stored_bytes.slice(..end.min(size)), end < size);
         let chunk = self.chunk;
         let pieces = (0..bytes.len()).step_by(chunk).map(move |start| {
             let end = (start + chunk).min(bytes.len());

@@ -61,7 +61,7 @@ impl World {
     pub(super) async fn claim(&self, key: &str, n: i32) -> ClaimToken {
         let now = START + LEASE * n;
         match self.state.claim(&object(key), "logs", now, now + LEASE).await.unwrap() {
-            Claim::Granted(token) => token,
+            Claim::Granted(token, _) => token,
             other => panic!("{key} was not granted: {other:?}"),
         }
     }
@@ -374,7 +374,7 @@ async fn a_new_owner_without_rows_leaves_the_old_one_s_rows_to_arrive_once() {
     let old_flush = flush(&old);
     reached.await.unwrap();
     // It could not read the object this time.
-    world.state.release(&world.claim("a", 1).await).await.unwrap();
+    world.state.release(&world.claim("a", 1).await, "fetch", "", START).await.unwrap();
     open.send(()).unwrap();
     old_flush.await.unwrap().unwrap();
     ticket.committed().await.unwrap();

@@ -71,7 +71,7 @@ fn outcome(registry: &Registry, request: &Request, now: OffsetDateTime) -> Outco
     let mut classifier = Classifier::with_schemas(vec![schema], context);
     let entries = request.input.iter().enumerate().map(|(ordinal, entry)| {
         let bytes = Bytes::copy_from_slice(entry.as_bytes());
-        match classifier.classify(&Record { ordinal: ordinal as u64, bytes }) {
+        match classifier.classify(&Record { ordinal: ordinal as u64, bytes, origin: None }) {
             Classified::Events(events) => Some(events.into_iter().map(|event| event.fields).collect()),
             Classified::Blank => Some(Vec::new()),
             Classified::Rejected(_) => None,

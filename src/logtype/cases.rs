@@ -14,8 +14,9 @@ use time::OffsetDateTime;
 use super::classify::{Classified, Classifier, Context};
 use super::registry::Registry;
 use super::schema::SchemaError;
-use crate::decode::{Decoder, Limits, Piece};
-use crate::model::{ObjectId, StreamType};
+use super::stream::stream_of;
+use crate::decode::{Limits, Piece, decode_all};
+use crate::model::{ObjectId, Stream};
 
 const LIMITS: Limits = Limits { max_object_bytes: 64 << 20, max_record_bytes: 16 << 20 };
 
@@ -97,10 +98,10 @@ impl Case {
             guard_event_time: false,
         };
         let mut classifier = Classifier::with_schemas(vec![Arc::clone(schema)], context);
-        let mut decoder = Decoder::new(StreamType::Auto, "", LIMITS);
+        let stream = stream_of(&Stream::default(), &[Arc::clone(schema)]);
         let mut pieces = Vec::new();
-        let decoded = decoder.push(self.input.as_bytes(), &mut pieces).and_then(|()| decoder.finish(&mut pieces));
-        decoded.map_err(|error| format!("the input can't be split: {error}"))?;
+        decode_all(&stream, LIMITS, self.input.as_bytes(), &mut pieces)
+            .map_err(|error| format!("the input can't be split: {error}"))?;
         let mut given = Vec::new();
         let mut refused = None;
         for piece in pieces {

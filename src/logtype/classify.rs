@@ -10,10 +10,11 @@ use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 
 use super::coerce::{Coercion, add_indicators};
+use super::header::header;
 use super::parser::{Entry, Memory};
 use super::registry::{Registry, UnknownLogType};
 use super::schema::Schema;
-use crate::model::{Event, ObjectId, Position, Record, Reject, RowId, Value, stored_time};
+use crate::model::{Event, ObjectId, Origin, Position, Record, Reject, RowId, Value, stored_time};
 
 /// What all events of an object have in common.
 #[derive(Clone, Debug)]
@@ -80,9 +81,12 @@ impl Classifier {
         for place in 0..self.order.len() {
             let index = self.order[place];
             let candidate = &mut self.candidates[index];
-            match candidate.events(&entry, &self.context, record.ordinal) {
+            match candidate.events(&entry, &self.context, record) {
                 Ok(events) => {
                     candidate.penalty = 0;
+                    if events.is_empty() {
+                        self.consumed(index, &entry);
+                    }
                     self.trailing_bytes += entry.trailing_bytes() as u64;
                     self.reorder(place > 0 || !reasons.is_empty());
                     return Classified::Events(events);
@@ -100,6 +104,12 @@ impl Classifier {
     /// Bytes behind the JSON values of records, which are accepted and not part of an event.
     pub fn trailing_bytes(&self) -> u64 {
         self.trailing_bytes
+    }
+
+    /// A record that one candidate consumed: the header of the object is the header of them all.
+    fn consumed(&mut self, by: usize, entry: &Entry<'_>) {
+        let others = self.candidates.iter_mut().enumerate().filter(|(index, _)| *index != by);
+        others.for_each(|(_, candidate)| candidate.schema.parser.pass(entry, &mut candidate.memory));
     }
 
     fn reorder(&mut self, changed: bool) {
@@ -125,16 +135,17 @@ impl Classifier {
 }
 
 impl Candidate {
-    fn events(&mut self, entry: &Entry<'_>, context: &Context, ordinal: u64) -> Result<Vec<Event>, String> {
+    fn events(&mut self, entry: &Entry<'_>, context: &Context, record: &Record) -> Result<Vec<Event>, String> {
         let Candidate { schema, memory, .. } = self;
         let mut events = Vec::new();
         let parse = || {
             schema.parser.run(entry, memory, &mut |raw| {
                 let mut coercion = Coercion::new(schema, context.keep_unknown, context.parse_time);
                 let columns = coercion.record(raw).map_err(|mismatch| mismatch.to_string())?;
-                let position = Position { ordinal, index: events.len() as u32 };
+                let position = Position { ordinal: record.ordinal, index: events.len() as u32 };
                 let row_id = RowId::new(context.object, position.ordinal, position.index);
-                let (time, indicators) = (context.event_time(coercion.event_time), coercion.indicators);
+                let (found, indicators) = (coercion.event_time, coercion.indicators);
+                let time = context.event_time(found, record.origin.as_deref());
                 let mut columns = columns;
                 columns.insert("p_log_type", Value::Str(schema.name.clone()));
                 columns.insert("p_row_id", Value::str(row_id.to_string()));
@@ -145,6 +156,9 @@ impl Candidate {
                     columns.insert("p_source_label", Value::Str(context.source.clone()));
                 }
                 add_indicators(indicators, &mut columns);
+                if let Some(header) = record.origin.as_deref().and_then(header) {
+                    columns.insert("p_header", Value::Map(header));
+                }
                 events.push(Event { log_type: schema.name.clone(), row_id, position, time, fields: columns.build() });
                 Ok(())
             })
@@ -158,11 +172,16 @@ impl Candidate {
 }
 
 impl Context {
-    fn event_time(&self, found: Option<OffsetDateTime>) -> OffsetDateTime {
+    /// The time in the record, else that of its transport, else now.
+    fn event_time(&self, found: Option<OffsetDateTime>, origin: Option<&Origin>) -> OffsetDateTime {
         let plausible = |at: &OffsetDateTime| {
             !self.guard_event_time || (*at >= OffsetDateTime::UNIX_EPOCH && *at <= self.parse_time + Duration::days(1))
         };
-        found.filter(plausible).unwrap_or(self.parse_time)
+        let of_transport = || {
+            let nanoseconds = i128::from(origin?.timestamp?) * 1_000_000;
+            OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok().filter(plausible)
+        };
+        found.filter(plausible).or_else(of_transport).unwrap_or(self.parse_time)
     }
 }
 
@@ -173,6 +192,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::model::Envelope;
 
     fn classifier(schemas: &[(&str, &str)]) -> Classifier {
         let schemas = schemas.iter().map(|(name, body)| {
@@ -191,7 +211,7 @@ mod tests {
     }
 
     fn record(ordinal: u64, text: &str) -> Record {
-        Record { ordinal, bytes: Bytes::copy_from_slice(text.as_bytes()) }
+        Record { ordinal, bytes: Bytes::copy_from_slice(text.as_bytes()), origin: None }
     }
 
     fn classify(classifier: &mut Classifier, ordinal: u64, text: &str) -> String {
@@ -257,6 +277,46 @@ mod tests {
         assert_eq!(classify(&mut classifier, 2, "x,y"), "");
         assert_eq!(classify(&mut classifier, 3, r#"{"a":"x"}"#), "Custom.Aa");
         assert!(classify(&mut classifier, 4, "1,2,3").contains("3 values where 2 columns"));
+    }
+
+    #[test]
+    fn candidates_share_the_header_of_the_object() {
+        let first = ("Custom.Aa", "parser: {csv: {hasHeader: true}}\nfields: [{name: x, type: int, required: true}]");
+        let second = ("Custom.Bb", "parser: {csv: {hasHeader: true}}\nfields: [{name: x, type: string}]");
+        let mut classifier = classifier(&[first, second]);
+        assert_eq!(classify(&mut classifier, 0, "x,y"), "");
+        assert_eq!(classify(&mut classifier, 1, "word,2"), "Custom.Bb");
+        assert_eq!(classify(&mut classifier, 2, "x,y"), "");
+        assert_eq!(classify(&mut classifier, 3, "other,2"), "Custom.Bb");
+    }
+
+    #[test]
+    fn the_transport_gives_the_time_and_the_header() {
+        let fields = "fields: [{name: t, type: timestamp, timeFormat: unix, isEventTime: true}]";
+        let mut classifier = classifier(&[("Custom.Aa", fields)]);
+        let envelope = Envelope {
+            owner: Some("111122223333".into()),
+            log_group: Some("g".into()),
+            log_stream: None,
+            subscription_filters: vec!["f".into()],
+        };
+        let origin =
+            Origin { timestamp: Some(1_700_000_000_500), id: Some("7".into()), envelope: Some(envelope.into()) };
+        for (text, expected) in [
+            (r#"{"t":1600000000}"#, datetime!(2020-09-13 12:26:40 UTC)),
+            ("{}", datetime!(2023-11-14 22:13:20.5 UTC)),
+            (r#"{"t":-1}"#, datetime!(2023-11-14 22:13:20.5 UTC)),
+        ] {
+            let record = Record { origin: Some(Box::new(origin.clone())), ..record(0, text) };
+            let Classified::Events(events) = classifier.classify(&record) else { panic!("an event") };
+            assert_eq!(events[0].time, expected, "{text}");
+            let header = serde_json::to_value(&events[0].fields).unwrap()["p_header"].clone();
+            let expected = serde_json::json!({
+                "accountId": "111122223333", "logGroup": "g", "id": "7", "timestamp": 1_700_000_000_500_i64,
+                "subscriptionFilters": ["f"],
+            });
+            assert_eq!(header, expected);
+        }
     }
 
     #[test]

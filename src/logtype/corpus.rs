@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use time::macros::datetime;
 
 use super::{Classified, Classifier, Context, Registry};
-use crate::decode::{Decoder, Limits, Piece};
-use crate::model::{ObjectId, StreamType};
+use crate::decode::testing::decode_cut;
+use crate::decode::{Limits, Piece};
+use crate::model::{ObjectId, Stream};
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -20,9 +21,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 /// Everything that decoding and classifying make of an object, in order.
 fn outcome(registry: &Registry, log_type: &str, object: &[u8]) -> Value {
     let limits = Limits { max_object_bytes: 1 << 20, max_record_bytes: 1 << 16 };
-    let mut decoder = Decoder::new(StreamType::Auto, "", limits);
-    let mut pieces = Vec::new();
-    let decoded = decoder.push(object, &mut pieces).and_then(|()| decoder.finish(&mut pieces));
+    let stream = registry.stream(&Stream::default(), &[Arc::from(log_type)]).unwrap();
+    let (pieces, error) = decode_cut(&stream, limits, object, usize::MAX);
     let context = Context {
         object: ObjectId([1; 16]),
         source: "corpus".into(),
@@ -44,7 +44,7 @@ fn outcome(registry: &Registry, log_type: &str, object: &[u8]) -> Value {
             },
         }
     }
-    if let Err(error) = decoded {
+    if let Some(error) = error {
         outcome.push(json!({"error": error.to_string()}));
     }
     Value::Array(outcome)

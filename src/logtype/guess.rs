@@ -77,7 +77,7 @@ mod tests {
             keep_unknown: true,
             guard_event_time: false,
         };
-        let line = |text: &str| Record { ordinal: 0, bytes: Bytes::copy_from_slice(text.as_bytes()) };
+        let line = |text: &str| Record { ordinal: 0, bytes: Bytes::copy_from_slice(text.as_bytes()), origin: None };
         for (log_type, text) in [
             ("AWS.VPCDns", include_str!("../../tests/corpus/log_types/AWS.VPCDns/lines.log")),
             ("Okta.SystemLog", include_str!("../../tests/corpus/log_types/Okta.SystemLog/lines.log")),

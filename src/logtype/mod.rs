@@ -1,5 +1,5 @@
 //! Log types: what a record may be and how it becomes a typed event. Pure and synchronous; only
-//! [`Registry::with_folders`] reads files, once, at load.
+//! [`Registry::with_files`] reads files, once, at load.
 //!
 //! A [`schema`] is YAML; [`registry`] holds them by name. [`classify`] takes a record through the candidates: a
 //! [`parser`] makes raw fields of it, [`coerce`] makes typed ones, collecting indicators and the event time on the way.
@@ -13,12 +13,14 @@ mod coerce;
 mod columns;
 pub mod evolve;
 mod guess;
+mod header;
 mod indicator;
 pub mod infer;
 mod json;
 mod parser;
 mod registry;
 pub mod schema;
+mod stream;
 mod time_format;
 mod transform;
 
@@ -32,8 +34,9 @@ use serde::{Deserialize, Serialize};
 pub use classify::{Classified, Classifier, Context};
 pub use guess::{Guess, guess};
 pub use indicator::Scanner;
-pub use registry::{LoadErrors, Origin, Registry, UnknownLogType, is_schema_tests};
+pub use registry::{LoadErrors, Origin, Registry, UnknownLogType, is_schema_file, is_schema_tests};
 pub use schema::{Schema, SchemaError};
+pub use stream::stream_of;
 pub use time_format::TimeFormat;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

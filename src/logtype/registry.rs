@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use include_dir::{Dir, include_dir};
-use walkdir::WalkDir;
 
 use super::schema::{Schema, SchemaError, suggestion};
 
@@ -70,23 +69,6 @@ impl Registry {
         registry
     }
 
-    /// Adds the schemas below these folders.
-    pub fn with_folders(self, folders: &[PathBuf]) -> Result<Registry, LoadErrors> {
-        let mut files = Vec::new();
-        let mut errors = Vec::new();
-        for entry in folders.iter().flat_map(|folder| WalkDir::new(folder).follow_links(true).sort_by_file_name()) {
-            match entry {
-                Ok(entry) if entry.path().is_file() && is_schema_file(entry.path()) => files.push(entry.into_path()),
-                Ok(_) => {}
-                Err(error) => {
-                    let origin = error.path().map(|path| path.display().to_string()).unwrap_or_default();
-                    errors.push(SchemaError { origin, line: 0, column: 0, message: error.to_string() });
-                }
-            }
-        }
-        if errors.is_empty() { self.with_files(&files) } else { Err(LoadErrors(errors)) }
-    }
-
     /// Adds the schemas of these files, which replace built-in ones of their names. Two files with one name are an
     /// error. All faults of all files are reported at once.
     pub fn with_files(mut self, files: &[PathBuf]) -> Result<Registry, LoadErrors> {
@@ -146,7 +128,7 @@ impl Registry {
 }
 
 /// What counts as a schema in a folder: YAML, but not the tests that may lie beside it.
-fn is_schema_file(path: &std::path::Path) -> bool {
+pub fn is_schema_file(path: &std::path::Path) -> bool {
     is_yaml(path) && !is_schema_tests(path)
 }
 

@@ -19,7 +19,7 @@ pub struct Access {
 }
 
 /// How the bytes of an object are split into records.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StreamType {
     /// Decided per object from its first bytes.
     #[default]
@@ -29,6 +29,28 @@ pub enum StreamType {
     Json,
     /// One record per element of the array; the array is found under the envelope field, when there is one.
     JsonArray,
+    /// One record per log event in the envelopes of a CloudWatch Logs subscription.
+    CloudWatchLogs,
+    /// One record per child element of the root element.
+    #[serde(rename = "XML")]
+    Xml,
+}
+
+/// A stream type with its options, those that the log types of the object imply among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stream {
+    pub kind: StreamType,
+    /// Dot-separated keys that lead to the array of [`StreamType::JsonArray`]; empty: the document is the array. With
+    /// [`StreamType::Auto`] an array there is preferred to everything else.
+    pub json_array_envelope_field: String,
+    /// Whether records of [`StreamType::CloudWatchLogs`] carry the envelope they came in.
+    pub retain_envelope_fields: bool,
+    /// The element whose children are the records of [`StreamType::Xml`]; without it the outermost elements are.
+    /// [`StreamType::Auto`] considers XML only with it.
+    pub xml_root_element: Option<String>,
+    /// When not empty, lines are records of delimited text: a quoted value, which begins behind one of these
+    /// delimiters or a line end, may hold line ends.
+    pub csv_delimiters: Vec<u8>,
 }
 
 /// The decision about one object: which source it belongs to and how to read it.
@@ -37,9 +59,7 @@ pub struct Route {
     pub access: Arc<Access>,
     /// Candidates for classification, in configured order.
     pub log_types: Arc<[Arc<str>]>,
-    pub stream: StreamType,
-    /// Dot-separated keys that lead to the array of [`StreamType::JsonArray`]; empty: the document is the array.
-    pub envelope: Arc<str>,
+    pub stream: Arc<Stream>,
 }
 
 impl Route {

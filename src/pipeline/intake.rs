@@ -1,13 +1,13 @@
-//! The intake loop: a permit first, then a message. Receives no more than there is room for, and nothing after shutdown.
+//! The intake loop: a place first, then a message. Receives no more than there is room for, and nothing after shutdown.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::slots::Slot;
 use super::{Pipeline, message};
 use crate::queue::{Delivery, QueueError};
 use crate::runtime::{Backoff, Tasks};
@@ -27,13 +27,12 @@ const LAST_POLL: Duration = Duration::from_secs(2);
 
 /// Receives until `shutdown`; each message is worked on in a task of its own.
 pub async fn run(pipeline: Arc<Pipeline>, tasks: Tasks, shutdown: CancellationToken) {
-    let room = Arc::new(Semaphore::new(pipeline.max_in_flight));
-    // Not the permits that are taken: a long poll holds some for messages that may not come.
+    // Not the places that are taken: a long poll holds some for messages that may not come.
     let working = Arc::new(AtomicU64::new(0));
     let sampled = working.clone();
     pipeline.telemetry.sample_with(move |metrics| metrics.in_flight_messages.set([], sampled.load(Ordering::Relaxed)));
     let mut failures = 0;
-    while let Some((received, permits)) = next(&pipeline, &room, &shutdown).await {
+    while let Some((received, slots)) = next(&pipeline, &shutdown).await {
         let deliveries = match received {
             Ok(deliveries) => {
                 failures = 0;
@@ -57,37 +56,37 @@ pub async fn run(pipeline: Arc<Pipeline>, tasks: Tasks, shutdown: CancellationTo
         if !deliveries.is_empty() {
             pipeline.telemetry.messages_received(deliveries.len());
         }
-        for (delivery, permit) in deliveries.into_iter().zip(permits) {
+        for (delivery, slot) in deliveries.into_iter().zip(slots) {
             let (pipeline, working) = (pipeline.clone(), working.clone());
             tasks.spawn(async move {
                 working.fetch_add(1, Ordering::Relaxed);
                 message::handle(&pipeline, delivery).await;
                 working.fetch_sub(1, Ordering::Relaxed);
-                drop(permit);
+                drop(slot);
             });
         }
     }
 }
 
-type Received = (Result<Vec<Delivery>, QueueError>, Vec<OwnedSemaphorePermit>);
+type Received = (Result<Vec<Delivery>, QueueError>, Vec<Slot>);
 
 /// Waits for room for one message, takes what other room there is, and receives that many. `None` after shutdown.
-async fn next(pipeline: &Pipeline, room: &Arc<Semaphore>, shutdown: &CancellationToken) -> Option<Received> {
+async fn next(pipeline: &Pipeline, shutdown: &CancellationToken) -> Option<Received> {
     let first = tokio::select! {
         biased;
         () = shutdown.cancelled() => return None,
-        permit = room.clone().acquire_owned() => permit.expect("the room is never closed"),
+        slot = pipeline.slots.take() => slot,
     };
-    let mut permits = vec![first];
-    while permits.len() < RECEIVE_LIMIT
-        && let Ok(permit) = room.clone().try_acquire_owned()
+    let mut slots = vec![first];
+    while slots.len() < RECEIVE_LIMIT
+        && let Some(slot) = pipeline.slots.try_take()
     {
-        permits.push(permit);
+        slots.push(slot);
     }
-    let mut poll = pin!(pipeline.queue.receive(permits.len()));
+    let mut poll = pin!(pipeline.queue.receive(slots.len()));
     tokio::select! {
         biased;
-        received = &mut poll => Some((received, permits)),
+        received = &mut poll => Some((received, slots)),
         () = shutdown.cancelled() => {
             if let Ok(Ok(deliveries)) = tokio::time::timeout(LAST_POLL, poll).await {
                 hand_back(pipeline, deliveries).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Pipeline;
+use crate::model::Message;
 use crate::queue::{QueueError, Receipt};
 use crate::state::{ClaimToken, StateError};
 
@@ -45,7 +46,7 @@ impl HeldClaims {
 /// Extends the lease of the message and of the claims for as long as it is polled. Returns only when one of them is lost:
 /// the work must stop then, before it commits anything. A third of the lease passes between extensions, so that one that
 /// fails, or hangs, can be repeated while the lease still holds.
-pub(super) async fn keep(pipeline: &Pipeline, receipt: &Receipt, claims: &HeldClaims) -> String {
+pub(super) async fn keep(pipeline: &Pipeline, message: &Message, receipt: &Receipt, claims: &HeldClaims) -> String {
     let (interval, patience) = (pipeline.lease / 3, pipeline.lease / 6);
     let received = Instant::now();
     let mut next = interval;
@@ -53,13 +54,13 @@ pub(super) async fn keep(pipeline: &Pipeline, receipt: &Receipt, claims: &HeldCl
         sleep(next).await;
         // A lease of some hours would end beyond the limit, and be refused as a whole.
         let left = LONGEST.saturating_sub(received.elapsed() + MARGIN / 5);
-        let (message, objects) = tokio::join!(
+        let (extended, objects) = tokio::join!(
             timeout(patience, pipeline.queue.extend(receipt, pipeline.lease.min(left))),
             timeout(patience, renew(pipeline, claims)),
         );
         next = interval;
-        match message {
-            Ok(Ok(())) => {}
+        match extended {
+            Ok(Ok(())) => pipeline.telemetry.lease_extended(&message.id),
             Ok(Err(QueueError::LeaseLost { reason, .. })) => return reason,
             Ok(Err(error)) => {
                 pipeline.telemetry.queue_failed("extend", &error);

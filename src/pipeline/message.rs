@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::lease::{self, HeldClaims};
-use super::{Pipeline, object, setup};
+use super::{Pipeline, attempts, object, setup};
 use crate::model::Message;
 use crate::notify::{self, Announced, Cause};
 use crate::queue::Delivery;
@@ -15,9 +15,6 @@ use crate::state::StateError;
 
 /// A message that could not be finished comes back after this, by its receive count.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(30), Duration::from_secs(900));
-
-/// A message that was received so often and fails in a way that no waiting mends is kept aside.
-pub(super) const POISON_AFTER: u32 = 8;
 
 /// The decision about a message.
 pub(super) enum End {
@@ -59,7 +56,7 @@ pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
             Ok(end) => end,
             Err(_) => panicked(pipeline, &message).await,
         },
-        detail = lease::keep(pipeline, &receipt, &claims) => End::LeaseLost { detail },
+        detail = lease::keep(pipeline, &message, &receipt, &claims) => End::LeaseLost { detail },
         () = lease::exhausted() => End::Release {
             reason: "lease_exhausted",
             detail: "it was held nearly as long as a queue allows; the next attempt does what is left".into(),
@@ -82,13 +79,13 @@ pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
         }
         End::Release { reason, detail, delay } => {
             // A claim is given up with its message, so that the next delivery need not wait for its end.
-            object::release_all(pipeline, &claims).await;
+            object::release_all(pipeline, &claims, reason, &detail).await;
             telemetry.message_released(&message.id, reason, &detail, delay);
             pipeline.queue.release(receipt, delay).await
         }
         End::LeaseLost { detail } => {
             // What is fenced already is not touched by this; what is not need not stay held.
-            object::release_all(pipeline, &claims).await;
+            object::release_all(pipeline, &claims, "lease_lost", &detail).await;
             telemetry.lease_lost(&message.id, &detail);
             return;
         }
@@ -138,7 +135,8 @@ async fn work(pipeline: &Pipeline, message: &Message, claims: &HeldClaims) -> En
 
 /// Whether an announced object is read; its source is heard of in any case.
 fn wanted(pipeline: &Pipeline, announced: &Announced) -> bool {
-    let owner = pipeline.sources.owner(&announced.object);
+    let catalogue = pipeline.catalogue.get();
+    let owner = catalogue.sources.owner(&announced.object);
     if let Some(owner) = owner {
         pipeline.telemetry.source_contacted(owner.source, pipeline.clock.now());
     }
@@ -149,11 +147,12 @@ fn wanted(pipeline: &Pipeline, announced: &Announced) -> bool {
     }
 }
 
-/// A bug, on whatever it was: tried again, and kept aside in the end, so that it does not come back for ever.
+/// A bug, on whatever it was: tried again, and kept aside in the end, so that it does not come back for ever. An object that
+/// it was on is quarantined before its message is.
 async fn panicked(pipeline: &Pipeline, message: &Message) -> End {
     let said = "the work on it panicked; this is a bug of margay";
-    if message.receive_count < POISON_AFTER {
-        return End::retry(message, "panic", said);
+    if message.receive_count <= pipeline.poison_after {
+        return End::retry(message, attempts::PANIC, said);
     }
     quarantine(pipeline, message, &message.id, &message.body, said).await
 }

@@ -1,19 +1,25 @@
 //! One message from receipt to acknowledgement. To follow an object, read in this order:
 //!
-//! `intake` receives messages while there is room, `message` decides what becomes of one, `setup` answers those that are
-//! about the notifications themselves, `lease` keeps it from being
-//! handed to another meanwhile, `object` takes each of its objects through claim, reading and outcome, and `reader`
-//! turns bytes into batches of events.
+//! `intake` receives messages while there is room (`slots` and `aimd` say how much), `message` decides what becomes of
+//! one, `setup` answers those that are about the notifications themselves, `lease` keeps it from being handed to another
+//! meanwhile, `object` takes each of its objects through claim, reading and outcome (`attempts` says what earlier tries mean
+//! for it), and `reader` turns bytes into batches of events. `catalogue` is what new work begins with: sources and log types.
 //!
 //! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the outcome
 //! of everything in it is durable: in the ledger, or in quarantine with its reason.
 
+mod aimd;
+mod attempts;
+mod catalogue;
 mod intake;
 mod lease;
 mod message;
 mod object;
 mod reader;
+mod reading;
 mod setup;
+mod slots;
+mod unrouted;
 #[cfg(test)]
 mod tests;
 
@@ -24,16 +30,17 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use catalogue::{Catalogue, CurrentCatalogue};
 pub use intake::run;
+pub use slots::Slots;
+pub use unrouted::Unrouted;
 
 use crate::decode::Limits;
 use crate::detect::Engine;
 use crate::fetch::ObjectStore;
 use crate::lake::Lake;
-use crate::logtype::Registry;
 use crate::queue::MessageQueue;
 use crate::runtime::{ByteBudget, SharedClock};
-use crate::source::SourceTable;
 use crate::state::StateStore;
 use crate::telemetry::Telemetry;
 use crate::topic::Confirmations;
@@ -41,7 +48,7 @@ use crate::topic::Confirmations;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Messages worked on at once.
+    /// Objects worked on at once, at the most; how many that are at a time follows load and throttling.
     pub max_in_flight: usize,
     /// Bytes of fetched, decoded and not yet durable data, in MiB, over all objects.
     pub memory_budget_mib: u64,
@@ -49,6 +56,8 @@ pub struct Config {
     pub max_object_mib: u64,
     /// One record may have this many bytes, in MiB.
     pub max_record_mib: u64,
+    /// An object whose work ended in a crash so often is quarantined instead of being read again.
+    pub poison_after: u32,
     /// Time for work in flight after SIGTERM, in seconds.
     pub shutdown_grace_seconds: u64,
 }
@@ -60,6 +69,7 @@ impl Default for Config {
             memory_budget_mib: 512,
             max_object_mib: 32 * 1024,
             max_record_mib: 16,
+            poison_after: 8,
             shutdown_grace_seconds: 25,
         }
     }
@@ -82,13 +92,14 @@ pub struct Pipeline {
     pub state: Arc<dyn StateStore>,
     pub lake: Arc<dyn Lake>,
     pub engine: Engine,
-    pub sources: SourceTable,
-    pub log_types: Arc<Registry>,
+    pub catalogue: CurrentCatalogue,
     pub clock: SharedClock,
     pub telemetry: Telemetry,
     pub budget: ByteBudget,
     pub limits: Limits,
-    pub max_in_flight: usize,
+    pub slots: Arc<Slots>,
+    pub unrouted: Unrouted,
+    pub poison_after: u32,
     /// How long a message is leased at each extension.
     pub lease: Duration,
     /// Names of the destinations that a new alert may go to.

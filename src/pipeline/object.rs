@@ -7,29 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use time::OffsetDateTime;
 
-use super::Pipeline;
 use super::lease::HeldClaims;
-use super::message::{End, POISON_AFTER};
-use super::reader::RecordReader;
+use super::message::End;
+use super::reader::{Advance, RecordReader};
+use super::reading::Reading;
+use super::slots::LARGE;
+use super::{Catalogue, Pipeline, attempts};
 use crate::detect::DetectError;
 use crate::fetch::{Body, FetchError};
-use crate::lake::{CommitTicket, LakeError};
+use crate::lake::LakeError;
 use crate::logtype::Context;
 use crate::model::{EventBatch, Message, ObjectRef, Route};
 use crate::notify::Announced;
-use crate::runtime::blocking;
+use crate::runtime::{BytePermit, blocking};
 use crate::source::Routing;
-use crate::state::{Claim, ClaimToken, ObjectOutcome, ObjectState, StateError};
+use crate::state::{Attempts, Claim, ClaimToken, ObjectOutcome, ObjectState, StateError};
 use crate::telemetry::ObjectFacts;
-
-/// A missing or forbidden object is looked for this many times before that becomes its outcome: a permission or a
-/// replica may be late.
-const PATIENCE: u32 = 3;
-
-/// Between those looks.
-const PATIENCE_DELAY: Duration = Duration::from_secs(20);
 
 /// Bytes that one object may hold at once beside a record that is not complete yet: a batch with its events, and the
 /// chunk it came from.
@@ -65,13 +59,14 @@ impl From<DetectError> for Stop {
     }
 }
 
-/// The message and what it holds, for the work on one of its objects.
+/// What the work on one object of a message needs.
 struct Work<'a> {
     pipeline: &'a Pipeline,
-    message: &'a Message,
     /// The notification format of the message.
     format: &'a str,
     other_key: Option<&'a str>,
+    /// The same from beginning to end, whatever is loaded meanwhile.
+    catalogue: Arc<Catalogue>,
     claims: &'a HeldClaims,
     started: tokio::time::Instant,
 }
@@ -85,14 +80,23 @@ pub(super) async fn handle(
     claims: &HeldClaims,
 ) -> End {
     let (object, other_key) = (&announced.object, announced.other_key.as_deref());
-    let work = Work { pipeline, message, format, other_key, claims, started: tokio::time::Instant::now() };
-    let result = match route(pipeline, object) {
-        Ok(route) => work.routed(object, &route).await,
+    let catalogue = pipeline.catalogue.get();
+    let work = Work { pipeline, format, other_key, catalogue, claims, started: tokio::time::Instant::now() };
+    let result = match route(&work.catalogue, object) {
+        Ok(route) => {
+            let read = work.routed(object, &route).await;
+            if read.is_ok() {
+                pipeline.slots.finished(work.started);
+            }
+            read
+        }
         Err((source, outcome)) => work.settle(object, &source, outcome).await,
     };
     match result {
         Ok(()) => End::Acknowledge,
         Err(Stop::Retry { reason, detail, delay }) => {
+            // What is held now is of this object; the others of the message need not wait for it to be given up.
+            release_all(pipeline, claims, reason, &detail).await;
             let detail = format!("{object}: {detail}");
             match delay {
                 Some(delay) => End::Release { reason, detail, delay },
@@ -101,26 +105,28 @@ pub(super) async fn handle(
         }
         Err(Stop::State(error)) => {
             pipeline.telemetry.state_failed("record the outcome of an object", &error);
+            release_all(pipeline, claims, "state", &error.to_string()).await;
             End::state_failed(message, &error)
         }
     }
 }
 
-/// Gives up the claims of a message that goes back to the queue.
-pub(super) async fn release_all(pipeline: &Pipeline, claims: &HeldClaims) {
+/// Gives up the claims of work that goes back to the queue, with the reason for it.
+pub(super) async fn release_all(pipeline: &Pipeline, claims: &HeldClaims, reason: &str, detail: &str) {
     for token in claims.all() {
         // A claim that can't be given up ends by itself.
-        if let Err(error) = pipeline.state.release(&token).await {
+        if let Err(error) = pipeline.state.release(&token, reason, detail, pipeline.clock.now()).await {
             pipeline.telemetry.state_failed("release a claim", &error);
         }
+        claims.remove(&token);
     }
 }
 
 /// The route of an object that has to be read, or the outcome of one that has not, with its source.
-fn route(pipeline: &Pipeline, object: &ObjectRef) -> Result<Route, (String, ObjectOutcome)> {
+fn route(catalogue: &Catalogue, object: &ObjectRef) -> Result<Route, (String, ObjectOutcome)> {
     let without =
         |source: &str, state, reason: String| Err((source.to_owned(), ObjectOutcome::without_events(state, reason)));
-    match pipeline.sources.route(object) {
+    match catalogue.sources.route(object) {
         Routing::Unrouted => without(
             "",
             ObjectState::Unrouted,
@@ -138,8 +144,16 @@ fn route(pipeline: &Pipeline, object: &ObjectRef) -> Result<Route, (String, Obje
 impl Work<'_> {
     /// An object of a source: opened where its identity needs that, claimed, read.
     async fn routed(&self, object: &ObjectRef, route: &Route) -> Result<(), Stop> {
+        // Before the memory, of which those that wait here need none.
+        let _large = match object.size {
+            Some(size) if size >= LARGE => Some(self.pipeline.slots.large().await),
+            _ => None,
+        };
         // Before anything of the object is in memory.
         let window = WINDOW + self.pipeline.limits.max_record_bytes as u64;
+        if !self.pipeline.budget.fits(window) {
+            self.pipeline.slots.short_of_memory(self.started);
+        }
         let _window = self.pipeline.budget.take(window).await;
         if object.version_id.is_some() || object.etag.is_some() {
             return self.claimed(object, route, None).await;
@@ -154,49 +168,67 @@ impl Work<'_> {
                 if matches!(error, FetchError::Missing(_)) && self.under_its_other_key(object).await? {
                     return Ok(());
                 }
-                let outcome = self.disposition(error)?;
-                self.settle(object, route.source(), outcome).await
+                let Some((token, attempts)) = self.claim(object, route.source()).await? else { return Ok(()) };
+                let outcome = self.disposition(error, &attempts)?;
+                self.finish(object, route.source(), &token, &outcome).await
             }
         }
     }
 
     async fn claimed(&self, object: &ObjectRef, route: &Route, opened: Option<Body>) -> Result<(), Stop> {
-        let Some(token) = self.claim(object, route.source()).await? else { return Ok(()) };
-        let opened = match opened {
-            Some(body) => Ok(body),
-            None => self.pipeline.objects.open(&route.access, object).await,
-        };
-        if matches!(opened, Err(FetchError::Missing(_))) && self.under_its_other_key(object).await? {
-            self.pipeline.state.release(&token).await?;
-            self.claims.remove(&token);
-            return Ok(());
-        }
-        let outcome = match self.read(object, route, opened, &token).await {
-            Ok(outcome) => outcome,
-            // A batch that no worker survives would come back for ever.
-            Err(Stop::Retry { reason: "detect", detail, .. }) if self.message.receive_count >= POISON_AFTER => {
-                ObjectOutcome::without_events(ObjectState::Quarantined, detail)
+        let Some((token, attempts)) = self.claim(object, route.source()).await? else { return Ok(()) };
+        let poison_after = self.pipeline.poison_after;
+        let outcome = match attempts::crash_suspect(&attempts, poison_after) {
+            Some(suspect) => suspect,
+            None => {
+                let opened = match opened {
+                    Some(body) => Ok(body),
+                    None => self.pipeline.objects.open(&route.access, object).await,
+                };
+                if matches!(opened, Err(FetchError::Missing(_))) && self.under_its_other_key(object).await? {
+                    self.pipeline.state.release(&token, "other_key", "", self.pipeline.clock.now()).await?;
+                    self.claims.remove(&token);
+                    return Ok(());
+                }
+                match self.read(object, route, opened, &token, &attempts).await {
+                    Ok(outcome) => outcome,
+                    // A batch that no worker survives would come back for ever.
+                    Err(Stop::Retry { reason: reason @ "detect", detail, .. })
+                        if attempts.given_up_for(reason) + 1 >= poison_after =>
+                    {
+                        ObjectOutcome::without_events(ObjectState::Quarantined, detail)
+                    }
+                    Err(Stop::Retry { reason, detail, delay: None }) => {
+                        let delay = Some(attempts::delay(&attempts, reason));
+                        return Err(Stop::Retry { reason, detail, delay });
+                    }
+                    Err(stop) => return Err(stop),
+                }
             }
-            Err(stop) => return Err(stop),
         };
-        self.finish(object, route.source(), &token, &outcome).await
+        self.finish(object, route.source(), &token, &outcome).await?;
+        if outcome.state == ObjectState::Partial {
+            let delay = Some(Duration::from_secs(1));
+            return Err(Stop::Retry { reason: "decode", detail: outcome.reason, delay });
+        }
+        Ok(())
     }
 
     /// An outcome that needs no reading.
     async fn settle(&self, object: &ObjectRef, source: &str, outcome: ObjectOutcome) -> Result<(), Stop> {
         match self.claim(object, source).await? {
-            Some(token) => self.finish(object, source, &token, &outcome).await,
+            Some((token, _)) => self.finish(object, source, &token, &outcome).await,
             None => Ok(()),
         }
     }
 
     /// The claim; `None` when the object is done.
-    async fn claim(&self, object: &ObjectRef, source: &str) -> Result<Option<ClaimToken>, Stop> {
+    async fn claim(&self, object: &ObjectRef, source: &str) -> Result<Option<(ClaimToken, Attempts)>, Stop> {
         let now = self.pipeline.clock.now();
         match self.pipeline.state.claim(object, source, now, now + self.pipeline.lease).await? {
-            Claim::Granted(token) => {
+            Claim::Granted(token, attempts) => {
                 self.claims.add(&token);
-                Ok(Some(token))
+                Ok(Some((token, attempts)))
             }
             Claim::Done(_) => {
                 self.pipeline.telemetry.object_seen_again(object);
@@ -220,6 +252,15 @@ impl Work<'_> {
     ) -> Result<(), Stop> {
         self.pipeline.state.finish(token, outcome, self.pipeline.clock.now()).await?;
         self.claims.remove(token);
+        if outcome.state == ObjectState::Partial {
+            // Told with the message that goes back; the object is not done with.
+            return Ok(());
+        }
+        if outcome.state == ObjectState::Unrouted
+            && let Some(objects) = self.pipeline.unrouted.seen(&object.bucket, self.started)
+        {
+            self.pipeline.telemetry.bucket_unrouted(&object.bucket, objects);
+        }
         self.pipeline.telemetry.object_finished(&ObjectFacts {
             object,
             source,
@@ -235,20 +276,23 @@ impl Work<'_> {
     }
 
     /// What a failure to read means: an outcome, or another try.
-    fn disposition(&self, error: FetchError) -> Result<ObjectOutcome, Stop> {
+    fn disposition(&self, error: FetchError, attempts: &Attempts) -> Result<ObjectOutcome, Stop> {
         let detail = error.to_string();
         let patient = |state, reason: &'static str| {
-            if self.message.receive_count >= PATIENCE {
+            if attempts::is_last_look(attempts, reason) {
                 return Ok(ObjectOutcome::without_events(state, detail.clone()));
             }
-            Err(Stop::Retry { reason, detail: detail.clone(), delay: Some(PATIENCE_DELAY) })
+            Err(Stop::Retry { reason, detail: detail.clone(), delay: Some(attempts::PATIENCE_DELAY) })
         };
         match error {
             FetchError::Missing(_) => patient(ObjectState::Missing, "missing"),
             FetchError::Forbidden(_) => patient(ObjectState::Parked, "forbidden"),
             FetchError::Superseded(_) => Ok(ObjectOutcome::without_events(ObjectState::Superseded, detail)),
             FetchError::Archived(_) => Ok(ObjectOutcome::without_events(ObjectState::Archived, detail)),
-            FetchError::Unavailable(_) => Err(Stop::Retry { reason: "fetch", detail, delay: None }),
+            FetchError::Unavailable(_) => {
+                self.pipeline.slots.throttled(self.started);
+                Err(Stop::Retry { reason: "fetch", detail, delay: None })
+            }
         }
     }
 
@@ -259,11 +303,12 @@ impl Work<'_> {
         route: &Route,
         opened: Result<Body, FetchError>,
         token: &ClaimToken,
+        attempts: &Attempts,
     ) -> Result<ObjectOutcome, Stop> {
         let pipeline = self.pipeline;
         let mut chunks = match opened {
             Ok(body) => body.chunks,
-            Err(error) => return self.disposition(error),
+            Err(error) => return self.disposition(error, attempts),
         };
         let context = Context {
             object: token.object,
@@ -272,40 +317,55 @@ impl Work<'_> {
             keep_unknown: true,
             guard_event_time: true,
         };
-        let mut reader = RecordReader::new(route, pipeline.limits, &pipeline.log_types, context)
+        let mut reader = RecordReader::new(route, pipeline.limits, &self.catalogue.log_types, context)
             .map_err(|error| Stop::Retry { reason: "log_type", detail: error.to_string(), delay: None })?;
         let mut reading = Reading::default();
+        let mut large_window = None;
         loop {
             let mut input = match chunks.try_next().await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
-                Err(error) => return self.disposition(error),
+                Err(error) => return self.disposition(error, attempts),
             };
             loop {
-                let batch;
-                (reader, input, batch) = blocking(move || {
-                    let batch = reader.advance(&mut input);
-                    (reader, input, batch)
+                let advance;
+                (reader, input, advance) = blocking(move || {
+                    let advance = reader.advance(&mut input);
+                    (reader, input, advance)
                 })
                 .await;
-                let Some(batch) = batch else { break };
-                self.batch(token, batch, &mut reading).await?;
+                match advance {
+                    Advance::Batch(batch) => self.batch(token, batch, &mut reading).await?,
+                    Advance::LargeWindow => large_window = self.large_window(&mut reader).await,
+                    Advance::Done => break,
+                }
             }
             if reader.failed() {
                 break;
             }
         }
         loop {
-            let batch;
-            (reader, batch) = blocking(move || {
-                let batch = reader.end();
-                (reader, batch)
+            let advance;
+            (reader, advance) = blocking(move || {
+                let advance = reader.end();
+                (reader, advance)
             })
             .await;
-            let Some(batch) = batch else { break };
-            self.batch(token, batch, &mut reading).await?;
+            match advance {
+                Advance::Batch(batch) => self.batch(token, batch, &mut reading).await?,
+                Advance::LargeWindow => large_window = self.large_window(&mut reader).await,
+                Advance::Done => break,
+            }
         }
-        self.conclude(object, route.source(), reader, reading).await
+        drop(large_window);
+        self.conclude(object, route.source(), reader, reading, attempts).await
+    }
+
+    /// Waits until this object may have large windows.
+    async fn large_window(&self, reader: &mut RecordReader) -> Option<BytePermit> {
+        let permit = self.pipeline.budget.take_large_window().await;
+        reader.allow_large_windows();
+        Some(permit)
     }
 
     /// Detection and lake side by side; the detections are durable when this returns, the rows when their ticket says so.
@@ -346,13 +406,14 @@ impl Work<'_> {
         source: &str,
         reader: RecordReader,
         reading: Reading,
+        attempts: &Attempts,
     ) -> Result<ObjectOutcome, Stop> {
         let telemetry = &self.pipeline.telemetry;
         for ticket in reading.tickets {
             ticket.committed().await?;
         }
         if let Some(newest) = reading.newest {
-            telemetry.event_durable(self.pipeline.clock.now() - newest);
+            telemetry.event_durable(source, self.pipeline.clock.now() - newest);
         }
         let (state, reason) = match reader.error() {
             None if reading.events + reading.rejects == 0 && reader.bytes() == 0 => (ObjectState::Empty, String::new()),
@@ -362,39 +423,19 @@ impl Work<'_> {
             }
             None => (ObjectState::Committed, String::new()),
             // A transfer can be damaged on the way; the second time it is the object.
-            Some(error) if error.reason.may_be_transient() && self.message.receive_count == 1 => {
-                let detail = error.to_string();
-                return Err(Stop::Retry { reason: "decode", detail, delay: Some(Duration::from_secs(1)) });
+            Some(error) if error.reason.may_be_transient() && !attempts::was_partial(attempts) => {
+                (ObjectState::Partial, error.to_string())
             }
             Some(error) => (ObjectState::Quarantined, error.to_string()),
         };
-        // Told once, not at each try.
-        for (log_type, events) in reader.events_by_log_type() {
-            telemetry.events_made(source, log_type, events);
+        if state != ObjectState::Partial {
+            // Told once, not at each try.
+            for (log_type, events) in reader.events_by_log_type() {
+                telemetry.events_made(source, log_type, events);
+            }
+            let records = reading.events + reading.rejects;
+            telemetry.records_classified(object, source, records, reading.rejects, &reading.first_reject);
         }
-        let records = reading.events + reading.rejects;
-        telemetry.records_classified(object, source, records, reading.rejects, &reading.first_reject);
         Ok(ObjectOutcome { state, reason, events: reading.events, rejects: reading.rejects, bytes: reader.bytes() })
-    }
-}
-
-/// What has come out of an object so far.
-#[derive(Default)]
-struct Reading {
-    events: u64,
-    rejects: u64,
-    first_reject: String,
-    newest: Option<OffsetDateTime>,
-    tickets: Vec<CommitTicket>,
-}
-
-impl Reading {
-    fn add(&mut self, batch: &EventBatch) {
-        self.events += batch.events.len() as u64;
-        self.rejects += batch.rejects.len() as u64;
-        if let (true, Some(reject)) = (self.first_reject.is_empty(), batch.rejects.first()) {
-            self.first_reject.clone_from(&reject.reason);
-        }
-        self.newest = self.newest.max(batch.events.iter().map(|event| event.time).max());
     }
 }

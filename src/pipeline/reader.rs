@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
-use crate::decode::{DecodeError, Decoder, Limits, Piece};
+use crate::decode::{DecodeError, Decoder, Limits, Pace, Piece};
 use crate::logtype::{Classified, Classifier, Context, Registry, UnknownLogType};
 use crate::model::{Event, EventBatch, ObjectId, Reject, Route};
 
@@ -15,9 +15,14 @@ const BATCH_RECORDS: usize = 512;
 /// … or came from this many bytes of records.
 const BATCH_BYTES: u64 = 1024 * 1024;
 
-/// The decoder is fed in pieces of this size: deflate makes at most a thousand times as much of it, which is what may be in
-/// memory beside a batch.
-const FEED: usize = 1024;
+/// How far the reader came.
+pub(super) enum Advance {
+    Batch(EventBatch),
+    /// The input is used up, or the object turned out to be broken.
+    Done,
+    /// It needs windows that [`RecordReader::allow_large_windows`] allows.
+    LargeWindow,
+}
 
 pub(super) struct RecordReader {
     decoder: Decoder,
@@ -29,7 +34,6 @@ pub(super) struct RecordReader {
     batch_bytes: u64,
     by_log_type: BTreeMap<Arc<str>, u64>,
     error: Option<DecodeError>,
-    ended: bool,
 }
 
 impl RecordReader {
@@ -40,7 +44,7 @@ impl RecordReader {
         context: Context,
     ) -> Result<RecordReader, UnknownLogType> {
         Ok(RecordReader {
-            decoder: Decoder::new(route.stream.clone(), &route.envelope, limits),
+            decoder: Decoder::new(&log_types.stream(&route.stream, &route.log_types)?, limits),
             object: context.object,
             source: context.source.clone(),
             classifier: Classifier::new(log_types, &route.log_types, context)?,
@@ -49,33 +53,49 @@ impl RecordReader {
             batch_bytes: 0,
             by_log_type: BTreeMap::new(),
             error: None,
-            ended: false,
         })
     }
 
     /// Consumes input until a batch is full, the input is used up, or the object turns out to be broken.
-    pub(super) fn advance(&mut self, input: &mut Bytes) -> Option<EventBatch> {
-        let mut pieces = Vec::new();
-        while !self.is_full() {
-            if input.is_empty() || self.failed() {
-                return None;
-            }
-            let fed = input.split_to(input.len().min(FEED));
-            self.error = self.decoder.push(&fed, &mut pieces).err();
-            self.classify(&mut pieces);
-        }
-        self.take_batch()
+    pub(super) fn advance(&mut self, input: &mut Bytes) -> Advance {
+        self.drive(|decoder, pieces| {
+            let mut rest = &input[..];
+            let pace = decoder.push(&mut rest, pieces);
+            let left = rest.len();
+            input.advance(input.len() - left);
+            pace
+        })
     }
 
     /// Ends the input. Called until there is no batch left.
-    pub(super) fn end(&mut self) -> Option<EventBatch> {
-        let mut pieces = Vec::new();
-        if self.error.is_none() && !self.ended {
-            self.ended = true;
-            self.error = self.decoder.finish(&mut pieces).err();
-            self.classify(&mut pieces);
+    pub(super) fn end(&mut self) -> Advance {
+        match self.drive(|decoder, pieces| decoder.finish(pieces)) {
+            Advance::Done => self.take_batch().map_or(Advance::Done, Advance::Batch),
+            other => other,
         }
-        self.take_batch()
+    }
+
+    pub(super) fn allow_large_windows(&mut self) {
+        self.decoder.allow_large_windows();
+    }
+
+    fn drive(&mut self, mut step: impl FnMut(&mut Decoder, &mut Vec<Piece>) -> Result<Pace, DecodeError>) -> Advance {
+        let mut pieces = Vec::new();
+        while !self.is_full() {
+            if self.failed() {
+                return Advance::Done;
+            }
+            let pace = step(&mut self.decoder, &mut pieces);
+            self.classify(&mut pieces);
+            match pace {
+                Ok(Pace::More) => {}
+                Ok(Pace::Done) if self.is_full() => {}
+                Ok(Pace::Done) => return Advance::Done,
+                Ok(Pace::LargeWindow) => return Advance::LargeWindow,
+                Err(error) => self.error = Some(error),
+            }
+        }
+        self.take_batch().map_or(Advance::Done, Advance::Batch)
     }
 
     fn is_full(&self) -> bool {

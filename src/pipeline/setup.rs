@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::Pipeline;
-use super::message::{End, POISON_AFTER, quarantine};
+use super::message::{End, quarantine};
 use crate::model::{Message, TopicArn};
 use crate::notify::SetUp;
 use crate::runtime::Backoff;
@@ -21,7 +21,7 @@ pub(super) async fn handle(pipeline: &Pipeline, message: &Message, format: &str,
     match said {
         SetUp::Test { bucket } => {
             let bucket = bucket.as_deref().unwrap_or_default();
-            for source in pipeline.sources.of_bucket(bucket) {
+            for source in pipeline.catalogue.get().sources.of_bucket(bucket) {
                 pipeline.telemetry.source_contacted(source, pipeline.clock.now());
             }
             pipeline.telemetry.test_received(format, bucket);
@@ -37,7 +37,7 @@ pub(super) async fn handle(pipeline: &Pipeline, message: &Message, format: &str,
 
 async fn confirm(pipeline: &Pipeline, message: &Message, topic: &TopicArn, token: &str) -> End {
     let telemetry = &pipeline.telemetry;
-    if !pipeline.sources.knows_account(topic.account()) {
+    if !pipeline.catalogue.get().sources.knows_account(topic.account()) {
         let reason = format!(
             "topic {topic} asks to confirm its subscription to this queue, and account {} belongs to no source; if the \
              topic is yours, add a [[sources]] entry with account_id = {:?}",
@@ -65,7 +65,7 @@ async fn confirm(pipeline: &Pipeline, message: &Message, topic: &TopicArn, token
 
 /// The message keeps the token, in the queue and in quarantine; the log never has it.
 async fn unanswered(pipeline: &Pipeline, message: &Message, reason: &str) -> End {
-    if message.receive_count >= POISON_AFTER {
+    if message.receive_count >= pipeline.poison_after {
         return quarantine(pipeline, message, &message.id, &message.body, reason).await;
     }
     let delay = ASK_AGAIN.delay(message.receive_count.saturating_sub(1));

@@ -1,12 +1,17 @@
-//! What every asynchronous part shares: the clock, tracked tasks with one cancellation, back-off, the byte budget.
+//! What every asynchronous part shares: the clock, tracked tasks with one cancellation, back-off, the byte budget, and
+//! files that are watched.
 //! Knows nothing of logs, rules or alerts.
 
 mod backoff;
 mod budget;
 mod clock;
+mod files;
 mod tasks;
+mod watch;
 
 pub use backoff::Backoff;
 pub use budget::{ByteBudget, BytePermit};
 pub use clock::{Clock, SharedClock, SystemClock};
+pub use files::files_below;
 pub use tasks::{Tasks, blocking};
+pub use watch::{Look, Watch, Watched};

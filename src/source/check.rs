@@ -48,12 +48,19 @@ fn of_source(source: &SourceConfig, found: &mut impl FnMut(String)) {
         found(format!("region {region:?} is not a region's name, such as eu-central-1"));
     }
     of_role(source, found);
-    of_stream(source, found);
+    let kinds = source.prefixes.iter().map(|prefix| prefix.stream_type.unwrap_or(source.stream_type));
+    let kinds: Vec<StreamType> = kinds.chain([source.stream_type]).collect();
+    let (envelope, root) = (source.json_array_envelope_field.as_ref(), source.xml_root_element.as_ref());
+    of_stream(&kinds, envelope, source.retain_envelope_fields, root, found);
     if source.prefixes.is_empty() {
         found("prefixes is empty; add one, with prefix = \"\" for the whole bucket".into());
     }
     for mapping in &source.prefixes {
-        of_mapping(mapping, &mut |problem| found(format!("prefix {:?}: {problem}", mapping.prefix)));
+        let found = &mut |problem: String| found(format!("prefix {:?}: {problem}", mapping.prefix));
+        let kind = mapping.stream_type.unwrap_or(source.stream_type);
+        let (envelope, root) = (mapping.json_array_envelope_field.as_ref(), mapping.xml_root_element.as_ref());
+        of_stream(&[kind], envelope, mapping.retain_envelope_fields, root, found);
+        of_mapping(mapping, found);
     }
 }
 
@@ -74,13 +81,49 @@ fn of_role(source: &SourceConfig, found: &mut impl FnMut(String)) {
     }
 }
 
-fn of_stream(source: &SourceConfig, found: &mut impl FnMut(String)) {
-    let Some(envelope) = &source.json_array_envelope_field else { return };
-    if source.stream_type != StreamType::JsonArray {
-        found("json_array_envelope_field has no effect without stream_type = \"JsonArray\"; set or remove it".into());
+/// An option that some stream types take.
+#[derive(Clone, Copy)]
+pub(super) enum OfStream {
+    ArrayEnvelope,
+    RetainEnvelope,
+    XmlRoot,
+}
+
+/// `Auto` takes what it may need for a type that it finds.
+pub(super) fn takes(kind: StreamType, option: OfStream) -> bool {
+    match option {
+        OfStream::ArrayEnvelope => kind == StreamType::JsonArray,
+        OfStream::RetainEnvelope => matches!(kind, StreamType::CloudWatchLogs | StreamType::Auto),
+        OfStream::XmlRoot => matches!(kind, StreamType::Xml | StreamType::Auto),
     }
-    if envelope.split('.').any(str::is_empty) {
+}
+
+/// The options of a source or of a prefix, with the stream types that are to take them.
+fn of_stream(
+    kinds: &[StreamType],
+    envelope: Option<&String>,
+    retained: Option<bool>,
+    root: Option<&String>,
+    found: &mut impl FnMut(String),
+) {
+    for (is_set, option, key, kind) in [
+        (envelope.is_some(), OfStream::ArrayEnvelope, "json_array_envelope_field", "JsonArray"),
+        (retained.is_some(), OfStream::RetainEnvelope, "retain_envelope_fields", "CloudWatchLogs"),
+        (root.is_some(), OfStream::XmlRoot, "xml_root_element", "XML"),
+    ] {
+        if is_set && !kinds.iter().any(|kind| takes(*kind, option)) {
+            found(format!("{key} has no effect without stream_type = \"{kind}\"; set or remove it"));
+        }
+    }
+    if let Some(envelope) = envelope
+        && envelope.split('.').any(str::is_empty)
+    {
         found(format!("json_array_envelope_field {envelope:?} has an empty key; write keys joined by single dots"));
+    }
+    if let Some(root) = root
+        && (root.is_empty() || root.contains(|c: char| c.is_whitespace() || "<>/\"'=&".contains(c)))
+    {
+        found(format!("xml_root_element {root:?} is not the name of an element; write it without brackets"));
     }
 }
 
@@ -147,13 +190,19 @@ mod tests {
         complete.stream_type = StreamType::JsonArray;
         complete.json_array_envelope_field = Some("detail.Records".into());
         complete.prefixes[0].excluded_prefixes = vec!["digest/".into()];
+        // For the one prefix that is XML.
+        complete.xml_root_element = Some("Events".into());
+        complete.prefixes.push(PrefixConfig { stream_type: Some(StreamType::Xml), ..prefix("xml/", "X.Y") });
+        let mut of_prefix = PrefixConfig { stream_type: Some(StreamType::CloudWatchLogs), ..prefix("cw/", "X.Y") };
+        of_prefix.retain_envelope_fields = Some(true);
+        complete.prefixes.push(of_prefix);
         assert_eq!(problems(&[complete]), Vec::<String>::new());
     }
 
     #[test]
     fn each_mistake_is_named_with_its_source() {
         type Mistake = fn(&mut SourceConfig);
-        let mistakes: [(Mistake, &str); 16] = [
+        let mistakes: [(Mistake, &str); 20] = [
             (|s| s.bucket = "s3://logs".into(), "bucket"),
             (|s| s.bucket = String::new(), "bucket"),
             (|s| s.account_id = Some("1234".into()), "account_id"),
@@ -164,6 +213,22 @@ mod tests {
             (|s| s.external_id = Some("abc".into()), "external_id"),
             (|s| s.json_array_envelope_field = Some("Records".into()), "json_array_envelope_field"),
             (|s| (s.stream_type, s.json_array_envelope_field) = (StreamType::JsonArray, Some("a..b".into())), "a..b"),
+            (|s| s.prefixes[0].json_array_envelope_field = Some("Records".into()), "json_array_envelope_field"),
+            (
+                |s| (s.stream_type, s.retain_envelope_fields) = (StreamType::Lines, Some(true)),
+                "retain_envelope_fields has no effect without stream_type = \"CloudWatchLogs\"",
+            ),
+            (
+                |s| (s.prefixes[0].stream_type, s.xml_root_element) = (Some(StreamType::Json), Some("<r>".into())),
+                "not the name of an element",
+            ),
+            (
+                |s| {
+                    let mapping = &mut s.prefixes[0];
+                    (mapping.stream_type, mapping.xml_root_element) = (Some(StreamType::Json), Some("r".into()));
+                },
+                "xml_root_element has no effect",
+            ),
             (|s| s.prefixes.clear(), "prefixes"),
             (|s| s.prefixes[0].log_types.clear(), "log_types"),
             (|s| s.prefixes[0].log_types.push("AWS.CloudTrail".into()), "twice"),

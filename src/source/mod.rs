@@ -33,16 +33,23 @@ pub struct SourceConfig {
     /// Whether an object that is brought back from an archive is read, as a new one is.
     #[serde(default)]
     pub include_restored: bool,
-    #[serde(default)]
+    /// What follows up to the prefixes holds for each of them that does not say otherwise.
+    #[serde(default, alias = "log_stream_type")]
     pub stream_type: StreamType,
     /// Dot-separated keys that lead to the array, for `stream_type = "JsonArray"`.
     #[serde(default)]
     pub json_array_envelope_field: Option<String>,
+    /// Whether events of CloudWatch Logs get `p_header`.
+    #[serde(default)]
+    pub retain_envelope_fields: Option<bool>,
+    /// The element whose children are the records of XML.
+    #[serde(default)]
+    pub xml_root_element: Option<String>,
     pub prefixes: Vec<PrefixConfig>,
 }
 
 /// What lies under one prefix of a source. The longest matching prefix over all sources wins.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrefixConfig {
     /// Byte-wise start of the key; empty matches every key.
@@ -51,6 +58,14 @@ pub struct PrefixConfig {
     #[serde(default)]
     pub excluded_prefixes: Vec<String>,
     pub log_types: Vec<String>,
+    #[serde(default, alias = "log_stream_type")]
+    pub stream_type: Option<StreamType>,
+    #[serde(default)]
+    pub json_array_envelope_field: Option<String>,
+    #[serde(default)]
+    pub retain_envelope_fields: Option<bool>,
+    #[serde(default)]
+    pub xml_root_element: Option<String>,
 }
 
 #[cfg(test)]
@@ -68,11 +83,13 @@ mod tests {
             include_restored: false,
             stream_type: StreamType::Auto,
             json_array_envelope_field: None,
+            retain_envelope_fields: None,
+            xml_root_element: None,
             prefixes: prefixes.into_iter().collect(),
         }
     }
 
     pub(super) fn prefix(prefix: &str, log_type: &str) -> PrefixConfig {
-        PrefixConfig { prefix: prefix.into(), excluded_prefixes: Vec::new(), log_types: vec![log_type.into()] }
+        PrefixConfig { prefix: prefix.into(), log_types: vec![log_type.into()], ..PrefixConfig::default() }
     }
 }

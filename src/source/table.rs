@@ -5,9 +5,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::check::problems;
+use super::check::{OfStream, problems, takes};
 use super::{PrefixConfig, SourceConfig};
-use crate::model::{Access, ObjectRef, Route};
+use crate::model::{Access, ObjectRef, Route, Stream};
 
 /// All sources, by bucket.
 #[derive(Debug, Default)]
@@ -126,15 +126,31 @@ fn mapping(source: &SourceConfig, prefix: &PrefixConfig, access: Arc<Access>) ->
         route: Route {
             access,
             log_types: prefix.log_types.iter().map(|name| Arc::from(name.as_str())).collect(),
-            stream: source.stream_type.clone(),
-            envelope: Arc::from(source.json_array_envelope_field.as_deref().unwrap_or_default()),
+            stream: Arc::new(stream(source, prefix)),
         },
+    }
+}
+
+/// What the prefix says wins. An option that the stream type does not take is left out: the source has it for others.
+fn stream(source: &SourceConfig, prefix: &PrefixConfig) -> Stream {
+    let kind = prefix.stream_type.unwrap_or(source.stream_type);
+    let text = |of_prefix: &Option<String>, of_source: &Option<String>| of_prefix.clone().or_else(|| of_source.clone());
+    let envelope = text(&prefix.json_array_envelope_field, &source.json_array_envelope_field);
+    let retained = prefix.retain_envelope_fields.or(source.retain_envelope_fields);
+    let root = text(&prefix.xml_root_element, &source.xml_root_element);
+    Stream {
+        kind,
+        json_array_envelope_field: envelope.filter(|_| takes(kind, OfStream::ArrayEnvelope)).unwrap_or_default(),
+        retain_envelope_fields: retained.filter(|_| takes(kind, OfStream::RetainEnvelope)).unwrap_or_default(),
+        xml_root_element: root.filter(|_| takes(kind, OfStream::XmlRoot)),
+        csv_delimiters: Vec::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::StreamType;
     use crate::source::tests::{prefix, source};
     use proptest::prelude::*;
 
@@ -182,6 +198,29 @@ mod tests {
     fn a_key_outside_every_prefix_is_unrouted() {
         let table = SourceTable::new(&[source("trail", "logs", [prefix("trail/", "AWS.CloudTrail")])]).unwrap();
         assert_eq!(outcome(&table, "logs", "app/a.json"), "unrouted");
+    }
+
+    #[test]
+    fn a_prefix_overrides_the_stream_of_its_source() {
+        let mut logs = source("logs", "logs", [prefix("a/", "X.Y"), prefix("b/", "X.Y"), prefix("c/", "X.Y")]);
+        (logs.stream_type, logs.json_array_envelope_field) = (StreamType::JsonArray, Some("Records".into()));
+        logs.prefixes[1].json_array_envelope_field = Some("items".into());
+        (logs.prefixes[2].stream_type, logs.prefixes[2].retain_envelope_fields) =
+            (Some(StreamType::CloudWatchLogs), Some(true));
+        let table = SourceTable::new(&[logs]).unwrap();
+        let streams = ["a/x", "b/x", "c/x"].map(|key| match table.route(&object("logs", key)) {
+            Routing::Route(route) => {
+                let stream = &route.stream;
+                (stream.kind, stream.json_array_envelope_field.clone(), stream.retain_envelope_fields)
+            }
+            other => panic!("{other:?}"),
+        });
+        let expected = [
+            (StreamType::JsonArray, "Records".to_string(), false),
+            (StreamType::JsonArray, "items".to_string(), false),
+            (StreamType::CloudWatchLogs, String::new(), true),
+        ];
+        assert_eq!(streams, expected);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod route;
 pub mod sqlite;
 mod window;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -38,7 +39,8 @@ pub enum StateError {
 }
 
 /// How an object ended. What a person can mend is not final: an object that is `Unrouted`, `Missing`, `Archived`,
-/// `Parked` or `Quarantined` is tried again when it is announced again.
+/// `Parked` or `Quarantined` is tried again when it is announced again. `Partial` is an end for the moment: the same
+/// message brings the next try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ObjectState {
@@ -60,10 +62,12 @@ pub enum ObjectState {
     Parked,
     /// Could not be decoded; kept with its reason.
     Quarantined,
+    /// Decoded up to a fault, which may have happened on the way; waits to be read once more.
+    Partial,
 }
 
 impl ObjectState {
-    pub const ALL: [ObjectState; 10] = [
+    pub const ALL: [ObjectState; 11] = [
         ObjectState::Committed,
         ObjectState::Empty,
         ObjectState::Folder,
@@ -74,12 +78,13 @@ impl ObjectState {
         ObjectState::Superseded,
         ObjectState::Parked,
         ObjectState::Quarantined,
+        ObjectState::Partial,
     ];
 
     /// Whether an object in this state is never claimed again.
     pub fn is_final(self) -> bool {
-        use ObjectState::{Archived, Missing, Parked, Quarantined, Unrouted};
-        !matches!(self, Unrouted | Missing | Archived | Parked | Quarantined)
+        use ObjectState::{Archived, Missing, Parked, Partial, Quarantined, Unrouted};
+        !matches!(self, Unrouted | Missing | Archived | Parked | Quarantined | Partial)
     }
 
     pub fn as_str(self) -> &'static str {
@@ -94,6 +99,7 @@ impl ObjectState {
             ObjectState::Superseded => "superseded",
             ObjectState::Parked => "parked",
             ObjectState::Quarantined => "quarantined",
+            ObjectState::Partial => "partial",
         }
     }
 }
@@ -124,9 +130,26 @@ pub struct ClaimToken {
     pub fence: i64,
 }
 
+/// How the tries of an object went since it was seen first or last had an outcome. `Partial` does not count as one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attempts {
+    /// Claims, with the one that was just granted: 1 is the first try.
+    pub started: u32,
+    /// Claims that ended by neither outcome nor release: whoever held them died over them, or lost them unheard.
+    pub crashed: u32,
+    /// Claims that were given up, by the reason for it; those that ended as `Partial` under that name.
+    pub given_up: BTreeMap<String, u32>,
+}
+
+impl Attempts {
+    pub fn given_up_for(&self, reason: &str) -> u32 {
+        self.given_up.get(reason).copied().unwrap_or_default()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Claim {
-    Granted(ClaimToken),
+    Granted(ClaimToken, Attempts),
     /// Finished before, with this state.
     Done(ObjectState),
     /// A live owner works on it until then, unless it renews.
@@ -147,14 +170,19 @@ pub trait Ledger: Send + Sync {
 
     async fn renew(&self, token: &ClaimToken, until: OffsetDateTime) -> Result<(), StateError>;
 
-    /// Ends the claim without an outcome, so that the object can be claimed at once.
-    async fn release(&self, token: &ClaimToken) -> Result<(), StateError>;
+    /// Ends the claim without an outcome, so that the object can be claimed at once. `reason` is a word of a fixed set,
+    /// counted in [`Attempts::given_up`]; `detail` the whole story. Repeating it with the same token is harmless.
+    async fn release(
+        &self,
+        token: &ClaimToken,
+        reason: &str,
+        detail: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError>;
 
-    /// Ends the claim with an outcome, and with a final one all that [`Commits`] knows of the object. Repeating it with the same
-    /// token is harmless.
-    ///
-    /// A final outcome drops the rejects that were kept under earlier claims and not under this one: a broken reading may
-    /// have taken half a record for one.
+    /// Ends the claim with an outcome, and with a final one all that [`Commits`] knows of the object. An object that was read to
+    /// its end sheds the rejects of earlier claims that this one did not see again: those were of damaged bytes. Repeating it
+    /// with the same token is harmless.
     async fn finish(&self, token: &ClaimToken, outcome: &ObjectOutcome, now: OffsetDateTime) -> Result<(), StateError>;
 
     /// The outcome of a finished object.
@@ -261,7 +289,8 @@ pub trait Quarantine: Send + Sync {
         now: OffsetDateTime,
     ) -> Result<(), StateError>;
 
-    /// Keeps rejects of a claimed object, each as the newest claim has it. Repeating it is harmless.
+    /// Keeps rejects of a claimed object, in the place of what an earlier claim kept of the same record. Repeating it is
+    /// harmless.
     async fn keep_rejects(&self, token: &ClaimToken, rejects: &[Reject], now: OffsetDateTime)
     -> Result<(), StateError>;
 

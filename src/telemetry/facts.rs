@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use time::OffsetDateTime;
+
 use super::Telemetry;
 use super::throttle::Throttle;
 use crate::model::{AlertKind, ObjectRef, Severity};
@@ -72,6 +74,11 @@ impl Telemetry {
         }
     }
 
+    pub fn lease_extended(&self, message_id: &str) {
+        self.metrics.lease_extensions_total.inc([]);
+        tracing::debug!(target: "margay::queue", message_id, "lease extended");
+    }
+
     pub fn lease_lost(&self, message_id: &str, reason: &str) {
         self.metrics.lease_lost_total.inc([]);
         tracing::warn!(target: "margay::queue", message_id, reason, "lease lost; the work of this message stops uncommitted");
@@ -85,6 +92,32 @@ impl Telemetry {
     pub fn state_failed(&self, attempted: &str, error: &dyn std::fmt::Display) {
         self.metrics.state_errors_total.inc([]);
         tracing::error!(target: "margay::state", attempted, %error, "state store failed");
+    }
+}
+
+/// The configuration while the daemon runs.
+impl Telemetry {
+    pub fn configuration_loaded(&self, sources: usize, log_types: usize, now: OffsetDateTime) {
+        self.metrics.config_loads_total.inc(["loaded"]);
+        let seconds = u64::try_from(now.unix_timestamp()).unwrap_or_default();
+        self.metrics.config_last_load_timestamp_seconds.set([], seconds);
+        tracing::info!(target: "margay::config", sources, log_types, "sources and log types in use");
+    }
+
+    /// What is in use stays in use.
+    pub fn configuration_refused(&self, reason: &str) {
+        self.metrics.config_loads_total.inc(["refused"]);
+        tracing::error!(target: "margay::config", reason, "configuration refused; the former sources and log types stay in use");
+    }
+
+    pub fn restart_needed(&self, keys: &str) {
+        tracing::warn!(target: "margay::config", keys, "these keys changed; that takes effect after a restart");
+    }
+
+    /// Changes are still seen, later: the files are looked through every `interval`.
+    pub fn files_not_watched(&self, what: &str, reason: &str, interval: Duration) {
+        let seconds = interval.as_secs();
+        tracing::warn!(target: "margay::runtime", what, reason, seconds, "files can't be watched; they are looked through");
     }
 }
 
@@ -166,7 +199,10 @@ impl Telemetry {
         self.metrics.object_bytes_total.add([source], stored_bytes);
         self.metrics.decoded_bytes_total.add([source], decoded_bytes);
         self.metrics.object_seconds.observe([source], seconds);
-        if reason.is_empty() {
+        if state == "unrouted" {
+            // Told by bucket and not by object: these can come in any number.
+            tracing::debug!(target: "margay::pipeline", %object, reason, "object unrouted");
+        } else if reason.is_empty() {
             tracing::info!(
                 target: "margay::pipeline",
                 %object, source, state, events, rejects, stored_bytes, decoded_bytes, seconds, "object finished",
@@ -177,6 +213,19 @@ impl Telemetry {
                 %object, source, state, reason, events, rejects, stored_bytes, decoded_bytes, seconds, "object finished",
             );
         }
+    }
+
+    /// `slots`: objects that may be worked on at once from now on. `reason` is a word of a fixed set.
+    pub fn object_slots_changed(&self, slots: usize, reason: &str) {
+        self.metrics.object_slots.set([], slots as u64);
+        self.metrics.object_slots_changes_total.inc([reason]);
+        tracing::debug!(target: "margay::pipeline", slots, reason, "objects at once");
+    }
+
+    /// `objects` of this bucket since the last such line.
+    pub fn bucket_unrouted(&self, bucket: &str, objects: u64) {
+        tracing::warn!(target: "margay::source", bucket, objects,
+            "objects that no source takes; add a [[sources]] entry, or stop the notifications if margay or access logs write there");
     }
 
     /// A message announced an object that the ledger knows as done.
@@ -199,8 +248,8 @@ impl Telemetry {
     }
 
     /// An event became durable this long after its own time. Clocks of senders run ahead: a negative lag is none.
-    pub fn event_durable(&self, lag: time::Duration) {
-        self.metrics.event_lag_seconds.observe([], lag.as_seconds_f64().max(0.0));
+    pub fn event_durable(&self, source: &str, lag: time::Duration) {
+        self.metrics.event_lag_seconds.observe([source], lag.as_seconds_f64().max(0.0));
     }
 }
 
@@ -217,12 +266,6 @@ impl Telemetry {
     pub fn rule_set_refused(&self, reason: &str) {
         self.metrics.rule_sets_loaded_total.inc(["refused"]);
         tracing::error!(target: "margay::detect", reason, "rule set refused; the former one stays in use");
-    }
-
-    /// Changes are still seen, later: the folders are looked through every `interval`.
-    pub fn rules_not_watched(&self, reason: &str, interval: Duration) {
-        let seconds = interval.as_secs();
-        tracing::warn!(target: "margay::detect", reason, seconds, "rule folders can't be watched; they are looked through");
     }
 
     /// One line for each; [`Telemetry::rule_set_loaded`] counts them.
@@ -341,7 +384,7 @@ mod tests {
     #[test]
     fn an_event_from_the_future_has_no_lag() {
         let telemetry = Telemetry::new();
-        telemetry.event_durable(time::Duration::seconds(-5));
-        assert!(telemetry.encode().contains("margay_event_lag_seconds_sum 0\n"));
+        telemetry.event_durable("logs", time::Duration::seconds(-5));
+        assert!(telemetry.encode().contains("margay_event_lag_seconds_sum{source=\"logs\"} 0\n"));
     }
 }

@@ -1,5 +1,8 @@
 //! Starts logging, always to standard error, and changes its levels while the process runs.
 //!
+//! Lines are written by a thread of their own: whoever reads them may be slow or stand still (a full pipe, a stopped
+//! terminal), and the daemon must not. Some thousand lines wait for the reader; what comes on top is dropped and counted.
+//!
 //! A filter is read strictly: a misspelt level is an error here, where the library would take it for the name of a
 //! module and silence everything else.
 
@@ -8,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
@@ -28,7 +32,16 @@ pub enum LogSetupError {
 pub struct LogHandle {
     filter: reload::Handle<EnvFilter, Registry>,
     current: Arc<Mutex<String>>,
+    /// Of the writer of its own, when there is one.
+    dropped: Option<ErrorCounter>,
 }
+
+/// What was logged is written to its end when this is dropped, unless nobody reads it.
+#[must_use = "without it the last lines are lost"]
+pub struct LogEnd(#[expect(dead_code, reason = "held for its drop")] WorkerGuard);
+
+/// Lines that wait for a slow reader.
+const WAITING_LINES: usize = 8192;
 
 impl LogHandle {
     /// From now on logs what `filter` lets through, in the spelling of `log.filter`.
@@ -41,6 +54,11 @@ impl LogHandle {
         Ok(())
     }
 
+    /// Lines that were dropped because nobody read those before them.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.as_ref().map_or(0, |dropped| dropped.dropped_lines() as u64)
+    }
+
     /// The filter in force.
     pub fn current(&self) -> String {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -48,17 +66,23 @@ impl LogHandle {
 }
 
 /// Starts logging for the whole process. Once.
-pub fn init(config: &Config) -> Result<LogHandle, LogSetupError> {
+pub fn init(config: &Config) -> Result<(LogHandle, LogEnd), LogSetupError> {
     let terminal = std::io::stderr().is_terminal();
     let human = match config.format {
         LogFormat::Auto => terminal,
         LogFormat::Human => true,
         LogFormat::Json => false,
     };
-    let (subscriber, handle) = build(config, human, terminal, std::io::stderr)?;
+    let (writer, end) = writer(std::io::stderr());
+    let dropped = Some(writer.error_counter());
+    let (subscriber, handle) = build(config, human, terminal, writer)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogSetupError::Started)?;
     std::panic::set_hook(Box::new(log_panic));
-    Ok(handle)
+    Ok((LogHandle { dropped, ..handle }, LogEnd(end)))
+}
+
+fn writer(to: impl std::io::Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).lossy(true).thread_name("log").finish(to)
 }
 
 /// The place of a panic and not its text, which may quote an event.
@@ -86,7 +110,8 @@ where
     } else {
         fmt::layer().json().flatten_event(true).with_writer(writer).boxed()
     };
-    let handle = LogHandle { filter: reload, current: Arc::new(Mutex::new(config.filter.trim().to_owned())) };
+    let handle =
+        LogHandle { filter: reload, current: Arc::new(Mutex::new(config.filter.trim().to_owned())), dropped: None };
     Ok((tracing_subscriber::registry().with(filter).with(lines), handle))
 }
 
@@ -161,6 +186,41 @@ mod tests {
             tracing::info!("still");
             assert_eq!(written.lines(), 2);
         });
+    }
+
+    /// Standard error that nobody reads until the test says so.
+    struct Blocked(std::sync::mpsc::Receiver<()>, Written);
+
+    impl Write for Blocked {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            // Ends when the test drops its side.
+            let _ = self.0.recv();
+            self.1.write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_log_that_nobody_reads_holds_nothing_up_and_counts_what_it_drops() {
+        let (unblock, blocked) = std::sync::mpsc::channel();
+        let written = Written::default();
+        let (writer, _end) = writer(Blocked(blocked, written.clone()));
+        let dropped = writer.error_counter();
+        let config = Config { format: LogFormat::Json, filter: "info".into() };
+        let (subscriber, _handle) = build(&config, false, false, writer).unwrap();
+        let lines = 2 * WAITING_LINES;
+        tracing::subscriber::with_default(subscriber, || (0..lines).for_each(|n| tracing::info!(n, "line")));
+        let lost = dropped.dropped_lines();
+        assert!(lost >= lines - WAITING_LINES - 2, "{lost}");
+        drop(unblock);
+        // Ends when all that was not dropped is written.
+        while written.lines() + lost < lines {
+            std::thread::yield_now();
+        }
+        assert_eq!((written.lines() + lost, dropped.dropped_lines()), (lines, lost));
     }
 
     #[test]

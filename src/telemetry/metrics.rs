@@ -121,6 +121,10 @@ macro_rules! metrics {
 
 metrics! {
     build_info: Gauge ["version"], "Always 1; the version of margay that runs.";
+    config_loads_total: Counter ["outcome"], "Attempts to load configuration, sources and log types, `loaded` or `refused`.";
+    config_last_load_timestamp_seconds: Gauge [], "When configuration, sources and log types were loaded last, in seconds since 1970.";
+
+    log_lines_dropped_total: Counter [], "Lines of the log that were dropped because nobody read those before them.";
 
     messages_received_total: Counter [], "Messages taken from the queue, repeats included.";
     messages_acknowledged_total: Counter [], "Messages removed from the queue because everything in them is durable.";
@@ -128,6 +132,9 @@ metrics! {
     messages_quarantined_total: Counter [], "Messages kept aside because they could not be understood.";
     lease_lost_total: Counter [], "Messages whose lease ended while they were worked on.";
     in_flight_messages: Gauge [], "Messages being worked on.";
+    lease_extensions_total: Counter [], "Leases of messages that were extended because the work on them goes on.";
+    object_slots: Gauge [], "Objects that may be worked on at once, as load and throttling allow at the moment.";
+    object_slots_changes_total: Counter ["reason"], "Changes of that number: `demand` raises it, `throttled` halves it, `memory` keeps it from growing.";
     queue_messages_waiting: Gauge [], "Messages in the queue that nobody works on.";
     queue_messages_in_flight: Gauge [], "Messages in the queue that are leased, by any copy of margay.";
     queue_oldest_message_age_seconds: Gauge [], "Age of the oldest message received in the last five minutes; 0 when none was.";
@@ -147,7 +154,7 @@ metrics! {
     records_total: Counter ["source"], "Records taken out of objects, classified or not.";
     events_total: Counter ["source", "log_type"], "Events made of records.";
     classification_failures_total: Counter ["source"], "Records that are of none of the log types of their source; kept with the reason.";
-    event_lag_seconds: Histogram [] in LAG_SECONDS, "Seconds from an event's own time to its being durable.";
+    event_lag_seconds: Histogram ["source"] in LAG_SECONDS, "Seconds from an event's own time to its being durable.";
 
     rule_sets_loaded_total: Counter ["outcome"], "Attempts to load the rules, `loaded` or `refused`.";
     rules_loaded: Gauge [], "Rules in the set that is in use.";

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use facts::ObjectFacts;
 #[cfg(test)]
 pub(crate) use logs::build;
-pub use logs::{LogHandle, LogSetupError, init};
+pub use logs::{LogEnd, LogHandle, LogSetupError, init};
 pub use metrics::{Counter, DECLARATIONS, Declaration, Gauge, Histogram, Kind, Metrics};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

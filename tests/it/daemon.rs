@@ -8,6 +8,7 @@
 //! daemon.until(|daemon| daemon.alerts().len() == 1).await;
 //! ```
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -29,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// A folder from which margay can be started again and again.
 pub struct Setup {
     folder: TempDir,
-    config: String,
+    config: RefCell<String>,
     variables: Vec<(&'static str, String)>,
 }
 
@@ -37,7 +38,7 @@ impl Setup {
     pub fn new() -> Setup {
         let setup = Setup {
             folder: tempfile::tempdir().expect("make a folder"),
-            config: "[http]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n".into(),
+            config: "[http]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n".to_owned().into(),
             variables: Vec::new(),
         };
         for name in ["rules", "bucket"] {
@@ -51,9 +52,32 @@ impl Setup {
     }
 
     /// Adds lines to the configuration file.
-    pub fn configured(mut self, toml: &str) -> Setup {
-        self.config += toml;
+    pub fn configured(self, toml: &str) -> Setup {
+        *self.config.borrow_mut() += toml;
         self
+    }
+
+    /// Writes another configuration file, which a running daemon sees; gives back the former one.
+    pub fn reconfigure(&self, toml: &str) -> String {
+        let former = self.config.replace(toml.to_owned());
+        self.write_config();
+        former
+    }
+
+    /// The text of the configuration file.
+    pub fn config(&self) -> String {
+        self.config.borrow().clone()
+    }
+
+    /// Put there whole, and left alone when it is the same: a daemon may be watching.
+    fn write_config(&self) {
+        let (path, text) = (self.path("margay.toml"), self.config());
+        if fs::read_to_string(&path).is_ok_and(|written| written == text) {
+            return;
+        }
+        let partial = self.path("margay.toml.partial");
+        fs::write(&partial, text).expect("write the configuration");
+        fs::rename(partial, path).expect("move the configuration");
     }
 
     /// Adds a rule over Okta's system log: the text of its Python file.
@@ -102,7 +126,7 @@ impl Setup {
 
     /// Runs a command to its end.
     pub fn margay(&self, arguments: &[&str]) -> Output {
-        fs::write(self.path("margay.toml"), &self.config).expect("write the configuration");
+        self.write_config();
         let mut command = Command::new(MARGAY);
         command.args(arguments).current_dir(self.folder.path()).env_clear().envs(self.variables.clone());
         command.output().expect("run margay")
@@ -141,7 +165,7 @@ pub struct Daemon<'a> {
 
 impl<'a> Daemon<'a> {
     fn start(setup: &'a Setup) -> Daemon<'a> {
-        fs::write(setup.path("margay.toml"), &setup.config).expect("write the configuration");
+        setup.write_config();
         let mut child = Command::new(MARGAY)
             .args(["run", "--config", "margay.toml"])
             .current_dir(setup.folder.path())

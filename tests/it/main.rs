@@ -15,3 +15,4 @@ mod schemas;
 mod story_aws;
 mod story_faults;
 mod story_local;
+mod story_reload;

@@ -113,6 +113,44 @@ async fn a_terminated_daemon_ends_its_work_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_terminated_daemon_without_time_leaves_its_work_to_the_next() {
+    let slow =
+        "import time\ndef rule(event):\n    time.sleep(0.002)\n    return True\ndef title(event):\n    return 'slow'\n";
+    let setup = Setup::new().rule("Slow", slow).watching_directory();
+    let setup = setup.configured("[pipeline]\nshutdown_grace_seconds = 1\npoison_after = 1\n");
+    setup.file("a.jsonl", logins(4000));
+    let mut daemon = setup.start().await;
+    daemon.until(|d| d.counts().contains_key("slow")).await;
+    daemon.signal("TERM");
+    assert!(daemon.ended().success());
+    assert!(setup.counts()["slow"] < 4000, "it ended in the middle of the object");
+
+    // Handed over in order: one crash would be enough to take the object for a suspect.
+    let daemon = setup.start().await;
+    daemon.until(|d| d.metrics().get(r#"margay_objects_total{source="local",state="committed"}"#) == 1.0).await;
+    assert_eq!(setup.counts()["slow"], 4000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_over_which_the_daemon_is_killed_is_a_suspect() {
+    let slow =
+        "import time\ndef rule(event):\n    time.sleep(0.002)\n    return True\ndef title(event):\n    return 'slow'\n";
+    let setup = Setup::new().rule("Slow", slow).watching_directory();
+    let setup = setup.configured("[pipeline]\npoison_after = 1\n");
+    setup.file("a.jsonl", logins(4000));
+    let mut daemon = setup.start().await;
+    daemon.until(|d| d.counts().contains_key("slow")).await;
+    daemon.signal("KILL");
+    daemon.ended();
+
+    let daemon = setup.start().await;
+    daemon.until(|d| d.metrics().get(r#"margay_objects_total{source="local",state="quarantined"}"#) == 1.0).await;
+    let listed = setup.margay(&["quarantine", "list", "--config", "margay.toml", "--format", "jsonl"]);
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert!(listed["reason"].as_str().unwrap().contains("crash_suspect"), "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rules_change_under_load_without_losing_an_event() {
     const EVENTS: usize = 50;
     let version = |n: u32| format!("def rule(event):\n    return True\ndef title(event):\n    return 'v{n}'\n");

@@ -77,6 +77,7 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("axum::", &["src/http/"]),
     ("prometheus::", &["src/telemetry/"]),
     ("tracing_subscriber::", &["src/telemetry/"]),
+    ("tracing_appender::", &["src/telemetry/"]),
     ("figment::", &["src/config/"]),
     ("toml::", &["src/config/"]),
     ("clap::", &["src/cli/", "src/main.rs"]),

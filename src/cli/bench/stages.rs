@@ -14,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 use super::events::Objects;
 use super::{Arguments, Stage};
 use crate::app;
-use crate::decode::{Decoder, Piece};
+use crate::decode::{Piece, decode_all};
 use crate::detect::{self, Engine};
 use crate::fetch::memory::MemoryStore;
 use crate::lake::none::NoLake;
 use crate::logtype::{Classified, Classifier, Context, Registry};
-use crate::model::{EventBatch, ObjectId, StreamType};
-use crate::pipeline::{self, Pipeline};
+use crate::model::{EventBatch, ObjectId, Stream, StreamType};
+use crate::pipeline::{self, Catalogue, CurrentCatalogue, Pipeline, Slots, Unrouted};
 use crate::queue::memory::MemoryQueue;
 use crate::runtime::{ByteBudget, Clock, SystemClock, Tasks};
 use crate::source::{PrefixConfig, SourceConfig, SourceTable};
@@ -79,10 +79,10 @@ fn baseline(objects: &Objects) -> anyhow::Result<()> {
 
 fn pieces(body: &Bytes) -> anyhow::Result<Vec<Piece>> {
     let limits = pipeline::Config::default().limits();
-    let mut decoder = Decoder::new(StreamType::JsonArray, "Records", limits);
+    let stream =
+        Stream { kind: StreamType::JsonArray, json_array_envelope_field: "Records".to_owned(), ..Stream::default() };
     let mut pieces = Vec::new();
-    decoder.push(body, &mut pieces)?;
-    decoder.finish(&mut pieces)?;
+    decode_all(&stream, limits, body, &mut pieces)?;
     Ok(pieces)
 }
 
@@ -140,8 +140,7 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
         store.put(BUCKET, &key, body.clone());
         queue.send(format!(r#"{{"s3Bucket":"{BUCKET}","s3ObjectKey":["{key}"]}}"#));
     }
-    let prefix =
-        PrefixConfig { prefix: String::new(), excluded_prefixes: Vec::new(), log_types: vec![LOG_TYPE.into()] };
+    let prefix = PrefixConfig { log_types: vec![LOG_TYPE.into()], ..PrefixConfig::default() };
     let source = SourceConfig {
         name: BUCKET.into(),
         bucket: BUCKET.into(),
@@ -152,6 +151,8 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
         include_restored: false,
         stream_type: StreamType::JsonArray,
         json_array_envelope_field: Some("Records".into()),
+        retain_envelope_fields: None,
+        xml_root_element: None,
         prefixes: vec![prefix],
     };
     let config = pipeline::Config::default();
@@ -162,13 +163,17 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
         state: Arc::new(state),
         lake: Arc::new(NoLake),
         engine,
-        sources: SourceTable::new(&[source]).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?,
-        log_types,
+        catalogue: CurrentCatalogue::new(Catalogue {
+            sources: SourceTable::new(&[source]).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?,
+            log_types,
+        }),
         clock: Arc::new(SystemClock),
         telemetry: Telemetry::new(),
         budget: ByteBudget::new(config.memory_budget_mib * 1024 * 1024),
         limits: config.limits(),
-        max_in_flight: config.max_in_flight,
+        slots: Slots::new(config.max_in_flight, Telemetry::new()),
+        unrouted: Unrouted::default(),
+        poison_after: config.poison_after,
         lease: Duration::from_secs(60),
         destinations: Vec::new(),
         alert_opened: Arc::new(Notify::new()),

@@ -21,28 +21,35 @@ pub(crate) enum Columns {
 }
 
 impl Csv {
-    /// `None` when the record is a header.
-    pub(super) fn fields<'a>(&self, text: &'a str, memory: &mut Memory) -> Result<Option<Fields<'a>>, String> {
+    /// Whether the record is the first of the object, or the same again, where that is a header.
+    pub(super) fn is_header(&self, text: &str, memory: &mut Memory) -> bool {
+        if text.starts_with('{') || matches!(self.columns, Columns::Named(_)) {
+            return false;
+        }
+        if let Some(header) = &memory.header {
+            return header.line == text;
+        }
+        let names = split(text, self.delimiter).into_iter().map(|name| name.trim().to_string()).collect();
+        memory.header = Some(Header { line: text.to_string(), names });
+        true
+    }
+
+    /// The fields of a record that is no header.
+    pub(super) fn fields<'a>(&self, text: &'a str, memory: &Memory) -> Result<Fields<'a>, String> {
         if text.starts_with('{') {
             return Err("the record looks like JSON, not like delimited text".into());
         }
         let names = match (&self.columns, &memory.header) {
-            (Columns::Named(names), _) => names,
-            (_, None) => {
-                let names = split(text, self.delimiter).into_iter().map(|name| name.trim().to_string()).collect();
-                memory.header = Some(Header { line: text.to_string(), names });
-                return Ok(None);
-            }
-            (_, Some(header)) if header.line == text => return Ok(None),
-            (Columns::BehindHeader(names), _) => names,
+            (Columns::Named(names) | Columns::BehindHeader(names), _) => names,
             (Columns::FromHeader, Some(header)) => &header.names,
+            (Columns::FromHeader, None) => return Err("the object has no header".into()),
         };
         let values = split(text, self.delimiter);
         if values.len() != names.len() {
             return Err(format!("the record has {} values where {} columns are expected", values.len(), names.len()));
         }
         let named = names.iter().zip(values).filter(|(name, _)| !name.is_empty());
-        Ok(Some(named.map(|(name, value)| (Cow::Owned(name.clone()), value)).collect()))
+        Ok(named.map(|(name, value)| (Cow::Owned(name.clone()), value)).collect())
     }
 }
 

@@ -85,4 +85,11 @@ impl Parser {
             Parser::Native(native) => (native.parse)(entry, memory, each),
         }
     }
+
+    /// Lets a record pass that another parser of the object has consumed, to remember what it says: a header.
+    pub(super) fn pass(&self, entry: &Entry<'_>, memory: &mut Memory) {
+        if let Parser::Text(parser) = self {
+            parser.consumes(entry, memory);
+        }
+    }
 }

@@ -32,24 +32,28 @@ pub(crate) enum Matcher {
 
 impl TextParser {
     pub(super) fn run(&self, entry: &Entry<'_>, memory: &mut Memory, each: Each<'_>) -> Result<(), String> {
-        let options = &self.options;
-        if memory.seen < options.skip_lines {
-            memory.seen += 1;
-            return Ok(());
-        }
-        if options.skip_prefix.as_deref().is_some_and(|prefix| entry.text.starts_with(prefix)) {
+        if self.consumes(entry, memory) {
             return Ok(());
         }
         let fields = match &self.matcher {
-            Matcher::Csv(csv) => match csv.fields(entry.text, memory)? {
-                Some(fields) => fields,
-                None => return Ok(()),
-            },
+            Matcher::Csv(csv) => csv.fields(entry.text, memory)?,
             Matcher::Regex(regex) => regex.fields(entry.text)?,
             Matcher::Fastmatch(fastmatch) => fastmatch.fields(entry.text)?,
         };
-        let fields = options.apply(fields).into_iter();
+        let fields = self.options.apply(fields).into_iter();
         each(&Raw::Map(fields.map(|(name, value)| (name, Raw::Str(value))).collect()))
+    }
+
+    /// Whether the record is skipped or a header, which is remembered.
+    pub(super) fn consumes(&self, entry: &Entry<'_>, memory: &mut Memory) -> bool {
+        if memory.seen < self.options.skip_lines {
+            memory.seen += 1;
+            return true;
+        }
+        if self.options.skip_prefix.as_deref().is_some_and(|prefix| entry.text.starts_with(prefix)) {
+            return true;
+        }
+        matches!(&self.matcher, Matcher::Csv(csv) if csv.is_header(entry.text, memory))
     }
 }
 

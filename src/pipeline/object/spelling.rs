@@ -10,7 +10,7 @@ impl Work<'_> {
     pub(super) async fn under_its_other_key(&self, object: &ObjectRef) -> Result<bool, Stop> {
         let Some(key) = self.other_key else { return Ok(false) };
         let other = ObjectRef { key: key.to_owned(), ..object.clone() };
-        let Ok(route) = route(self.pipeline, &other) else { return Ok(false) };
+        let Ok(route) = route(&self.catalogue, &other) else { return Ok(false) };
         self.pipeline.telemetry.other_key_tried(self.format, &other);
         match self.pipeline.objects.open(&route.access, &other).await {
             Ok(body) => {
@@ -20,8 +20,9 @@ impl Work<'_> {
             }
             Err(FetchError::Missing(_)) => return Ok(false),
             Err(error) => {
-                let outcome = self.disposition(error)?;
-                self.settle(&other, route.source(), outcome).await?;
+                let Some((token, attempts)) = self.claim(&other, route.source()).await? else { return Ok(true) };
+                let outcome = self.disposition(error, &attempts)?;
+                self.finish(&other, route.source(), &token, &outcome).await?;
             }
         }
         Ok(true)

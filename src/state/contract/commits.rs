@@ -111,7 +111,7 @@ pub(in crate::state) async fn one_lost_claim_refuses_the_whole_intent<S: StateSt
     let lost = token(store).await;
     let held = claimed(store, "held", START).await;
     let ended = claimed(store, "ended", START).await;
-    store.release(&ended).await.unwrap();
+    store.release(&ended, "test", "", START).await.unwrap();
     let taken = claimed(store, "key", START + LEASE).await;
 
     let parts = [part(&lost, at(1, 0)), part(&held, at(1, 0)), part(&ended, at(1, 0))];

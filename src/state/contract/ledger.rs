@@ -2,10 +2,10 @@
 
 use time::Duration;
 
-use super::{LEASE, claimed, token};
+use super::{LEASE, claimed, token, tried};
 use crate::model::{Detections, Reject};
 use crate::state::fixtures::{START, object};
-use crate::state::{Claim, ClaimToken, ObjectOutcome, ObjectState, StateError, StateStore};
+use crate::state::{Attempts, Claim, ClaimToken, ObjectOutcome, ObjectState, StateError, StateStore};
 
 fn committed() -> ObjectOutcome {
     ObjectOutcome { state: ObjectState::Committed, reason: String::new(), events: 3, rejects: 1, bytes: 99 }
@@ -35,11 +35,13 @@ pub(in crate::state) async fn a_renewed_claim_is_held_longer<S: StateStore>(stor
 
 pub(in crate::state) async fn a_released_object_can_be_claimed_at_once<S: StateStore>(store: &S) {
     let first = token(store).await;
-    store.release(&first).await.unwrap();
-    store.release(&first).await.unwrap();
+    store.release(&first, "lake", "full", START).await.unwrap();
+    store.release(&first, "lake", "full", START).await.unwrap();
     let second = token(store).await;
     assert!(second.fence > first.fence);
-    assert!(matches!(store.release(&first).await, Err(StateError::Fenced(id)) if id == first.object));
+    assert!(
+        matches!(store.release(&first, "lake", "full", START).await, Err(StateError::Fenced(id)) if id == first.object)
+    );
     assert_eq!(store.outcome(first.object).await.unwrap(), None);
 }
 
@@ -70,7 +72,7 @@ pub(in crate::state) async fn what_a_person_can_mend_is_claimed_again<S: StateSt
         let again = store.claim(&object(name), "s", START, START + LEASE).await.unwrap();
         match again {
             Claim::Done(done) => assert!(done == state && state.is_final(), "{name}"),
-            Claim::Granted(second) => {
+            Claim::Granted(second, _) => {
                 assert!(!state.is_final() && second.fence > first.fence, "{name}");
                 store.finish(&second, &committed(), START).await.unwrap();
                 assert_eq!(store.outcome(second.object).await.unwrap(), Some(committed()));
@@ -85,7 +87,7 @@ pub(in crate::state) async fn finishing_again_changes_nothing<S: StateStore>(sto
     store.finish(&token, &committed(), START).await.unwrap();
     let other = ObjectOutcome::without_events(ObjectState::Quarantined, "late");
     store.finish(&token, &other, START).await.unwrap();
-    store.release(&token).await.unwrap();
+    store.release(&token, "late", "", START).await.unwrap();
     assert_eq!(store.outcome(token.object).await.unwrap(), Some(committed()));
 }
 
@@ -101,10 +103,44 @@ pub(in crate::state) async fn a_lost_claim_is_refused_everywhere<S: StateStore>(
 
 pub(in crate::state) async fn an_ended_claim_is_refused_everywhere<S: StateStore>(store: &S) {
     let released = token(store).await;
-    store.release(&released).await.unwrap();
+    store.release(&released, "lake", "full", START).await.unwrap();
     refused_everywhere(store, &released).await;
     let unknown = ClaimToken { object: object("never seen").id(), fence: 1 };
     refused_everywhere(store, &unknown).await;
+}
+
+pub(in crate::state) async fn tries_are_counted_by_how_they_ended_until_there_is_an_outcome<S: StateStore>(store: &S) {
+    let (first, attempts) = tried(store, "key", START).await;
+    assert_eq!(attempts, Attempts { started: 1, ..Attempts::default() });
+    store.release(&first, "missing", "not there", START).await.unwrap();
+    store.release(&first, "missing", "said twice, counted once", START).await.unwrap();
+    let (second, _) = tried(store, "key", START).await;
+    store.release(&second, "missing", "not there", START).await.unwrap();
+    // Held by one that is never heard of again.
+    tried(store, "key", START).await;
+    let (fourth, attempts) = tried(store, "key", START + LEASE).await;
+    let given_up = [("missing".to_owned(), 2)].into();
+    assert_eq!(attempts, Attempts { started: 4, crashed: 1, given_up });
+    store.release(&fourth, "lake", "full", START).await.unwrap();
+    let (fifth, attempts) = tried(store, "key", START).await;
+    assert_eq!((attempts.given_up_for("missing"), attempts.given_up_for("lake")), (2, 1));
+    assert_eq!((attempts.crashed, attempts.given_up_for("fetch")), (1, 0));
+
+    store.finish(&fifth, &ObjectOutcome::without_events(ObjectState::Parked, "why"), START).await.unwrap();
+    let (_, attempts) = tried(store, "key", START).await;
+    assert_eq!(attempts, Attempts { started: 1, ..Attempts::default() }, "an outcome begins the count anew");
+}
+
+pub(in crate::state) async fn a_partial_reading_is_a_try_and_no_end<S: StateStore>(store: &S) {
+    let (first, _) = tried(store, "key", START).await;
+    let partial = ObjectOutcome::without_events(ObjectState::Partial, "bad CRC at 7");
+    store.finish(&first, &partial, START).await.unwrap();
+    store.finish(&first, &partial, START).await.unwrap();
+    assert_eq!(store.outcome(first.object).await.unwrap(), Some(partial));
+    let (second, attempts) = tried(store, "key", START).await;
+    assert_eq!((attempts.started, attempts.crashed, attempts.given_up_for("partial")), (2, 0, 1));
+    store.finish(&second, &committed(), START).await.unwrap();
+    assert_eq!(store.outcome(first.object).await.unwrap(), Some(committed()));
 }
 
 async fn refused_everywhere<S: StateStore>(store: &S, token: &ClaimToken) {

@@ -12,7 +12,7 @@ pub(super) mod quarantine;
 use time::{Duration, OffsetDateTime};
 
 use super::fixtures::{START, object};
-use super::{Claim, ClaimToken, StateStore};
+use super::{Attempts, Claim, ClaimToken, StateStore};
 
 macro_rules! contract_tests {
     ($open:path) => {
@@ -28,6 +28,8 @@ macro_rules! contract_tests {
                 finishing_again_changes_nothing,
                 a_lost_claim_is_refused_everywhere,
                 an_ended_claim_is_refused_everywhere,
+                tries_are_counted_by_how_they_ended_until_there_is_an_outcome,
+                a_partial_reading_is_a_try_and_no_end,
             ],
             alerts: [
                 a_repeated_match_counts_once,
@@ -64,7 +66,7 @@ macro_rules! contract_tests {
             ],
             quarantine: [
                 rejects_are_kept_once,
-                what_only_a_broken_reading_rejected_goes_with_a_final_outcome,
+                a_later_reading_replaces_the_rejects_of_an_earlier_one,
                 every_part_of_a_message_is_kept_once,
                 objects_that_can_be_tried_again_are_listed,
                 the_newest_come_first_up_to_the_limit,
@@ -87,8 +89,13 @@ const LEASE: Duration = Duration::minutes(5);
 
 /// Claims an object that nobody has claimed, at a time when any lease of a test has expired.
 async fn claimed<S: StateStore>(store: &S, key: &str, now: OffsetDateTime) -> ClaimToken {
+    tried(store, key, now).await.0
+}
+
+/// The same, with how earlier tries went.
+async fn tried<S: StateStore>(store: &S, key: &str, now: OffsetDateTime) -> (ClaimToken, Attempts) {
     match store.claim(&object(key), "source", now, now + LEASE).await.unwrap() {
-        Claim::Granted(token) => token,
+        Claim::Granted(token, attempts) => (token, attempts),
         other => panic!("{key} was not granted: {other:?}"),
     }
 }

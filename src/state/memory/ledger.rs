@@ -1,5 +1,6 @@
 //! The object ledger in memory. A token is valid while the entry carries its fence and a claim.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 
 use async_trait::async_trait;
@@ -8,7 +9,9 @@ use time::OffsetDateTime;
 
 use super::{MemoryState, Tables};
 use crate::model::{ObjectId, ObjectRef};
-use crate::state::{Claim, ClaimToken, Ledger, ObjectOutcome, QuarantineKind, Quarantined, StateError};
+use crate::state::{
+    Attempts, Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, QuarantineKind, Quarantined, StateError,
+};
 
 pub(super) struct Entry {
     object: ObjectRef,
@@ -16,6 +19,7 @@ pub(super) struct Entry {
     claimed_until: Option<OffsetDateTime>,
     /// With the time at which it was finished.
     outcome: Option<(ObjectOutcome, OffsetDateTime)>,
+    attempts: Attempts,
 }
 
 impl Entry {
@@ -66,8 +70,16 @@ impl Ledger for MemoryState {
         let mut tables = self.lock();
         let entry = match tables.objects.entry(id) {
             Slot::Vacant(slot) => {
-                slot.insert(Entry { object: object.clone(), fence: 1, claimed_until: Some(until), outcome: None });
-                return Ok(Claim::Granted(ClaimToken { object: id, fence: 1 }));
+                let attempts = Attempts { started: 1, ..Attempts::default() };
+                let entry = Entry {
+                    object: object.clone(),
+                    fence: 1,
+                    claimed_until: Some(until),
+                    outcome: None,
+                    attempts: attempts.clone(),
+                };
+                slot.insert(entry);
+                return Ok(Claim::Granted(ClaimToken { object: id, fence: 1 }, attempts));
             }
             Slot::Occupied(slot) => slot.into_mut(),
         };
@@ -79,10 +91,16 @@ impl Ledger for MemoryState {
         if let Some(held) = entry.claimed_until.filter(|held| *held > now) {
             return Ok(Claim::Held(held));
         }
+        // Tries are counted from the last outcome on; a claim that was neither finished nor released has crashed.
+        let outcome = entry.outcome.take();
+        if outcome.is_some_and(|(outcome, _)| outcome.state != ObjectState::Partial) {
+            entry.attempts = Attempts::default();
+        }
+        entry.attempts.started += 1;
+        entry.attempts.crashed += u32::from(entry.claimed_until.is_some());
         entry.fence += 1;
         entry.claimed_until = Some(until);
-        entry.outcome = None;
-        Ok(Claim::Granted(ClaimToken { object: id, fence: entry.fence }))
+        Ok(Claim::Granted(ClaimToken { object: id, fence: entry.fence }, entry.attempts.clone()))
     }
 
     async fn renew(&self, token: &ClaimToken, until: OffsetDateTime) -> Result<(), StateError> {
@@ -90,8 +108,18 @@ impl Ledger for MemoryState {
         Ok(())
     }
 
-    async fn release(&self, token: &ClaimToken) -> Result<(), StateError> {
-        self.lock().entry(token)?.claimed_until = None;
+    async fn release(
+        &self,
+        token: &ClaimToken,
+        reason: &str,
+        _detail: &str,
+        _now: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        let mut tables = self.lock();
+        let entry = tables.entry(token)?;
+        if entry.claimed_until.take().is_some() {
+            give_up(&mut entry.attempts.given_up, reason);
+        }
         Ok(())
     }
 
@@ -105,8 +133,15 @@ impl Ledger for MemoryState {
             return Err(StateError::Fenced(token.object));
         }
         entry.outcome = Some((outcome.clone(), now));
+        if outcome.state == ObjectState::Partial {
+            give_up(&mut entry.attempts.given_up, outcome.state.as_str());
+        } else {
+            entry.attempts.given_up.clear();
+        }
         if outcome.state.is_final() {
             tables.forget(token.object);
+        }
+        if matches!(outcome.state, ObjectState::Committed | ObjectState::Empty) {
             tables.rejects.retain(|(object, _), kept| *object != token.object || kept.fence == token.fence);
         }
         Ok(())
@@ -116,4 +151,8 @@ impl Ledger for MemoryState {
         let tables = self.lock();
         Ok(tables.objects.get(&object).and_then(|entry| entry.outcome.as_ref()).map(|(outcome, _)| outcome.clone()))
     }
+}
+
+fn give_up(given_up: &mut BTreeMap<String, u32>, reason: &str) {
+    *given_up.entry(reason.to_owned()).or_default() += 1;
 }

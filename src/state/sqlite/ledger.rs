@@ -1,24 +1,35 @@
 //! The object ledger in table `objects`. A token is valid while the row carries its fence and a claim.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
 use super::columns::{count, int, micros, moment, named, text};
-use super::{Durability, During, SqliteStore, commits, quarantine};
+use super::{Durability, During, SqliteStore, commits};
 use crate::model::{ObjectId, ObjectRef};
-use crate::state::{Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, StateError};
+use crate::state::{Attempts, Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, StateError};
 
 /// Takes the claim when the object is new, or neither finished for good nor held; the condition makes it one statement.
-/// The states are those of [`ObjectState::is_final`].
+/// The states are those of [`ObjectState::is_final`]. Tries are counted from the last outcome on; a claim that was neither
+/// finished nor released before this one has crashed.
 const CLAIM: &str = "
-    INSERT INTO objects (id, bucket, key, version_id, etag, size, source, fence, claimed_until)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8)
-    ON CONFLICT (id) DO UPDATE SET source = ?7, fence = fence + 1, claimed_until = ?8, state = NULL, reason = ''
+    INSERT INTO objects (id, bucket, key, version_id, etag, size, source, fence, claimed_until, started, first_claimed_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, 1, ?9)
+    ON CONFLICT (id) DO UPDATE SET source = ?7, fence = fence + 1, claimed_until = ?8, state = NULL, reason = '',
+        started = CASE WHEN coalesce(state, 'partial') = 'partial' THEN started + 1 ELSE 1 END,
+        crashed = CASE WHEN claimed_until IS NOT NULL THEN crashed + 1
+            WHEN coalesce(state, 'partial') = 'partial' THEN crashed ELSE 0 END,
+        first_claimed_at = CASE WHEN coalesce(state, 'partial') = 'partial' THEN first_claimed_at ELSE ?9 END
     WHERE (state IS NULL OR state NOT IN ('committed', 'empty', 'folder', 'excluded', 'superseded'))
         AND (claimed_until IS NULL OR claimed_until <= ?9)
-    RETURNING fence";
+    RETURNING fence, started, crashed";
+
+const GIVE_UP: &str = "
+    INSERT INTO given_up (object_id, reason, times, first_at, last_at) VALUES (?1, ?2, 1, ?3, ?3)
+    ON CONFLICT DO UPDATE SET times = times + 1, last_at = excluded.last_at";
 
 const FINISH: &str = "
     UPDATE objects
@@ -37,7 +48,7 @@ impl Ledger for SqliteStore {
         const ATTEMPT: &str = "claim an object";
         let id = object.id();
         let mut tx = self.write(Durability::Process).await?;
-        let granted = sqlx::query_scalar(CLAIM)
+        let granted = sqlx::query(CLAIM)
             .bind(&id.0[..])
             .bind(&object.bucket)
             .bind(&object.key)
@@ -50,9 +61,18 @@ impl Ledger for SqliteStore {
             .fetch_optional(&mut *tx)
             .await
             .during(ATTEMPT)?;
-        if let Some(fence) = granted {
+        if let Some(row) = granted {
+            let fence = row.try_get("fence").during(ATTEMPT)?;
+            let mut attempts = Attempts {
+                started: small(count(&row, "started")?),
+                crashed: small(count(&row, "crashed")?),
+                given_up: BTreeMap::new(),
+            };
+            if attempts.started > 1 {
+                attempts.given_up = given_up(&mut tx, id).await?;
+            }
             tx.commit(ATTEMPT).await?;
-            return Ok(Claim::Granted(ClaimToken { object: id, fence }));
+            return Ok(Claim::Granted(ClaimToken { object: id, fence }, attempts));
         }
         let row = sqlx::query("SELECT state, claimed_until FROM objects WHERE id = ?")
             .bind(&id.0[..])
@@ -82,17 +102,37 @@ impl Ledger for SqliteStore {
         held(renewed.rows_affected(), token)
     }
 
-    async fn release(&self, token: &ClaimToken) -> Result<(), StateError> {
+    async fn release(
+        &self,
+        token: &ClaimToken,
+        reason: &str,
+        detail: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError> {
         const ATTEMPT: &str = "release a claim";
+        const RELEASE: &str = "
+            UPDATE objects SET claimed_until = NULL, reason = ?3
+            WHERE id = ?1 AND fence = ?2 AND claimed_until IS NOT NULL";
         let mut tx = self.write(Durability::Process).await?;
-        let released = sqlx::query("UPDATE objects SET claimed_until = NULL WHERE id = ?1 AND fence = ?2")
+        let released = sqlx::query(RELEASE)
             .bind(&token.object.0[..])
             .bind(token.fence)
+            .bind(detail)
             .execute(&mut *tx)
             .await
             .during(ATTEMPT)?;
-        tx.commit(ATTEMPT).await?;
-        held(released.rows_affected(), token)
+        if released.rows_affected() > 0 {
+            give_up(&mut tx, token.object, reason, now).await?;
+        } else {
+            let ended = sqlx::query("SELECT 1 FROM objects WHERE id = ? AND fence = ?")
+                .bind(&token.object.0[..])
+                .bind(token.fence)
+                .fetch_optional(&mut *tx)
+                .await
+                .during(ATTEMPT)?;
+            held(ended.is_some().into(), token)?;
+        }
+        tx.commit(ATTEMPT).await
     }
 
     async fn finish(&self, token: &ClaimToken, outcome: &ObjectOutcome, now: OffsetDateTime) -> Result<(), StateError> {
@@ -118,9 +158,15 @@ impl Ledger for SqliteStore {
                 .await
                 .during(ATTEMPT)?;
             held(before.is_some().into(), token)?;
-        } else if outcome.state.is_final() {
-            commits::forget(&mut tx, token.object).await?;
-            quarantine::drop_earlier_rejects(&mut tx, token).await?;
+        } else {
+            if outcome.state.is_final() {
+                commits::forget(&mut tx, token.object).await?;
+            }
+            if outcome.state == ObjectState::Partial {
+                give_up(&mut tx, token.object, outcome.state.as_str(), now).await?;
+            } else if token.fence > 1 {
+                settle(&mut tx, token, outcome.state).await?;
+            }
         }
         tx.commit(ATTEMPT).await
     }
@@ -141,6 +187,39 @@ impl Ledger for SqliteStore {
             bytes: count(&row, "bytes")?,
         }))
     }
+}
+
+async fn give_up(
+    connection: &mut SqliteConnection,
+    object: ObjectId,
+    reason: &str,
+    now: OffsetDateTime,
+) -> Result<(), StateError> {
+    let query = sqlx::query(GIVE_UP).bind(&object.0[..]).bind(reason).bind(micros(now));
+    query.execute(connection).await.during("count a try")?;
+    Ok(())
+}
+
+async fn given_up(connection: &mut SqliteConnection, object: ObjectId) -> Result<BTreeMap<String, u32>, StateError> {
+    let query = sqlx::query("SELECT reason, times FROM given_up WHERE object_id = ?").bind(&object.0[..]);
+    let rows = query.fetch_all(connection).await.during("read how an object's tries went")?;
+    rows.iter().map(|row| Ok((text(row, "reason")?, small(count(row, "times")?)))).collect()
+}
+
+/// What earlier claims left behind and an outcome makes void.
+async fn settle(connection: &mut SqliteConnection, token: &ClaimToken, state: ObjectState) -> Result<(), StateError> {
+    const ATTEMPT: &str = "settle an object's earlier tries";
+    let tries = sqlx::query("DELETE FROM given_up WHERE object_id = ?").bind(&token.object.0[..]);
+    tries.execute(&mut *connection).await.during(ATTEMPT)?;
+    if matches!(state, ObjectState::Committed | ObjectState::Empty) {
+        let rejects = sqlx::query("DELETE FROM rejects WHERE object_id = ? AND fence < ?");
+        rejects.bind(&token.object.0[..]).bind(token.fence).execute(connection).await.during(ATTEMPT)?;
+    }
+    Ok(())
+}
+
+fn small(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Refuses a token whose claim was lost or has ended. Called inside the transaction that writes under the claim.

@@ -17,7 +17,7 @@ use crate::state::StateError;
 const VERSIONS: &[(i64, &str, &str)] = &[
     (1, "state", include_str!("migrations/0001_state.sql")),
     (2, "commits", include_str!("migrations/0002_commits.sql")),
-    (3, "reject_fence", include_str!("migrations/0003_reject_fence.sql")),
+    (3, "attempts", include_str!("migrations/0003_attempts.sql")),
 ];
 
 #[derive(Debug)]

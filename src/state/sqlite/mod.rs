@@ -53,7 +53,7 @@ impl SqliteStore {
         let mut connection = options.connect().await.map_err(|error| cannot_open(&path, &error))?;
         migrations::run(&mut connection, &path).await?;
         for leftover in [
-            "UPDATE objects SET claimed_until = NULL WHERE claimed_until IS NOT NULL",
+            "UPDATE objects SET claimed_until = NULL, crashed = crashed + 1 WHERE claimed_until IS NOT NULL",
             "UPDATE deliveries SET leased_until = NULL WHERE leased_until IS NOT NULL",
         ] {
             sqlx::query(leftover).execute(&mut connection).await.during("end the claims of an earlier process")?;

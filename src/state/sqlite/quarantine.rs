@@ -4,8 +4,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
 use super::columns::{int, micros, moment, named, text};
@@ -23,7 +23,7 @@ const NEWEST: &str = "
     SELECT * FROM (
         SELECT 'object', 's3://' || bucket || '/' || key, state || CASE reason WHEN '' THEN '' ELSE ': ' || reason END,
             x'' AS raw, finished_at AS at
-        FROM objects WHERE state IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined')
+        FROM objects WHERE state IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined', 'partial')
         ORDER BY at DESC LIMIT ?1)
     UNION ALL
     SELECT * FROM (
@@ -69,8 +69,8 @@ impl Quarantine for SqliteStore {
         for reject in rejects {
             sqlx::query(
                 "INSERT INTO rejects (object_id, ordinal, raw, reason, at, fence) VALUES (?, ?, ?, ?, ?, ?)
-                 ON CONFLICT (object_id, ordinal)
-                 DO UPDATE SET raw = excluded.raw, reason = excluded.reason, fence = excluded.fence",
+                 ON CONFLICT DO UPDATE SET raw = excluded.raw, reason = excluded.reason, fence = excluded.fence
+                 WHERE fence < excluded.fence",
             )
             .bind(&token.object.0[..])
             .bind(int(reject.ordinal))
@@ -90,20 +90,6 @@ impl Quarantine for SqliteStore {
             sqlx::query(NEWEST).bind(limit).fetch_all(&self.readers).await.during("list what is in quarantine")?;
         rows.iter().map(quarantined).collect()
     }
-}
-
-/// Drops what only readings before this claim took for a reject.
-pub(super) async fn drop_earlier_rejects(
-    connection: &mut SqliteConnection,
-    token: &ClaimToken,
-) -> Result<(), StateError> {
-    sqlx::query("DELETE FROM rejects WHERE object_id = ? AND fence <> ?")
-        .bind(&token.object.0[..])
-        .bind(token.fence)
-        .execute(connection)
-        .await
-        .during("drop the rejects of an earlier reading")?;
-    Ok(())
 }
 
 fn quarantined(row: &SqliteRow) -> Result<Quarantined, StateError> {

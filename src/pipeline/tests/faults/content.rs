@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::super::super::reader::RecordReader;
 use super::super::{gzip, logins};
 use super::world::World;
 use crate::logtype::Context;
 use crate::model::{EventBatch, ObjectRef, RowId};
 use crate::pipeline::Config;
+use crate::pipeline::reader::{Advance, RecordReader};
 use crate::source::{Routing, SourceTable};
 use crate::state::ObjectState;
 
@@ -115,10 +115,10 @@ impl World {
                     events.extend(batch.events.iter().map(|event| event.row_id));
                     rejects.extend(batch.rejects.iter().map(|reject| reject.ordinal));
                 };
-                while let Some(batch) = reader.advance(&mut input) {
+                while let Advance::Batch(batch) = reader.advance(&mut input) {
                     take(batch);
                 }
-                while let Some(batch) = reader.end() {
+                while let Advance::Batch(batch) = reader.end() {
                     take(batch);
                 }
                 if reader.failed() { ObjectState::Quarantined } else { ObjectState::Committed }

@@ -18,7 +18,7 @@ use crate::detect::{DetectError, Engine};
 use crate::lake::Lake;
 use crate::lake::committer::{Committer, Limits};
 use crate::model::{Detections, EventBatch, Match};
-use crate::pipeline::{Config, Pipeline, run};
+use crate::pipeline::{Catalogue, Config, CurrentCatalogue, Pipeline, Slots, Unrouted, run};
 use crate::runtime::{ByteBudget, Clock, Tasks};
 use crate::state::fixtures;
 use crate::telemetry::Telemetry;
@@ -126,6 +126,8 @@ fn start(life: &Arc<Life>) -> (Arc<Pipeline>, Arc<Committer<CatalogView>>) {
     let lake = Arc::new(Committer::new(catalog, state.clone(), clock.clone(), Telemetry::new(), limits));
     let detecting = life.clone();
     let found_by = Arc::new(fixtures::rule("r"));
+    let telemetry = Telemetry::new();
+    let (in_flight, slots_telemetry) = (world.dice().usize(1..6), telemetry.clone());
     let room = world.dice().u64(1..=3);
     let pipeline = Arc::new(Pipeline {
         queue: Arc::new(QueueView(life.clone())),
@@ -139,14 +141,16 @@ fn start(life: &Arc<Life>) -> (Arc<Pipeline>, Arc<Committer<CatalogView>>) {
             }
             Ok(found(&found_by, batch))
         }),
-        sources: content::sources(),
-        log_types: world.log_types.clone(),
+        catalogue: CurrentCatalogue::new(Catalogue { sources: content::sources(), log_types: world.log_types.clone() }),
         clock,
-        telemetry: Telemetry::new(),
+        telemetry,
         // As many objects at once.
         budget: ByteBudget::new(room * 25 * 1024 * 1024),
         limits: Config::default().limits(),
-        max_in_flight: world.dice().usize(1..6),
+        // The same number of cores everywhere, or a seed would mean something else on another machine.
+        slots: Slots::with_cores(in_flight, 2, slots_telemetry),
+        unrouted: Unrouted::default(),
+        poison_after: Config::default().poison_after,
         lease: LEASE,
         destinations: vec!["stdout".into()],
         alert_opened: Arc::new(Notify::new()),

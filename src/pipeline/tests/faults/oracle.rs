@@ -98,7 +98,9 @@ impl World {
             let versions: Vec<Version> = any_of.iter().map(|number| book.versions[*number].clone()).collect();
             let states = |version: &Version| {
                 let finished = book.finished.get(&version.object.id()).map_or(&[][..], Vec::as_slice);
-                finished.iter().map(|(_, outcome)| outcome.state).collect()
+                let states = finished.iter().map(|(_, outcome)| outcome.state);
+                // An end for the moment is none.
+                states.filter(|state| *state != ObjectState::Partial).collect()
             };
             let states = versions.iter().map(states).collect();
             (versions, states)

@@ -53,8 +53,15 @@ impl Ledger for StateView {
         self.call(&named("renew", token), self.state().renew(token, until)).await
     }
 
-    async fn release(&self, token: &ClaimToken) -> Result<(), StateError> {
-        self.call(&named("give up", token), self.state().release(token)).await
+    async fn release(
+        &self,
+        token: &ClaimToken,
+        reason: &str,
+        detail: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        let what = format!("{} for {reason}", named("give up", token));
+        self.call(&what, self.state().release(token, reason, detail, now)).await
     }
 
     async fn finish(&self, token: &ClaimToken, outcome: &ObjectOutcome, now: OffsetDateTime) -> Result<(), StateError> {

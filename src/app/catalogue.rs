@@ -1,0 +1,103 @@
+//! From the configuration to the catalogue of log types and sources, with everything that is wrong with either, and to
+//! the next catalogue while the daemon runs.
+
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::Signal;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Config};
+use crate::logtype::{LoadErrors, Registry, is_schema_file};
+use crate::pipeline::{Catalogue, Pipeline};
+use crate::runtime::{Watch, Watched, blocking, files_below};
+use crate::source::SourceTable;
+use crate::telemetry::Telemetry;
+
+/// Reads the log types and checks the sources; all that is wrong with either.
+pub fn catalogue(config: &Config) -> Result<Catalogue, Vec<String>> {
+    let mut problems = Vec::new();
+    let log_types = log_types(&config.log_types.directories).map_err(|found| problems.extend(found)).map(Arc::new).ok();
+    let sources = SourceTable::new(&config.sources).map_err(|found| problems.extend(found)).ok();
+    for source in &config.sources {
+        let names = source.prefixes.iter().flat_map(|prefix| &prefix.log_types);
+        let unknown = names.filter_map(|name| log_types.as_ref()?.get(name).err());
+        problems.extend(unknown.map(|unknown| format!("source {:?}: {unknown}", source.name)));
+    }
+    match (log_types, sources) {
+        (Some(log_types), Some(sources)) if problems.is_empty() => Ok(Catalogue { log_types, sources }),
+        _ => Err(problems),
+    }
+}
+
+/// The built-in log types and those below these folders; everything that is wrong with the latter.
+pub fn log_types(folders: &[PathBuf]) -> Result<Registry, Vec<String>> {
+    let mut files = Vec::new();
+    for entry in folders.iter().flat_map(|folder| files_below(folder)) {
+        let file = entry.map_err(|(path, reason)| vec![format!("{}: {reason}", path.display())])?;
+        if is_schema_file(&file) {
+            files.push(file);
+        }
+    }
+    let loaded = Registry::built_in().with_files(&files);
+    loaded.map_err(|LoadErrors(errors)| errors.iter().map(ToString::to_string).collect())
+}
+
+/// A watch over the configuration file and the folders with log types. Its first look comes at once: so a change between
+/// the start and the watch is seen too.
+pub(super) fn watch(path: &Path, config: &Config, debounce: Duration, telemetry: Telemetry) -> Watch {
+    let folders = config.log_types.directories.clone();
+    let watched = Watched { folders, counts: is_schema_file, files: vec![path.to_owned()] };
+    Watch::new(watched, debounce, move |reason, interval| {
+        telemetry.files_not_watched("configuration", reason, interval);
+    })
+}
+
+/// Loads file, log types and sources anew until `shutdown`: when they changed, and at a SIGHUP. What can't be used is
+/// refused whole, and told once. `started` is what the other parts were built from.
+pub(super) async fn reload(
+    pipeline: Arc<Pipeline>,
+    path: PathBuf,
+    started: Config,
+    mut watch: Watch,
+    mut hangups: Signal,
+    shutdown: CancellationToken,
+) {
+    let telemetry = &pipeline.telemetry;
+    loop {
+        let hangup = pin!(async {
+            // Nothing ends the stream of signals.
+            let _ = hangups.recv().await;
+        });
+        let look = tokio::select! {
+            () = shutdown.cancelled() => return,
+            look = watch.next(hangup) => look,
+        };
+        watch.accept(&look);
+        match load(path.clone()).await {
+            Ok((config, catalogue)) => {
+                let (sources, log_types) = (config.sources.len(), catalogue.log_types.names().count());
+                pipeline.catalogue.swap(catalogue);
+                telemetry.configuration_loaded(sources, log_types, pipeline.clock.now());
+                let others = config::changed_keys(&started, &config);
+                if !others.is_empty() {
+                    telemetry.restart_needed(&others.join(", "));
+                }
+                watch.turn_to(&config.log_types.directories);
+            }
+            Err(reason) => telemetry.configuration_refused(&reason),
+        }
+    }
+}
+
+/// All of it, or everything that is wrong.
+async fn load(path: PathBuf) -> Result<(Config, Catalogue), String> {
+    blocking(move || {
+        let config = config::load(&path).map_err(|problems| problems.to_string())?;
+        let catalogue = catalogue(&config).map_err(|problems| problems.join("\n"))?;
+        Ok((config, catalogue))
+    })
+    .await
+}
