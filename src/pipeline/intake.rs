@@ -85,14 +85,15 @@ async fn next(pipeline: &Pipeline, shutdown: &CancellationToken) -> Option<Recei
     }
     let mut poll = pin!(pipeline.queue.receive(slots.len()));
     tokio::select! {
+        // In this order, so that what comes together with the shutdown is not begun.
         biased;
-        received = &mut poll => Some((received, slots)),
         () = shutdown.cancelled() => {
             if let Ok(Ok(deliveries)) = tokio::time::timeout(LAST_POLL, poll).await {
                 hand_back(pipeline, deliveries).await;
             }
             None
         }
+        received = &mut poll => Some((received, slots)),
     }
 }
 

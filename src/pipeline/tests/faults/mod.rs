@@ -25,7 +25,7 @@ use self::world::World;
 const SEEDS: u64 = 1_000;
 
 /// Everything must have drained so long after the faults have stopped.
-const DRAINED_WITHIN: Duration = Duration::from_secs(12 * 3600);
+const DRAINED_WITHIN: Duration = Duration::from_secs(3 * 3600);
 
 #[expect(clippy::disallowed_methods, reason = "how many seeds a test runs is no configuration of a module")]
 fn number(variable: &str) -> Option<u64> {
