@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use aws_credential_types::provider::ProvideCredentials;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use crate::detect::{Engine, reload};
 use crate::fetch::{self, ObjectStore};
 use crate::http::{self, Readiness, Surface};
 use crate::lake::{self, Lake, none::NoLake};
+use crate::model::Access;
 use crate::pipeline::{self, Catalogue, CurrentCatalogue, Pipeline, Slots, Unrouted};
 use crate::queue::{self, MessageQueue};
 use crate::runtime::{ByteBudget, SharedClock, SystemClock, Tasks, Watch};
@@ -70,6 +72,9 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
     // Bound first: a second daemon on this address ends here, before it touches anything.
     let listener = http::bind(&config.http).await?;
     tracing::info!(address = %listener.local_addr()?, "HTTP server listening");
+    for warning in catalogue.sources.warnings() {
+        tracing::warn!("{warning}");
+    }
     let front = Tasks::new();
     let surface = Surface { readiness: readiness.clone(), telemetry: telemetry.clone(), log };
     let end = front.token().clone();
@@ -79,8 +84,8 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
         }
     });
 
-    let parts = Parts::build(&config, catalogue, telemetry).await?;
     let work = Tasks::new();
+    let parts = Parts::build(&config, catalogue, telemetry, &work).await?;
     let delivery = Tasks::new();
     let parts = parts.start(path, &config, &work, &delivery, hangups);
     let trouble = parts.pipeline.trouble.subscribe();
@@ -116,7 +121,7 @@ struct Parts {
 }
 
 impl Parts {
-    async fn build(config: &Config, catalogue: Catalogue, telemetry: Telemetry) -> anyhow::Result<Parts> {
+    async fn build(config: &Config, catalogue: Catalogue, telemetry: Telemetry, work: &Tasks) -> anyhow::Result<Parts> {
         let clock: SharedClock = Arc::new(SystemClock);
         let state: Arc<dyn StateStore> = match config.state.kind {
             state::Kind::Sqlite => Arc::new(SqliteStore::open(&config.state.sqlite).await?),
@@ -124,7 +129,7 @@ impl Parts {
         let lake: Arc<dyn Lake> = match config.lake.kind {
             lake::Kind::None => Arc::new(NoLake),
         };
-        let (queue, objects, confirmations, lease) = intake_adapters(config, &clock).await?;
+        let (queue, objects, confirmations, lease) = intake_adapters(config, &clock, work).await?;
         let mut rules = reload::watch(&config.rules.directories, debounce(config), telemetry.clone());
         let seen = rules.look().await;
         rules.accept(&seen);
@@ -220,7 +225,7 @@ impl Running {
 type IntakeAdapters = (Arc<dyn MessageQueue>, Arc<dyn ObjectStore>, Arc<dyn Confirmations>, Duration);
 
 /// Queue, object store, what confirms the queue's subscriptions, and the length of a lease. A directory queue makes the directory the bucket; SQS goes with S3.
-async fn intake_adapters(config: &Config, clock: &SharedClock) -> anyhow::Result<IntakeAdapters> {
+async fn intake_adapters(config: &Config, clock: &SharedClock, work: &Tasks) -> anyhow::Result<IntakeAdapters> {
     match config.queue.kind {
         queue::Kind::Directory => {
             let directory = &config.queue.directory;
@@ -232,9 +237,8 @@ async fn intake_adapters(config: &Config, clock: &SharedClock) -> anyhow::Result
         queue::Kind::Sqs => {
             let sdk = aws::sdk_config().await;
             let queue = queue::sqs::SqsQueue::new(&sdk, &config.queue.sqs)?;
-            let roles = Roles::new(sdk.clone());
-            let credentials = Arc::new(move |access: &_| roles.credentials(access));
-            let objects = fetch::s3::S3Store::new(&sdk, &config.fetch, credentials);
+            let identity = identities(Roles::new(sdk.clone(), clock.clone()));
+            let objects = fetch::s3::S3Store::new(&sdk, &config.fetch, identity, work.clone());
             let lease = Duration::from_secs(config.queue.sqs.visibility_timeout_seconds.into());
             Ok((Arc::new(queue), Arc::new(objects), Arc::new(SnsTopics::new(&sdk)), lease))
         }
@@ -248,6 +252,15 @@ fn count_dropped_lines(telemetry: &Telemetry, log: LogHandle) {
         let before = counted.swap(dropped, Ordering::Relaxed);
         metrics.log_lines_dropped_total.add([], dropped.saturating_sub(before));
     });
+}
+
+/// The sessions of roles as the identities of S3's clients.
+pub fn identities(roles: Roles) -> fetch::s3::IdentityFor {
+    Arc::new(move |access: &Access| {
+        let session = roles.session(access);
+        let credentials: Arc<dyn ProvideCredentials> = session.clone();
+        fetch::s3::Identity { credentials: credentials.into(), forget: Arc::new(move || session.forget()) }
+    })
 }
 
 /// Ready, for as long as the intake has no trouble.

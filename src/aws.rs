@@ -24,7 +24,8 @@ pub fn loader() -> ConfigLoader {
     aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
         .identity_cache(
-            // Credentials are replaced five minutes before they end, so that no request starts with dying ones.
+            // Credentials are replaced five minutes before they end, so that no request starts with dying ones. Reading
+            // from S3 does without this cache: `source::Roles` keeps the sessions of all identities itself.
             IdentityCache::lazy().buffer_time(Duration::from_secs(300)).load_timeout(Duration::from_secs(20)).build(),
         )
         // The SDK itself waits forever. `read_timeout` is the time to the first byte of an answer.

@@ -28,6 +28,9 @@ async fn check(argument: &ConfigArgument, config: Config) -> anyhow::Result<Exit
     }
     match &catalogue {
         Ok(catalogue) => {
+            for warning in catalogue.sources.warnings() {
+                writeln!(text, "warning: {warning}")?;
+            }
             let unknown = engine.log_types().into_iter().filter(|name| catalogue.log_types.get(name).is_err());
             for log_type in unknown {
                 writeln!(text, "note: rules wait for log type {log_type}, which is not known here")?;

@@ -94,11 +94,12 @@ const MOST_MIB: u64 = 16 * 1024 * 1024;
 const MOST_RECORD_MIB: u64 = 32;
 
 fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
-    let Config { queue, rules, pipeline, .. } = config;
-    let bounds: [(&str, u64, u64, u64); 13] = [
+    let Config { queue, fetch, rules, pipeline, .. } = config;
+    let bounds: [(&str, u64, u64, u64); 14] = [
         ("queue.directory.scan_interval_ms", queue.directory.scan_interval_ms, 1, MOST_MS),
         ("queue.sqs.visibility_timeout_seconds", queue.sqs.visibility_timeout_seconds.into(), 30, 43_200),
         ("queue.sqs.wait_seconds", queue.sqs.wait_seconds.into(), 0, 20),
+        ("fetch.range_mib", fetch.range_mib, 5, 64),
         ("rules.workers", rules.workers as u64, 0, 1024),
         ("rules.call_timeout_ms", rules.call_timeout_ms, 1, MOST_MS),
         ("rules.worker_memory_mib", rules.worker_memory_mib, 1, MOST_MIB),

@@ -53,20 +53,7 @@ mod tests {
     use crate::source::SourceConfig;
 
     fn config() -> Config {
-        let source = SourceConfig {
-            name: "logs".into(),
-            bucket: "b".into(),
-            account_id: None,
-            region: None,
-            role_arn: None,
-            external_id: Some("hunter2".into()),
-            include_restored: false,
-            stream_type: Default::default(),
-            json_array_envelope_field: None,
-            retain_envelope_fields: None,
-            xml_root_element: None,
-            prefixes: Vec::new(),
-        };
+        let source = SourceConfig { external_id: Some("hunter2".into()), ..SourceConfig::new("logs", "b", Vec::new()) };
         let mut config = Config { sources: vec![source], ..Config::default() };
         config.queue.sqs.url = Some("https://user:hunter2@queue.example/1/q?x=a@b".into());
         config

@@ -29,6 +29,7 @@ pub(crate) async fn check<S: Subject>(fresh: impl AsyncFn() -> S) {
     keys_are_taken_as_they_are(&fresh().await).await;
     a_missing_object_is_missing(&fresh().await).await;
     an_overwritten_object_is_superseded(&fresh().await).await;
+    a_range_is_the_part_of_the_object_that_exists(&fresh().await).await;
 }
 
 /// All bytes of a body.
@@ -101,4 +102,24 @@ async fn an_overwritten_object_is_superseded<S: Subject>(subject: &S) {
         other => panic!("{:?}", other.map(|body| body.object)),
     }
     assert_eq!(read(open(subject, &newer).await.unwrap()).await.unwrap(), b"second");
+}
+
+async fn a_range_is_the_part_of_the_object_that_exists<S: Subject>(subject: &S) {
+    let (store, access) = (subject.store(), subject.access());
+    let announced = subject.put("a.parquet", b"0123456789").await;
+    let whole = object(&announced.bucket, &announced.key);
+    for (start, end, expected) in
+        [(0, 4, "0123"), (3, 7, "3456"), (6, 10, "6789"), (8, 100, "89"), (10, 20, ""), (50, 60, ""), (4, 4, "")]
+    {
+        for object in [&announced, &whole] {
+            let bytes = store.range(&access, object, start..end).await.unwrap();
+            assert_eq!(bytes, expected.as_bytes(), "{start}..{end} of {object:?}");
+        }
+    }
+    let empty = subject.put("empty", b"").await;
+    assert_eq!(store.range(&access, &empty, 0..8).await.unwrap(), "");
+    subject.put("a.parquet", b"other").await;
+    assert!(matches!(store.range(&access, &announced, 0..4).await, Err(FetchError::Superseded(_))));
+    subject.remove("a.parquet").await;
+    assert!(matches!(store.range(&access, &announced, 0..4).await, Err(FetchError::Missing(_))));
 }

@@ -3,15 +3,17 @@
 //! Invariant: no key leads out of the directory. A link that somebody put into it does; that was their decision.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::try_unfold;
 use tokio::fs::File;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use super::{Body, FetchError, ObjectStore};
+use super::{Body, FetchError, ObjectStore, Refusal};
 use crate::model::{Access, ObjectRef, file_etag};
 
 /// Bytes of one chunk.
@@ -47,25 +49,35 @@ impl DirectoryStore {
         let key = Path::new(&object.key);
         let inside = key.components().all(|part| matches!(part, Component::Normal(_)));
         if !inside || object.key.is_empty() || object.key.contains('\0') {
-            return Err(FetchError::Forbidden(format!(
-                "{object} is not read: its key leads out of directory {}",
-                self.root.display()
-            )));
+            let text = format!("{object} is not read: its key leads out of directory {}", self.root.display());
+            return Err(FetchError::Forbidden(Refusal::AccessDenied, text));
         }
         Ok(self.root.join(key))
+    }
+
+    fn reading(&self, object: &ObjectRef) -> Result<Reading, FetchError> {
+        let path = self.path(object)?;
+        Ok(Reading { path, object: object.clone(), file: None, etag: String::new(), left: 0 })
     }
 }
 
 #[async_trait]
 impl ObjectStore for DirectoryStore {
     async fn open(&self, _access: &Access, object: &ObjectRef) -> Result<Body, FetchError> {
-        let path = self.path(object)?;
-        let reading = Reading { path, object: object.clone(), file: None, etag: String::new(), left: 0 };
-        let (size, reading) = reading.open().await?;
+        let (size, reading) = self.reading(object)?.open().await?;
         let completed = ObjectRef { size: Some(size), etag: Some(reading.etag.clone()), ..object.clone() };
         let chunks =
             try_unfold(reading, |mut reading| async move { Ok(reading.next().await?.map(|chunk| (chunk, reading))) });
         Ok(Body { object: completed, chunks: chunks.boxed() })
+    }
+
+    async fn range(&self, _access: &Access, object: &ObjectRef, range: Range<u64>) -> Result<Bytes, FetchError> {
+        let (size, mut reading) = self.reading(object)?.open().await?;
+        reading.part(range.start.min(size)..range.end.min(size)).await
+    }
+
+    fn most_held(&self, _object: &ObjectRef) -> u64 {
+        CHUNK as u64
     }
 }
 
@@ -95,16 +107,13 @@ impl Reading {
         Ok((metadata.len(), self))
     }
 
-    async fn next(&mut self) -> Result<Option<bytes::Bytes>, FetchError> {
+    async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         let Some(mut file) = self.file.take() else { return Ok(None) };
         if self.left == 0 {
-            // A file that was written to meanwhile may be half old and half new.
-            let metadata = file.metadata().await.map_err(|error| self.failure(&error))?;
-            let now = etag(&metadata).map_err(|error| self.failure(&error))?;
-            return if now == self.etag { Ok(None) } else { Err(self.changed()) };
+            return self.unchanged(&file).await.map(|()| None);
         }
         let wanted = usize::try_from(self.left).map_or(CHUNK, |left| left.min(CHUNK));
-        let mut chunk = bytes::BytesMut::with_capacity(wanted);
+        let mut chunk = BytesMut::with_capacity(wanted);
         // `take` holds back what was appended since; it belongs to the next version.
         let read = (&mut file).take(wanted as u64).read_buf(&mut chunk).await.map_err(|error| self.failure(&error))?;
         if read == 0 {
@@ -113,6 +122,24 @@ impl Reading {
         self.left -= read as u64;
         self.file = Some(file);
         Ok(Some(chunk.freeze()))
+    }
+
+    /// The bytes of an open file from one offset to another.
+    async fn part(&mut self, range: Range<u64>) -> Result<Bytes, FetchError> {
+        let wanted = range.end.saturating_sub(range.start);
+        let (Some(mut file), 1..) = (self.file.take(), wanted) else { return Ok(Bytes::new()) };
+        file.seek(io::SeekFrom::Start(range.start)).await.map_err(|error| self.failure(&error))?;
+        let mut part = Vec::new();
+        (&mut file).take(wanted).read_to_end(&mut part).await.map_err(|error| self.failure(&error))?;
+        self.unchanged(&file).await?;
+        Ok(part.into())
+    }
+
+    /// A file that was written to meanwhile may be half old and half new.
+    async fn unchanged(&self, file: &File) -> Result<(), FetchError> {
+        let metadata = file.metadata().await.map_err(|error| self.failure(&error))?;
+        let now = etag(&metadata).map_err(|error| self.failure(&error))?;
+        if now == self.etag { Ok(()) } else { Err(self.changed()) }
     }
 
     fn changed(&self) -> FetchError {
@@ -126,7 +153,8 @@ impl Reading {
                 FetchError::Missing(format!("{} does not exist: {path} was removed before it was read", self.object))
             }
             io::ErrorKind::PermissionDenied => {
-                FetchError::Forbidden(format!("{} can't be read: let margay read the file {path}", self.object))
+                let text = format!("{} can't be read: let margay read the file {path}", self.object);
+                FetchError::Forbidden(Refusal::AccessDenied, text)
             }
             _ => FetchError::Unavailable(format!("reading {} from {path}: {error}", self.object)),
         }
@@ -188,7 +216,7 @@ mod tests {
         let Subject(_folder, store) = subject();
         for key in ["../a", "a/../../b", "/etc/passwd", "", ".", "a\0b", "a/.."] {
             let refused = store.open(&Access::default(), &contract::object("local", key)).await;
-            assert!(matches!(refused, Err(FetchError::Forbidden(_))), "{key:?}");
+            assert!(matches!(refused, Err(FetchError::Forbidden(..))), "{key:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The honest fake: objects in memory, with the failures that tests ask for.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 
-use super::{Body, FetchError, ObjectStore};
+use super::{Body, FetchError, ObjectStore, Refusal};
 use crate::model::{Access, ObjectRef};
 
 /// Bytes of one chunk, small so that small objects of tests have several.
@@ -96,19 +97,28 @@ impl MemoryStore {
     }
 }
 
+/// What is stored under an object's name, if it may be read and is the object that is meant.
+fn found<'o>(
+    objects: &'o mut HashMap<(String, String), Stored>,
+    object: &ObjectRef,
+) -> Result<&'o mut Stored, FetchError> {
+    let Some(stored) = objects.get_mut(&(object.bucket.clone(), object.key.clone())) else {
+        return Err(FetchError::Missing(format!("{object} does not exist")));
+    };
+    if stored.forbidden {
+        return Err(FetchError::Forbidden(Refusal::AccessDenied, format!("{object} is refused")));
+    }
+    if object.etag.as_deref().is_some_and(|announced| announced.trim_matches('"') != stored.etag) {
+        return Err(FetchError::Superseded(format!("{object} was overwritten")));
+    }
+    Ok(stored)
+}
+
 #[async_trait]
 impl ObjectStore for MemoryStore {
     async fn open(&self, _access: &Access, object: &ObjectRef) -> Result<Body, FetchError> {
         let mut objects = self.objects();
-        let Some(stored) = objects.get_mut(&(object.bucket.clone(), object.key.clone())) else {
-            return Err(FetchError::Missing(format!("{object} does not exist")));
-        };
-        if stored.forbidden {
-            return Err(FetchError::Forbidden(format!("{object} is refused")));
-        }
-        if object.etag.as_deref().is_some_and(|announced| announced.trim_matches('"') != stored.etag) {
-            return Err(FetchError::Superseded(format!("{object} was overwritten")));
-        }
+        let stored = found(&mut objects, object)?;
         let stored_bytes = stored.damaged.take().unwrap_or_else(|| stored.bytes.clone());
         let size = stored_bytes.len();
         let end = stored.break_at.take().unwrap_or(usize::MAX);
@@ -121,6 +131,18 @@ impl ObjectStore for MemoryStore {
         let failure = broken.then(|| Err(FetchError::Unavailable(format!("reading {object} broke at byte {end}"))));
         let completed = ObjectRef { size: Some(size as u64), etag: Some(stored.etag.clone()), ..object.clone() };
         Ok(Body { object: completed, chunks: stream::iter(pieces.chain(failure)).boxed() })
+    }
+
+    async fn range(&self, _access: &Access, object: &ObjectRef, range: Range<u64>) -> Result<Bytes, FetchError> {
+        let mut objects = self.objects();
+        let bytes = &found(&mut objects, object)?.bytes;
+        let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+        let (start, end) = (within(range.start), within(range.end));
+        Ok(bytes.slice(start..end.max(start)))
+    }
+
+    fn most_held(&self, _object: &ObjectRef) -> u64 {
+        self.chunk as u64
     }
 }
 
@@ -158,7 +180,7 @@ mod tests {
         assert!(matches!(read(store.open(&access, &object).await.unwrap()).await, Err(FetchError::Unavailable(_))));
         assert_eq!(read(store.open(&access, &object).await.unwrap()).await.unwrap().len(), 5000);
         store.forbid("b", "k");
-        assert!(matches!(store.open(&access, &object).await, Err(FetchError::Forbidden(_))));
+        assert!(matches!(store.open(&access, &object).await, Err(FetchError::Forbidden(..))));
         store.put("b", "k", vec![1; 5000]);
         assert!(store.open(&access, &object).await.is_ok());
     }

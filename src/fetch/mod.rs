@@ -9,6 +9,8 @@ pub mod s3;
 #[cfg(test)]
 mod contract;
 
+use std::ops::Range;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -17,11 +19,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Access, ObjectRef};
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Address buckets as `endpoint/bucket/key`, for stores that have no host name per bucket.
     pub path_style: bool,
+    /// A larger object is read in pieces of this size.
+    pub range_mib: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { path_style: false, range_mib: 8 }
+    }
 }
 
 /// An object that is being read.
@@ -36,21 +46,52 @@ pub struct Body {
 /// Why an object could not be read. Each has one disposition, which `pipeline/` applies.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// Key, version or bucket does not exist.
+    /// Key or version does not exist.
     #[error("{0}")]
     Missing(String),
-    /// The role, the bucket policy or the key's policy says no. The text names who was refused what.
-    #[error("{0}")]
-    Forbidden(String),
+    /// The bucket does not exist. The first word is stable, as that of [`Refusal`].
+    #[error("no_such_bucket: {0}")]
+    NoBucket(String),
+    /// Somebody says no, until a person changes that. The text names who was refused what.
+    #[error("{word}: {1}", word = .0.as_str())]
+    Forbidden(Refusal, String),
     /// The object was overwritten since it was announced; the newer notification delivers it.
     #[error("{0}")]
     Superseded(String),
     /// Archived; it must be restored first.
     #[error("{0}")]
     Archived(String),
-    /// Worth trying again later: throttling, network, server errors.
+    /// The store asks for fewer requests; it was asked slower and again, and goes on refusing.
+    #[error("{0}")]
+    Throttled(String),
+    /// Worth trying again later: network, server errors.
     #[error("{0}")]
     Unavailable(String),
+}
+
+/// Who refuses, and so who must change something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The role's policy, the bucket's policy, the object's owner.
+    AccessDenied,
+    /// The role may not use the key that encrypts the object.
+    KmsDenied,
+    /// The key is disabled, about to be deleted, or gone.
+    KmsKeyUnusable,
+    /// The role's trust policy, or the daemon's own.
+    AssumeRoleDenied,
+}
+
+impl Refusal {
+    /// A word that does not change, for grouping what was parked.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Refusal::AccessDenied => "access_denied",
+            Refusal::KmsDenied => "kms_denied",
+            Refusal::KmsKeyUnusable => "kms_key_unusable",
+            Refusal::AssumeRoleDenied => "assume_role_denied",
+        }
+    }
 }
 
 /// Reads objects as a source's identity.
@@ -58,4 +99,12 @@ pub enum FetchError {
 pub trait ObjectStore: Send + Sync {
     /// Opens an object. With a version id it reads that version; else with an ETag it reads only if the ETag still holds.
     async fn open(&self, access: &Access, object: &ObjectRef) -> Result<Body, FetchError>;
+
+    /// The bytes of a part of an object, in memory at once: the caller bounds the range. Fewer come only where the object
+    /// ends. The same bytes of the same object as `open` means it; of an opened body's reference, so that all ranges are of
+    /// one version.
+    async fn range(&self, access: &Access, object: &ObjectRef, range: Range<u64>) -> Result<Bytes, FetchError>;
+
+    /// The most bytes that an open body of the object keeps in memory: read ahead, and handed out as its current chunk.
+    fn most_held(&self, object: &ObjectRef) -> u64;
 }

@@ -22,7 +22,7 @@ pub use local::file_etag;
 pub use message::Message;
 pub use object::{ObjectId, ObjectRef};
 pub use record::{Envelope, Origin, Record, Reject};
-pub use source::{Access, Route, Stream, StreamType};
+pub use source::{Access, OnMissing, Route, Stream, StreamType};
 pub use stamp::{rfc3339, stored_time};
 pub use topic::TopicArn;
 pub use value::{Map, MapBuilder, Value};

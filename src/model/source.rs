@@ -16,6 +16,25 @@ pub struct Access {
     pub region: Option<String>,
     /// Sent as the expected bucket owner when it is known.
     pub account_id: Option<String>,
+    /// The key that encrypts the objects, to name it where it is refused.
+    pub kms_key_arn: Option<String>,
+    /// The reader pays for requests and transfer.
+    pub requester_pays: bool,
+    /// Address of a store that is not AWS's own, instead of the daemon's.
+    pub endpoint: Option<String>,
+    /// Buckets as `endpoint/bucket/key`; `None` as the daemon does it.
+    pub path_style: Option<bool>,
+}
+
+/// What becomes of an announced object that does not exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnMissing {
+    /// Looked for a few times, then it is recorded as missing.
+    #[default]
+    Accept,
+    /// Its message stays in the queue until it is there, or the queue gives the message up.
+    Retry,
 }
 
 /// How the bytes of an object are split into records.
@@ -60,6 +79,7 @@ pub struct Route {
     /// Candidates for classification, in configured order.
     pub log_types: Arc<[Arc<str>]>,
     pub stream: Arc<Stream>,
+    pub on_missing: OnMissing,
 }
 
 impl Route {

@@ -3,7 +3,8 @@
 //! `intake` receives messages while there is room (`slots` and `aimd` say how much), `message` decides what becomes of
 //! one, `setup` answers those that are about the notifications themselves, `lease` keeps it from being handed to another
 //! meanwhile, `object` takes each of its objects through claim, reading and outcome (`attempts` says what earlier tries mean
-//! for it), and `reader` turns bytes into batches of events. `catalogue` is what new work begins with: sources and log types.
+//! for it, `disposition` what a failure to read means), and `reader` turns bytes into batches of events. `catalogue` is what
+//! new work begins with: sources and log types.
 //!
 //! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the outcome
 //! of everything in it is durable: in the ledger, or in quarantine with its reason.
@@ -11,6 +12,7 @@
 mod aimd;
 mod attempts;
 mod catalogue;
+mod disposition;
 mod intake;
 mod lease;
 mod message;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 
+use super::disposition::{self, Disposition};
 use super::lease::HeldClaims;
 use super::message::End;
 use super::reader::{Advance, RecordReader};
@@ -25,8 +26,8 @@ use crate::source::Routing;
 use crate::state::{Attempts, Claim, ClaimToken, ObjectOutcome, ObjectState, StateError};
 use crate::telemetry::ObjectFacts;
 
-/// Bytes that one object may hold at once beside a record that is not complete yet: a batch with its events, and the
-/// chunk it came from.
+/// Bytes that one object may hold at once beside what its store reads ahead and a record that is not complete yet: a
+/// batch with its events, and the chunk it came from.
 const WINDOW: u64 = 8 * 1024 * 1024;
 
 /// Of one object's rejects the first so many are kept; the object itself stays in its bucket with all of them.
@@ -150,7 +151,8 @@ impl Work<'_> {
             _ => None,
         };
         // Before anything of the object is in memory.
-        let window = WINDOW + self.pipeline.limits.max_record_bytes as u64;
+        let held = self.pipeline.objects.most_held(object);
+        let window = WINDOW + held + self.pipeline.limits.max_record_bytes as u64;
         if !self.pipeline.budget.fits(window) {
             self.pipeline.slots.short_of_memory(self.started);
         }
@@ -169,7 +171,7 @@ impl Work<'_> {
                     return Ok(());
                 }
                 let Some((token, attempts)) = self.claim(object, route.source()).await? else { return Ok(()) };
-                let outcome = self.disposition(error, &attempts)?;
+                let outcome = self.disposition(error, route, &attempts)?;
                 self.finish(object, route.source(), &token, &outcome).await
             }
         }
@@ -276,23 +278,14 @@ impl Work<'_> {
     }
 
     /// What a failure to read means: an outcome, or another try.
-    fn disposition(&self, error: FetchError, attempts: &Attempts) -> Result<ObjectOutcome, Stop> {
+    fn disposition(&self, error: FetchError, route: &Route, attempts: &Attempts) -> Result<ObjectOutcome, Stop> {
         let detail = error.to_string();
-        let patient = |state, reason: &'static str| {
-            if attempts::is_last_look(attempts, reason) {
-                return Ok(ObjectOutcome::without_events(state, detail.clone()));
-            }
-            Err(Stop::Retry { reason, detail: detail.clone(), delay: Some(attempts::PATIENCE_DELAY) })
-        };
-        match error {
-            FetchError::Missing(_) => patient(ObjectState::Missing, "missing"),
-            FetchError::Forbidden(_) => patient(ObjectState::Parked, "forbidden"),
-            FetchError::Superseded(_) => Ok(ObjectOutcome::without_events(ObjectState::Superseded, detail)),
-            FetchError::Archived(_) => Ok(ObjectOutcome::without_events(ObjectState::Archived, detail)),
-            FetchError::Unavailable(_) => {
-                self.pipeline.slots.throttled(self.started);
-                Err(Stop::Retry { reason: "fetch", detail, delay: None })
-            }
+        if let FetchError::Throttled(_) = error {
+            self.pipeline.slots.throttled(self.started);
+        }
+        match disposition::of(&error, route.on_missing, attempts) {
+            Disposition::Outcome(state) => Ok(ObjectOutcome::without_events(state, detail)),
+            Disposition::Again { reason, delay } => Err(Stop::Retry { reason, detail, delay }),
         }
     }
 
@@ -308,7 +301,7 @@ impl Work<'_> {
         let pipeline = self.pipeline;
         let mut chunks = match opened {
             Ok(body) => body.chunks,
-            Err(error) => return self.disposition(error, attempts),
+            Err(error) => return self.disposition(error, route, attempts),
         };
         let context = Context {
             object: token.object,
@@ -325,7 +318,7 @@ impl Work<'_> {
             let mut input = match chunks.try_next().await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
-                Err(error) => return self.disposition(error, attempts),
+                Err(error) => return self.disposition(error, route, attempts),
             };
             loop {
                 let advance;

@@ -1,16 +1,18 @@
 //! Which source an object belongs to, and the identity that reads it.
 //!
-//! `check` finds what is wrong with the configuration, `table` matches objects to sources (both pure); `role` assumes
-//! roles. Nothing here reads an object.
+//! `check` finds what is wrong with the configuration with the help of `name`, `table` matches objects to sources (all
+//! pure); `role` keeps the sessions of roles, `sts` asks for them. Nothing here reads an object.
 
 mod check;
+mod name;
 mod role;
+mod sts;
 mod table;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::StreamType;
-pub use role::Roles;
+use crate::model::{OnMissing, StreamType};
+pub use role::{Roles, Session};
 pub use table::{Owner, Routing, SourceTable};
 
 /// One `[[sources]]` entry: a bucket of an account, and what lies under which prefix of it.
@@ -19,6 +21,9 @@ pub use table::{Owner, Routing, SourceTable};
 pub struct SourceConfig {
     /// Unique; becomes `p_source_label` and part of the role session's name.
     pub name: String,
+    /// The objects of a source that is switched off are unrouted.
+    #[serde(default = "yes")]
+    pub enabled: bool,
     pub bucket: String,
     /// Account that owns the bucket, 12 digits.
     #[serde(default)]
@@ -28,8 +33,24 @@ pub struct SourceConfig {
     /// Role to assume for reading; without it the daemon reads as itself.
     #[serde(default)]
     pub role_arn: Option<String>,
+    /// The same by its name in the account of `account_id`; `default` is [`SourceConfig::default_role_name`].
+    #[serde(default)]
+    pub role_name: Option<String>,
     #[serde(default)]
     pub external_id: Option<String>,
+    /// Key that encrypts the objects, of any account and region.
+    #[serde(default)]
+    pub kms_key_arn: Option<String>,
+    #[serde(default)]
+    pub requester_pays: bool,
+    /// Address of a store that is not AWS's own.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// As `fetch.path_style`, for this source.
+    #[serde(default)]
+    pub path_style: Option<bool>,
+    #[serde(default)]
+    pub on_missing: OnMissing,
     /// Whether an object that is brought back from an archive is read, as a new one is.
     #[serde(default)]
     pub include_restored: bool,
@@ -47,6 +68,57 @@ pub struct SourceConfig {
     pub xml_root_element: Option<String>,
     pub prefixes: Vec<PrefixConfig>,
 }
+
+fn yes() -> bool {
+    true
+}
+
+impl SourceConfig {
+    /// A source with the defaults for everything else.
+    pub fn new(name: impl Into<String>, bucket: impl Into<String>, prefixes: Vec<PrefixConfig>) -> SourceConfig {
+        SourceConfig {
+            name: name.into(),
+            enabled: true,
+            bucket: bucket.into(),
+            account_id: None,
+            region: None,
+            role_arn: None,
+            role_name: None,
+            external_id: None,
+            kms_key_arn: None,
+            requester_pays: false,
+            endpoint: None,
+            path_style: None,
+            on_missing: OnMissing::default(),
+            include_restored: false,
+            stream_type: StreamType::default(),
+            json_array_envelope_field: None,
+            retain_envelope_fields: None,
+            xml_root_element: None,
+            prefixes,
+        }
+    }
+
+    /// The role that reads the source: the configured ARN, or the one that `role_name` means.
+    fn role(&self) -> Option<String> {
+        if self.role_arn.is_some() {
+            return self.role_arn.clone();
+        }
+        let (name, account) = (self.role_name.as_ref()?, self.account_id.as_ref()?);
+        let name = if name == DEFAULT_ROLE { self.default_role_name() } else { name.clone() };
+        let partition = self.region.as_deref().map_or("aws", name::partition);
+        Some(format!("arn:{partition}:iam::{account}:role/{name}"))
+    }
+
+    /// `MargayLogProcessingRole-<label>`: the source's name in lower case, and a hyphen for what a role's name can't have.
+    pub fn default_role_name(&self) -> String {
+        let fitting = |c: char| if name::is_role_name_char(c) { c.to_ascii_lowercase() } else { '-' };
+        format!("MargayLogProcessingRole-{}", self.name.trim().chars().map(fitting).collect::<String>())
+    }
+}
+
+/// The value of `role_name` that stands for the role's generated name.
+const DEFAULT_ROLE: &str = "default";
 
 /// What lies under one prefix of a source. The longest matching prefix over all sources wins.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -73,23 +145,25 @@ mod tests {
     use super::*;
 
     pub(super) fn source(name: &str, bucket: &str, prefixes: impl IntoIterator<Item = PrefixConfig>) -> SourceConfig {
-        SourceConfig {
-            name: name.into(),
-            bucket: bucket.into(),
-            account_id: None,
-            region: None,
-            role_arn: None,
-            external_id: None,
-            include_restored: false,
-            stream_type: StreamType::Auto,
-            json_array_envelope_field: None,
-            retain_envelope_fields: None,
-            xml_root_element: None,
-            prefixes: prefixes.into_iter().collect(),
-        }
+        SourceConfig::new(name, bucket, prefixes.into_iter().collect())
     }
 
     pub(super) fn prefix(prefix: &str, log_type: &str) -> PrefixConfig {
         PrefixConfig { prefix: prefix.into(), log_types: vec![log_type.into()], ..PrefixConfig::default() }
+    }
+
+    #[test]
+    fn a_role_by_name_is_in_the_account_and_in_the_partition_of_the_region() {
+        let mut trail = source("Prod Trail: 1", "logs", []);
+        trail.account_id = Some("012345678901".into());
+        for (name, region, arn) in [
+            ("default", None, "arn:aws:iam::012345678901:role/MargayLogProcessingRole-prod-trail--1"),
+            ("Reader", Some("eu-central-1"), "arn:aws:iam::012345678901:role/Reader"),
+            ("Reader", Some("us-gov-west-1"), "arn:aws-us-gov:iam::012345678901:role/Reader"),
+            ("Reader", Some("cn-north-1"), "arn:aws-cn:iam::012345678901:role/Reader"),
+        ] {
+            (trail.role_name, trail.region) = (Some(name.into()), region.map(Into::into));
+            assert_eq!(trail.role().as_deref(), Some(arn));
+        }
     }
 }

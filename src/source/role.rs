@@ -1,87 +1,177 @@
-//! Assumes the roles of sources. The only place that asks STS for a role; it reads no object.
+//! The sessions in which objects are read: of roles, and of the daemon itself. Decides when a session is renewed; `sts`
+//! does the asking. It reads no object.
 //!
-//! Invariant: one session per (role, external id, region), however many sources and clients use it. The session's
-//! credentials are cached and refreshed by the SDK's identity cache, which belongs to the configuration.
+//! Invariants: one session per (role, external id, region), however many sources and clients use it. One renewal at a
+//! time: while the old credentials hold, everybody else goes on with them. A failure is answered from memory for a while,
+//! so that many objects of a source whose role refuses don't become as many calls of STS.
+//!
+//! This is the only cache of credentials for reading: the SDK's own, one for each client, would make every request wait
+//! for a renewal, would fail while the old ones still hold, and could not be told that a role was deleted and made anew.
+//! The clients of S3 and STS switch it off.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
-use aws_config::sts::AssumeRoleProvider;
+use aws_config::identity::IdentityCache;
 use aws_config::{Region, SdkConfig};
-use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
-use tokio::sync::OnceCell;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
+use time::OffsetDateTime;
 
+use super::sts::{Failure, Origin, Role};
 use crate::model::Access;
+use crate::runtime::{Backoff, SharedClock};
 
-/// How long a session lasts. An hour is what every role allows.
-const SESSION: std::time::Duration = std::time::Duration::from_secs(3600);
+/// Credentials are renewed this long before they end.
+const EARLY: Duration = Duration::from_secs(300);
+
+/// Credentials that are younger are not thrown away: what refuses them would refuse new ones as well.
+const YOUNG: Duration = Duration::from_secs(30);
+
+/// After a failure, and where new credentials end as soon as the old ones.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
 
 /// Role, external id, region.
-type SessionKey = (String, Option<String>, Option<String>);
+type SessionKey = (Option<String>, Option<String>, Option<String>);
 
 /// The identities under which objects are read.
 pub struct Roles {
     sdk: SdkConfig,
-    sessions: Mutex<HashMap<SessionKey, SharedCredentialsProvider>>,
+    clock: SharedClock,
+    own: Arc<Session>,
+    sessions: Mutex<HashMap<SessionKey, Arc<Session>>>,
 }
 
 impl Roles {
-    pub fn new(sdk: SdkConfig) -> Roles {
-        Roles { sdk, sessions: Mutex::default() }
+    pub fn new(sdk: SdkConfig, clock: SharedClock) -> Roles {
+        let own = Arc::new(Session::new(Origin::Own(sdk.credentials_provider()), clock.clone()));
+        Roles { sdk, clock, own, sessions: Mutex::default() }
     }
 
-    /// The identity of a source: its role, or the daemon itself. Nothing is asked of STS before the first request.
+    /// The session of a source: of its role, or of the daemon itself. Nothing is asked of STS before the first request.
     /// Sources that share a role share its session, which carries the name of the source that came first.
-    pub fn credentials(&self, access: &Access) -> SharedCredentialsProvider {
-        let Some(role) = &access.role_arn else {
-            return self.sdk.credentials_provider().unwrap_or_else(|| SharedCredentialsProvider::new(NoCredentials));
-        };
-        let key = (role.clone(), access.external_id.clone(), access.region.clone());
-        let mut sessions = self.sessions.lock().expect("nobody panics while holding the sessions");
-        sessions
-            .entry(key)
-            .or_insert_with(|| SharedCredentialsProvider::new(Session::new(&self.sdk, role, access)))
-            .clone()
+    pub fn session(&self, access: &Access) -> Arc<Session> {
+        let Some(arn) = &access.role_arn else { return self.own.clone() };
+        let key = (access.role_arn.clone(), access.external_id.clone(), access.region.clone());
+        let new = || Arc::new(Session::new(Origin::Role(self.role(arn, access)), self.clock.clone()));
+        locked(&self.sessions).entry(key).or_insert_with(new).clone()
+    }
+
+    fn role(&self, arn: &str, access: &Access) -> Role {
+        // STS is asked in the daemon's region; a source's region is the next best where it has none.
+        let region = self.sdk.region().cloned().or_else(|| access.region.clone().map(Region::new));
+        let config = aws_sdk_sts::config::Builder::from(&self.sdk)
+            .region(region)
+            .credentials_provider(SharedCredentialsProvider::from(self.own.clone() as Arc<dyn ProvideCredentials>))
+            .identity_cache(IdentityCache::no_cache())
+            .build();
+        Role {
+            sts: aws_sdk_sts::Client::from_conf(config),
+            own: self.own.clone(),
+            arn: arn.to_owned(),
+            session_name: session_name(&access.source),
+            external_id: access.external_id.clone(),
+        }
     }
 }
 
-/// A role that is assumed at the first request for its credentials.
-#[derive(Debug)]
-struct Session {
-    sdk: SdkConfig,
-    role: String,
-    name: String,
-    external_id: Option<String>,
-    region: Option<Region>,
-    provider: Arc<OnceCell<AssumeRoleProvider>>,
+/// Credentials that renew themselves.
+pub struct Session {
+    origin: Origin,
+    clock: SharedClock,
+    state: Mutex<State>,
+    /// Held by the one who renews.
+    renewing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    credentials: Option<Credentials>,
+    got: Option<OffsetDateTime>,
+    failure: Option<Failure>,
+    /// In a row.
+    failures: u32,
+    /// Nothing is asked before.
+    not_before: Option<OffsetDateTime>,
+}
+
+/// What is known without asking.
+enum Known {
+    Good(Credentials),
+    /// Still valid, and not for long.
+    Ending(Credentials),
+    Failed(Failure),
+    Nothing,
 }
 
 impl Session {
-    fn new(sdk: &SdkConfig, role: &str, access: &Access) -> Session {
-        Session {
-            // STS is asked in the daemon's region; a source's region is the next best where it has none.
-            region: sdk.region().cloned().or_else(|| access.region.clone().map(Region::new)),
-            sdk: sdk.clone(),
-            role: role.to_owned(),
-            name: session_name(&access.source),
-            external_id: access.external_id.clone(),
-            provider: Arc::default(),
+    fn new(origin: Origin, clock: SharedClock) -> Session {
+        Session { origin, clock, state: Mutex::default(), renewing: tokio::sync::Mutex::default() }
+    }
+
+    /// Throws the credentials away because S3 or STS does not know them any more, for instance because the role was
+    /// deleted and made anew. False when they are so young that new ones would not help.
+    pub fn forget(&self) -> bool {
+        let now = self.clock.now();
+        let mut state = locked(&self.state);
+        if state.got.is_some_and(|got| now - got < YOUNG) {
+            return false;
+        }
+        (state.credentials, state.not_before) = (None, None);
+        true
+    }
+
+    async fn current(&self) -> provider::Result {
+        match self.known() {
+            Known::Good(credentials) => return Ok(credentials),
+            Known::Failed(failure) => return Err(failure.into()),
+            Known::Ending(credentials) => {
+                let Ok(_only) = self.renewing.try_lock() else { return Ok(credentials) };
+                return Ok(self.renew().await.unwrap_or(credentials));
+            }
+            Known::Nothing => {}
+        }
+        let _only = self.renewing.lock().await;
+        match self.known() {
+            Known::Good(credentials) | Known::Ending(credentials) => Ok(credentials),
+            Known::Failed(failure) => Err(failure.into()),
+            Known::Nothing => self.renew().await.map_err(Into::into),
         }
     }
 
-    async fn assume(&self) -> AssumeRoleProvider {
-        let mut role = AssumeRoleProvider::builder(&self.role)
-            .configure(&self.sdk)
-            .session_name(&self.name)
-            .session_length(SESSION);
-        if let Some(id) = &self.external_id {
-            role = role.external_id(id);
+    fn known(&self) -> Known {
+        let now = self.clock.now();
+        let state = locked(&self.state);
+        let waits = state.not_before.is_some_and(|until| now < until);
+        let left = |credentials: &Credentials| credentials.expiry().map(|end| OffsetDateTime::from(end) - now);
+        match (&state.credentials, &state.failure) {
+            (Some(credentials), _) if left(credentials).is_none_or(|left| left > EARLY) => {
+                Known::Good(credentials.clone())
+            }
+            (Some(credentials), _) if left(credentials).is_some_and(|left| left.is_positive()) => match waits {
+                true => Known::Good(credentials.clone()),
+                false => Known::Ending(credentials.clone()),
+            },
+            (_, Some(failure)) if waits => Known::Failed(failure.clone()),
+            _ => Known::Nothing,
         }
-        if let Some(region) = &self.region {
-            role = role.region(region.clone());
+    }
+
+    /// Only by who holds `renewing`.
+    async fn renew(&self) -> Result<Credentials, Failure> {
+        let outcome = self.origin.ask().await;
+        let now = self.clock.now();
+        let mut state = locked(&self.state);
+        state.failures = if outcome.is_ok() { 0 } else { state.failures.saturating_add(1) };
+        state.not_before = Some(now + BACKOFF.delay(state.failures.saturating_sub(1)));
+        match &outcome {
+            Ok(credentials) => {
+                (state.credentials, state.got, state.failure) = (Some(credentials.clone()), Some(now), None);
+            }
+            Err(failure) => state.failure = Some(failure.clone()),
         }
-        role.build().await
+        outcome
     }
 }
 
@@ -90,23 +180,23 @@ impl ProvideCredentials for Session {
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(async {
-            self.provider.get_or_init(|| self.assume()).await.provide_credentials().await
-        })
+        future::ProvideCredentials::new(self.current())
     }
 }
 
-/// Stands in where the configuration has no credential chain at all, so that the first request says so.
-#[derive(Debug)]
-struct NoCredentials;
-
-impl ProvideCredentials for NoCredentials {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        future::ProvideCredentials::ready(Err(CredentialsError::not_loaded("the AWS configuration has no credentials")))
+/// Without the credentials.
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let role = match &self.origin {
+            Origin::Own(_) => "margay's own",
+            Origin::Role(role) => &role.arn,
+        };
+        f.debug_tuple("Session").field(&role).finish()
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nobody panics while holding the sessions or a session's state")
 }
 
 /// `margay-<source>` in the alphabet and length that STS accepts; what it refuses becomes `-`.
@@ -116,107 +206,4 @@ fn session_name(source: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use aws_smithy_runtime_api::client::http::{
-        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-    };
-    use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-    use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-    use aws_smithy_types::body::SdkBody;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn access(source: &str, role: Option<&str>, external_id: Option<&str>) -> Access {
-        Access {
-            source: source.into(),
-            role_arn: role.map(Into::into),
-            external_id: external_id.map(Into::into),
-            ..Access::default()
-        }
-    }
-
-    /// Whether two providers are the same one.
-    fn same(left: &SharedCredentialsProvider, right: &SharedCredentialsProvider) -> bool {
-        let address = |provider: &SharedCredentialsProvider| {
-            let provider: &dyn ProvideCredentials = provider.as_ref();
-            std::ptr::from_ref(provider).cast::<()>()
-        };
-        address(left) == address(right)
-    }
-
-    #[test]
-    fn one_session_per_role_external_id_and_region() {
-        let roles = Roles::new(SdkConfig::builder().build());
-        let first = roles.credentials(&access("a", Some("role"), Some("id")));
-        assert!(same(&first, &roles.credentials(&access("b", Some("role"), Some("id")))));
-        let elsewhere = Access { region: Some("eu-west-1".into()), ..access("a", Some("role"), Some("id")) };
-        for other in [access("a", Some("role"), None), access("a", Some("other"), Some("id")), elsewhere] {
-            assert!(!same(&first, &roles.credentials(&other)), "{other:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn without_role_and_without_chain_the_request_says_so() {
-        let roles = Roles::new(SdkConfig::builder().build());
-        let refused = roles.credentials(&access("a", None, None)).provide_credentials().await.unwrap_err();
-        assert!(matches!(refused, CredentialsError::CredentialsNotLoaded(_)));
-    }
-
-    /// In place of the HTTP client: keeps what is asked and answers with a refusal.
-    #[derive(Clone, Debug, Default)]
-    struct Recorder(Arc<Mutex<Vec<String>>>);
-
-    impl HttpConnector for Recorder {
-        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-            let body = request.body().bytes().expect("a call of STS is one form").to_vec();
-            self.0.lock().unwrap().push(String::from_utf8(body).unwrap());
-            let status = 403.try_into().expect("a status");
-            HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::empty())))
-        }
-    }
-
-    impl HttpClient for Recorder {
-        fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-            SharedHttpConnector::new(self.clone())
-        }
-    }
-
-    #[tokio::test]
-    async fn sts_is_told_role_session_and_external_id() {
-        let recorder = Recorder::default();
-        let sdk = aws_config::defaults(aws_config::BehaviorVersion::latest())
-            .http_client(recorder.clone())
-            .region("eu-central-1")
-            .credentials_provider(aws_credential_types::Credentials::new("key", "secret", None, None, "tests"))
-            .load()
-            .await;
-        let roles = Roles::new(sdk);
-        let role = Some("arn:aws:iam::111122223333:role/reader");
-        for (external_id, wanted) in [(Some("agreed-id"), Some("ExternalId=agreed-id")), (None, None)] {
-            recorder.0.lock().unwrap().clear();
-            roles.credentials(&access("trail", role, external_id)).provide_credentials().await.unwrap_err();
-            let asked = recorder.0.lock().unwrap()[0].clone();
-            let has = |part: &str| asked.split('&').any(|pair| pair == part);
-            assert!(has("Action=AssumeRole") && has("RoleSessionName=margay-trail"), "{asked}");
-            assert!(has("RoleArn=arn%3Aaws%3Aiam%3A%3A111122223333%3Arole%2Freader"), "{asked}");
-            assert_eq!(asked.contains("ExternalId"), wanted.is_some_and(has), "{asked}");
-        }
-    }
-
-    #[test]
-    fn session_names_show_the_source() {
-        assert_eq!(session_name("Prod trail/é"), "margay-Prod-trail--");
-    }
-
-    proptest! {
-        #[test]
-        fn session_names_are_what_sts_accepts(source in any::<String>()) {
-            let name = session_name(&source);
-            prop_assert!(name.len() <= 64);
-            prop_assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c)));
-        }
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::check::{OfStream, problems, takes};
+use super::check::{Found, OfStream, check, takes};
 use super::{PrefixConfig, SourceConfig};
 use crate::model::{Access, ObjectRef, Route, Stream};
 
@@ -16,6 +16,7 @@ pub struct SourceTable {
     buckets: HashMap<String, Vec<Mapping>>,
     /// Owners of buckets and of the roles that read them.
     accounts: HashSet<String>,
+    warnings: Vec<String>,
 }
 
 /// The source of an object, whether the object is read or excluded.
@@ -47,12 +48,12 @@ struct Mapping {
 impl SourceTable {
     /// Every problem of the configuration at once, each naming its source and what to change.
     pub fn new(sources: &[SourceConfig]) -> Result<SourceTable, Vec<String>> {
-        let problems = problems(sources);
+        let Found { problems, warnings } = check(sources);
         if !problems.is_empty() {
             return Err(problems);
         }
         let mut buckets: HashMap<String, Vec<Mapping>> = HashMap::new();
-        for source in sources {
+        for source in sources.iter().filter(|source| source.enabled) {
             let access = Arc::new(access(source));
             let mappings = source.prefixes.iter().map(|prefix| mapping(source, prefix, access.clone()));
             buckets.entry(source.bucket.clone()).or_default().extend(mappings);
@@ -61,7 +62,12 @@ impl SourceTable {
             mappings.sort_by_key(|mapping| std::cmp::Reverse(mapping.prefix.len()));
         }
         let accounts = sources.iter().flat_map(accounts).map(str::to_owned).collect();
-        Ok(SourceTable { buckets, accounts })
+        Ok(SourceTable { buckets, accounts, warnings })
+    }
+
+    /// What may be meant so and is probably a mistake.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The longest prefix over all sources of the bucket wins; its exclusions are final, there is no fall-through to
@@ -111,10 +117,14 @@ fn accounts(source: &SourceConfig) -> impl Iterator<Item = &str> {
 fn access(source: &SourceConfig) -> Access {
     Access {
         source: source.name.clone(),
-        role_arn: source.role_arn.clone(),
+        role_arn: source.role(),
         external_id: source.external_id.clone(),
         region: source.region.clone(),
         account_id: source.account_id.clone(),
+        kms_key_arn: source.kms_key_arn.clone(),
+        requester_pays: source.requester_pays,
+        endpoint: source.endpoint.clone(),
+        path_style: source.path_style,
     }
 }
 
@@ -127,6 +137,7 @@ fn mapping(source: &SourceConfig, prefix: &PrefixConfig, access: Arc<Access>) ->
             access,
             log_types: prefix.log_types.iter().map(|name| Arc::from(name.as_str())).collect(),
             stream: Arc::new(stream(source, prefix)),
+            on_missing: source.on_missing,
         },
     }
 }
@@ -224,6 +235,36 @@ mod tests {
     }
 
     #[test]
+    fn a_source_that_is_switched_off_takes_nothing_and_another_may_have_its_prefix() {
+        let mut off = source("old", "logs", [prefix("", "AWS.CloudTrail")]);
+        off.enabled = false;
+        assert_eq!(outcome(&SourceTable::new(&[off.clone()]).unwrap(), "logs", "a"), "unrouted");
+        let table = SourceTable::new(&[off, source("new", "logs", [prefix("", "X.Y")])]).unwrap();
+        assert_eq!(outcome(&table, "logs", "a"), "new X.Y");
+    }
+
+    #[test]
+    fn the_identity_of_a_source_is_complete() {
+        let mut trail = source("trail", "logs", [prefix("", "AWS.CloudTrail")]);
+        trail.account_id = Some("111122223333".into());
+        trail.role_name = Some("default".into());
+        trail.requester_pays = true;
+        trail.endpoint = Some("https://minio.example:9000".into());
+        trail.path_style = Some(true);
+        let Routing::Route(route) = SourceTable::new(&[trail]).unwrap().route(&object("logs", "a")) else { panic!() };
+        let expected = Access {
+            source: "trail".into(),
+            role_arn: Some("arn:aws:iam::111122223333:role/MargayLogProcessingRole-trail".into()),
+            account_id: Some("111122223333".into()),
+            requester_pays: true,
+            endpoint: Some("https://minio.example:9000".into()),
+            path_style: Some(true),
+            ..Access::default()
+        };
+        assert_eq!(*route.access, expected);
+    }
+
+    #[test]
     fn log_types_come_with_their_source() {
         let table = SourceTable::new(&[source("trail", "logs", [prefix("a", "AWS.CloudTrail"), prefix("b", "X.Y")])]);
         let table = table.unwrap();
@@ -261,7 +302,7 @@ mod tests {
     proptest! {
         #[test]
         fn routing_equals_a_search_for_the_longest_prefix(
-            prefixes in prop::collection::btree_set("[ab/]{0,4}", 1..8), key in "[ab/]{0,6}",
+            prefixes in prop::collection::btree_set("([ab][ab/]{0,3})?", 1..8), key in "[ab/]{0,6}",
         ) {
             let mappings = prefixes.iter().map(|text| prefix(text, &format!("at {text}")));
             let table = SourceTable::new(&[source("s", "logs", mappings)]).unwrap();

@@ -45,6 +45,18 @@ fn check_tells_of_sources_log_types_and_rules_at_once() {
 }
 
 #[test]
+fn what_is_probably_a_mistake_is_told_and_is_no_failure() {
+    let setup = Setup::new().rule("Good", "def rule(event):\n    return True\n").watching_directory().configured(
+        "[[sources]]\nname = \"trail\"\nbucket = \"logs\"\naccount_id = \"999999999999\"\n\
+         role_arn = \"arn:aws:iam::111122223333:role/r\"\nprefixes = [{ log_types = [\"Okta.SystemLog\"] }]\n",
+    );
+    let output = setup.margay(&["check", "--config", "margay.toml"]);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("warning: source \"trail\": role_arn is in account 111122223333"), "{said}");
+}
+
+#[test]
 fn what_is_shipped_is_without_a_problem() {
     let setup = Setup::new();
     for config in ["config/local.toml", "config/aws.toml"] {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use futures_util::TryStreamExt;
 use margay::fetch::directory::DirectoryStore;
 use margay::fetch::s3::S3Store;
 use margay::fetch::{Body, Config, FetchError, ObjectStore};
@@ -10,7 +11,7 @@ use margay::model::{Access, ObjectRef};
 use margay::queue::directory::DirectoryQueue;
 use margay::queue::sqs::SqsQueue;
 use margay::queue::{DirectoryConfig, MessageQueue, SqsConfig};
-use margay::runtime::SystemClock;
+use margay::runtime::{SystemClock, Tasks};
 use margay::source::{Roles, Routing, SourceConfig, SourceTable};
 
 use crate::aws::{ACCOUNT, Aws, Channel, Logs, gzip};
@@ -27,8 +28,12 @@ struct Subject {
 }
 
 fn store(aws: &Aws) -> S3Store {
-    let roles = Roles::new(aws.sdk.clone());
-    S3Store::new(&aws.sdk, &Config::default(), Arc::new(move |access| roles.credentials(access)))
+    store_with(aws, &aws.sdk, &Config::default())
+}
+
+fn store_with(aws: &Aws, sdk: &aws_config::SdkConfig, config: &Config) -> S3Store {
+    let roles = Roles::new(aws.sdk.clone(), Arc::new(SystemClock));
+    S3Store::new(sdk, config, margay::app::identities(roles), Tasks::new())
 }
 
 async fn subject() -> Subject {
@@ -70,7 +75,7 @@ async fn s3_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_is_read_as_its_role() {
     let aws = Aws::start().await;
-    let roles = Roles::new(aws.sdk.clone());
+    let roles = Roles::new(aws.sdk.clone(), Arc::new(SystemClock));
     let access = Access {
         source: "Prod trail".into(),
         role_arn: Some(format!("arn:aws:iam::{ACCOUNT}:role/reader")),
@@ -78,14 +83,16 @@ async fn a_source_is_read_as_its_role() {
         ..Access::default()
     };
     let identity = |access: &Access| {
-        let config = aws_sdk_sts::config::Builder::from(&aws.sdk).credentials_provider(roles.credentials(access));
+        let session: Arc<dyn ProvideCredentials> = roles.session(access);
+        let session = SharedCredentialsProvider::from(session);
+        let config = aws_sdk_sts::config::Builder::from(&aws.sdk).credentials_provider(session);
         aws_sdk_sts::Client::from_conf(config.build()).get_caller_identity().send()
     };
     let arn = identity(&access).await.unwrap().arn.unwrap();
     assert!(arn.ends_with(":assumed-role/reader/margay-Prod-trail"), "{arn}");
     let own = identity(&Access { role_arn: None, ..access.clone() }).await.unwrap().arn.unwrap();
     assert!(!own.contains("assumed-role"), "{own}");
-    let temporary = roles.credentials(&access).provide_credentials().await.unwrap();
+    let temporary = roles.session(&access).provide_credentials().await.unwrap();
     assert!(temporary.session_token().is_some());
 }
 
@@ -123,10 +130,49 @@ async fn a_version_is_read_even_after_it_was_overwritten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_of_a_bucket_that_does_not_exist_is_missing() {
+async fn a_bucket_that_does_not_exist_is_told_apart_from_a_missing_object() {
     let aws = Aws::start().await;
     let refused = store(&aws).open(&Access::default(), &contract::object("nobodys-bucket", "a")).await;
-    assert!(matches!(&refused, Err(FetchError::Missing(text)) if text.contains("nobodys-bucket")));
+    assert!(matches!(&refused, Err(FetchError::NoBucket(text)) if text.contains("nobodys-bucket")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_object_comes_in_ranges_and_an_overwritten_one_does_not_come_to_its_end() {
+    let aws = Aws::start().await;
+    let logs = aws.bucket_announced_by(Channel::Sqs).await;
+    let bytes: Vec<u8> = (0..12_000_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    logs.put("large", bytes.clone()).await;
+    let small = Config { range_mib: 5, ..Config::default() };
+    let store = store_with(&aws, &aws.sdk, &small);
+    let access = Access { role_arn: Some(logs.role_arn.clone()), requester_pays: true, ..Access::default() };
+    let object = contract::object(&logs.bucket, "large");
+    assert!(read(store.open(&access, &object).await.unwrap()).await.unwrap() == bytes, "other bytes came");
+
+    let mut body = store.open(&access, &object).await.unwrap();
+    logs.put("large", vec![0; bytes.len()]).await;
+    let mut came = 0;
+    let end = loop {
+        match body.chunks.try_next().await {
+            Ok(Some(chunk)) => {
+                assert_eq!(chunk, bytes[came..came + chunk.len()]);
+                came += chunk.len();
+            }
+            other => break other,
+        }
+    };
+    assert!(matches!(end, Err(FetchError::Superseded(_))), "{came} bytes came");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_with_an_endpoint_of_its_own_is_read_there() {
+    let aws = Aws::start().await;
+    let logs = aws.bucket_announced_by(Channel::Sqs).await;
+    logs.put("a", "here").await;
+    let nowhere = aws.sdk.clone().into_builder().endpoint_url("http://127.0.0.1:9").build();
+    let access = Access { endpoint: Some(aws.endpoint.clone()), path_style: Some(true), ..Access::default() };
+    let store = store_with(&aws, &nowhere, &Config::default());
+    let body = store.open(&access, &contract::object(&logs.bucket, "a")).await.unwrap();
+    assert_eq!(read(body).await.unwrap(), b"here");
 }
 
 #[tokio::test(flavor = "multi_thread")]

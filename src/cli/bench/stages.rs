@@ -142,18 +142,9 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
     }
     let prefix = PrefixConfig { log_types: vec![LOG_TYPE.into()], ..PrefixConfig::default() };
     let source = SourceConfig {
-        name: BUCKET.into(),
-        bucket: BUCKET.into(),
-        account_id: None,
-        region: None,
-        role_arn: None,
-        external_id: None,
-        include_restored: false,
         stream_type: StreamType::JsonArray,
         json_array_envelope_field: Some("Records".into()),
-        retain_envelope_fields: None,
-        xml_root_element: None,
-        prefixes: vec![prefix],
+        ..SourceConfig::new(BUCKET, BUCKET, vec![prefix])
     };
     let config = pipeline::Config::default();
     let pipeline = Arc::new(Pipeline {

@@ -1,58 +1,59 @@
-//! The bytes of one object as they come, resumed where they break.
+//! All bytes of an object in order: the first range as it comes, each further one in memory before it is needed.
 //!
-//! Invariant: bytes of two versions are never mixed. Every request after the first carries the ETag of the first
-//! answer, and the chunks add up to its length and checksum, or the stream ends with an error.
+//! The first request asks for the whole object, because only then S3 tells the checksum of the whole, and because an
+//! object that is no larger than one range costs one request so, whether or not the notification knows its size (an empty
+//! one too, of which no range could be had). Of a larger object it gives the first range, and its connection is closed.
+//!
+//! Ranges are read whole, so that no answer of S3 is held open while detection or the lake are slow.
+//!
+//! Invariants: at most two ranges are in memory, the one that is handed out and the next. The chunks add up to the
+//! object's length and checksum, or the stream ends with an error.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use aws_sdk_s3::error::DisplayErrorContext;
-use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::try_unfold;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::Get;
 use super::checksum::Checksum;
+use super::part::{Part, Pinned};
+use super::request::{Answer, Request};
 use crate::fetch::{Body, FetchError};
 use crate::model::ObjectRef;
-use crate::runtime::Backoff;
-
-/// How often a transfer is resumed without getting ahead.
-pub(super) const RESUMES: u32 = 6;
-
-/// A transfer that came this much further since it broke last is doing well, and may break as often again.
-const PROGRESS: u64 = 8 * 1024 * 1024;
-
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(20));
 
 pub(super) struct Transfer {
-    get: Get,
-    etag: Option<String>,
-    total: u64,
+    object: Pinned,
+    /// Handed out.
     offset: u64,
-    stream: ByteStream,
+    /// Asked for.
+    asked: u64,
+    first: Part,
+    /// The next range on its way. Ends with the transfer.
+    ahead: Option<AbortOnDropHandle<Result<Bytes, FetchError>>>,
     checksum: Option<Checksum>,
-    /// Since the last progress.
-    resumes: u32,
-    broke_at: u64,
 }
 
 impl Transfer {
-    pub(super) fn start(get: Get, answer: GetObjectOutput) -> Result<Body, FetchError> {
-        let Some(total) = answer.content_length.and_then(|length| u64::try_from(length).ok()) else {
-            return Err(FetchError::Unavailable(format!("reading {}: the answer has no length", get.object)));
+    /// Of the answer to a request for the whole object.
+    pub(super) fn start(request: Arc<Request>, answer: Answer) -> Result<Body, FetchError> {
+        let Answer { output, region } = answer;
+        let Some(total) = output.content_length.and_then(|length| u64::try_from(length).ok()) else {
+            return Err(FetchError::Unavailable(format!("reading {}: the answer has no length", request.object)));
         };
-        let etag = answer.e_tag().map(|etag| etag.trim_matches('"').to_owned());
+        let etag = output.e_tag().map(|etag| etag.trim_matches('"').to_owned());
         let object = ObjectRef {
             size: Some(total),
-            etag: etag.clone().or_else(|| get.object.etag.clone()),
-            version_id: get.object.version_id.clone().or_else(|| answer.version_id().map(str::to_owned)),
-            region: Some(get.region.clone()),
-            ..get.object.clone()
+            etag: etag.clone().or_else(|| request.object.etag.clone()),
+            version_id: request.object.version_id.clone().or_else(|| output.version_id().map(str::to_owned)),
+            region: Some(region),
+            ..request.object.clone()
         };
-        let checksum = Checksum::of(&answer);
-        let transfer = Transfer { get, etag, total, offset: 0, stream: answer.body, checksum, resumes: 0, broke_at: 0 };
+        let checksum = Checksum::of(&output);
+        let pinned = Pinned { request, etag, total };
+        let asked = if pinned.holds() { total.min(pinned.request.shared.range) } else { total };
+        let first = Part::new(pinned.clone(), output.body, 0..asked);
+        let transfer = Transfer { object: pinned, offset: 0, asked, first, ahead: None, checksum };
         let chunks =
             try_unfold(
                 transfer,
@@ -63,77 +64,51 @@ impl Transfer {
 
     /// The next bytes, or `None` when all have come and the checksum holds.
     async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
-        loop {
-            let cause = match self.stream.next().await {
-                Some(Ok(chunk)) if chunk.is_empty() => continue,
-                Some(Ok(chunk)) => return self.came(chunk).map(Some),
-                None if self.offset == self.total => return self.ended().map(|()| None),
-                None => "the connection ended early".to_owned(),
-                Some(Err(error)) => DisplayErrorContext(error).to_string(),
-            };
-            self.resume(cause).await?;
+        self.look_ahead();
+        if let Some(chunk) = self.first.next().await? {
+            return Ok(Some(self.came(chunk)));
         }
+        let Some(ahead) = self.ahead.take() else { return self.ended().map(|()| None) };
+        let range = match ahead.await {
+            Ok(range) => range?,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return Err(FetchError::Unavailable("the daemon is ending".into())),
+        };
+        self.look_ahead();
+        Ok(Some(self.came(range)))
     }
 
-    fn came(&mut self, chunk: Bytes) -> Result<Bytes, FetchError> {
-        self.offset += chunk.len() as u64;
-        if self.offset > self.total {
-            return Err(self.unavailable("more bytes came than the object has"));
+    /// Starts the next range, if there is one and none is on its way.
+    fn look_ahead(&mut self) {
+        if self.ahead.is_some() || self.asked == self.object.total {
+            return;
         }
+        let shared = &self.object.request.shared;
+        let range = self.asked..self.object.total.min(self.asked + shared.range);
+        self.asked = range.end;
+        self.ahead = Some(AbortOnDropHandle::new(shared.tasks.spawn(self.object.clone().read(range))));
+    }
+
+    fn came(&mut self, chunk: Bytes) -> Bytes {
+        self.offset += chunk.len() as u64;
         if let Some(checksum) = &mut self.checksum {
             checksum.update(&chunk);
         }
-        Ok(chunk)
+        chunk
     }
 
     fn ended(&mut self) -> Result<(), FetchError> {
+        let Pinned { request, total, .. } = &self.object;
+        if self.offset != *total {
+            let (object, offset) = (&request.object, self.offset);
+            return Err(FetchError::Unavailable(format!("reading {object}: {offset} bytes came of {total}")));
+        }
         match self.checksum.take().map(Checksum::verify) {
             None | Some(Ok(())) => Ok(()),
-            Some(Err(difference)) => Err(self.unavailable(&format!("{difference}; it was damaged on its way"))),
+            Some(Err(difference)) => Err(FetchError::Unavailable(format!(
+                "reading {}: {difference}; it was damaged on its way",
+                request.object
+            ))),
         }
-    }
-
-    /// Goes on at the offset with a new request.
-    async fn resume(&mut self, mut cause: String) -> Result<(), FetchError> {
-        if self.offset == self.total {
-            // All bytes are here and only the end of the stream is broken; a range after the last byte is no range.
-            self.stream = ByteStream::default();
-            return Ok(());
-        }
-        if self.offset >= self.broke_at + PROGRESS {
-            self.resumes = 0;
-        }
-        self.broke_at = self.offset;
-        if self.etag.is_none() && self.get.object.version_id.is_none() {
-            return Err(self.unavailable(&format!("{cause}; without an ETag it can't be resumed")));
-        }
-        while self.resumes < RESUMES {
-            tokio::time::sleep(BACKOFF.delay(self.resumes)).await;
-            self.resumes += 1;
-            tracing::debug!(object = %self.get.object, offset = self.offset, %cause, "resuming a broken transfer");
-            match self.get.send(Some(self.offset), self.etag.as_deref()).await {
-                Ok(answer) if self.goes_on(&answer) => {
-                    self.stream = answer.body;
-                    return Ok(());
-                }
-                Ok(_) => cause = "the store does not answer with the range that was asked for".into(),
-                Err(error) => match self.get.failure(&error) {
-                    FetchError::Unavailable(text) => cause = text,
-                    refused => return Err(refused),
-                },
-            }
-        }
-        Err(self.unavailable(&format!("{cause}; given up after it was resumed {RESUMES} times")))
-    }
-
-    /// Whether an answer starts at the offset, in an object of the same length.
-    fn goes_on(&self, answer: &GetObjectOutput) -> bool {
-        let (start, end) = (format!("bytes {}-", self.offset), format!("/{}", self.total));
-        answer.content_range().is_some_and(|range| range.starts_with(&start) && range.ends_with(&end))
-    }
-
-    fn unavailable(&self, cause: &str) -> FetchError {
-        let Transfer { get, offset, total, .. } = self;
-        FetchError::Unavailable(format!("reading {} broke at byte {offset} of {total}: {cause}", get.object))
     }
 }

@@ -1,27 +1,86 @@
 //! What an error of S3, of STS or of the network means for an object, and the words that help to mend it.
 //!
-//! Source: Amazon S3 API reference, "Error responses"; AWS KMS developer guide, "Key states".
+//! Source: Amazon S3 API reference, "Error responses"; AWS KMS developer guide, "Key states"; AWS STS API reference,
+//! "AssumeRole".
 
 use std::error::Error;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{DisplayErrorContext, ErrorMetadata, ProvideErrorMetadata, SdkError};
 
-use super::GetError;
-use crate::fetch::FetchError;
+use super::request::GetError;
+use crate::fetch::{FetchError, Refusal};
 use crate::model::{Access, ObjectRef};
 
-/// The region in which S3 says that the bucket is, when it is not the one that was asked.
-pub(super) fn other_region(error: &GetError, asked: &str) -> Option<String> {
-    let response = error.raw_response()?;
-    let region = response.headers().get("x-amz-bucket-region")?;
-    // An answer of the right region carries the header as well.
-    let elsewhere = response.status().as_u16() == 301 || is_about_region(error.code().unwrap_or_default());
-    (elsewhere && region != asked).then(|| region.to_owned())
+/// Where S3 names the region of a bucket, in refusals too.
+pub(super) const REGION: &str = "x-amz-bucket-region";
+
+/// What can be done about a refusal at once.
+pub(super) enum Remedy {
+    /// The bucket is in another region: the one that the answer names, if it does.
+    Elsewhere(Option<String>),
+    /// The credentials are not known, or not any more.
+    Renew,
+    /// Again, and fewer requests.
+    Slower,
+    Again,
+    /// The range starts behind the end of the object.
+    NoRange,
+    /// Nothing.
+    None,
 }
 
-fn is_about_region(code: &str) -> bool {
-    matches!(code, "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed")
+pub(super) fn remedy(error: &GetError) -> Remedy {
+    let Some(response) = error.raw_response() else {
+        let may_work =
+            matches!(error, SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_));
+        let identity = causes(error).any(|cause| cause.is::<CredentialsError>());
+        return if may_work && !identity { Remedy::Again } else { Remedy::None };
+    };
+    match (error.code().unwrap_or_default(), response.status().as_u16()) {
+        ("InvalidRange", _) | (_, 416) => Remedy::NoRange,
+        (code, status) if is_about_region(code, status) => Remedy::Elsewhere(named_region(error)),
+        ("InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired", _) => Remedy::Renew,
+        (code, status) if is_throttling(code, status) => Remedy::Slower,
+        ("RequestTimeout" | "KMS.InternalException" | "KMS.DependencyTimeoutException", _) | (_, 408 | 500..) => {
+            Remedy::Again
+        }
+        _ => Remedy::None,
+    }
+}
+
+fn is_about_region(code: &str, status: u16) -> bool {
+    matches!(
+        code,
+        "PermanentRedirect"
+            | "TemporaryRedirect"
+            | "AuthorizationHeaderMalformed"
+            | "IllegalLocationConstraintException"
+    ) || matches!(status, 301 | 307)
+}
+
+fn is_throttling(code: &str, status: u16) -> bool {
+    const CODES: [&str; 6] = [
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "RequestLimitExceeded",
+        "BandwidthLimitExceeded",
+        "KMS.ThrottlingException",
+    ];
+    CODES.contains(&code) || matches!(status, 429 | 503)
+}
+
+/// In a header, or in the text of the refusal.
+fn named_region(error: &GetError) -> Option<String> {
+    let response = error.raw_response()?;
+    if let Some(region) = response.headers().get(REGION) {
+        return Some(region.to_owned());
+    }
+    let body = std::str::from_utf8(response.body().bytes()?).ok()?;
+    let (_, after) = body.split_once("<Region>")?;
+    let (region, _) = after.split_once("</Region>")?;
+    Some(region.to_owned())
 }
 
 pub(super) fn classify(error: &GetError, access: &Access, object: &ObjectRef, region: &str) -> FetchError {
@@ -45,7 +104,8 @@ impl About<'_> {
     /// S3 has answered with an error.
     fn answer(&self, status: u16, code: &str, message: &str) -> FetchError {
         let said = if code.is_empty() { format!("status {status}") } else { format!("{code}: {message}") };
-        let about_key = code.starts_with("KMS.") || (status == 403 && message.to_lowercase().contains("kms"));
+        let lower = message.to_lowercase();
+        let about_key = code.starts_with("KMS.") || (status == 403 && lower.contains("kms"));
         match (code, status) {
             ("InvalidObjectState", _) => FetchError::Archived(format!(
                 "{} is in an archive storage class; restore it (s3:RestoreObject), then send it again",
@@ -55,27 +115,34 @@ impl About<'_> {
                 "{} was overwritten since it was announced; the newer notification brings it",
                 self.object
             )),
+            ("NoSuchBucket", _) => FetchError::NoBucket(format!(
+                "bucket {} of {} does not exist; correct the source's bucket, or remove the source",
+                self.object.bucket, self.object
+            )),
             ("MethodNotAllowed", _) | (_, 404) => self.missing(code),
-            _ if about_key => self.key_refused(&said),
+            _ if is_throttling(code, status) => FetchError::Throttled(
+                self.reading(&format!("S3 is throttling ({said}), also after it was asked slower; it is tried again")),
+            ),
+            ("KMS.InternalException" | "KMS.DependencyTimeoutException", _) => {
+                self.later(&format!("{said}; it is tried again"))
+            }
+            _ if about_key => self.key_refused(&said, code, &lower),
             // These come with status 400 or 403, and end without anybody's help.
             ("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" | "RequestTimeTooSkewed", _) => self.later(
                 &format!("{} was answered {said}; the credentials are renewed, check this host's clock", self.reader()),
             ),
+            ("InvalidAccessKeyId", _) => self.unknown_key(&said),
             (_, 401 | 403) => self.refused(&said),
-            (code, status) if status == 301 || is_about_region(code) => {
+            _ if is_about_region(code, status) => {
                 self.later(&format!("{said}; set the source's region to that of its bucket"))
             }
-            ("SlowDown", _) | (_, 429 | 503) => self.later(&format!("S3 is throttling ({said}); it is tried again")),
             _ => self.later(&format!("{said}; it is tried again")),
         }
     }
 
     fn missing(&self, code: &str) -> FetchError {
-        let (object, bucket) = (self.object, &self.object.bucket);
+        let object = self.object;
         FetchError::Missing(match code {
-            "NoSuchBucket" => {
-                format!("bucket {bucket} of {object} does not exist; correct the source's bucket, or remove the source")
-            }
             "NoSuchVersion" => format!(
                 "version {} of {object} does not exist; a lifecycle rule or a person has deleted it",
                 object.version_id.as_deref().unwrap_or_default()
@@ -110,14 +177,15 @@ impl About<'_> {
         let code = answer.and_then(ErrorMetadata::code).unwrap_or_default();
         if matches!(code, "AccessDenied" | "AccessDeniedException" | "ValidationError" | "RegionDisabledException") {
             let message = answer.and_then(ErrorMetadata::message).unwrap_or_default();
-            return FetchError::Forbidden(format!(
+            let text = format!(
                 "source {:?} can't assume role {role} to read {} ({code}: {message}); the role's trust policy must \
                  allow sts:AssumeRole to margay's identity{}, and that identity must be allowed sts:AssumeRole on \
                  the role",
                 self.access.source,
                 self.object,
                 if self.access.external_id.is_some() { " with the source's external id" } else { "" }
-            ));
+            );
+            return FetchError::Forbidden(Refusal::AssumeRoleDenied, text);
         }
         self.later(&format!(
             "assuming role {role} failed ({cause}); check margay's own credentials and that STS is reachable"
@@ -129,25 +197,52 @@ impl About<'_> {
             Some(account) => format!(", and check that account {account} owns the bucket"),
             None => String::new(),
         };
-        FetchError::Forbidden(format!(
+        let text = format!(
             "{} may not read {} ({said}); allow s3:GetObject and s3:GetObjectVersion in the role's and the bucket's \
              policy{owner}. S3 answers the same for a key that does not exist unless s3:ListBucket is allowed",
             self.reader(),
             self.object,
-        ))
+        );
+        FetchError::Forbidden(Refusal::AccessDenied, text)
     }
 
-    fn key_refused(&self, said: &str) -> FetchError {
-        FetchError::Forbidden(format!(
-            "{} can't use the KMS key of {} ({said}); allow kms:Decrypt in the role's and the key's policy, and \
-             check that the key is enabled and not about to be deleted",
+    /// The access key is unknown, also a new one where there could be one.
+    fn unknown_key(&self, said: &str) -> FetchError {
+        let text = format!(
+            "S3 does not know the access key with which {} reads {} ({said}); correct margay's own credentials, or wait \
+             for a role that was just made",
             self.reader(),
-            self.object
-        ))
+            self.object,
+        );
+        FetchError::Forbidden(Refusal::AccessDenied, text)
+    }
+
+    fn key_refused(&self, said: &str, code: &str, message: &str) -> FetchError {
+        let key = match &self.access.kms_key_arn {
+            Some(key) => format!("the KMS key of {} (the source's is {key})", self.object),
+            None => format!("the KMS key of {}", self.object),
+        };
+        let unusable = !matches!(code, "AccessDenied" | "KMS.AccessDeniedException")
+            || message.contains("pending deletion")
+            || message.contains("is disabled");
+        if unusable {
+            let text = format!("{key} can't be used ({said}); enable it, or cancel its deletion");
+            return FetchError::Forbidden(Refusal::KmsKeyUnusable, text);
+        }
+        let text = format!(
+            "{} may not use {key} ({said}); allow kms:Decrypt in the role's policy, and in the key's policy too when \
+             the key is in another account",
+            self.reader()
+        );
+        FetchError::Forbidden(Refusal::KmsDenied, text)
     }
 
     fn later(&self, cause: &str) -> FetchError {
-        FetchError::Unavailable(format!("reading {} in region {}: {cause}", self.object, self.region))
+        FetchError::Unavailable(self.reading(cause))
+    }
+
+    fn reading(&self, cause: &str) -> String {
+        format!("reading {} in region {}: {cause}", self.object, self.region)
     }
 
     /// Who is asking.

@@ -21,7 +21,7 @@ impl Work<'_> {
             Err(FetchError::Missing(_)) => return Ok(false),
             Err(error) => {
                 let Some((token, attempts)) = self.claim(&other, route.source()).await? else { return Ok(true) };
-                let outcome = self.disposition(error, &attempts)?;
+                let outcome = self.disposition(error, &route, &attempts)?;
                 self.finish(&other, route.source(), &token, &outcome).await?;
             }
         }
