@@ -1,5 +1,6 @@
 //! The store as one daemon sees it, and the transfers out of it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,7 +9,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::life::Life;
 use super::world::Fault;
-use crate::fetch::{Body, FetchError, ObjectStore};
+use crate::fetch::{Body, FetchError, ObjectStore, Refusal};
 use crate::model::{Access, ObjectRef};
 
 pub(super) struct StoreView(pub(super) Arc<Life>);
@@ -21,7 +22,8 @@ impl ObjectStore for StoreView {
         let fault = [
             (Fault::StoreRefuses, FetchError::Unavailable as fn(String) -> FetchError),
             (Fault::StoreMisses, FetchError::Missing),
-            (Fault::StoreForbids, FetchError::Forbidden),
+            (Fault::StoreThrottles, FetchError::Throttled),
+            (Fault::StoreForbids, |reason| FetchError::Forbidden(Refusal::AccessDenied, reason)),
         ]
         .into_iter()
         .find(|(fault, _)| world.happens(*fault));
@@ -53,6 +55,15 @@ impl ObjectStore for StoreView {
             }
         });
         Ok(Body { object, chunks: chunks.boxed() })
+    }
+
+    async fn range(&self, access: &Access, object: &ObjectRef, range: Range<u64>) -> Result<Bytes, FetchError> {
+        self.0.step("range").await;
+        self.0.world.store.range(access, object, range).await
+    }
+
+    fn most_held(&self, object: &ObjectRef) -> u64 {
+        self.0.world.store.most_held(object)
     }
 }
 

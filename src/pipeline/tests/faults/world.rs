@@ -41,6 +41,7 @@ pub(super) enum Fault {
     /// Answered with an error, and applied long after if nothing else was.
     CommitIsLate,
     StoreRefuses,
+    StoreThrottles,
     StoreMisses,
     StoreForbids,
     /// A transfer breaks and says so.
