@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use time::OffsetDateTime;
 
 use super::disposition::{self, Disposition};
 use super::lease::HeldClaims;
@@ -77,6 +78,8 @@ pub(super) struct Work<'a> {
     pub(super) other_key: Option<&'a str>,
     /// The same from beginning to end, whatever is loaded meanwhile.
     pub(super) catalogue: Arc<Catalogue>,
+    /// When the message was sent.
+    pub(super) announced: Option<OffsetDateTime>,
     pub(super) claims: &'a HeldClaims,
     pub(super) started: tokio::time::Instant,
 }
@@ -91,7 +94,8 @@ pub(super) async fn handle(
 ) -> End {
     let (object, other_key) = (&announced.object, announced.other_key.as_deref());
     let catalogue = pipeline.catalogue.get();
-    let work = Work { pipeline, format, other_key, catalogue, claims, started: tokio::time::Instant::now() };
+    let (announced, started) = (message.sent_at, tokio::time::Instant::now());
+    let work = Work { pipeline, format, other_key, catalogue, announced, claims, started };
     let result = match route(&work.catalogue, object) {
         Ok(route) => {
             let read = work.routed(object, &route).await;
@@ -246,7 +250,7 @@ impl Work<'_> {
     /// The claim; `None` when the object is done.
     async fn claim(&self, object: &ObjectRef, source: &str) -> Result<Option<(ClaimToken, Attempts)>, Stop> {
         let now = self.pipeline.clock.now();
-        match self.pipeline.state.claim(object, source, now, now + self.pipeline.lease).await? {
+        match self.pipeline.state.claim(object, source, self.announced, now, now + self.pipeline.lease).await? {
             Claim::Granted(token, attempts) => {
                 self.claims.add(&token);
                 Ok(Some((token, attempts)))
@@ -302,7 +306,8 @@ impl Work<'_> {
     /// What a failure to read means: an outcome, or another try.
     fn disposition(&self, error: FetchError, route: &Route, attempts: &Attempts) -> Result<ObjectOutcome, Stop> {
         let detail = error.to_string();
-        if let FetchError::Throttled(_) = error {
+        // A store that fails or can't answer is asked less, too.
+        if let FetchError::Throttled(_) | FetchError::Unavailable(_) = error {
             self.pipeline.slots.throttled(self.started);
         }
         match disposition::of(&error, route.on_missing, attempts) {

@@ -70,6 +70,7 @@ pub async fn replay_records(pipeline: &Pipeline, entry: &LedgerEntry) -> Result<
         format: "",
         other_key: None,
         catalogue,
+        announced: None,
         claims: &claims,
         started: tokio::time::Instant::now(),
     };
