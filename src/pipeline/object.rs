@@ -15,10 +15,9 @@ use super::message::End;
 use super::reader::{Advance, RecordReader};
 use super::reading::Reading;
 use super::slots::LARGE;
+use super::stop::Stop;
 use super::{Catalogue, Pipeline, attempts};
-use crate::detect::DetectError;
 use crate::fetch::{Body, FetchError};
-use crate::lake::LakeError;
 use crate::logtype::Context;
 use crate::model::{EventBatch, Message, ObjectRef, Route};
 use crate::notify::Announced;
@@ -33,42 +32,6 @@ const WINDOW: u64 = 8 * 1024 * 1024;
 
 /// Of one object's rejects the first so many are kept; the object itself stays in its bucket with all of them.
 const MOST_REJECTS: u64 = 10_000;
-
-/// Why an object got no outcome this time.
-pub(super) enum Stop {
-    Retry { reason: &'static str, detail: String, delay: Option<Duration> },
-    State(StateError),
-}
-
-impl std::fmt::Display for Stop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Stop::Retry { detail, .. } => f.write_str(detail),
-            Stop::State(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<StateError> for Stop {
-    fn from(error: StateError) -> Stop {
-        Stop::State(error)
-    }
-}
-
-impl From<LakeError> for Stop {
-    fn from(error: LakeError) -> Stop {
-        match error {
-            LakeError::Fenced(object) => Stop::State(StateError::Fenced(object)),
-            LakeError::Failed(detail) => Stop::Retry { reason: "lake", detail, delay: None },
-        }
-    }
-}
-
-impl From<DetectError> for Stop {
-    fn from(error: DetectError) -> Stop {
-        Stop::Retry { reason: "detect", detail: error.to_string(), delay: None }
-    }
-}
 
 /// What the work on one object of a message needs.
 pub(super) struct Work<'a> {

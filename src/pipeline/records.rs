@@ -15,8 +15,9 @@ use futures_util::TryStreamExt;
 
 use super::Pipeline;
 use super::lease::{self, HeldClaims};
-use super::object::{Stop, Work};
+use super::object::Work;
 use super::reading::Reading;
+use super::stop::Stop;
 use crate::decode::{DecodeError, Decoder, Pace, Piece};
 use crate::logtype::{Classified, Classifier, Context, UnknownLogType};
 use crate::model::{Event, EventBatch, ObjectRef, Record, Reject, Route};
