@@ -23,7 +23,7 @@ use crate::model::{EventBatch, Message, ObjectRef, Route};
 use crate::notify::Announced;
 use crate::runtime::{BytePermit, blocking};
 use crate::source::Routing;
-use crate::state::{Attempts, Claim, ClaimToken, ObjectOutcome, ObjectState, StateError};
+use crate::state::{Attempts, Claim, ClaimToken, ObjectOutcome, ObjectState};
 use crate::telemetry::ObjectFacts;
 
 /// Bytes that one object may hold at once beside what its store reads ahead and a record that is not complete yet: a
