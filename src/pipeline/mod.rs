@@ -26,6 +26,7 @@ mod records;
 mod sampling;
 mod setup;
 mod slots;
+mod stop;
 mod trace;
 mod unrouted;
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub struct KnownVersion {
     pub state: Option<ObjectState>,
     pub reason: String,
     pub finished: Option<OffsetDateTime>,
-    /// How its tries went; as the claim that comes next would have them, but for itself.
+    /// How its tries went since the last outcome that was not `Partial`; the claim that is open now has not crashed yet.
     pub attempts: Attempts,
 }
 

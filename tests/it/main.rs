@@ -14,6 +14,7 @@ mod notifications;
 mod queue;
 mod schemas;
 mod story_aws;
+mod story_explain;
 mod story_faults;
 mod story_kills;
 mod story_load;

@@ -120,7 +120,9 @@ impl World {
     }
 
     async fn finished(&self, object: &ObjectRef, state: ObjectState, reason: &str) {
-        let Claim::Granted(token, _) = self.state.claim(object, "okta", NOW, NOW).await.unwrap() else { panic!() };
+        let Claim::Granted(token, _) = self.state.claim(object, "okta", None, NOW, NOW).await.unwrap() else {
+            panic!()
+        };
         self.state.finish(&token, &ObjectOutcome::without_events(state, reason), NOW).await.unwrap();
     }
 
@@ -231,7 +233,9 @@ async fn the_last_look_becomes_the_outcome() {
     let body = notification(&[announced]);
     let object = crate::notify::parse(&body).unwrap().objects.remove(0).object;
     for _ in 0..2 {
-        let Claim::Granted(token, _) = world.state.claim(&object, "okta", NOW, NOW).await.unwrap() else { panic!() };
+        let Claim::Granted(token, _) = world.state.claim(&object, "okta", None, NOW, NOW).await.unwrap() else {
+            panic!()
+        };
         world.state.release(&token, "forbidden", "no", NOW).await.unwrap();
     }
     check("last_look", world.message(&body).await, false);
@@ -285,7 +289,7 @@ async fn an_object_that_takes_down_its_readers_is_told() {
     let object = world.put("okta/a", login(1));
     for second in 0..3 {
         let now = NOW + time::Duration::seconds(second);
-        world.state.claim(&object, "okta", now, now).await.unwrap();
+        world.state.claim(&object, "okta", None, now, now).await.unwrap();
     }
     check("crash_suspect", world.address("s3://logs/okta/a").await, false);
 }

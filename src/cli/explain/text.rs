@@ -5,8 +5,8 @@ use std::fmt::{Display, Write as _};
 use crate::alert::render::safe;
 use crate::model::AlertKind;
 use crate::pipeline::explain::{
-    DecodedTold, EntryTold, Halt, HitTold, IdentityTold, LedgerTold, NoticeTold, ObjectTold, ReadTold, RecordEnd,
-    RecordTold, RulesTold, SourceTold, Told,
+    DecodedTold, EntryTold, Extent, Halt, HitTold, IdentityTold, LedgerTold, NoticeTold, ObjectTold, ReadTold,
+    RecordEnd, RecordTold, RulesTold, SourceTold, Told,
 };
 
 /// Characters of the raw text of a bad record that are shown.
@@ -109,7 +109,15 @@ fn object(page: &mut Page, about: &ObjectTold) {
     }
     match &about.stop {
         Some(stop) => halt(page, stop),
-        None => page.line("ends", "processed: its events go to the rules and to the lake"),
+        None => page.line("ends", end(about)),
+    }
+}
+
+fn end(about: &ObjectTold) -> &'static str {
+    let known = about.ledger.as_ref().and_then(|ledger| ledger.entry.as_ref());
+    match known.is_some_and(|entry| entry.is_final) {
+        true => "it is done: announced again, it is not read again",
+        false => "it would be processed: its events go to the rules and to the lake",
     }
 }
 
@@ -170,13 +178,14 @@ fn decoded(page: &mut Page, found: &DecodedTold) {
 }
 
 fn read(page: &mut Page, so_far: &ReadTold, size: Option<u64>) {
-    let ReadTold { whole, stored_bytes, decoded_bytes, events, rejects, events_by_log_type } = so_far;
-    let part = match (whole, size) {
-        (true, _) => "all of it".to_owned(),
-        (false, Some(size)) if *stored_bytes < size => {
+    let ReadTold { extent, stored_bytes, decoded_bytes, events, rejects, events_by_log_type } = so_far;
+    let part = match (extent, size) {
+        (Extent::Whole, _) => "all of it".to_owned(),
+        (Extent::UpToFault, _) => "up to the fault".to_owned(),
+        (Extent::Part, Some(size)) if *stored_bytes < size => {
             format!("the first {stored_bytes} of {size} bytes; --whole reads all")
         }
-        (false, _) => "a part of it; --whole reads all".to_owned(),
+        (Extent::Part, _) => "a part of it; --whole reads all".to_owned(),
     };
     page.line("read", format_args!("{part} ({})", count(*decoded_bytes, "decompressed byte")));
     let mut kinds: Vec<String> =
@@ -205,12 +214,7 @@ fn record(page: &mut Page, one: &RecordTold) {
 
 fn ledger(page: &mut Page, known: &LedgerTold) {
     match &known.entry {
-        Some(own) => {
-            page.line("ledger", entry(own));
-            if own.is_final {
-                page.line("", "announced again, it would not be read again");
-            }
-        }
+        Some(own) => page.line("ledger", entry(own)),
         None => page.line("ledger", "this object is not known"),
     }
     for other in &known.others {

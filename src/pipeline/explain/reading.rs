@@ -6,8 +6,8 @@ use futures_util::TryStreamExt;
 
 use super::verdicts::Verdicts;
 use super::{
-    DecodedTold, Depth, Explainer, Halt, MissTold, ObjectTold, ReadTold, RecordEnd, RecordTold, RulesTold, StreamTold,
-    halt, recorded, refused,
+    DecodedTold, Depth, Explainer, Extent, Halt, MissTold, ObjectTold, ReadTold, RecordEnd, RecordTold, RulesTold,
+    StreamTold, halt, recorded, refused,
 };
 use crate::decode::{DecodeError, Findings, Split};
 use crate::detect::DetectError;
@@ -67,10 +67,11 @@ impl Explainer {
         read.decoded_bytes = reader.bytes();
         let by_log_type = reader.events_by_log_type();
         read.events_by_log_type = by_log_type.map(|(log_type, events)| (log_type.to_owned(), events)).collect();
-        told.decoded = Some(decoded(reader.findings()));
+        told.decoded = Some(decoded(reader.findings(), read.decoded_bytes));
         let traced = reader.take_trace().map(Trace::into_records).unwrap_or_default();
         told.records = traced.into_iter().map(record).collect();
         told.rules = (read.events > 0).then(|| verdicts.tell(&read.events_by_log_type));
+        let failed = ended.is_err() || reader.failed();
         told.stop = match ended {
             Err(Ended::Fetch(error)) => Some(refused(&error, route, tries)),
             Err(Ended::Detect(error)) => Some(halt("rules", error.to_string(), "the object is tried again")),
@@ -79,6 +80,9 @@ impl Explainer {
                 None => fruitless(&read).or_else(|| told.rules.as_ref().and_then(failing)),
             },
         };
+        if failed {
+            read.extent = Extent::UpToFault;
+        }
         told.read = Some(read);
     }
 }
@@ -115,7 +119,7 @@ impl Reading<'_> {
         while let Some(batch) = self.step(&mut None).await {
             self.batch(batch).await?;
         }
-        self.read.whole = !self.reader().failed();
+        self.read.extent = Extent::Whole;
         Ok(())
     }
 
@@ -159,10 +163,11 @@ impl Reading<'_> {
 
 const AWAY: &str = "the reader is away only while it works";
 
-fn decoded(found: Findings) -> DecodedTold {
-    let stream =
-        found.split.map(|Split { kind, envelope, delimited, why }| StreamTold { kind, envelope, delimited, why });
-    DecodedTold { layers: found.layers, encoding: found.encoding, stream }
+/// Of an object that gave no bytes nothing but its packing is told: there was no text to look at.
+fn decoded(found: Findings, bytes: u64) -> DecodedTold {
+    let split = found.split.filter(|_| bytes > 0);
+    let stream = split.map(|Split { kind, envelope, delimited, why }| StreamTold { kind, envelope, delimited, why });
+    DecodedTold { layers: found.layers, encoding: found.encoding.filter(|_| bytes > 0), stream }
 }
 
 fn record(traced: Traced) -> RecordTold {
@@ -194,7 +199,7 @@ fn fruitless(read: &ReadTold) -> Option<Halt> {
         let why = format!("none of the {} records that were read is of a log type of the source", read.rejects);
         return Some(halt("log types", why, "they are kept as rejects, each with its reason"));
     }
-    (read.whole && read.decoded_bytes == 0)
+    (read.extent == Extent::Whole && read.decoded_bytes == 0)
         .then(|| halt("decoding", "it has no bytes".into(), &recorded(ObjectState::Empty)))
 }
 
