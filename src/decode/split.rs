@@ -24,8 +24,9 @@ impl Splitter {
         let csv = &stream.csv_delimiters;
         match stream.kind {
             StreamType::Auto => Splitter::Undecided { head: Vec::new(), stream: stream.clone(), limit },
-            StreamType::Lines if csv.is_empty() => Splitter::Lines(Lines::new(limit)),
-            StreamType::Lines => Splitter::Csv(Csv::new(csv, limit)),
+            // Parquet files have no text; what is none is refused before it comes here.
+            StreamType::Lines | StreamType::Parquet if csv.is_empty() => Splitter::Lines(Lines::new(limit)),
+            StreamType::Lines | StreamType::Parquet => Splitter::Csv(Csv::new(csv, limit)),
             StreamType::Json => Splitter::Json(Json::new(limit)),
             StreamType::JsonArray => Splitter::Array(Box::new(Array::new(&stream.json_array_envelope_field, limit))),
             StreamType::CloudWatchLogs => {

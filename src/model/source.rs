@@ -53,6 +53,8 @@ pub enum StreamType {
     /// One record per child element of the root element.
     #[serde(rename = "XML")]
     Xml,
+    /// One record per row, as JSON.
+    Parquet,
 }
 
 /// A stream type with its options, those that the log types of the object imply among them.
