@@ -20,5 +20,6 @@ mod story_load;
 mod story_local;
 mod story_losses;
 mod story_reload;
+mod story_parquet;
 mod story_replay;
 mod story_transfers;

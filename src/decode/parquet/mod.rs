@@ -309,7 +309,7 @@ impl Table {
                 corrupt(format!("row group {}, column {}: {fault}", self.opened - 1, column.path()))
             })?;
             if filled != Fill::Ready {
-                self.column = Some(index);
+                self.column = matches!(filled, Fill::Bytes(_)).then_some(index);
                 return Ok(filled);
             }
         }

@@ -110,3 +110,32 @@ write(
     "encodings-lengths", encodings.select(["text"]), use_dictionary=False,
     column_encoding={"text": "DELTA_LENGTH_BYTE_ARRAY"},
 )
+
+# As Amazon Security Lake writes management events of CloudTrail: OCSF, class API Activity.
+activity = pa.struct([
+    ("metadata", pa.struct([("product", pa.struct([("name", pa.string())])), ("version", pa.string())])),
+    ("time", pa.int64()),
+    ("time_dt", pa.timestamp("us")),
+    ("class_name", pa.string()),
+    ("api", pa.struct([("operation", pa.string()), ("service", pa.struct([("name", pa.string())]))])),
+    ("actor", pa.struct([("user", pa.struct([("type", pa.string()), ("uid", pa.string())]))])),
+    ("src_endpoint", pa.struct([("ip", pa.string()), ("domain", pa.string())])),
+    ("resources", pa.list_(pa.struct([("uid", pa.string()), ("type", pa.string())]))),
+    ("unmapped", pa.map_(pa.string(), pa.string())),
+])
+events = [
+    {
+        "metadata": {"product": {"name": "CloudTrail"}, "version": "1.1.0"},
+        "time": 1_768_468_500_000 + n,
+        "time_dt": datetime.datetime(2026, 1, 15, 9, 15),
+        "class_name": "API Activity",
+        "api": {"operation": operation, "service": {"name": "iam.amazonaws.com"}},
+        "actor": {"user": {"type": "Root", "uid": "111122223333"}},
+        "src_endpoint": {"ip": "198.51.100.7"},
+        "resources": None if n else [{"uid": "arn:aws:iam::111122223333:user/ana", "type": "AWS::IAM::User"}],
+        "unmapped": [("managementEvent", "true")],
+    }
+    for n, operation in enumerate(["CreateAccessKey", "DeleteTrail", "CreateAccessKey"])
+]
+lake = pa.table(pa.array(events, activity).flatten(), names=[field.name for field in activity])
+write("security-lake", lake, compression="zstd", row_group_size=2)
