@@ -70,8 +70,9 @@ impl State {
         let csv = &stream.csv_delimiters;
         match stream.kind {
             StreamType::Auto => State::Undecided { head: Vec::new(), stream: stream.clone(), limit },
-            StreamType::Lines if csv.is_empty() => State::Lines(Lines::new(limit)),
-            StreamType::Lines => State::Csv(Csv::new(csv, limit)),
+            // Parquet files have no text; what is none is refused before it comes here.
+            StreamType::Lines | StreamType::Parquet if csv.is_empty() => State::Lines(Lines::new(limit)),
+            StreamType::Lines | StreamType::Parquet => State::Csv(Csv::new(csv, limit)),
             StreamType::Json => State::Json(Json::new(limit)),
             StreamType::JsonArray => State::Array(Box::new(Array::new(&stream.json_array_envelope_field, limit))),
             StreamType::CloudWatchLogs => {

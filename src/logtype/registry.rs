@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use include_dir::{Dir, include_dir};
 
@@ -59,6 +59,11 @@ pub struct UnknownLogType {
 impl Registry {
     /// The log types that are part of the binary.
     pub fn built_in() -> Registry {
+        static LOADED: LazyLock<Registry> = LazyLock::new(Registry::load_built_in);
+        LOADED.clone()
+    }
+
+    fn load_built_in() -> Registry {
         let mut registry = Registry::default();
         for file in BUILT_IN.files().filter(|file| is_yaml(file.path())) {
             let origin = file.path().display().to_string();

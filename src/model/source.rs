@@ -53,6 +53,8 @@ pub enum StreamType {
     /// One record per child element of the root element.
     #[serde(rename = "XML")]
     Xml,
+    /// One record per row, as JSON.
+    Parquet,
 }
 
 impl StreamType {
@@ -65,6 +67,7 @@ impl StreamType {
             StreamType::JsonArray => "JsonArray",
             StreamType::CloudWatchLogs => "CloudWatchLogs",
             StreamType::Xml => "XML",
+            StreamType::Parquet => "Parquet",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One object: routed, claimed, read to its end, and its outcome made durable. Errors end here: each is a retry of
 //! the message or an outcome with a reason.
 
+mod rows;
 mod spelling;
 
 use std::sync::Arc;
@@ -135,7 +136,7 @@ impl Work<'_> {
         };
         // Before anything of the object is in memory.
         let held = self.pipeline.objects.most_held(object);
-        let window = WINDOW + held + self.pipeline.limits.max_record_bytes as u64;
+        let window = WINDOW + held + rows::most_held(route) + self.pipeline.limits.max_record_bytes as u64;
         if !self.pipeline.budget.fits(window) {
             self.pipeline.slots.short_of_memory(self.started);
         }
@@ -292,8 +293,8 @@ impl Work<'_> {
         attempts: &Attempts,
     ) -> Result<ObjectOutcome, Stop> {
         let pipeline = self.pipeline;
-        let mut chunks = match opened {
-            Ok(body) => body.chunks,
+        let (opened, mut chunks) = match opened {
+            Ok(body) => (body.object, body.chunks),
             Err(error) => return self.disposition(error, route, attempts),
         };
         let context = Context {
@@ -323,6 +324,11 @@ impl Work<'_> {
                 match advance {
                     Advance::Batch(batch) => self.batch(token, batch, &mut reading).await?,
                     Advance::LargeWindow => large_window = self.large_window(&mut reader).await,
+                    Advance::Ranges | Advance::Bytes(_) => {
+                        // What is read ahead makes room.
+                        drop((chunks, input));
+                        return self.read_rows(&opened, route, reader, token, attempts).await;
+                    }
                     Advance::Done => break,
                 }
             }
@@ -340,6 +346,9 @@ impl Work<'_> {
             match advance {
                 Advance::Batch(batch) => self.batch(token, batch, &mut reading).await?,
                 Advance::LargeWindow => large_window = self.large_window(&mut reader).await,
+                Advance::Ranges | Advance::Bytes(_) => {
+                    return self.read_rows(&opened, route, reader, token, attempts).await;
+                }
                 Advance::Done => break,
             }
         }

@@ -21,5 +21,6 @@ mod story_load;
 mod story_local;
 mod story_losses;
 mod story_reload;
+mod story_parquet;
 mod story_replay;
 mod story_transfers;

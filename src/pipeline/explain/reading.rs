@@ -11,9 +11,9 @@ use super::{
 };
 use crate::decode::{DecodeError, Findings, Split};
 use crate::detect::DetectError;
-use crate::fetch::{Body, FetchError};
+use crate::fetch::{Body, FetchError, ObjectStore};
 use crate::logtype::Context;
-use crate::model::{EventBatch, ObjectRef, Route};
+use crate::model::{Access, EventBatch, ObjectRef, Route};
 use crate::pipeline::disposition;
 use crate::pipeline::reader::{Advance, RecordReader};
 use crate::pipeline::trace::{Trace, Traced, TracedEnd};
@@ -26,8 +26,12 @@ const PART: u64 = 32 * 1024 * 1024;
 /// An object that is being read.
 struct Reading<'a> {
     told: &'a mut ObjectTold,
+    objects: &'a dyn ObjectStore,
+    access: &'a Access,
     /// Away only while it works.
     reader: Option<RecordReader>,
+    /// The object turned out to be one that is.
+    by_ranges: bool,
     read: ReadTold,
     verdicts: Verdicts<'a>,
     depth: Depth,
@@ -60,7 +64,16 @@ impl Explainer {
         };
         reader.trace(depth.events);
         let verdicts = Verdicts::new(&self.engine, &self.destinations);
-        let mut reading = Reading { told, reader: Some(reader), read: ReadTold::default(), verdicts, depth };
+        let mut reading = Reading {
+            told,
+            objects: &*self.objects,
+            access: &route.access,
+            reader: Some(reader),
+            by_ranges: false,
+            read: ReadTold::default(),
+            verdicts,
+            depth,
+        };
         let ended = reading.run(body).await;
         let Reading { told, reader, mut read, verdicts, .. } = reading;
         let mut reader = reader.expect(AWAY);
@@ -96,7 +109,7 @@ enum Ended {
 impl Reading<'_> {
     /// To the end, or as far as is asked for.
     async fn run(&mut self, body: Body) -> Result<(), Ended> {
-        let mut chunks = body.chunks;
+        let Body { object, mut chunks } = body;
         while let Some(chunk) = chunks.try_next().await.map_err(Ended::Fetch)? {
             self.read.stored_bytes += chunk.len() as u64;
             let mut input = Some(chunk);
@@ -105,6 +118,10 @@ impl Reading<'_> {
                 if !self.depth.whole && self.read.events + self.read.rejects >= self.depth.events as u64 {
                     return Ok(());
                 }
+            }
+            if self.by_ranges {
+                drop(chunks);
+                return self.rows(&object).await;
             }
             if self.reader().failed() {
                 break;
@@ -118,6 +135,48 @@ impl Reading<'_> {
         }
         while let Some(batch) = self.step(&mut None).await {
             self.batch(batch).await?;
+        }
+        if self.by_ranges {
+            return self.rows(&object).await;
+        }
+        self.read.extent = Extent::Whole;
+        Ok(())
+    }
+
+    /// The rows of an object that is not read from its beginning to its end.
+    async fn rows(&mut self, object: &ObjectRef) -> Result<(), Ended> {
+        let Some(size) = object.size else {
+            let text = format!("the store of {object} did not say how large it is");
+            return Err(Ended::Fetch(FetchError::Unavailable(text)));
+        };
+        // There is one object at a time.
+        self.reader().allow_large_windows();
+        self.reader().by_ranges(size);
+        let mut bytes = None;
+        loop {
+            let mut reader = self.reader.take().expect(AWAY);
+            let advance;
+            (reader, advance) = blocking(move || {
+                let advance = reader.advance_rows(bytes);
+                (reader, advance)
+            })
+            .await;
+            bytes = None;
+            self.reader = Some(reader);
+            match advance {
+                Advance::Batch(batch) => {
+                    self.batch(batch).await?;
+                    if !self.depth.whole && self.read.events + self.read.rejects >= self.depth.events as u64 {
+                        return Ok(());
+                    }
+                }
+                Advance::LargeWindow => self.reader().allow_large_windows(),
+                Advance::Bytes(range) => {
+                    self.read.stored_bytes += range.end - range.start;
+                    bytes = Some(self.objects.range(self.access, object, range).await.map_err(Ended::Fetch)?);
+                }
+                Advance::Done | Advance::Ranges => break,
+            }
         }
         self.read.extent = Extent::Whole;
         Ok(())
@@ -144,6 +203,10 @@ impl Reading<'_> {
                 Advance::Done => return None,
                 // There is one object at a time.
                 Advance::LargeWindow => reader.allow_large_windows(),
+                Advance::Ranges | Advance::Bytes(_) => {
+                    self.by_ranges = true;
+                    return None;
+                }
             }
         }
     }
