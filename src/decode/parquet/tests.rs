@@ -159,7 +159,7 @@ fn every_type_is_text_of_its_own_kind() {
             false
         });
         let expected = [
-            r#"{"truth":true,"small":255,"large":18446744073709551615,"old":"2023-02-24T04:02:39.346336591Z","#,
+            r#"{"truth":true,"small":255,"large":18446744073709551615,"old":"2023-02-24T04:02:45.552460111Z","#,
             r#""half":"NaN","whole":-1e-300,"raw":"AP8=","fixed":"YWJjZA==","#,
             r#""id":"1f1f1f1f-1f1f-1f1f-1f1f-1f1f1f1f1f1f","at":"1970-01-01T00:00:00.000000001Z","#,
             r#""local":"1970-01-01T00:00:00.001Z","day":"1969-12-31","clock":"00:00:00.000001","price":"-123.45","#,
@@ -184,8 +184,8 @@ fn large(groups: usize, text: &dyn Fn(usize) -> String, properties: WriterProper
 
 #[test]
 fn large_row_groups_are_read_by_windows_and_memory_is_counted() {
-    let text = |n: usize| format!("{n:>120000}");
-    let plain = || WriterProperties::builder().set_dictionary_enabled(false);
+    let text = |n: usize| format!("{n}{}", "x".repeat(120_000));
+    let plain = || WriterProperties::builder().set_dictionary_enabled(false).set_write_batch_size(1);
     let file = large(3, &text, plain());
     assert!(file.len() as u64 > 3 * SPAN);
     let mut decoder = RowDecoder::new(LIMITS, file.len() as u64);
@@ -211,8 +211,11 @@ fn large_row_groups_are_read_by_windows_and_memory_is_counted() {
 
     // The dictionary is one page.
     let limit = 200 * 1024 * 1024;
-    let dictionary =
-        large(1, &|n| format!("{n:>600000}"), WriterProperties::builder().set_dictionary_page_size_limit(limit));
+    let dictionary = large(
+        1,
+        &|n| format!("{n}{}", "x".repeat(600_000)),
+        WriterProperties::builder().set_dictionary_page_size_limit(limit),
+    );
     let mut decoder = RowDecoder::new(LIMITS, dictionary.len() as u64);
     let mut asked = 0;
     loop {
