@@ -134,10 +134,6 @@ impl Column {
         &self.path
     }
 
-    pub(super) fn max_def(&self) -> i16 {
-        self.max_def
-    }
-
     /// Complete rows that are at hand.
     pub(super) fn rows(&self) -> usize {
         self.rows
