@@ -1,5 +1,5 @@
 //! What must survive a restart, behind one port: object ledger, commits into the lake, alert windows and matches, outbox,
-//! quarantine.
+//! quarantine, revisions of schemas.
 //!
 //! `sqlite` is the embedded adapter; the port is written so that PostgreSQL with many daemons fits behind it.
 //! `window` is the pure grouping decision that every adapter applies inside its transaction. No vendor type leaves
@@ -11,6 +11,7 @@ mod commits;
 mod contract;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod revisions;
 mod route;
 pub mod sqlite;
 mod window;
@@ -25,6 +26,7 @@ use time::OffsetDateTime;
 
 pub use backlog::{Archive, Backlog, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, Upkeep};
 pub use commits::{CommitId, Commits, Doubt, Earlier, Intended, Part};
+pub use revisions::{FIELD_LIMIT, Revisions};
 
 use crate::model::{Alert, AlertKind, Detections, ObjectId, ObjectRef, Reject, Severity};
 
@@ -301,11 +303,14 @@ pub trait Quarantine: Send + Sync {
 
 /// The whole of it.
 pub trait StateStore:
-    Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep
+    Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions
 {
 }
 
-impl<T: Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep> StateStore for T {}
+impl<T: Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions>
+    StateStore for T
+{
+}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
