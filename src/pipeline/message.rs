@@ -49,7 +49,9 @@ pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
     }
     let claims = HeldClaims::default();
     let work = AssertUnwindSafe(work(pipeline, &message, &claims)).catch_unwind();
+    // In this order, so that a run under a seed repeats itself.
     let end = tokio::select! {
+        biased;
         end = work => match end {
             Ok(end) => end,
             Err(_) => panicked(pipeline, &message).await,

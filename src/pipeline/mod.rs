@@ -27,6 +27,7 @@ mod records;
 mod sampling;
 mod setup;
 mod slots;
+mod stop;
 mod unrouted;
 #[cfg(test)]
 mod tests;

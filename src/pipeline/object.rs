@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use time::OffsetDateTime;
 
 use super::disposition::{self, Disposition};
 use super::lease::HeldClaims;
@@ -14,16 +15,15 @@ use super::message::End;
 use super::reader::{Advance, RecordReader};
 use super::reading::Reading;
 use super::slots::LARGE;
+use super::stop::Stop;
 use super::{Catalogue, Pipeline, attempts, discovery};
-use crate::detect::DetectError;
 use crate::fetch::{Body, FetchError};
-use crate::lake::LakeError;
 use crate::logtype::Context;
 use crate::model::{EventBatch, Message, ObjectRef, Route};
 use crate::notify::Announced;
 use crate::runtime::{BytePermit, blocking};
 use crate::source::Routing;
-use crate::state::{Attempts, Claim, ClaimToken, ObjectOutcome, ObjectState, StateError};
+use crate::state::{Attempts, Claim, ClaimToken, ObjectOutcome, ObjectState};
 use crate::telemetry::ObjectFacts;
 
 /// Bytes that one object may hold at once beside what its store reads ahead and a record that is not complete yet: a
@@ -33,42 +33,6 @@ const WINDOW: u64 = 8 * 1024 * 1024;
 /// Of one object's rejects the first so many are kept; the object itself stays in its bucket with all of them.
 const MOST_REJECTS: u64 = 10_000;
 
-/// Why an object got no outcome this time.
-pub(super) enum Stop {
-    Retry { reason: &'static str, detail: String, delay: Option<Duration> },
-    State(StateError),
-}
-
-impl std::fmt::Display for Stop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Stop::Retry { detail, .. } => f.write_str(detail),
-            Stop::State(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<StateError> for Stop {
-    fn from(error: StateError) -> Stop {
-        Stop::State(error)
-    }
-}
-
-impl From<LakeError> for Stop {
-    fn from(error: LakeError) -> Stop {
-        match error {
-            LakeError::Fenced(object) => Stop::State(StateError::Fenced(object)),
-            LakeError::Failed(detail) => Stop::Retry { reason: "lake", detail, delay: None },
-        }
-    }
-}
-
-impl From<DetectError> for Stop {
-    fn from(error: DetectError) -> Stop {
-        Stop::Retry { reason: "detect", detail: error.to_string(), delay: None }
-    }
-}
-
 /// What the work on one object of a message needs.
 pub(super) struct Work<'a> {
     pub(super) pipeline: &'a Pipeline,
@@ -77,6 +41,8 @@ pub(super) struct Work<'a> {
     pub(super) other_key: Option<&'a str>,
     /// The same from beginning to end, whatever is loaded meanwhile.
     pub(super) catalogue: Arc<Catalogue>,
+    /// When the message was sent, if it was delivered before.
+    pub(super) announced: Option<OffsetDateTime>,
     pub(super) claims: &'a HeldClaims,
     pub(super) started: tokio::time::Instant,
 }
@@ -91,7 +57,10 @@ pub(super) async fn handle(
 ) -> End {
     let (object, other_key) = (&announced.object, announced.other_key.as_deref());
     let catalogue = pipeline.catalogue.get();
-    let work = Work { pipeline, format, other_key, catalogue, claims, started: tokio::time::Instant::now() };
+    // A first delivery is always tried: clocks differ, and it may be the answer to an outcome of just now.
+    let announced = message.sent_at.filter(|_| message.receive_count > 1);
+    let started = tokio::time::Instant::now();
+    let work = Work { pipeline, format, other_key, catalogue, announced, claims, started };
     let result = match route(&work.catalogue, object) {
         Ok(route) => {
             let read = work.routed(object, &route).await;
@@ -246,7 +215,7 @@ impl Work<'_> {
     /// The claim; `None` when the object is done.
     async fn claim(&self, object: &ObjectRef, source: &str) -> Result<Option<(ClaimToken, Attempts)>, Stop> {
         let now = self.pipeline.clock.now();
-        match self.pipeline.state.claim(object, source, now, now + self.pipeline.lease).await? {
+        match self.pipeline.state.claim(object, source, self.announced, now, now + self.pipeline.lease).await? {
             Claim::Granted(token, attempts) => {
                 self.claims.add(&token);
                 Ok(Some((token, attempts)))
@@ -302,7 +271,8 @@ impl Work<'_> {
     /// What a failure to read means: an outcome, or another try.
     fn disposition(&self, error: FetchError, route: &Route, attempts: &Attempts) -> Result<ObjectOutcome, Stop> {
         let detail = error.to_string();
-        if let FetchError::Throttled(_) = error {
+        // A store that fails or can't answer is asked less, too.
+        if let FetchError::Throttled(_) | FetchError::Unavailable(_) = error {
             self.pipeline.slots.throttled(self.started);
         }
         match disposition::of(&error, route.on_missing, attempts) {

@@ -15,8 +15,9 @@ use futures_util::TryStreamExt;
 
 use super::Pipeline;
 use super::lease::{self, HeldClaims};
-use super::object::{Stop, Work};
+use super::object::Work;
 use super::reading::Reading;
+use super::stop::Stop;
 use crate::decode::{DecodeError, Decoder, Pace, Piece};
 use crate::logtype::{Classified, Classifier, Context, UnknownLogType};
 use crate::model::{Event, EventBatch, ObjectRef, Record, Reject, Route};
@@ -70,6 +71,7 @@ pub async fn replay_records(pipeline: &Pipeline, entry: &LedgerEntry) -> Result<
         format: "",
         other_key: None,
         catalogue,
+        announced: None,
         claims: &claims,
         started: tokio::time::Instant::now(),
     };

@@ -1,7 +1,8 @@
 //! What must survive a restart, behind one port: object ledger, commits into the lake, alert windows and matches, outbox,
 //! quarantine, revisions of schemas.
 //!
-//! `sqlite` is the embedded adapter; the port is written so that PostgreSQL with many daemons fits behind it.
+//! `sqlite` is the embedded adapter, `memory` the honest fake of tests; the port is written so that PostgreSQL with
+//! many daemons fits behind it.
 //! `window` is the pure grouping decision that every adapter applies inside its transaction. No vendor type leaves
 //! the adapters. `route` chooses the destinations of a new alert; `contract` is what every adapter is held to.
 
@@ -11,6 +12,8 @@ mod commits;
 mod contract;
 #[cfg(test)]
 pub(crate) mod fixtures;
+#[cfg(test)]
+pub(crate) mod memory;
 mod revisions;
 mod route;
 pub mod sqlite;
@@ -160,11 +163,14 @@ pub enum Claim {
 /// The object ledger: which object is in whose hands, and how it ended.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Claims an object until `until`, unless it is finally done or held by a claim that is live at `now`.
+    /// Claims an object until `until`, unless it is done or held by a claim that is live at `now`. What is not finally done
+    /// is tried again, but not for a message that was sent (`announced`) before that outcome: its answer is there already. Else
+    /// two such objects of one message would bring each other back for ever.
     async fn claim(
         &self,
         object: &ObjectRef,
         source: &str,
+        announced: Option<OffsetDateTime>,
         now: OffsetDateTime,
         until: OffsetDateTime,
     ) -> Result<Claim, StateError>;

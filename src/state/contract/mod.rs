@@ -117,7 +117,7 @@ async fn claimed<S: StateStore>(store: &S, key: &str, now: OffsetDateTime) -> Cl
 
 /// The same, with how earlier tries went.
 async fn tried<S: StateStore>(store: &S, key: &str, now: OffsetDateTime) -> (ClaimToken, Attempts) {
-    match store.claim(&object(key), "source", now, now + LEASE).await.unwrap() {
+    match store.claim(&object(key), "source", None, now, now + LEASE).await.unwrap() {
         Claim::Granted(token, attempts) => (token, attempts),
         other => panic!("{key} was not granted: {other:?}"),
     }

@@ -25,7 +25,9 @@ const CLAIM: &str = "
         first_claimed_at = CASE WHEN coalesce(state, 'partial') = 'partial' THEN first_claimed_at ELSE ?9 END,
         open_state = coalesce(state, open_state),
         open_reason = CASE WHEN state IS NULL THEN open_reason ELSE reason END
-    WHERE (state IS NULL OR state NOT IN ('committed', 'empty', 'folder', 'excluded', 'superseded'))
+    WHERE (state IS NULL OR state = 'partial'
+            OR (state NOT IN ('committed', 'empty', 'folder', 'excluded', 'superseded')
+                AND (?10 IS NULL OR finished_at < ?10)))
         AND (claimed_until IS NULL OR claimed_until <= ?9)
     RETURNING fence, started, crashed";
 
@@ -45,6 +47,7 @@ impl Ledger for SqliteStore {
         &self,
         object: &ObjectRef,
         source: &str,
+        announced: Option<OffsetDateTime>,
         now: OffsetDateTime,
         until: OffsetDateTime,
     ) -> Result<Claim, StateError> {
@@ -61,6 +64,7 @@ impl Ledger for SqliteStore {
             .bind(source)
             .bind(micros(until))
             .bind(micros(now))
+            .bind(announced.map(micros))
             .fetch_optional(&mut *tx)
             .await
             .during(ATTEMPT)?;
