@@ -119,7 +119,8 @@ async fn a_schema_that_breaks_with_stored_events_is_refused_and_a_wider_one_wait
     const RULE: &str =
         "def rule(event):\n    return True\ndef title(event):\n    return f\"v{event['p_schema_version']}\"\n";
     let setup = Setup::new().configured(DIRECTORY).configured(&source("app", "Custom.App"));
-    let setup = setup.configured("[log_types]\ndirectories = [\"types\"]\n").rule("Every", RULE);
+    let setup = setup.configured("[log_types]\ndirectories = [\"types\"]\n");
+    setup.write_rule_over("Custom.App", "Every", RULE);
     fs::create_dir(setup.path("types")).unwrap();
     let schema = |fields: &str| {
         fs::write(setup.path("types/Custom.App.yml"), format!("version: 0\nfields: [{fields}]\n")).unwrap();
