@@ -239,6 +239,7 @@ impl<W: Write> Printer<'_, W> {
     fn choose(&mut self) -> anyhow::Result<()> {
         let context = Context {
             object: ObjectId([0; 16]),
+            address: None,
             source: "".into(),
             parse_time: SystemClock.now(),
             keep_unknown: !self.arguments.known_fields_only,

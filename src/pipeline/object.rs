@@ -17,7 +17,7 @@ use super::reader::{Advance, RecordReader};
 use super::reading::Reading;
 use super::slots::LARGE;
 use super::stop::Stop;
-use super::{Catalogue, Pipeline, attempts};
+use super::{Catalogue, Pipeline, attempts, discovery};
 use crate::decode::Findings;
 use crate::fetch::{Body, FetchError};
 use crate::logtype::Context;
@@ -299,6 +299,7 @@ impl Work<'_> {
         };
         let context = Context {
             object: token.object,
+            address: Some(object.to_string().into()),
             source: route.source().into(),
             parse_time: pipeline.clock.now(),
             keep_unknown: true,
@@ -399,7 +400,7 @@ impl Work<'_> {
         &self,
         object: &ObjectRef,
         source: &str,
-        reader: RecordReader,
+        mut reader: RecordReader,
         reading: Reading,
         attempts: &Attempts,
     ) -> Result<ObjectOutcome, Stop> {
@@ -430,6 +431,11 @@ impl Work<'_> {
             }
             let records = reading.events + reading.rejects;
             telemetry.records_classified(object, source, records, reading.rejects, &reading.first_reject);
+            telemetry.trailing_bytes(object, source, reader.trailing_bytes());
+            for (log_type, fields) in reader.discovered() {
+                let version = self.catalogue.log_types.version(&log_type);
+                discovery::tell(self.pipeline, &log_type, version, fields).await;
+            }
         }
         Ok(ObjectOutcome { state, reason, events: reading.events, rejects: reading.rejects, bytes: reader.bytes() })
     }

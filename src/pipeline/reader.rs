@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 use super::trace::Trace;
 use crate::decode::{DecodeError, Decoder, Findings, Limits, Pace, Piece, RowDecoder, Want};
 use crate::logtype::{Classified, Classifier, Context, Registry, UnknownLogType};
-use crate::model::{Event, EventBatch, ObjectId, Reject, Route};
+use crate::model::{Event, EventBatch, ObjectId, Reject, Route, UnknownField};
 
 /// A batch is handed on when it has this many events or rejects …
 const BATCH_RECORDS: usize = 512;
@@ -197,6 +197,16 @@ impl RecordReader {
 
     pub(super) fn events_by_log_type(&self) -> impl Iterator<Item = (&str, u64)> {
         self.by_log_type.iter().map(|(log_type, events)| (&**log_type, *events))
+    }
+
+    /// Bytes behind the JSON of records.
+    pub(super) fn trailing_bytes(&self) -> u64 {
+        self.classifier.trailing_bytes()
+    }
+
+    /// Fields that no schema has, by log type.
+    pub(super) fn discovered(&mut self) -> Vec<(Arc<str>, Vec<UnknownField>)> {
+        self.classifier.discovered().map(|(log_type, fields)| (log_type.clone(), fields)).collect()
     }
 
     fn classify(&mut self, pieces: &mut Vec<Piece>) {

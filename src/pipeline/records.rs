@@ -140,6 +140,7 @@ impl Mending<'_> {
         let pipeline = self.work.pipeline;
         let context = Context {
             object: self.token.object,
+            address: Some(self.object.to_string().into()),
             source: self.route.source().into(),
             parse_time: pipeline.clock.now(),
             keep_unknown: true,

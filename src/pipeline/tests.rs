@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 mod faults;
 
-use super::{Catalogue, Config, CurrentCatalogue, Pipeline, Sampler, Slots, Unrouted, message};
+use super::{Catalogue, Config, CurrentCatalogue, Discoveries, Pipeline, Sampler, Slots, Unrouted, message};
 use crate::detect::Engine;
 use crate::fetch::memory::MemoryStore;
 use crate::lake::Lake;
@@ -83,6 +83,7 @@ async fn world_leasing(lease: Duration) -> World {
         limits: Config::default().limits(),
         slots,
         unrouted: Unrouted::default(),
+        discoveries: Discoveries::default(),
         poison_after: 2,
         lease,
         destinations: Vec::new(),

@@ -7,6 +7,7 @@ mod alerts;
 mod backlog;
 mod commits;
 mod ledger;
+mod revisions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,7 +19,7 @@ use time::OffsetDateTime;
 
 use super::window::{GroupKey, Window};
 use super::{ClaimToken, CommitId, Outbox, PendingDelivery, Quarantine, QuarantineKind, Quarantined, StateError};
-use crate::model::{Alert, AlertKind, ObjectId, Position, Reject, RowId};
+use crate::model::{Alert, AlertKind, ObjectId, Position, Reject, Revision, RowId, SeenField};
 
 /// Cheap to share as an `Arc`; every holder sees the same state.
 #[derive(Default)]
@@ -41,6 +42,9 @@ struct Tables {
     progress: BTreeMap<(ObjectId, String), Position>,
     checkpoints: BTreeMap<String, String>,
     forgotten_before: Option<OffsetDateTime>,
+    /// By lower-case log type.
+    revisions: BTreeMap<String, Revision>,
+    unknown_fields: BTreeMap<String, BTreeMap<String, SeenField>>,
 }
 
 struct Delivery {

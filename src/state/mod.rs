@@ -1,5 +1,5 @@
 //! What must survive a restart, behind one port: object ledger, commits into the lake, alert windows and matches, outbox,
-//! quarantine.
+//! quarantine, revisions of schemas.
 //!
 //! `sqlite` is the embedded adapter, `memory` the honest fake of tests; the port is written so that PostgreSQL with
 //! many daemons fits behind it.
@@ -14,6 +14,7 @@ mod contract;
 pub(crate) mod fixtures;
 #[cfg(test)]
 pub(crate) mod memory;
+mod revisions;
 mod route;
 pub mod sqlite;
 mod window;
@@ -28,6 +29,7 @@ use time::OffsetDateTime;
 
 pub use backlog::{Archive, Backlog, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, Upkeep};
 pub use commits::{CommitId, Commits, Doubt, Earlier, Intended, Part};
+pub use revisions::{FIELD_LIMIT, Revisions};
 
 pub use route::route;
 pub use window::Hit;
@@ -310,11 +312,14 @@ pub trait Quarantine: Send + Sync {
 
 /// The whole of it.
 pub trait StateStore:
-    Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep
+    Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions
 {
 }
 
-impl<T: Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep> StateStore for T {}
+impl<T: Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions>
+    StateStore for T
+{
+}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

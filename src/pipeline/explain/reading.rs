@@ -50,6 +50,7 @@ impl Explainer {
         let context = Context {
             object: object.id(),
             source: route.source().into(),
+            address: Some(object.to_string().into()),
             parse_time: self.clock.now(),
             keep_unknown: true,
             guard_event_time: true,

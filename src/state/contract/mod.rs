@@ -9,6 +9,7 @@ pub(super) mod commits;
 pub(super) mod ledger;
 pub(super) mod outbox;
 pub(super) mod quarantine;
+pub(super) mod revisions;
 
 use time::{Duration, OffsetDateTime};
 
@@ -85,6 +86,13 @@ macro_rules! contract_tests {
                 messages_come_in_pages_and_leave,
                 a_checkpoint_is_kept_until_it_is_removed,
                 old_objects_are_forgotten_in_batches_unless_somebody_needs_them,
+            ],
+            revisions: [
+                the_last_revision_of_each_log_type_is_remembered,
+                a_revision_that_does_not_follow_the_last_refuses_them_all,
+                a_field_is_new_once,
+                fields_are_bounded_and_hostile_names_survive,
+                a_new_revision_begins_without_unknown_fields,
             ],
         );
     };

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::state::StateView;
-use crate::model::{ObjectId, Reject};
+use crate::model::{ObjectId, Reject, Revision, SeenField, UnknownField};
+use crate::state::Revisions;
 use crate::state::{
     Archive, Backlog, ClaimToken, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, ObjectState,
     Quarantined, StateError, Upkeep,
@@ -102,5 +103,29 @@ impl Upkeep for StateView {
 
     async fn forgotten_before(&self) -> Result<Option<OffsetDateTime>, StateError> {
         self.call("forgotten before", self.state().forgotten_before()).await
+    }
+}
+
+#[async_trait]
+impl Revisions for StateView {
+    async fn revisions(&self) -> Result<Vec<Revision>, StateError> {
+        self.call("revisions", self.state().revisions()).await
+    }
+
+    async fn revise(&self, revisions: &[Revision], now: OffsetDateTime) -> Result<bool, StateError> {
+        self.call("revise", self.state().revise(revisions, now)).await
+    }
+
+    async fn discover(
+        &self,
+        log_type: &str,
+        fields: &[UnknownField],
+        now: OffsetDateTime,
+    ) -> Result<Vec<UnknownField>, StateError> {
+        self.call("discover", self.state().discover(log_type, fields, now)).await
+    }
+
+    async fn unknown_fields(&self, log_type: &str) -> Result<Vec<SeenField>, StateError> {
+        self.call("unknown fields", self.state().unknown_fields(log_type)).await
     }
 }

@@ -103,6 +103,7 @@ impl World {
             Routing::Route(route) => {
                 let context = Context {
                     object: object.id(),
+                    address: Some(object.to_string().into()),
                     source: route.source().into(),
                     parse_time: crate::state::fixtures::START,
                     keep_unknown: true,
