@@ -219,6 +219,11 @@ impl RowDecoder {
                     return Ok(Want::Done);
                 }
                 let span = table.open_group(self.size)?;
+                if table.left == 0 {
+                    // Its columns have nothing, often not even a page.
+                    table.columns.clear();
+                    continue;
+                }
                 match &self.whole {
                     Some(whole) => table.share(0, whole, meter),
                     None if span.end - span.start <= SPAN => return Ok(Want::Bytes(span)),

@@ -184,11 +184,12 @@ fn large(groups: usize, text: &dyn Fn(usize) -> String, properties: WriterProper
 
 #[test]
 fn large_row_groups_are_read_by_windows_and_memory_is_counted() {
+    let limits = Limits { max_object_bytes: 1 << 30, ..LIMITS };
     let text = |n: usize| format!("{n}{}", "x".repeat(120_000));
     let plain = || WriterProperties::builder().set_dictionary_enabled(false).set_write_batch_size(1);
     let file = large(3, &text, plain());
     assert!(file.len() as u64 > 3 * SPAN);
-    let mut decoder = RowDecoder::new(LIMITS, file.len() as u64);
+    let mut decoder = RowDecoder::new(limits, file.len() as u64);
     let (mut count, mut most) = (0, 0);
     loop {
         let mut pieces = Vec::new();
@@ -213,10 +214,10 @@ fn large_row_groups_are_read_by_windows_and_memory_is_counted() {
     let limit = 200 * 1024 * 1024;
     let dictionary = large(
         1,
-        &|n| format!("{n}{}", "x".repeat(600_000)),
+        &|n| format!("{n}{}", "x".repeat(300_000)),
         WriterProperties::builder().set_dictionary_page_size_limit(limit),
     );
-    let mut decoder = RowDecoder::new(LIMITS, dictionary.len() as u64);
+    let mut decoder = RowDecoder::new(limits, dictionary.len() as u64);
     let mut asked = 0;
     loop {
         match decoder.advance(&mut Vec::new()).unwrap() {
