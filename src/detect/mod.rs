@@ -11,6 +11,7 @@
 pub mod content;
 mod engine;
 mod generation;
+pub mod guard;
 mod outcome;
 pub mod protocol;
 pub mod python;
