@@ -3,14 +3,14 @@
 //! Nothing is approximated: as soon as something is not understood, would raise, or costs too much, the answer is `Ask`.
 //! The one exception is an imagined event ([`super::explore`]), of which a run takes one of several possible ways.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 
+use super::fields::Fields;
 use super::program::{
     Arguments, Compare, Comprehension, Expr, Function, Program, Quantifier, Reduce, Slot, Stmt, Target,
 };
-use super::value::{Ask, Notes, Result, Truth, V};
-use crate::model::{Map, Value};
+use super::value::{Ask, Result, Truth, V};
 
 /// Expressions evaluated for one rule on one event. A rule that does more is Python's to run.
 const FUEL: u32 = 5000;
@@ -30,66 +30,6 @@ pub enum Verdict {
     Yes,
     /// Only Python knows.
     Ask,
-}
-
-/// Where an event's fields come from.
-pub(super) trait Fields<'e>: Notes {
-    /// The value at the end of constant keys: `None` when they lead nowhere.
-    fn path(&self, program: &Program, path: usize) -> Found<'e>;
-    /// The whole event; none when it is imagined.
-    fn map(&self) -> Option<&'e Map>;
-    fn log_type(&self) -> Option<&'e str>;
-    /// Decides what is not known.
-    fn choose(&self) -> Result<bool>;
-}
-
-pub(super) enum Found<'e> {
-    /// The last key, or one before it, is not there or belongs to no object.
-    Missing,
-    Value(V<'e>),
-    /// Missing or not.
-    Either,
-}
-
-/// An event, with what was looked up in it.
-pub(super) struct RealEvent<'e> {
-    pub(super) fields: &'e Map,
-    looked_up: RefCell<Vec<Option<Option<&'e Value>>>>,
-}
-
-impl<'e> RealEvent<'e> {
-    pub(super) fn new(fields: &'e Map, program: &Program) -> RealEvent<'e> {
-        RealEvent { fields, looked_up: RefCell::new(vec![None; program.paths.len()]) }
-    }
-
-    pub(super) fn value(&self, program: &Program, path: usize) -> Option<&'e Value> {
-        *self.looked_up.borrow_mut()[path].get_or_insert_with(|| {
-            let (first, rest) = program.paths[path].split_first()?;
-            rest.iter().try_fold(self.fields.get_ignore_case(first)?, |value, key| value.as_map()?.get_ignore_case(key))
-        })
-    }
-}
-
-impl Notes for RealEvent<'_> {
-    fn note(&self, _text: &str) {}
-}
-
-impl<'e> Fields<'e> for RealEvent<'e> {
-    fn path(&self, program: &Program, path: usize) -> Found<'e> {
-        self.value(program, path).map_or(Found::Missing, |value| Found::Value(V::seen(value)))
-    }
-
-    fn map(&self) -> Option<&'e Map> {
-        Some(self.fields)
-    }
-
-    fn log_type(&self) -> Option<&'e str> {
-        self.fields.get("p_log_type").and_then(Value::as_str)
-    }
-
-    fn choose(&self) -> Result<bool> {
-        Err(Ask)
-    }
 }
 
 /// What `rule(event)` would return.

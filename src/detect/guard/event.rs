@@ -1,6 +1,7 @@
 //! The event's own methods that read more than a path: `deep_walk` and `udm`.
 
-use super::eval::{Fields, Run};
+use super::eval::Run;
+use super::fields::Fields;
 use super::program::Udm;
 use super::value::{Ask, Result, V};
 use crate::detect::python::tree::{self, Gap, Item, Pick, Walked};

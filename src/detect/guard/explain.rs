@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::explore::explore;
+use super::explore::{Fancy, explore};
 use super::program::Unknown;
 use super::{Guards, index};
 
@@ -34,7 +34,8 @@ impl Guards {
         let mut explanation = Explanation { refused: self.refused.clone(), ..Explanation::default() };
         let Some(function) = self.rules[rule as usize] else { return explanation };
         for log_type in log_types {
-            explanation.guarded |= explore(&self.program, function, log_type, None, false).no;
+            let rejects = |fancy| explore(&self.program, function, log_type, None, fancy).no;
+            explanation.guarded |= rejects(Fancy::Any) || rejects(Fancy::Texts);
             let keys = index::keys(&self.program, function, log_type).into_iter();
             let needed = keys.map(|key| Needed {
                 field: self.program.paths[key.path].join("."),

@@ -6,7 +6,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashSet};
 
-use super::eval::{Fields, Found, Verdict, verdict};
+use super::eval::{Verdict, verdict};
+use super::fields::{Fields, Found};
 use super::program::Program;
 use super::value::{Ask, Notes, Result, V};
 use crate::model::Map;
@@ -23,6 +24,15 @@ pub(super) enum Probe {
     Missing,
     /// It is there and null.
     Null,
+}
+
+/// What is not known otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fancy {
+    /// Anything.
+    Any,
+    /// Fields are texts, or missing: what an event of some use looks like to a rule. No ground for an index.
+    Texts,
 }
 
 /// What came out of all ways.
@@ -43,17 +53,19 @@ impl Explored {
     }
 }
 
-/// Tries all ways; `field` is what is known, or nothing is. With `until_possible` it ends as soon as no is not the only answer.
+/// Tries all ways; `field` is what is known, or nothing is. With a field, it ends as soon as no is not the only answer.
 pub(super) fn explore(
     program: &Program,
     rule: usize,
     log_type: &str,
     field: Option<(usize, Probe)>,
-    until_possible: bool,
+    fancy: Fancy,
 ) -> Explored {
+    let until_possible = field.is_some();
     let event = Imagined {
         log_type,
         field,
+        fancy,
         ways: RefCell::new(Vec::new()),
         at: Cell::new(0),
         texts: RefCell::default(),
@@ -82,6 +94,7 @@ pub(super) fn explore(
 struct Imagined<'e> {
     log_type: &'e str,
     field: Option<(usize, Probe)>,
+    fancy: Fancy,
     /// What was decided on this way, in order; the next way changes the last decision that was not changed yet.
     ways: RefCell<Vec<bool>>,
     at: Cell<usize>,
@@ -122,7 +135,11 @@ impl<'e> Fields<'e> for Imagined<'e> {
                 Probe::Null => Found::Value(V::None),
             },
             _ if *program.paths[path] == [std::sync::Arc::from("p_log_type")] => Found::Value(V::Str(self.log_type)),
-            _ => Found::Either,
+            _ if self.fancy == Fancy::Any => Found::Either,
+            _ => match self.choose() {
+                Ok(true) => Found::Missing,
+                _ => Found::Value(V::AnyText),
+            },
         }
     }
 

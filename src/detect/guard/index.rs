@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::eval::RealEvent;
-use super::explore::{Probe, explore};
+use super::explore::{Fancy, Probe, explore};
+use super::fields::RealEvent;
 use super::program::Program;
 use crate::model::Value;
 
@@ -40,14 +40,14 @@ pub(super) struct Key {
 
 /// The fields by which a rule can be found among events of a log type.
 pub(super) fn keys(program: &Program, rule: usize, log_type: &str) -> Vec<Key> {
-    let read = explore(program, rule, log_type, None, false).paths;
+    let read = explore(program, rule, log_type, None, Fancy::Any).paths;
     let candidates = read.into_iter().take(CANDIDATES);
     let key = |path| {
-        let other = explore(program, rule, log_type, Some((path, Probe::Other)), true);
+        let other = explore(program, rule, log_type, Some((path, Probe::Other)), Fancy::Any);
         if !other.only_no() || other.texts.iter().any(|text| !text.is_ascii()) {
             return None;
         }
-        let says_no = |probe| explore(program, rule, log_type, Some((path, probe)), true).only_no();
+        let says_no = |probe| explore(program, rule, log_type, Some((path, probe)), Fancy::Any).only_no();
         let missing = !(says_no(Probe::Missing) && says_no(Probe::Null));
         Some(Key { path, texts: other.texts.into_iter().collect(), missing })
     };

@@ -168,7 +168,7 @@ impl<'a> Lower<'a> {
         let plain: Vec<Parameter> = plain.map(|parameter| self.parameter(parameter, scope)).collect();
         let rest = parameters.vararg.as_ref().map(|rest| scope.local(&rest.name));
         let keyword_only = parameters.kwonlyargs.iter().map(|parameter| self.parameter(parameter, scope)).collect();
-        for name in locals.names {
+        for name in locals.names.into_iter().filter(|name| !locals.global.contains(name)) {
             scope.local(name);
         }
         let body = self.block(&def.body, scope);
@@ -230,7 +230,7 @@ impl<'a> Lower<'a> {
                 Some(value) => self.expr(value, scope),
                 None => Expr::Const(Arc::new(Const::None)),
             }),
-            Statement::Pass(_) => Stmt::Pass,
+            Statement::Pass(_) | Statement::Global(_) => Stmt::Pass,
             Statement::Break(_) => Stmt::Break,
             Statement::Continue(_) => Stmt::Continue,
             other => self.unknown_statement(kind(other), other.start(), scope),
@@ -313,6 +313,7 @@ fn kind(statement: &Statement) -> &'static str {
 #[derive(Default)]
 struct Locals<'a> {
     names: Vec<&'a str>,
+    global: Vec<&'a str>,
     generator: bool,
     refused: Option<&'static str>,
 }
@@ -322,9 +323,9 @@ impl<'a> Visitor<'a> for Locals<'a> {
         match statement {
             Statement::FunctionDef(def) => self.names.push(&def.name),
             Statement::ClassDef(class) => self.names.push(&class.name),
-            Statement::Global(_) | Statement::Nonlocal(_) => {
-                self.refused = Some("a function that sets names outside of it")
-            }
+            // These names are the module's, which is why they are no constants there and can't be assigned to here.
+            Statement::Global(global) => self.global.extend(global.names.iter().map(|name| name.as_str())),
+            Statement::Nonlocal(_) => self.refused = Some("a function that sets names outside of it"),
             Statement::Match(_) => self.refused = Some("a `match` statement"),
             Statement::Import(ast::StmtImport { names, .. })
             | Statement::ImportFrom(ast::StmtImportFrom { names, .. }) => {

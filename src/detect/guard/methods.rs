@@ -4,7 +4,8 @@
 use std::rc::Rc;
 
 use super::constant::Const;
-use super::eval::{Fields, Found, Frame, Run, TEXT_LIMIT};
+use super::eval::{Frame, Run, TEXT_LIMIT};
+use super::fields::{Fields, Found};
 use super::program::{Arguments, Builtin, Method, Type};
 use super::value::{Ask, Result, Truth, V};
 use crate::model::Value;

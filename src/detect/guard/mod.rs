@@ -1,7 +1,7 @@
 //! Guards: what rules say, found out without Python.
 //!
 //! The source of each rule, and of the helpers it calls, is read into a small language (`module`, `lower`, `program`) that
-//! runs natively on the event (`eval`, `value`, `methods`, `event`). It answers no or yes when it is certain to do what
+//! runs natively on the event (`eval`, `fields`, `value`, `methods`, `event`). It answers no or yes when it is certain to do what
 //! Python would, and otherwise that Python has to be asked: for what it does not understand, what has effects, what would
 //! raise. There is no other approximation, so a guard is right or silent. `explore` and `index` find the rules that an
 //! event has to visit at all by the values of its fields.
@@ -13,9 +13,11 @@ mod constant;
 mod eval;
 mod event;
 mod explore;
+mod fields;
 mod explain;
 mod index;
 mod lower;
+mod lower_constant;
 mod lower_expr;
 mod methods;
 mod module;
@@ -29,9 +31,9 @@ use std::collections::HashMap;
 use ruff_python_ast::ModModule;
 use ruff_python_parser::parse_module;
 
-use self::eval::RealEvent;
 pub use self::eval::Verdict;
 pub use self::explain::Explanation;
+use self::fields::RealEvent;
 use self::index::{Index, Key};
 use self::lower::Lower;
 use self::module::Module;
