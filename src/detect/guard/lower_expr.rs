@@ -46,6 +46,13 @@ impl<'a> Lower<'a> {
                     Expr::Slice(Box::new((of, from, to)))
                 }
                 Tree::Slice(_) => self.unknown("a slice with a step", tree.start(), scope),
+                at @ Tree::StringLiteral(_) => {
+                    let of = self.expr(&subscript.value, scope);
+                    let mut arguments =
+                        Arguments { plain: vec![(self.expr(at, scope), false)], ..Arguments::default() };
+                    arguments.path = self.path(&arguments.plain);
+                    Expr::Method(Box::new(of), Method::Item, arguments)
+                }
                 at => Expr::Subscript(Box::new([&subscript.value, at].map(|part| self.expr(part, scope)))),
             },
             Tree::ListComp(list) => match self.comprehension(&list.elt, &list.generators, scope) {
@@ -62,6 +69,10 @@ impl<'a> Lower<'a> {
                 }
             }
             Tree::Call(call) => self.call(call, scope),
+            Tree::Attribute(attribute) => match self.attribute(attribute, scope) {
+                Some(value) => Expr::Const(value),
+                None => self.unknown("an attribute", tree.start(), scope),
+            },
             // A container is made anew by each evaluation, and nothing here changes it.
             other => match self.literal(scope.module, other) {
                 Some(value) => Expr::Const(Arc::new(value)),
@@ -269,6 +280,12 @@ impl<'a> Lower<'a> {
             Some(Method::DeepGet) => &read.plain[..],
             _ => return Some(read),
         };
+        read.path = self.path(keys);
+        Some(read)
+    }
+
+    /// The number of a path of constant keys.
+    fn path(&mut self, keys: &[(Expr, bool)]) -> Option<usize> {
         let key = |(key, unpacked): &(Expr, bool)| match key {
             Expr::Const(value) if !unpacked => {
                 if let Const::Str(text) = &**value {
@@ -280,13 +297,25 @@ impl<'a> Lower<'a> {
             _ => None,
         };
         let path = keys.iter().map(key).collect::<Option<Vec<_>>>().filter(|path| !path.is_empty());
-        read.path = path.map(|path| {
+        path.map(|path| {
             *self.paths.entry(path).or_insert_with_key(|path| {
                 self.program.paths.push(path.clone());
                 self.program.paths.len() - 1
             })
-        });
-        Some(read)
+        })
+    }
+
+    /// `helper.NAME`, where the helper is a module of the rule set.
+    fn attribute(&mut self, attribute: &'a ast::ExprAttribute, scope: &Scope<'a>) -> Option<Arc<Const>> {
+        let Tree::Name(name) = &*attribute.value else { return None };
+        if scope.slot(&name.id).is_some() {
+            return None;
+        }
+        let Meaning::Module(module) = self.meaning(scope.module, &name.id) else { return None };
+        match self.meaning(*self.importable.get(module)?, &attribute.attr) {
+            Meaning::Value(owner, owned, value) => self.constant_named(owner, owned, value),
+            _ => None,
+        }
     }
 
     fn types(&mut self, tree: &'a Tree, scope: &Scope<'a>) -> Option<Vec<Type>> {

@@ -24,6 +24,10 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
         arguments: &'e Arguments,
         frame: &mut Frame<'e>,
     ) -> Result<V<'e>> {
+        if let (V::Event, Some(path), Method::Item) = (of, arguments.path, method) {
+            let Found::Value(value) = self.fields.path(self.program, path) else { return Err(Ask) };
+            return Ok(value);
+        }
         if let (V::Event, Some(path), Method::Get | Method::DeepGet) = (of, arguments.path, method) {
             return self.event_path(method, path, arguments, frame);
         }
@@ -31,6 +35,10 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
         let bare = named.is_empty();
         match (of, method) {
             (V::Event, Method::DeepWalk) => self.deep_walk(&plain, &named),
+            (_, Method::Item) => match &*plain {
+                [at] if bare => self.subscript(of, at),
+                _ => Err(Ask),
+            },
             (V::Event, Method::Udm) => self.udm(&plain, &named),
             (V::Event, Method::Get | Method::DeepGet) => {
                 let map = self.fields.map().ok_or(Ask)?;

@@ -213,6 +213,7 @@ methods! {
     EndsWith "endswith"
     Get "get"
     IsDigit "isdigit"
+    Item "__getitem__"
     Items "items"
     Join "join"
     Keys "keys"
