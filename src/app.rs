@@ -1,9 +1,12 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
-//! changes; `errand` composes the same parts for a command, `upkeep` is what the daemon does for its state beside its work.
+//! changes, which `revisions` holds to what events are stored in; `errand` and `explain` compose the same parts for
+//! commands, `upkeep` is what the daemon does for its state beside its work.
 
 mod catalogue;
 pub mod errand;
+mod explain;
+mod revisions;
 mod upkeep;
 
 use std::future::Future;
@@ -19,6 +22,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use catalogue::{catalogue, log_types};
+pub use explain::explainer;
+pub use revisions::{Held, held_to_revisions};
 
 use crate::alert::delivery;
 use crate::alert::destination::Destination;
@@ -30,7 +35,7 @@ use crate::fetch::{self, ObjectStore};
 use crate::http::{self, Readiness, Surface};
 use crate::lake::{self, Lake, none::NoLake};
 use crate::model::Access;
-use crate::pipeline::{self, Catalogue, CurrentCatalogue, Pipeline, Sampler, Slots, Unrouted};
+use crate::pipeline::{self, Catalogue, CurrentCatalogue, Discoveries, Pipeline, Sampler, Slots, Unrouted};
 use crate::queue::{self, MessageQueue};
 use crate::runtime::{ByteBudget, SharedClock, SystemClock, Tasks, Watch};
 use crate::source::Roles;
@@ -82,6 +87,9 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
     tracing::info!(address = %listener.local_addr()?, "HTTP server listening");
     for warning in catalogue.sources.warnings() {
         tracing::warn!("{warning}");
+    }
+    for warning in catalogue.log_types.warnings() {
+        tracing::warn!(target: "margay::logtype", "{warning}");
     }
     let front = Tasks::new();
     let surface = Surface { readiness: readiness.clone(), telemetry: telemetry.clone(), log };
@@ -157,6 +165,8 @@ impl Parts {
         adapters: Adapters,
     ) -> anyhow::Result<Parts> {
         let Adapters { state, queue, objects, confirmations, lease, clock } = adapters;
+        let catalogue = revisions::settled(catalogue, config, &*state, clock.now()).await;
+        let catalogue = catalogue.map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
         let lake: Arc<dyn Lake> = match config.lake.kind {
             lake::Kind::None => Arc::new(NoLake),
         };
@@ -164,10 +174,7 @@ impl Parts {
         let seen = rules.look().await;
         rules.accept(&seen);
         let (engine, _) = Engine::start(&config.rules, program()?, telemetry.clone()).await?;
-        let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
-        if config.alerts.stdout.enabled {
-            destinations.push(Arc::new(Stdout::new(config.alerts.stdout.format)));
-        }
+        let destinations = destinations(config);
         let budget = ByteBudget::new(config.pipeline.memory_budget_mib * 1024 * 1024);
         let sampled = budget.clone();
         telemetry.sample_with(move |metrics| metrics.memory_budget_bytes_used.set([], sampled.in_use()));
@@ -186,6 +193,7 @@ impl Parts {
             limits: config.pipeline.limits(),
             slots,
             unrouted: Unrouted::default(),
+            discoveries: Discoveries::default(),
             unrouted_rows: Sampler::default(),
             poison_after: config.pipeline.poison_after,
             lease,
@@ -252,6 +260,15 @@ impl Running {
             work.drained(LAST_MOMENT).await;
         }
     }
+}
+
+/// Where alerts may go.
+fn destinations(config: &Config) -> Vec<Arc<dyn Destination>> {
+    let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
+    if config.alerts.stdout.enabled {
+        destinations.push(Arc::new(Stdout::new(config.alerts.stdout.format)));
+    }
+    destinations
 }
 
 type IntakeAdapters = (Arc<dyn MessageQueue>, Arc<dyn ObjectStore>, Arc<dyn Confirmations>, Duration);

@@ -6,6 +6,8 @@
 use std::fmt::Write as _;
 
 use super::OutputFormat;
+use serde::Serialize;
+
 use crate::model::{Alert, AlertKind, Severity, rfc3339};
 
 /// The look of an output, decided.
@@ -54,9 +56,10 @@ pub fn jsonl(alerts: &[Alert]) -> String {
     alerts.iter().map(json_line).collect()
 }
 
-/// The alert as one line of JSON. Equal to what any JSON writer gives, but with every hostile character escaped.
-fn json_line(alert: &Alert) -> String {
-    let json = serde_json::to_string(alert).expect("an alert has string keys and no failing serializer");
+/// One line of JSON. Equal to what any JSON writer gives, but with every hostile character escaped. The value has string
+/// keys and no failing serializer.
+pub fn json_line(value: &impl Serialize) -> String {
+    let json = serde_json::to_string(value).expect("it has string keys and no failing serializer");
     let mut line = String::with_capacity(json.len() + 1);
     for char in json.chars() {
         if is_hostile(char) {

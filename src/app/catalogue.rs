@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
+use super::revisions;
 use crate::config::{self, Config};
 use crate::logtype::{LoadErrors, Registry, is_schema_file};
 use crate::pipeline::{Catalogue, Pipeline};
@@ -76,7 +77,7 @@ pub(super) async fn reload(
             look = watch.next(hangup) => look,
         };
         watch.accept(&look);
-        match load(path.clone()).await {
+        match load(path.clone(), &pipeline).await {
             Ok((config, catalogue)) => {
                 let (sources, log_types) = (config.sources.len(), catalogue.log_types.names().count());
                 pipeline.catalogue.swap(catalogue);
@@ -93,11 +94,13 @@ pub(super) async fn reload(
 }
 
 /// All of it, or everything that is wrong.
-async fn load(path: PathBuf) -> Result<(Config, Catalogue), String> {
-    blocking(move || {
+async fn load(path: PathBuf, pipeline: &Pipeline) -> Result<(Config, Catalogue), String> {
+    let (config, catalogue) = blocking(move || {
         let config = config::load(&path).map_err(|problems| problems.to_string())?;
         let catalogue = catalogue(&config).map_err(|problems| problems.join("\n"))?;
-        Ok((config, catalogue))
+        Ok::<_, String>((config, catalogue))
     })
-    .await
+    .await?;
+    let settled = revisions::settled(catalogue, &config, &*pipeline.state, pipeline.clock.now()).await;
+    Ok((config, settled.map_err(|problems| problems.join("\n"))?))
 }

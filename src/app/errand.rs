@@ -51,7 +51,7 @@ impl Errand {
     pub async fn start(config: &Config, catalogue: Catalogue) -> anyhow::Result<Errand> {
         let signals = Signals::new()?;
         let clock: SharedClock = Arc::new(SystemClock);
-        let feed = Arc::new(Feed::new(LEASE, LIMITS));
+        let feed = Arc::new(Feed::new(LEASE, clock.clone(), LIMITS));
         let state: Arc<dyn StateStore> = match config.state.kind {
             state::Kind::Sqlite => Arc::new(SqliteStore::open_beside(&config.state.sqlite).await?),
         };

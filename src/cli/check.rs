@@ -28,6 +28,17 @@ async fn check(argument: &ConfigArgument, config: Config) -> anyhow::Result<Exit
     }
     match &catalogue {
         Ok(catalogue) => {
+            let held = app::held_to_revisions(&config, catalogue).await;
+            problems += held.problems.len();
+            for problem in &held.problems {
+                writeln!(text, "{problem}")?;
+            }
+            for note in &held.notes {
+                writeln!(text, "note: {note}")?;
+            }
+            for warning in catalogue.log_types.warnings() {
+                writeln!(text, "warning: {warning}")?;
+            }
             for warning in catalogue.sources.warnings() {
                 writeln!(text, "warning: {warning}")?;
             }

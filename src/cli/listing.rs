@@ -150,6 +150,7 @@ mod tests {
     use super::*;
     use crate::fetch::memory::MemoryStore;
     use crate::model::ObjectRef;
+    use crate::state::Attempts;
     use futures_util::TryStreamExt;
     use time::macros::datetime;
 
@@ -166,6 +167,7 @@ mod tests {
             state,
             reason: "why".into(),
             finished: state.map(|_| WRITTEN + time::Duration::seconds(seconds)),
+            attempts: Attempts::default(),
         }
     }
 

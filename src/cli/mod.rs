@@ -8,6 +8,7 @@ mod backfill;
 mod bench;
 mod check;
 mod config;
+mod explain;
 mod listing;
 mod moment;
 mod parse;
@@ -56,6 +57,8 @@ enum Command {
     Parse(parse::Arguments),
     /// List, show, infer, test and compare the schemas of log types.
     Schema(schema::Arguments),
+    /// Show what would become of an object or a notification, step by step, and where it stops. Changes nothing.
+    Explain(explain::Arguments),
     /// List alerts.
     Alerts(alerts::Arguments),
     /// Show what was kept aside: messages, objects and records, each with its reason.
@@ -113,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Parse(arguments) => parse::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Alerts(arguments) => alerts::run(&arguments),
         Command::Quarantine(arguments) => quarantine::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),

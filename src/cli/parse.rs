@@ -1,7 +1,7 @@
 //! `margay parse`: raw log entries in, events out. Needs no configuration, no network and no state.
 
 use std::fs::File;
-use std::io::{BufRead, BufWriter, Read, Write};
+use std::io::{BufRead, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use anyhow::Context as _;
 
 use super::schema::LogTypes;
 use super::{EXIT_USAGE, complain, failure};
-use crate::decode::{Decoder, Limits, Pace, Piece};
+use crate::decode::{Decoder, Limits, Pace, Piece, RowDecoder, Want};
 use crate::logtype::{Classified, Classifier, Context, Registry, Schema, batch, guess, stream_of};
 use crate::model::{ObjectId, Record, Reject, Stream, StreamType};
 use crate::runtime::{Clock, SystemClock};
@@ -159,18 +159,48 @@ fn parse(path: &Path, candidates: &Candidates, arguments: &Arguments, out: &mut 
         let mut rest = &buffer[left.clone()];
         let decoded = if ended { decoder.finish(&mut pieces) } else { decoder.push(&mut rest, &mut pieces) };
         left.start = left.end - rest.len();
-        for piece in pieces.drain(..) {
-            match piece {
-                Piece::Record(record) => printer.record(record)?,
-                Piece::Reject(reject) => printer.reject(&reject),
-            }
-        }
+        printer.pieces(&mut pieces)?;
         if let Err(error) = &decoded {
             printer.complain(format_args!("{error}"));
         }
         match decoded {
+            Ok(Pace::Ranges) if path == Path::new("-") => {
+                printer.complain(format_args!("a Parquet file has its beginning at its end; name it instead of -"));
+                return printer.end();
+            }
+            Ok(Pace::Ranges) => {
+                parse_rows(&mut printer)?;
+                return printer.end();
+            }
             Ok(now) if !ended || now != Pace::Done => pace = now,
             _ => return printer.end(),
+        }
+    }
+}
+
+/// Prints the events of a Parquet file.
+fn parse_rows(printer: &mut Printer<'_, impl Write>) -> anyhow::Result<()> {
+    let mut file = File::open(printer.path)?;
+    let mut decoder = RowDecoder::new(LIMITS, file.metadata()?.len());
+    decoder.allow_large_windows();
+    let mut pieces = Vec::new();
+    loop {
+        let want = decoder.advance(&mut pieces);
+        printer.pieces(&mut pieces)?;
+        let supplied = match want {
+            Ok(Want::Bytes(range)) => {
+                let mut bytes = Vec::new();
+                file.seek(SeekFrom::Start(range.start))?;
+                Read::by_ref(&mut file).take(range.end - range.start).read_to_end(&mut bytes)?;
+                decoder.supply(bytes.into())
+            }
+            Ok(Want::More | Want::LargeWindow) => Ok(()),
+            Ok(Want::Done) => return Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = supplied {
+            printer.complain(format_args!("{error}"));
+            return Ok(());
         }
     }
 }
@@ -187,6 +217,16 @@ struct Printer<'a, W: Write> {
 }
 
 impl<W: Write> Printer<'_, W> {
+    fn pieces(&mut self, pieces: &mut Vec<Piece>) -> anyhow::Result<()> {
+        pieces.drain(..).try_for_each(|piece| match piece {
+            Piece::Record(record) => self.record(record),
+            Piece::Reject(reject) => {
+                self.reject(&reject);
+                Ok(())
+            }
+        })
+    }
+
     fn record(&mut self, record: Record) -> anyhow::Result<()> {
         if self.classifier.is_some() {
             return self.print(&record);
@@ -199,6 +239,7 @@ impl<W: Write> Printer<'_, W> {
     fn choose(&mut self) -> anyhow::Result<()> {
         let context = Context {
             object: ObjectId([0; 16]),
+            address: None,
             source: "".into(),
             parse_time: SystemClock.now(),
             keep_unknown: !self.arguments.known_fields_only,

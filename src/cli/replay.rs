@@ -331,7 +331,7 @@ async fn object_ended(pipeline: &Pipeline, object: &ObjectRef) -> anyhow::Result
 
 async fn supersede(pipeline: &Pipeline, object: &ObjectRef) -> anyhow::Result<()> {
     let now = pipeline.clock.now();
-    if let Claim::Granted(token, _) = pipeline.state.claim(object, "", now, now + pipeline.lease).await? {
+    if let Claim::Granted(token, _) = pipeline.state.claim(object, "", None, now, now + pipeline.lease).await? {
         let outcome = ObjectOutcome::without_events(ObjectState::Superseded, "it was read under its whole identity");
         pipeline.state.finish(&token, &outcome, now).await?;
     }

@@ -1,4 +1,5 @@
-//! `margay schema`: log types and the schemas behind them. Needs no daemon and no state.
+//! `margay schema`: log types and the schemas behind them. Needs no daemon, and no state but for the fields that were
+//! discovered, which are read beside a running daemon.
 
 use std::fmt::Write;
 use std::io::Read;
@@ -8,12 +9,14 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use walkdir::WalkDir;
 
-use super::{EXIT_USAGE, complain, failure, print};
+use super::{ConfigArgument, EXIT_USAGE, block_on, complain, failure, print};
 use crate::app;
 use crate::logtype::evolve::{self, Verdict};
 use crate::logtype::infer::Inference;
 use crate::logtype::{Origin, Registry, Schema, cases, is_schema_tests};
+use crate::model::{SeenField, UnknownField, rfc3339};
 use crate::runtime::{Clock, SystemClock};
+use crate::state::FIELD_LIMIT;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -44,6 +47,13 @@ enum Command {
     Test {
         #[arg(default_value = ".")]
         folder: PathBuf,
+    },
+    /// List the fields that records of a log type had and its schema has not.
+    Fields {
+        /// Name of the log type, in any case.
+        name: String,
+        #[command(flatten)]
+        config: ConfigArgument,
     },
     /// Compare two versions of a schema: what stored events allow, and what not.
     Diff {
@@ -80,6 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Command::Show { name, log_types } => show(name, log_types),
         Command::Infer { files, name } => infer(files, name),
         Command::Test { folder } => test(folder),
+        Command::Fields { name, config } => return fields(name, config),
         Command::Diff { old, new, allow_widening, log_types } => diff(old, new, *allow_widening, log_types),
     };
     done.unwrap_or_else(|error| failure(&error))
@@ -112,10 +123,7 @@ fn show(name: &str, log_types: &LogTypes) -> anyhow::Result<ExitCode> {
         Ok(registry) => registry,
         Err(faults) => return Ok(refused(&faults)),
     };
-    match registry.origin(name)? {
-        Origin::BuiltIn(text) => print(text)?,
-        Origin::File(path) => print(&std::fs::read_to_string(path)?)?,
-    }
+    print(registry.text(name)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -174,6 +182,34 @@ fn test(folder: &Path) -> anyhow::Result<ExitCode> {
     print(&text)?;
     anyhow::ensure!(passed + failed > 0, "{}: no `*_tests.yml` with a case lies there", folder.display());
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn fields(name: &str, config: &ConfigArgument) -> ExitCode {
+    let config = match config.load() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let registry = match app::log_types(&config.log_types.directories) {
+        Ok(registry) => registry,
+        Err(faults) => return refused(&faults),
+    };
+    block_on(async {
+        let name = &registry.get(name)?.name;
+        let found = app::state_for_reading(&config).await?.unknown_fields(name).await?;
+        let mut text = String::new();
+        for SeenField { field: UnknownField { path, kind }, since } in &found {
+            // A name comes from a log and goes to a terminal.
+            writeln!(text, "{}  {kind}, since {}", path.escape_debug(), rfc3339(*since))?;
+        }
+        print(&text)?;
+        if found.is_empty() {
+            complain(format_args!("no field is known that the schema of {name} has not"));
+        }
+        if found.len() as u64 >= u64::from(FIELD_LIMIT) {
+            complain(format_args!("there may be more than {FIELD_LIMIT}, of which none is remembered"));
+        }
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 fn diff(old: &str, new: &str, allow_widening: bool, log_types: &LogTypes) -> anyhow::Result<ExitCode> {

@@ -25,6 +25,12 @@ pub enum Reason {
         "{bytes_in} bytes decompressed to {bytes_out}, which no log does; the object is taken for a decompression bomb"
     )]
     Bomb { bytes_in: u64, bytes_out: u64 },
+    #[error(
+        "the object's source has Parquet files, and it is none; take `stream_type` from its source, or this prefix"
+    )]
+    NotParquet,
+    #[error("reading the Parquet file needs more than {limit} bytes at once; write smaller pages, or fewer columns")]
+    TooWide { limit: u64 },
     #[error("the object holds binary data (a NUL byte at the beginning), not text; store logs as text")]
     Binary,
     #[error("the object is UTF-32 text, which is not supported; store logs as UTF-8")]

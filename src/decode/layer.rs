@@ -11,11 +11,24 @@ use super::lz4::Unlz4;
 use super::magic::{Codec, Container, HEAD, container};
 use super::snappy::Unsnappy;
 use super::zstd::Unzstd;
+use crate::model::StreamType;
 
 /// The most that one step gives.
 pub(super) const SLICE: usize = 64 * 1024;
 
+const PACKED_PARQUET: Reason = Reason::Container {
+    name: "a Parquet file in another compression",
+    remedy: "store it as it is; its pages are compressed already",
+};
+
+const OTHER_STREAM: Reason = Reason::Container {
+    name: "a Parquet file",
+    remedy: "set `stream_type` of its source or prefix to Parquet or Auto",
+};
+
 pub(super) struct Layer {
+    /// The stream type of the object.
+    kind: StreamType,
     depth: u8,
     large_windows: bool,
     state: State,
@@ -27,10 +40,13 @@ enum State {
     /// Too few bytes yet to know the container.
     Head,
     Plain,
+    /// A container that is not read from its beginning to its end.
+    Ranges,
     Packed(Box<Packed>),
 }
 
 struct Packed {
+    codec: Codec,
     unpack: Unpack,
     slice: Box<[u8]>,
     /// The part of the slice that the inner layer has not taken.
@@ -53,6 +69,8 @@ pub(super) enum Step {
     Idle,
     /// Nothing: what comes next needs a window that was not allowed yet.
     Window,
+    /// Nothing: it is read by ranges, and this is not the way.
+    Ranges,
 }
 
 /// One decompressor. Each takes its input in any cut and holds no more of it than its format needs at once.
@@ -103,12 +121,12 @@ impl Unpack {
 }
 
 impl Layer {
-    pub(super) fn new() -> Layer {
-        Layer::at(0, false)
+    pub(super) fn new(kind: StreamType) -> Layer {
+        Layer::at(kind, 0, false)
     }
 
-    fn at(depth: u8, large_windows: bool) -> Layer {
-        Layer { depth, large_windows, state: State::Head, held: Vec::new() }
+    fn at(kind: StreamType, depth: u8, large_windows: bool) -> Layer {
+        Layer { kind, depth, large_windows, state: State::Head, held: Vec::new() }
     }
 
     /// Takes from the front of the input and gives at most a slice.
@@ -150,6 +168,19 @@ impl Layer {
         }
     }
 
+    /// Names of the compressions that are known so far, from here inwards.
+    pub(super) fn codecs(&self) -> Vec<&'static str> {
+        let layers = std::iter::successors(self.packed(), |outer| outer.inner.packed());
+        layers.map(|layer| layer.codec.name()).collect()
+    }
+
+    fn packed(&self) -> Option<&Packed> {
+        match &self.state {
+            State::Packed(packed) => Some(packed),
+            State::Head | State::Plain | State::Ranges => None,
+        }
+    }
+
     /// Windows above 8 MiB may be allocated from now on.
     pub(super) fn allow_large_windows(&mut self) {
         self.large_windows = true;
@@ -163,14 +194,23 @@ impl Layer {
 
     fn decide(&mut self) -> Result<(), Reason> {
         self.state = match container(&self.held)? {
+            Container::Plain if self.kind == StreamType::Parquet && !self.held.is_empty() => {
+                return Err(Reason::NotParquet);
+            }
             Container::Plain => State::Plain,
+            Container::Parquet if self.depth > 0 => return Err(PACKED_PARQUET),
+            Container::Parquet if !matches!(self.kind, StreamType::Auto | StreamType::Parquet) => {
+                return Err(OTHER_STREAM);
+            }
+            Container::Parquet => State::Ranges,
             Container::Packed(_) if self.depth == 2 => return Err(Reason::TooManyLayers),
             Container::Packed(codec) => State::Packed(Box::new(Packed {
+                codec,
                 unpack: Unpack::new(codec, self.large_windows)?,
                 slice: vec![0; SLICE].into(),
                 pending: 0..0,
                 busy: false,
-                inner: Layer::at(self.depth + 1, self.large_windows),
+                inner: Layer::at(self.kind, self.depth + 1, self.large_windows),
                 fault: None,
                 broken: false,
             })),
@@ -183,6 +223,7 @@ impl State {
     fn step(&mut self, input: &mut &[u8], sink: Sink<'_>) -> Result<Step, Reason> {
         match self {
             State::Head => Ok(Step::Idle),
+            State::Ranges => Ok(Step::Ranges),
             State::Plain if input.is_empty() => Ok(Step::Idle),
             State::Plain => {
                 let (taken, rest) = input.split_at(input.len().min(SLICE));

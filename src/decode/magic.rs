@@ -4,6 +4,7 @@ use super::error::Reason;
 
 pub(super) enum Container {
     Packed(Codec),
+    Parquet,
     /// Not compressed, or in no form that has a magic.
     Plain,
 }
@@ -16,6 +17,18 @@ pub(super) enum Codec {
     Bzip2,
     Snappy,
     Lz4,
+}
+
+impl Codec {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Codec::Gzip => "gzip",
+            Codec::Zstd => "zstd",
+            Codec::Bzip2 => "bzip2",
+            Codec::Snappy => "snappy",
+            Codec::Lz4 => "lz4",
+        }
+    }
 }
 
 /// Enough bytes for every magic below (tar has its own at 257).
@@ -39,13 +52,15 @@ const REFUSED: &[Magic] = &[
     Magic { offset: 0, bytes: b"PK\x03\x04", name: "a zip archive", remedy: UNPACK },
     Magic { offset: 0, bytes: b"PK\x05\x06", name: "a zip archive", remedy: UNPACK },
     Magic { offset: 257, bytes: b"ustar", name: "a tar archive", remedy: UNPACK },
-    Magic { offset: 0, bytes: b"PAR1", name: "a Parquet file", remedy: AS_TEXT },
     Magic { offset: 0, bytes: b"Obj\x01", name: "an Avro file", remedy: AS_TEXT },
 ];
 
 pub(super) fn container(head: &[u8]) -> Result<Container, Reason> {
     if let Some(codec) = codec(head) {
         return Ok(Container::Packed(codec));
+    }
+    if head.starts_with(b"PAR1") {
+        return Ok(Container::Parquet);
     }
     let found = REFUSED.iter().find(|magic| head.get(magic.offset..).is_some_and(|rest| rest.starts_with(magic.bytes)));
     match found {
@@ -97,6 +112,11 @@ mod tests {
             let Ok(Container::Packed(found)) = container(head) else { panic!("{codec:?} is not known") };
             assert_eq!(found, codec);
         }
+    }
+
+    #[test]
+    fn a_parquet_file_is_known_by_its_first_bytes() {
+        assert!(matches!(container(b"PAR1\x15\x04"), Ok(Container::Parquet)));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! stream type defines as not being one (terminators, the envelope of an array); memory is bounded by the longest
 //! record, not by the object nor by what a chunk expands to; what was produced before an error stays.
 //!
-//! The way of a chunk: [`layer`] unpacks, [`text`] makes it UTF-8, [`sniff`] chooses a splitter, and one of [`lines`],
+//! A Parquet file, which is not read from its beginning to its end, is [`parquet`]'s. The way of a chunk of all else: [`layer`] unpacks, [`text`] makes it UTF-8, [`sniff`] chooses a splitter, and one of [`lines`],
 //! [`csv`], [`json`], [`array`] (with [`cloudwatch`]) and [`xml`] (with [`element`]) splits, those of JSON on the tokenizer in [`grammar`].
 
 mod array;
@@ -14,6 +14,7 @@ mod cloudwatch;
 mod csv;
 mod element;
 mod error;
+mod findings;
 mod grammar;
 mod gunzip;
 mod json;
@@ -21,6 +22,7 @@ mod layer;
 mod lines;
 mod lz4;
 mod magic;
+mod parquet;
 mod part;
 mod pending;
 mod sniff;
@@ -35,7 +37,11 @@ mod hostile;
 #[cfg(test)]
 mod properties;
 
+use bytes::Bytes;
+
 pub use error::{DecodeError, Reason};
+pub use findings::{Findings, Split};
+pub use parquet::{RowDecoder, Want};
 
 use crate::model::{Record, Reject, Stream};
 use error::Sink;
@@ -69,6 +75,8 @@ pub enum Pace {
     Done,
     /// What comes next needs a window above [`Decoder::SMALL_WINDOW`]; [`Decoder::allow_large_windows`] lets it go on.
     LargeWindow,
+    /// The object is a Parquet file. It is read by ranges, with a [`RowDecoder`] from its beginning.
+    Ranges,
 }
 
 /// Decodes one object.
@@ -106,7 +114,7 @@ impl Decoder {
 
     pub fn new(stream: &Stream, limits: Limits) -> Decoder {
         Decoder {
-            layer: Layer::new(),
+            layer: Layer::new(stream.kind),
             tail: Tail {
                 text: Text::new(),
                 splitter: Splitter::new(stream, limits.max_record_bytes),
@@ -138,6 +146,7 @@ impl Decoder {
                 Ok(Step::Busy) => {}
                 Ok(Step::Idle) => return Ok(Pace::Done),
                 Ok(Step::Window) => return Ok(Pace::LargeWindow),
+                Ok(Step::Ranges) => return Ok(Pace::Ranges),
                 Err(reason) => {
                     self.fail(reason);
                     return self.finish(out);
@@ -160,6 +169,7 @@ impl Decoder {
                 Ok(Step::Busy) => {}
                 Ok(Step::Idle) => self.unpacked = true,
                 Ok(Step::Window) => return Ok(Pace::LargeWindow),
+                Ok(Step::Ranges) => return Ok(Pace::Ranges),
                 Err(reason) => self.fail(reason),
             }
         }
@@ -182,6 +192,15 @@ impl Decoder {
         self.tail.bytes_out
     }
 
+    /// What is known of the object so far.
+    pub fn findings(&self) -> Findings {
+        Findings {
+            layers: self.layer.codecs(),
+            encoding: self.tail.text.encoding(),
+            split: self.tail.splitter.split().cloned(),
+        }
+    }
+
     /// Bytes of text that are held from call to call.
     #[cfg(test)]
     fn held(&self) -> usize {
@@ -199,11 +218,18 @@ impl Decoder {
 
 /// Decodes an object that is in memory, as are all its pieces then.
 pub fn decode_all(stream: &Stream, limits: Limits, mut input: &[u8], out: &mut Vec<Piece>) -> Result<(), DecodeError> {
+    let whole = input;
     let mut decoder = Decoder::new(stream, limits);
     decoder.allow_large_windows();
-    while decoder.push(&mut input, out)? != Pace::Done {}
-    while decoder.finish(out)? != Pace::Done {}
-    Ok(())
+    let mut pushed = false;
+    loop {
+        match if pushed { decoder.finish(out)? } else { decoder.push(&mut input, out)? } {
+            Pace::Done if pushed => return Ok(()),
+            Pace::Done => pushed = true,
+            Pace::More | Pace::LargeWindow => {}
+            Pace::Ranges => return parquet::decode_file(&Bytes::copy_from_slice(whole), limits, out),
+        }
+    }
 }
 
 impl Tail {
@@ -277,6 +303,7 @@ pub(crate) mod testing {
             StreamType::JsonArray,
             StreamType::CloudWatchLogs,
             StreamType::Xml,
+            StreamType::Parquet,
         ]
         .map(stream)
         .into();
@@ -339,6 +366,7 @@ pub(crate) mod testing {
                     Pace::Done => return Ok(()),
                     Pace::More => {}
                     Pace::LargeWindow => decoder.allow_large_windows(),
+                    Pace::Ranges => return Ok(()),
                 }
             }
         };

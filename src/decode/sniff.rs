@@ -9,46 +9,50 @@ pub(super) const WINDOW: usize = 64 * 1024;
 /// The member that CloudTrail and others wrap their events in.
 const RECORDS: &str = "Records";
 
-/// The stream with its type decided. `head` is the beginning of the text, or all of it.
-pub(super) fn sniff(head: &[u8], stream: &Stream) -> Stream {
-    let (kind, envelope) = decide(head, stream);
-    Stream { kind, json_array_envelope_field: envelope.unwrap_or_default().to_string(), ..stream.clone() }
+/// The stream with its type decided, and why so. `head` is the beginning of the text, or all of it.
+pub(super) fn sniff(head: &[u8], stream: &Stream) -> (Stream, &'static str) {
+    let (kind, envelope, why) = decide(head, stream);
+    (Stream { kind, json_array_envelope_field: envelope.to_string(), ..stream.clone() }, why)
 }
 
-fn decide<'a>(head: &[u8], stream: &'a Stream) -> (StreamType, Option<&'a str>) {
+/// Stream type, envelope, reason.
+fn decide<'a>(head: &[u8], stream: &'a Stream) -> (StreamType, &'a str, &'static str) {
     let head = head.trim_ascii_start();
     match head.first() {
-        Some(b'<') if stream.xml_root_element.is_some() => return (StreamType::Xml, None),
+        Some(b'<') if stream.xml_root_element.is_some() => {
+            return (StreamType::Xml, "", "it begins with `<`, and the source has an `xml_root_element`");
+        }
         Some(b'{' | b'[') => {}
-        _ => return (StreamType::Lines, None),
+        Some(_) => return (StreamType::Lines, "", "it begins with neither `{` nor `[`"),
+        None => return (StreamType::Lines, "", "there is no text"),
     }
     let fed = Scanner::default().feed(head);
     // A first line that is not JSON is text that happens to begin with a bracket.
     if let Fed::Bad(at, _) = fed
         && !head[..at].contains(&b'\n')
     {
-        return (StreamType::Lines, None);
+        return (StreamType::Lines, "", "it begins with a bracket, but the first line is no JSON");
     }
     if head[0] == b'[' {
-        return (StreamType::JsonArray, None);
+        return (StreamType::JsonArray, "", "the document is an array");
     }
     let end = if let Fed::End(end) = fed { end } else { head.len() };
     let (value, rest) = head.split_at(end);
     let members = Members::of(value);
     if is_cloudwatch(&members) {
-        return (StreamType::CloudWatchLogs, None);
+        return (StreamType::CloudWatchLogs, "", "it has the `logEvents` of a CloudWatch Logs subscription");
     }
     let hint = stream.json_array_envelope_field.as_str();
     if !hint.is_empty() && leads_to_array(&members, hint) {
-        return (StreamType::JsonArray, Some(hint));
+        return (StreamType::JsonArray, hint, "the envelope field of the source or of its log types leads to an array");
     }
     if members.all.len() == 1 && leads_to_array(&members, RECORDS) {
-        return (StreamType::JsonArray, Some(RECORDS));
+        return (StreamType::JsonArray, RECORDS, "the document's only member, `Records`, is an array");
     }
     if !value.contains(&b'\n') && next_line_starts_value(rest) {
-        return (StreamType::Lines, None);
+        return (StreamType::Lines, "", "the first line is a JSON object, and the next line begins another value");
     }
-    (StreamType::Json, None)
+    (StreamType::Json, "", "it begins with a JSON object, and is neither lines of them nor a known envelope")
 }
 
 /// The members of an object, as far as it is known. The value of the last one may be cut.
@@ -128,7 +132,7 @@ mod tests {
     use super::*;
 
     fn sniffed(head: &str, stream: &Stream) -> (StreamType, String) {
-        let found = sniff(head.as_bytes(), stream);
+        let (found, _) = sniff(head.as_bytes(), stream);
         (found.kind, found.json_array_envelope_field)
     }
 

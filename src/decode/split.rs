@@ -3,6 +3,7 @@
 use super::array::Array;
 use super::csv::Csv;
 use super::error::Reason;
+use super::findings::{CONFIGURED, Split};
 use super::json::Json;
 use super::lines::Lines;
 use super::pending::Emit;
@@ -10,7 +11,13 @@ use super::sniff::{WINDOW, sniff};
 use super::xml::Xml;
 use crate::model::{Stream, StreamType};
 
-pub(super) enum Splitter {
+pub(super) struct Splitter {
+    state: State,
+    /// How the text is split, when that is decided.
+    split: Option<Split>,
+}
+
+enum State {
     Undecided { head: Vec<u8>, stream: Stream, limit: usize },
     Lines(Lines),
     Csv(Csv),
@@ -21,83 +28,109 @@ pub(super) enum Splitter {
 
 impl Splitter {
     pub(super) fn new(stream: &Stream, limit: usize) -> Splitter {
-        let csv = &stream.csv_delimiters;
-        match stream.kind {
-            StreamType::Auto => Splitter::Undecided { head: Vec::new(), stream: stream.clone(), limit },
-            StreamType::Lines if csv.is_empty() => Splitter::Lines(Lines::new(limit)),
-            StreamType::Lines => Splitter::Csv(Csv::new(csv, limit)),
-            StreamType::Json => Splitter::Json(Json::new(limit)),
-            StreamType::JsonArray => Splitter::Array(Box::new(Array::new(&stream.json_array_envelope_field, limit))),
-            StreamType::CloudWatchLogs => {
-                Splitter::Array(Box::new(Array::of_cloudwatch(stream.retain_envelope_fields, limit)))
-            }
-            StreamType::Xml => Splitter::Xml(Box::new(Xml::new(stream.xml_root_element.as_deref(), limit))),
-        }
+        let split = (stream.kind != StreamType::Auto).then(|| Split::new(stream, CONFIGURED));
+        Splitter { state: State::new(stream, limit), split }
     }
 
     pub(super) fn push(&mut self, text: &[u8], emit: &mut Emit<'_>) -> Result<(), Reason> {
-        match self {
-            Splitter::Undecided { head, .. } => {
-                head.extend_from_slice(text);
-                if head.len() < WINDOW { Ok(()) } else { self.decide(emit) }
-            }
-            Splitter::Lines(lines) => {
-                lines.push(text, emit);
-                Ok(())
-            }
-            Splitter::Csv(csv) => {
-                csv.push(text, emit);
-                Ok(())
-            }
-            Splitter::Json(json) => {
-                json.push(text, emit);
-                Ok(())
-            }
-            Splitter::Array(array) => array.push(text, emit),
-            Splitter::Xml(xml) => xml.push(text, emit),
-        }
+        let State::Undecided { head, .. } = &mut self.state else { return self.state.push(text, emit) };
+        head.extend_from_slice(text);
+        if head.len() < WINDOW { Ok(()) } else { self.decide(emit) }
     }
 
     pub(super) fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), Reason> {
-        if matches!(self, Splitter::Undecided { .. }) {
+        if matches!(self.state, State::Undecided { .. }) {
             self.decide(emit)?;
         }
-        match self {
-            Splitter::Undecided { .. } => Ok(()),
-            Splitter::Lines(lines) => {
-                lines.finish(emit);
-                Ok(())
-            }
-            Splitter::Csv(csv) => {
-                csv.finish(emit);
-                Ok(())
-            }
-            Splitter::Json(json) => {
-                json.finish(emit);
-                Ok(())
-            }
-            Splitter::Array(array) => array.finish(emit),
-            Splitter::Xml(xml) => xml.finish(emit),
-        }
+        self.state.finish(emit)
+    }
+
+    /// `None` until it is decided.
+    pub(super) fn split(&self) -> Option<&Split> {
+        self.split.as_ref()
     }
 
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
-        match self {
-            Splitter::Undecided { head, .. } => head.len(),
-            Splitter::Lines(lines) => lines.held(),
-            Splitter::Csv(csv) => csv.held(),
-            Splitter::Json(json) => json.held(),
-            Splitter::Array(array) => array.held(),
-            Splitter::Xml(xml) => xml.held(),
-        }
+        self.state.held()
     }
 
     fn decide(&mut self, emit: &mut Emit<'_>) -> Result<(), Reason> {
-        let Splitter::Undecided { head, stream, limit } = self else { return Ok(()) };
+        let State::Undecided { head, stream, limit } = &mut self.state else { return Ok(()) };
         let head = std::mem::take(head);
-        let stream = sniff(&head[..head.len().min(WINDOW)], stream);
-        *self = Splitter::new(&stream, *limit);
-        self.push(&head, emit)
+        let (stream, why) = sniff(&head[..head.len().min(WINDOW)], stream);
+        self.split = Some(Split::new(&stream, why));
+        self.state = State::new(&stream, *limit);
+        self.state.push(&head, emit)
+    }
+}
+
+impl State {
+    fn new(stream: &Stream, limit: usize) -> State {
+        let csv = &stream.csv_delimiters;
+        match stream.kind {
+            StreamType::Auto => State::Undecided { head: Vec::new(), stream: stream.clone(), limit },
+            // Parquet files have no text; what is none is refused before it comes here.
+            StreamType::Lines | StreamType::Parquet if csv.is_empty() => State::Lines(Lines::new(limit)),
+            StreamType::Lines | StreamType::Parquet => State::Csv(Csv::new(csv, limit)),
+            StreamType::Json => State::Json(Json::new(limit)),
+            StreamType::JsonArray => State::Array(Box::new(Array::new(&stream.json_array_envelope_field, limit))),
+            StreamType::CloudWatchLogs => {
+                State::Array(Box::new(Array::of_cloudwatch(stream.retain_envelope_fields, limit)))
+            }
+            StreamType::Xml => State::Xml(Box::new(Xml::new(stream.xml_root_element.as_deref(), limit))),
+        }
+    }
+
+    fn push(&mut self, text: &[u8], emit: &mut Emit<'_>) -> Result<(), Reason> {
+        match self {
+            State::Undecided { .. } => Ok(()),
+            State::Lines(lines) => {
+                lines.push(text, emit);
+                Ok(())
+            }
+            State::Csv(csv) => {
+                csv.push(text, emit);
+                Ok(())
+            }
+            State::Json(json) => {
+                json.push(text, emit);
+                Ok(())
+            }
+            State::Array(array) => array.push(text, emit),
+            State::Xml(xml) => xml.push(text, emit),
+        }
+    }
+
+    fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), Reason> {
+        match self {
+            State::Undecided { .. } => Ok(()),
+            State::Lines(lines) => {
+                lines.finish(emit);
+                Ok(())
+            }
+            State::Csv(csv) => {
+                csv.finish(emit);
+                Ok(())
+            }
+            State::Json(json) => {
+                json.finish(emit);
+                Ok(())
+            }
+            State::Array(array) => array.finish(emit),
+            State::Xml(xml) => xml.finish(emit),
+        }
+    }
+
+    #[cfg(test)]
+    fn held(&self) -> usize {
+        match self {
+            State::Undecided { head, .. } => head.len(),
+            State::Lines(lines) => lines.held(),
+            State::Csv(csv) => csv.held(),
+            State::Json(json) => json.held(),
+            State::Array(array) => array.held(),
+            State::Xml(xml) => xml.held(),
+        }
     }
 }

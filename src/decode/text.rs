@@ -41,6 +41,15 @@ impl Text {
         }
     }
 
+    /// `None` until it is decided.
+    pub(super) fn encoding(&self) -> Option<&'static str> {
+        match self {
+            Text::Head(_) => None,
+            Text::Utf8 => Some("UTF-8"),
+            Text::Utf16(decoder) => Some(decoder.encoding().name()),
+        }
+    }
+
     fn decide(&mut self, sink: Sink<'_>) -> Result<(), Reason> {
         let Text::Head(head) = self else { return Ok(()) };
         let head = std::mem::take(head);

@@ -46,7 +46,13 @@ struct Inner {
     generation: AtomicU64,
     python_calls: AtomicU64,
     telemetry: Telemetry,
+    /// Stands in for rules and workers.
+    #[cfg(test)]
+    double: Option<Double>,
 }
+
+#[cfg(test)]
+type Double = Box<dyn Fn(&EventBatch) -> Result<Detections, DetectError> + Send + Sync>;
 
 #[derive(Clone)]
 struct Current {
@@ -91,6 +97,8 @@ impl Engine {
             generation: AtomicU64::new(1),
             python_calls: AtomicU64::new(0),
             telemetry,
+            #[cfg(test)]
+            double: None,
         };
         Ok((Engine { inner: Arc::new(inner) }, report))
     }
@@ -98,6 +106,14 @@ impl Engine {
     /// An engine to which no event means anything: for what is tested without rules.
     #[cfg(test)]
     pub(crate) fn without_rules() -> Engine {
+        Engine::evaluating(|_| Ok(Detections::default()))
+    }
+
+    /// An engine that finds what `double` finds, without rules and workers.
+    #[cfg(test)]
+    pub(crate) fn evaluating(
+        double: impl Fn(&EventBatch) -> Result<Detections, DetectError> + Send + Sync + 'static,
+    ) -> Engine {
         let command = WorkerCommand { program: PathBuf::new(), memory_mib: 0, call_timeout: Duration::ZERO };
         let content = Content::default();
         let set = RuleSet::new(&content, Arc::new(content.sources()), &[]);
@@ -111,6 +127,7 @@ impl Engine {
             generation: AtomicU64::new(1),
             python_calls: AtomicU64::new(0),
             telemetry: Telemetry::new(),
+            double: Some(Box::new(double)),
         };
         Engine { inner: Arc::new(inner) }
     }
@@ -141,6 +158,10 @@ impl Engine {
 
     /// Runs every rule of each event's log type: natively where its guard is certain, else in Python.
     pub async fn evaluate(&self, batch: &EventBatch) -> Result<Detections, DetectError> {
+        #[cfg(test)]
+        if let Some(double) = &self.inner.double {
+            return double(batch);
+        }
         let generation = self.current().generation;
         let started = tokio::time::Instant::now();
         let Plan { positions, calls, tally } = Plan::of(&generation.set, batch).await;

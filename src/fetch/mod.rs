@@ -112,6 +112,13 @@ pub struct Page {
     pub more: bool,
 }
 
+/// A region, and who named it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region {
+    pub name: String,
+    pub from: &'static str,
+}
+
 /// Reads objects as a source's identity.
 #[async_trait]
 pub trait ObjectStore: Send + Sync {
@@ -125,6 +132,11 @@ pub trait ObjectStore: Send + Sync {
 
     /// The most bytes that an open body of the object keeps in memory: read ahead, and handed out as its current chunk.
     fn most_held(&self, object: &ObjectRef) -> u64;
+
+    /// Where an object is looked for: the answer of a store that has regions, once it was asked for the object.
+    fn region(&self, _access: &Access, _object: &ObjectRef) -> Option<Region> {
+        None
+    }
 
     /// Objects of a bucket whose keys start with `prefix`, beginning behind the key `after`; folders within are not
     /// taken together. What is put or removed meanwhile may be in or not.

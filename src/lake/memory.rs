@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::catalog::{Catalog, CatalogError, Outcome, Wanted};
 use super::rows::Rows;
-use crate::model::Event;
+use crate::model::{Event, RowId};
 use crate::state::CommitId;
 
 /// A call of the port.
@@ -99,6 +99,12 @@ impl MemoryCatalog {
     pub fn rows(&self, table: &str) -> Vec<Event> {
         let inner = self.lock();
         inner.tables.get(table).into_iter().flatten().flat_map(|file| file.rows.iter().cloned()).collect()
+    }
+
+    /// The ids of all rows of all tables, as often as they are there.
+    pub fn row_ids(&self) -> Vec<RowId> {
+        let inner = self.lock();
+        inner.tables.values().flatten().flat_map(|file| file.rows.iter().map(|event| event.row_id)).collect()
     }
 
     /// The commits of a table in their order, without those of others.
@@ -222,7 +228,6 @@ impl Catalog for MemoryCatalog {
 mod tests {
     use super::*;
     use crate::lake::contract::{Readable, catalog_contract_tests};
-    use crate::model::RowId;
 
     #[async_trait]
     impl Readable for MemoryCatalog {

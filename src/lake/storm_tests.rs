@@ -95,7 +95,8 @@ impl Storm {
         let key = KEYS[self.dice.below(3) as usize];
         self.claims += 1;
         let now = START + LEASE * self.claims;
-        if let Claim::Granted(token, _) = self.world.state.claim(&object(key), "logs", now, now + LEASE).await.unwrap()
+        if let Claim::Granted(token, _) =
+            self.world.state.claim(&object(key), "logs", None, now, now + LEASE).await.unwrap()
         {
             let owner = self.dice.below(3) as usize;
             self.readings.push(Reading { owner, token, next: 0, tickets: Vec::new() });
@@ -142,7 +143,7 @@ impl Storm {
         for key in KEYS {
             self.claims += 1;
             let now = START + LEASE * self.claims;
-            let claim = self.world.state.claim(&object(key), "logs", now, now + LEASE).await.unwrap();
+            let claim = self.world.state.claim(&object(key), "logs", None, now, now + LEASE).await.unwrap();
             let Claim::Granted(token, _) = claim else { continue };
             let rows = batch(&token, 0..ROWS, |ordinal| table_of(token.object, ordinal));
             let tickets = vec![owner.append(&token, rows).await.unwrap()];

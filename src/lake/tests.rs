@@ -60,7 +60,7 @@ impl World {
     /// The claim number `n` of an object: each takes it from the one before.
     pub(super) async fn claim(&self, key: &str, n: i32) -> ClaimToken {
         let now = START + LEASE * n;
-        match self.state.claim(&object(key), "logs", now, now + LEASE).await.unwrap() {
+        match self.state.claim(&object(key), "logs", None, now, now + LEASE).await.unwrap() {
             Claim::Granted(token, _) => token,
             other => panic!("{key} was not granted: {other:?}"),
         }

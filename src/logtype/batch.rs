@@ -63,6 +63,7 @@ fn outcome(registry: &Registry, request: &Request, now: OffsetDateTime) -> Outco
     };
     let context = Context {
         object: ObjectId([0; 16]),
+        address: None,
         source: "".into(),
         parse_time: now,
         keep_unknown: false,

@@ -3,6 +3,10 @@
 //! One classifier serves one object: the candidates remember headers and which of them matched last. A record gives
 //! events, or a reject that says what every candidate had against it; nothing is dropped. A panic in a parser is a
 //! failure of that candidate.
+//!
+//! Candidates are tried by how well they have done in this object, and those that take everything last: had a record of
+//! theirs come first, they would take the records of the others from then on. Nothing is carried over from other objects,
+//! of the same source or not: an object that is read again must give the same events, whatever was read between.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,16 +14,19 @@ use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 
 use super::coerce::{Coercion, add_indicators};
+use super::discovery::Discovery;
 use super::header::header;
 use super::parser::{Entry, Memory};
 use super::registry::{Registry, UnknownLogType};
 use super::schema::Schema;
-use crate::model::{Event, ObjectId, Origin, Position, Record, Reject, RowId, Value, stored_time};
+use crate::model::{Event, ObjectId, Origin, Position, Record, Reject, RowId, UnknownField, Value, stored_time};
 
 /// What all events of an object have in common.
 #[derive(Clone, Debug)]
 pub struct Context {
     pub object: ObjectId,
+    /// Bucket and key, for people; `None` leaves out where an event comes from.
+    pub address: Option<Arc<str>>,
     /// Name of the source; empty leaves the source fields out.
     pub source: Arc<str>,
     pub parse_time: OffsetDateTime,
@@ -45,28 +52,40 @@ pub struct Classifier {
     order: Vec<usize>,
     context: Context,
     trailing_bytes: u64,
+    /// What the candidates that were tried on the last record had against it.
+    misses: Vec<(usize, String)>,
 }
 
 struct Candidate {
     schema: Arc<Schema>,
+    /// Of the schema, where it is known.
+    version: Option<u32>,
     memory: Memory,
+    discovery: Discovery,
     penalty: u32,
 }
 
 impl Classifier {
     /// `log_types` in configured order, which decides between candidates that have done equally well.
     pub fn new(registry: &Registry, log_types: &[Arc<str>], context: Context) -> Result<Classifier, UnknownLogType> {
-        let schemas: Result<Vec<_>, _> = log_types.iter().map(|name| registry.get(name).cloned()).collect();
-        Ok(Classifier::with_schemas(schemas?, context))
+        let candidate = |name: &Arc<str>| Ok(Candidate::new(registry.get(name)?.clone(), registry.version(name)));
+        let candidates: Result<_, _> = log_types.iter().map(candidate).collect();
+        Ok(Classifier::with_candidates(candidates?, context))
     }
 
     pub fn with_schemas(schemas: Vec<Arc<Schema>>, context: Context) -> Classifier {
-        let candidates: Vec<Candidate> =
-            schemas.into_iter().map(|schema| Candidate { schema, memory: Memory::default(), penalty: 1 }).collect();
-        Classifier { order: (0..candidates.len()).collect(), candidates, context, trailing_bytes: 0 }
+        Classifier::with_candidates(schemas.into_iter().map(|schema| Candidate::new(schema, None)).collect(), context)
+    }
+
+    fn with_candidates(candidates: Vec<Candidate>, context: Context) -> Classifier {
+        let order = (0..candidates.len()).collect();
+        let mut classifier = Classifier { order, candidates, context, trailing_bytes: 0, misses: Vec::new() };
+        classifier.reorder(true);
+        classifier
     }
 
     pub fn classify(&mut self, record: &Record) -> Classified {
+        self.misses.clear();
         let text = match std::str::from_utf8(&record.bytes) {
             Ok(text) => text.trim_ascii(),
             Err(_) => {
@@ -77,7 +96,6 @@ impl Classifier {
             return Classified::Blank;
         }
         let entry = Entry::new(text);
-        let mut reasons = Vec::new();
         for place in 0..self.order.len() {
             let index = self.order[place];
             let candidate = &mut self.candidates[index];
@@ -88,22 +106,34 @@ impl Classifier {
                         self.consumed(index, &entry);
                     }
                     self.trailing_bytes += entry.trailing_bytes() as u64;
-                    self.reorder(place > 0 || !reasons.is_empty());
+                    self.reorder(place > 0 || !self.misses.is_empty());
                     return Classified::Events(events);
                 }
                 Err(reason) => {
                     candidate.penalty = candidate.penalty.saturating_add(1);
-                    reasons.push((index, reason));
+                    self.misses.push((index, reason));
                 }
             }
         }
         self.reorder(true);
-        Classified::Rejected(Reject::new(record.ordinal, &record.bytes, self.reason(reasons)))
+        Classified::Rejected(Reject::new(record.ordinal, &record.bytes, self.reason()))
+    }
+
+    /// Log types that were tried on the last record and did not match, each with the reason, in the order of the tries.
+    pub fn misses(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
+        self.misses.iter().map(|(index, reason)| (&self.candidates[*index].schema.name, reason.as_str()))
     }
 
     /// Bytes behind the JSON values of records, which are accepted and not part of an event.
     pub fn trailing_bytes(&self) -> u64 {
         self.trailing_bytes
+    }
+
+    /// Fields that records had and their schema has not, by log type; each once.
+    pub fn discovered(&mut self) -> impl Iterator<Item = (&Arc<str>, Vec<UnknownField>)> {
+        let found =
+            self.candidates.iter_mut().map(|Candidate { schema, discovery, .. }| (&schema.name, discovery.take()));
+        found.filter(|(_, fields)| !fields.is_empty())
     }
 
     /// A record that one candidate consumed: the header of the object is the header of them all.
@@ -115,12 +145,13 @@ impl Classifier {
     fn reorder(&mut self, changed: bool) {
         if changed {
             let candidates = &self.candidates;
-            self.order.sort_by_key(|&index| (candidates[index].penalty, index));
+            self.order.sort_by_key(|&index| (candidates[index].schema.catch_all, candidates[index].penalty, index));
         }
     }
 
     /// In configured order, whatever order was tried.
-    fn reason(&self, mut reasons: Vec<(usize, String)>) -> String {
+    fn reason(&self) -> String {
+        let mut reasons: Vec<&(usize, String)> = self.misses.iter().collect();
         reasons.sort_by_key(|(index, _)| *index);
         let parts: Vec<String> = reasons
             .iter()
@@ -135,12 +166,18 @@ impl Classifier {
 }
 
 impl Candidate {
+    fn new(schema: Arc<Schema>, version: Option<u32>) -> Candidate {
+        Candidate { schema, version, memory: Memory::default(), discovery: Discovery::default(), penalty: 1 }
+    }
+
     fn events(&mut self, entry: &Entry<'_>, context: &Context, record: &Record) -> Result<Vec<Event>, String> {
-        let Candidate { schema, memory, .. } = self;
+        let Candidate { schema, version, memory, discovery, .. } = self;
+        let before = discovery.mark();
         let mut events = Vec::new();
         let parse = || {
             schema.parser.run(entry, memory, &mut |raw| {
                 let mut coercion = Coercion::new(schema, context.keep_unknown, context.parse_time);
+                coercion.discovery = Some(&mut *discovery);
                 let columns = coercion.record(raw).map_err(|mismatch| mismatch.to_string())?;
                 let position = Position { ordinal: record.ordinal, index: events.len() as u32 };
                 let row_id = RowId::new(context.object, position.ordinal, position.index);
@@ -159,15 +196,24 @@ impl Candidate {
                 if let Some(header) = record.origin.as_deref().and_then(header) {
                     columns.insert("p_header", Value::Map(header));
                 }
+                if let Some(version) = version {
+                    columns.insert("p_schema_version", Value::Int(i64::from(*version)));
+                }
+                if let Some(address) = &context.address {
+                    columns.insert("p_object", Value::Str(address.clone()));
+                    columns.insert("p_offset", Value::Int(i64::try_from(record.ordinal).unwrap_or(i64::MAX)));
+                }
                 events.push(Event { log_type: schema.name.clone(), row_id, position, time, fields: columns.build() });
                 Ok(())
             })
         };
-        match catch_unwind(AssertUnwindSafe(parse)) {
-            Ok(Ok(())) => Ok(events),
-            Ok(Err(reason)) => Err(reason),
-            Err(_) => Err("the parser panicked, which is a defect of margay; please report it with this record".into()),
-        }
+        let reason = match catch_unwind(AssertUnwindSafe(parse)) {
+            Ok(Ok(())) => return Ok(events),
+            Ok(Err(reason)) => reason,
+            Err(_) => "the parser panicked, which is a defect of margay; please report it with this record".into(),
+        };
+        discovery.forget(before);
+        Err(reason)
     }
 }
 
@@ -202,6 +248,7 @@ mod tests {
             schemas.collect(),
             Context {
                 object: ObjectId([7; 16]),
+                address: None,
                 source: "prod".into(),
                 parse_time: datetime!(2024-03-01 12:00 UTC),
                 keep_unknown: true,
@@ -254,6 +301,53 @@ mod tests {
         // Both fit: the one that is tried first wins.
         assert_eq!(classify(&mut classifier, 1, r#"{"a":"x","b":1}"#), "Custom.Bb");
         assert_eq!(classify(&mut classifier, 2, r#"{"a":"x"}"#), "Custom.Aa");
+    }
+
+    #[test]
+    fn a_match_leaves_what_the_others_had_against_the_record() {
+        let mut classifier = classifier(&[A, B]);
+        let misses = |classifier: &Classifier| {
+            classifier.misses().map(|(name, reason)| format!("{name}: {reason}")).collect::<Vec<_>>()
+        };
+        classify(&mut classifier, 0, r#"{"b":1}"#);
+        assert_eq!(misses(&classifier), ["Custom.Aa: `a` is required and absent"]);
+        classify(&mut classifier, 1, r#"{"b":1}"#);
+        assert!(misses(&classifier).is_empty(), "the one that matched last is tried alone");
+    }
+
+    #[test]
+    fn a_type_that_takes_everything_is_tried_last_even_when_it_has_just_matched() {
+        let all = ("Custom.All", "catchAll: true\nfields: [{name: x, type: string}]");
+        let mut classifier = classifier(&[all, A, B]);
+        assert_eq!(classify(&mut classifier, 0, r#"{"a":"x"}"#), "Custom.Aa");
+        assert_eq!(classify(&mut classifier, 1, r#"{"x":"x"}"#), "Custom.All");
+        assert_eq!(classify(&mut classifier, 2, r#"{"b":1}"#), "Custom.Bb");
+        assert_eq!(classify(&mut classifier, 3, r#"{"a":"x"}"#), "Custom.Aa");
+    }
+
+    #[test]
+    fn an_event_says_which_schema_made_it_and_where_it_comes_from() {
+        let mut classifier = classifier(&[A]);
+        classifier.candidates[0].version = Some(3);
+        classifier.context.address = Some("s3://bucket/key".into());
+        let Classified::Events(events) = classifier.classify(&record(9, r#"{"a":"x"}"#)) else { panic!("an event") };
+        let fields = serde_json::to_value(&events[0].fields).unwrap();
+        assert_eq!(fields["p_schema_version"], 3);
+        assert_eq!(fields["p_object"], "s3://bucket/key");
+        assert_eq!(fields["p_offset"], 9);
+    }
+
+    #[test]
+    fn unknown_fields_are_found_once_and_only_in_the_log_type_that_matched() {
+        let nested = ("Custom.Cc", "fields: [{name: c, type: object, required: true, fields: [{name: d, type: int}]}]");
+        let mut classifier = classifier(&[A, nested]);
+        for record in [r#"{"c":{"d":1,"new":"x"},"n":[]}"#, r#"{"n":{},"c":{"new":2}}"#, r#"{"b":1}"#] {
+            classify(&mut classifier, 0, record);
+        }
+        let found: Vec<_> = classifier.discovered().map(|(log_type, fields)| (log_type.to_string(), fields)).collect();
+        let field = |path: &str, kind: &str| UnknownField { path: path.into(), kind: kind.into() };
+        assert_eq!(found, [("Custom.Cc".to_owned(), vec![field("c.new", "a string"), field("n", "an array")])]);
+        assert_eq!(classifier.discovered().count(), 0);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::aws;
+use super::columns::is_standard;
+use super::discovery::Discovery;
 use super::indicator::Indicators;
 use super::json::{self, Raw};
 use super::schema::{Field, Kind, Object, Schema, Text, Timestamp, Width};
@@ -24,6 +26,8 @@ pub(super) struct Coercion<'s> {
     /// The first event time in schema order.
     pub(super) event_time: Option<OffsetDateTime>,
     in_array: bool,
+    /// Told of fields that the schema does not have.
+    pub(super) discovery: Option<&'s mut Discovery>,
 }
 
 /// Why a value does not fit its field. The path is put together on the way out.
@@ -63,6 +67,7 @@ impl<'s> Coercion<'s> {
             indicators: Indicators::default(),
             event_time: None,
             in_array: false,
+            discovery: None,
         }
     }
 
@@ -102,6 +107,9 @@ impl<'s> Coercion<'s> {
             }
         }
         for (key, value) in unknown {
+            if let Some(discovery) = &mut self.discovery {
+                discovery.see(object, key, value);
+            }
             let name = free_name(key, top, |name| object.has_column(name));
             columns.insert(name, value.to_value());
         }
@@ -139,7 +147,14 @@ impl<'s> Coercion<'s> {
             Kind::Timestamp(timestamp) => self.timestamp(timestamp, raw),
             Kind::Array { element, embedded } => self.array(element, *embedded, name, raw, field),
             Kind::Object { object, embedded } => self.with_embedded(*embedded, raw, |this, raw| match raw {
-                Raw::Map(entries) => Ok(Some(Value::Map(this.object(object, raw, entries, false)?.build()))),
+                Raw::Map(entries) => {
+                    let before = this.discovery.as_ref().map(|discovery| discovery.mark());
+                    let fields = this.object(object, raw, entries, false)?.build();
+                    if let (Some(discovery), Some(before)) = (&mut this.discovery, before) {
+                        discovery.within(before, name);
+                    }
+                    Ok(Some(Value::Map(fields)))
+                }
                 Raw::Null => Ok(None),
                 other => mismatch(format!("is {}, not an object", other.kind())),
             }),
@@ -230,7 +245,7 @@ fn is_empty_array(kind: &Kind, value: &Value) -> bool {
 
 /// A name for an unknown key: its own, unless a column has it or it would pass for a field of margay's.
 fn free_name(key: &str, top: bool, taken: impl Fn(&str) -> bool) -> String {
-    let mut name = if top && key.starts_with("p_") { format!("_{key}") } else { key.to_string() };
+    let mut name = if top && is_standard(key) { format!("_{key}") } else { key.to_string() };
     while taken(&name) {
         name.push('_');
     }

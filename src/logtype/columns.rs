@@ -33,6 +33,11 @@ pub(crate) fn column(name: &str) -> String {
     column
 }
 
+/// Whether a table would take a name for one of margay's own columns.
+pub(crate) fn is_standard(name: &str) -> bool {
+    name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("p_"))
+}
+
 fn word(character: char) -> Option<&'static str> {
     Some(match character {
         '@' => "at_sign",

@@ -25,6 +25,7 @@ fn outcome(registry: &Registry, log_type: &str, object: &[u8]) -> Value {
     let (pieces, error) = decode_cut(&stream, limits, object, usize::MAX);
     let context = Context {
         object: ObjectId([1; 16]),
+        address: None,
         source: "corpus".into(),
         parse_time: datetime!(2024-06-01 00:00 UTC),
         keep_unknown: true,

@@ -72,6 +72,7 @@ mod tests {
         let registry = Registry::built_in();
         let context = Context {
             object: ObjectId([0; 16]),
+            address: None,
             source: "".into(),
             parse_time: datetime!(2024-06-01 00:00 UTC),
             keep_unknown: true,

@@ -11,6 +11,7 @@ pub mod cases;
 mod classify;
 mod coerce;
 mod columns;
+mod discovery;
 pub mod evolve;
 mod guess;
 mod header;
@@ -19,6 +20,7 @@ pub mod infer;
 mod json;
 mod parser;
 mod registry;
+pub mod revision;
 pub mod schema;
 mod stream;
 mod time_format;
@@ -26,6 +28,8 @@ mod transform;
 
 #[cfg(test)]
 mod corpus;
+#[cfg(test)]
+mod hostile_tests;
 
 use std::path::PathBuf;
 
@@ -45,4 +49,6 @@ pub struct Config {
     /// Folders with more log types, one YAML each; one of a built-in name replaces it. Relative to the configuration
     /// file.
     pub directories: Vec<PathBuf>,
+    /// A schema may widen the integers of its last revision, to larger ones or to floats.
+    pub allow_widening: bool,
 }

@@ -1,9 +1,10 @@
 //! All log types by name: the built-in ones and those of the configuration's folders.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use include_dir::{Dir, include_dir};
 
@@ -22,13 +23,17 @@ pub struct Registry {
 struct Loaded {
     schema: Arc<Schema>,
     origin: Origin,
+    /// The YAML.
+    text: Cow<'static, str>,
+    /// Of the revision that events are stored in; `None` where no events are stored.
+    version: Option<u32>,
 }
 
 /// Where a log type comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Part of the binary; the YAML.
-    BuiltIn(&'static str),
+    /// Part of the binary.
+    BuiltIn,
     File(PathBuf),
 }
 
@@ -59,12 +64,17 @@ pub struct UnknownLogType {
 impl Registry {
     /// The log types that are part of the binary.
     pub fn built_in() -> Registry {
+        static LOADED: LazyLock<Registry> = LazyLock::new(Registry::load_built_in);
+        LOADED.clone()
+    }
+
+    fn load_built_in() -> Registry {
         let mut registry = Registry::default();
         for file in BUILT_IN.files().filter(|file| is_yaml(file.path())) {
             let origin = file.path().display().to_string();
             let text = file.contents_utf8().expect("shipped schemas are UTF-8");
             let schema = Schema::from_yaml(text, &origin, None).expect("a test loads every shipped schema");
-            registry.insert(schema, Origin::BuiltIn(text));
+            registry.insert(schema, Origin::BuiltIn, text.into());
         }
         registry
     }
@@ -89,7 +99,7 @@ impl Registry {
                 Err(faults) => errors.extend(faults),
                 Ok(schema) => match origins.insert(schema.name.to_lowercase(), origin.clone()) {
                     Some(other) => errors.push(fault(format!("`{}` is defined in {other}, too", schema.name))),
-                    None => self.insert(schema, Origin::File(path.clone())),
+                    None => self.insert(schema, Origin::File(path.clone()), text.into()),
                 },
             }
         }
@@ -114,6 +124,28 @@ impl Registry {
         self.loaded(name).map(|loaded| &loaded.origin)
     }
 
+    /// The YAML of a log type.
+    pub fn text(&self, name: &str) -> Result<&str, UnknownLogType> {
+        self.loaded(name).map(|loaded| &*loaded.text)
+    }
+
+    /// What `p_schema_version` says in events of this log type.
+    pub fn version(&self, name: &str) -> Option<u32> {
+        self.schemas.get(&name.to_lowercase())?.version
+    }
+
+    pub(super) fn set_version(&mut self, name: &str, version: u32) {
+        if let Some(loaded) = self.schemas.get_mut(&name.to_lowercase()) {
+            loaded.version = Some(version);
+        }
+    }
+
+    /// What is odd about the schemas that come from files, and does not keep them from working.
+    pub fn warnings(&self) -> impl Iterator<Item = &SchemaError> {
+        let own = self.schemas.values().filter(|loaded| loaded.origin != Origin::BuiltIn);
+        own.flat_map(|loaded| &loaded.schema.warnings)
+    }
+
     fn loaded(&self, name: &str) -> Result<&Loaded, UnknownLogType> {
         self.schemas.get(&name.to_lowercase()).ok_or_else(|| {
             let near = suggestion(name, self.names().map(|name| &**name));
@@ -122,8 +154,14 @@ impl Registry {
         })
     }
 
-    fn insert(&mut self, schema: Schema, origin: Origin) {
-        self.schemas.insert(schema.name.to_lowercase(), Loaded { schema: Arc::new(schema), origin });
+    fn insert(&mut self, mut schema: Schema, origin: Origin, text: Cow<'static, str>) {
+        let key = schema.name.to_lowercase();
+        if let Origin::File(path) = &origin {
+            let replaces = self.schemas.contains_key(&key);
+            let path = path.display().to_string();
+            schema.warnings.extend(schema.misnamed(replaces).map(|message| SchemaError::new(&path, None, message)));
+        }
+        self.schemas.insert(key, Loaded { schema: Arc::new(schema), origin, text, version: None });
     }
 }
 

@@ -53,6 +53,23 @@ pub enum StreamType {
     /// One record per child element of the root element.
     #[serde(rename = "XML")]
     Xml,
+    /// One record per row, as JSON.
+    Parquet,
+}
+
+impl StreamType {
+    /// As in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StreamType::Auto => "Auto",
+            StreamType::Lines => "Lines",
+            StreamType::Json => "JSON",
+            StreamType::JsonArray => "JsonArray",
+            StreamType::CloudWatchLogs => "CloudWatchLogs",
+            StreamType::Xml => "XML",
+            StreamType::Parquet => "Parquet",
+        }
+    }
 }
 
 /// A stream type with its options, those that the log types of the object imply among them.

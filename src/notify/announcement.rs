@@ -43,7 +43,7 @@ mod tests {
             let object = ObjectRef { bucket, key, version_id: version, etag, size, region, sequencer: None };
             let notice = crate::notify::parse(&announce(&object)).unwrap();
             let objects: Vec<ObjectRef> = notice.objects.into_iter().map(|announced| announced.object).collect();
-            prop_assert_eq!((objects, notice.bad, notice.ignored), (vec![object], vec![], 0));
+            prop_assert_eq!((objects, notice.bad, notice.ignored), (vec![object], vec![], vec![]));
         }
     }
 }

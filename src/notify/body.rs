@@ -13,6 +13,8 @@ pub(super) struct Body<'a> {
 
 impl<'a> Body<'a> {
     pub(super) fn new(text: &'a str, envelopes: u8) -> Body<'a> {
+        // Some tools write it before JSON, which may not have it.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         Body { text, envelopes, json: serde_json::from_str(text).map_err(|error| error.to_string()) }
     }
 

@@ -27,8 +27,8 @@ pub struct Notice {
     pub format: &'static str,
     /// The objects to read, in the order of the body; the same object is named once for each [`Cause`].
     pub objects: Vec<Announced>,
-    /// Records about something else than a new object.
-    pub ignored: u64,
+    /// Records about something else than a new object; what each is about.
+    pub ignored: Vec<String>,
     pub bad: Vec<BadRecord>,
     /// Said instead of objects.
     pub setup: Option<SetUp>,
@@ -99,7 +99,7 @@ fn read(body: &Body<'_>) -> Result<Notice, BadBody> {
 
 impl Notice {
     fn empty(format: &'static str) -> Notice {
-        Notice { format, objects: Vec::new(), ignored: 0, bad: Vec::new(), setup: None }
+        Notice { format, objects: Vec::new(), ignored: Vec::new(), bad: Vec::new(), setup: None }
     }
 
     fn about(format: &'static str, setup: SetUp) -> Notice {
@@ -117,7 +117,7 @@ impl Notice {
                         notice.objects.push(announced);
                     }
                 }
-                Reading::Other => notice.ignored += 1,
+                Reading::Other(what) => notice.ignored.push(what),
                 Reading::Bad(bad) => notice.bad.push(bad),
             }
         }
@@ -128,8 +128,8 @@ impl Notice {
 /// What one record of a notification turned out to be.
 enum Reading {
     Object(Announced),
-    /// About something else than bytes to read: a removal, a tag.
-    Other,
+    /// About something else than bytes to read: a removal, a tag. The name that its sender has for it.
+    Other(String),
     Bad(BadRecord),
 }
 

@@ -36,7 +36,12 @@ pub(super) fn crash_suspect(attempts: &Attempts, poison_after: u32) -> Option<Ob
 
 /// Whether a try that failed like this was the last one that patience allows.
 pub(super) fn is_last_look(attempts: &Attempts, reason: &str) -> bool {
-    attempts.given_up_for(reason) + 1 >= PATIENCE
+    looks_left(attempts, reason) == 0
+}
+
+/// Looks that patience has left after one that fails now.
+pub(super) fn looks_left(attempts: &Attempts, reason: &str) -> u32 {
+    PATIENCE.saturating_sub(attempts.given_up_for(reason) + 1)
 }
 
 /// Whether the object was read to a fault before.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::attempts::{self, PATIENCE_DELAY};
+use crate::decode::DecodeError;
 use crate::fetch::FetchError;
 use crate::model::OnMissing;
 use crate::state::{Attempts, ObjectState};
@@ -34,6 +35,14 @@ pub(super) fn of(error: &FetchError, on_missing: OnMissing, attempts: &Attempts)
         FetchError::Archived(_) => Disposition::Outcome(ObjectState::Archived),
         FetchError::Throttled(_) => again("throttled", None),
         FetchError::Unavailable(_) => again("fetch", None),
+    }
+}
+
+/// What a fault in the bytes means: a transfer can be damaged on the way; the second time it is the object.
+pub(super) fn of_fault(error: &DecodeError, attempts: &Attempts) -> ObjectState {
+    match error.reason.may_be_transient() && !attempts::was_partial(attempts) {
+        true => ObjectState::Partial,
+        false => ObjectState::Quarantined,
     }
 }
 

@@ -45,6 +45,7 @@ pub async fn run(pipeline: Arc<Pipeline>, tasks: Tasks, shutdown: CancellationTo
                     pipeline.trouble.send_replace(Some(error.to_string()));
                 }
                 tokio::select! {
+                    biased;
                     () = shutdown.cancelled() => return,
                     () = tokio::time::sleep(QUEUE_BACKOFF.delay(failures)) => {}
                 }
@@ -72,6 +73,7 @@ type Received = (Result<Vec<Delivery>, QueueError>, Vec<Slot>);
 /// Waits for room for one message, takes what other room there is, and receives that many. `None` after shutdown.
 async fn next(pipeline: &Pipeline, shutdown: &CancellationToken) -> Option<Received> {
     let first = tokio::select! {
+        biased;
         () = shutdown.cancelled() => return None,
         slot = pipeline.slots.take() => slot,
     };
@@ -83,13 +85,15 @@ async fn next(pipeline: &Pipeline, shutdown: &CancellationToken) -> Option<Recei
     }
     let mut poll = pin!(pipeline.queue.receive(slots.len()));
     tokio::select! {
-        received = &mut poll => Some((received, slots)),
+        // In this order, so that what comes together with the shutdown is not begun.
+        biased;
         () = shutdown.cancelled() => {
             if let Ok(Ok(deliveries)) = tokio::time::timeout(LAST_POLL, poll).await {
                 hand_back(pipeline, deliveries).await;
             }
             None
         }
+        received = &mut poll => Some((received, slots)),
     }
 }
 

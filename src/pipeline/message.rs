@@ -11,6 +11,7 @@ use crate::model::Message;
 use crate::notify::{self, Announced, Cause};
 use crate::queue::Delivery;
 use crate::runtime::Backoff;
+use crate::source::Owner;
 use crate::state::StateError;
 
 /// A message that could not be finished comes back after this, by its receive count.
@@ -49,7 +50,9 @@ pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
     }
     let claims = HeldClaims::default();
     let work = AssertUnwindSafe(work(pipeline, &message, &claims)).catch_unwind();
+    // In this order, so that a run under a seed repeats itself.
     let end = tokio::select! {
+        biased;
         end = work => match end {
             Ok(end) => end,
             Err(_) => panicked(pipeline, &message).await,
@@ -111,7 +114,7 @@ async fn work(pipeline: &Pipeline, message: &Message, claims: &HeldClaims) -> En
             failed => return failed,
         }
     }
-    for _ in 0..notice.ignored {
+    for _ in &notice.ignored {
         telemetry.notification_record(notice.format, "ignored");
     }
     // Every object is tried, whatever became of the one before it: what is done is not done again.
@@ -138,7 +141,11 @@ fn wanted(pipeline: &Pipeline, announced: &Announced) -> bool {
     if let Some(owner) = owner {
         pipeline.telemetry.source_contacted(owner.source, pipeline.clock.now());
     }
-    match announced.cause {
+    is_wanted(announced.cause, owner)
+}
+
+pub(super) fn is_wanted(cause: Cause, owner: Option<Owner<'_>>) -> bool {
+    match cause {
         // That no source takes it is its outcome.
         Cause::Created => true,
         Cause::Restored => owner.is_some_and(|owner| owner.include_restored),

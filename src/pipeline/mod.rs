@@ -3,8 +3,9 @@
 //! `intake` receives messages while there is room (`slots` and `aimd` say how much), `message` decides what becomes of
 //! one, `setup` answers those that are about the notifications themselves, `lease` keeps it from being handed to another
 //! meanwhile, `object` takes each of its objects through claim, reading and outcome (`attempts` says what earlier tries mean
-//! for it, `disposition` what a failure to read means), and `reader` turns bytes into batches of events. `catalogue` is what
-//! new work begins with: sources and log types. `records`
+//! for it, `disposition` what a failure to read means), and `reader` turns bytes into batches of events (`discovery` tells of
+//! fields that no schema has). `catalogue` is what new work begins with: sources and log types. `explain` tells all that
+//! without doing it, `trace` keeps what it shows. `records`
 //! takes up single rejects of a committed object again, `parked` objects that were refused.
 //!
 //! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the outcome
@@ -13,7 +14,9 @@
 mod aimd;
 mod attempts;
 mod catalogue;
+mod discovery;
 mod disposition;
+pub mod explain;
 mod intake;
 mod lease;
 mod message;
@@ -25,6 +28,8 @@ mod records;
 mod sampling;
 mod setup;
 mod slots;
+mod stop;
+mod trace;
 mod unrouted;
 #[cfg(test)]
 mod tests;
@@ -37,6 +42,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use catalogue::{Catalogue, CurrentCatalogue};
+pub use discovery::Discoveries;
 pub use intake::run;
 pub use parked::replay_parked;
 pub use records::{Mended, replay_records};
@@ -108,6 +114,7 @@ pub struct Pipeline {
     pub limits: Limits,
     pub slots: Arc<Slots>,
     pub unrouted: Unrouted,
+    pub discoveries: Discoveries,
     pub poison_after: u32,
     /// How long a message is leased at each extension.
     pub lease: Duration,

@@ -1,12 +1,14 @@
 //! One object: routed, claimed, read to its end, and its outcome made durable. Errors end here: each is a retry of
 //! the message or an outcome with a reason.
 
+mod rows;
 mod spelling;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use time::OffsetDateTime;
 
 use super::disposition::{self, Disposition};
 use super::lease::HeldClaims;
@@ -14,16 +16,16 @@ use super::message::End;
 use super::reader::{Advance, RecordReader};
 use super::reading::Reading;
 use super::slots::LARGE;
-use super::{Catalogue, Pipeline, attempts};
-use crate::detect::DetectError;
+use super::stop::Stop;
+use super::{Catalogue, Pipeline, attempts, discovery};
+use crate::decode::Findings;
 use crate::fetch::{Body, FetchError};
-use crate::lake::LakeError;
 use crate::logtype::Context;
 use crate::model::{EventBatch, Message, ObjectRef, Route};
 use crate::notify::Announced;
 use crate::runtime::{BytePermit, blocking};
 use crate::source::Routing;
-use crate::state::{Attempts, Claim, ClaimToken, ObjectOutcome, ObjectState, StateError};
+use crate::state::{Attempts, Claim, ClaimToken, ObjectOutcome, ObjectState};
 use crate::telemetry::ObjectFacts;
 
 /// Bytes that one object may hold at once beside what its store reads ahead and a record that is not complete yet: a
@@ -33,42 +35,6 @@ const WINDOW: u64 = 8 * 1024 * 1024;
 /// Of one object's rejects the first so many are kept; the object itself stays in its bucket with all of them.
 const MOST_REJECTS: u64 = 10_000;
 
-/// Why an object got no outcome this time.
-pub(super) enum Stop {
-    Retry { reason: &'static str, detail: String, delay: Option<Duration> },
-    State(StateError),
-}
-
-impl std::fmt::Display for Stop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Stop::Retry { detail, .. } => f.write_str(detail),
-            Stop::State(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<StateError> for Stop {
-    fn from(error: StateError) -> Stop {
-        Stop::State(error)
-    }
-}
-
-impl From<LakeError> for Stop {
-    fn from(error: LakeError) -> Stop {
-        match error {
-            LakeError::Fenced(object) => Stop::State(StateError::Fenced(object)),
-            LakeError::Failed(detail) => Stop::Retry { reason: "lake", detail, delay: None },
-        }
-    }
-}
-
-impl From<DetectError> for Stop {
-    fn from(error: DetectError) -> Stop {
-        Stop::Retry { reason: "detect", detail: error.to_string(), delay: None }
-    }
-}
-
 /// What the work on one object of a message needs.
 pub(super) struct Work<'a> {
     pub(super) pipeline: &'a Pipeline,
@@ -77,6 +43,8 @@ pub(super) struct Work<'a> {
     pub(super) other_key: Option<&'a str>,
     /// The same from beginning to end, whatever is loaded meanwhile.
     pub(super) catalogue: Arc<Catalogue>,
+    /// When the message was sent, if it was delivered before.
+    pub(super) announced: Option<OffsetDateTime>,
     pub(super) claims: &'a HeldClaims,
     pub(super) started: tokio::time::Instant,
 }
@@ -91,7 +59,10 @@ pub(super) async fn handle(
 ) -> End {
     let (object, other_key) = (&announced.object, announced.other_key.as_deref());
     let catalogue = pipeline.catalogue.get();
-    let work = Work { pipeline, format, other_key, catalogue, claims, started: tokio::time::Instant::now() };
+    // A first delivery is always tried: clocks differ, and it may be the answer to an outcome of just now.
+    let announced = message.sent_at.filter(|_| message.receive_count > 1);
+    let started = tokio::time::Instant::now();
+    let work = Work { pipeline, format, other_key, catalogue, announced, claims, started };
     let result = match route(&work.catalogue, object) {
         Ok(route) => {
             let read = work.routed(object, &route).await;
@@ -137,7 +108,7 @@ pub(super) async fn release_all(pipeline: &Pipeline, claims: &HeldClaims, reason
 }
 
 /// The route of an object that has to be read, or the outcome of one that has not, with its source.
-fn route(catalogue: &Catalogue, object: &ObjectRef) -> Result<Route, (String, ObjectOutcome)> {
+pub(super) fn route(catalogue: &Catalogue, object: &ObjectRef) -> Result<Route, (String, ObjectOutcome)> {
     let without =
         |source: &str, state, reason: String| Err((source.to_owned(), ObjectOutcome::without_events(state, reason)));
     match catalogue.sources.route(object) {
@@ -165,7 +136,7 @@ impl Work<'_> {
         };
         // Before anything of the object is in memory.
         let held = self.pipeline.objects.most_held(object);
-        let window = WINDOW + held + self.pipeline.limits.max_record_bytes as u64;
+        let window = WINDOW + held + rows::most_held(route) + self.pipeline.limits.max_record_bytes as u64;
         if !self.pipeline.budget.fits(window) {
             self.pipeline.slots.short_of_memory(self.started);
         }
@@ -246,7 +217,7 @@ impl Work<'_> {
     /// The claim; `None` when the object is done.
     async fn claim(&self, object: &ObjectRef, source: &str) -> Result<Option<(ClaimToken, Attempts)>, Stop> {
         let now = self.pipeline.clock.now();
-        match self.pipeline.state.claim(object, source, now, now + self.pipeline.lease).await? {
+        match self.pipeline.state.claim(object, source, self.announced, now, now + self.pipeline.lease).await? {
             Claim::Granted(token, attempts) => {
                 self.claims.add(&token);
                 Ok(Some((token, attempts)))
@@ -302,7 +273,8 @@ impl Work<'_> {
     /// What a failure to read means: an outcome, or another try.
     fn disposition(&self, error: FetchError, route: &Route, attempts: &Attempts) -> Result<ObjectOutcome, Stop> {
         let detail = error.to_string();
-        if let FetchError::Throttled(_) = error {
+        // A store that fails or can't answer is asked less, too.
+        if let FetchError::Throttled(_) | FetchError::Unavailable(_) = error {
             self.pipeline.slots.throttled(self.started);
         }
         match disposition::of(&error, route.on_missing, attempts) {
@@ -321,12 +293,13 @@ impl Work<'_> {
         attempts: &Attempts,
     ) -> Result<ObjectOutcome, Stop> {
         let pipeline = self.pipeline;
-        let mut chunks = match opened {
-            Ok(body) => body.chunks,
+        let (opened, mut chunks) = match opened {
+            Ok(body) => (body.object, body.chunks),
             Err(error) => return self.disposition(error, route, attempts),
         };
         let context = Context {
             object: token.object,
+            address: Some(object.to_string().into()),
             source: route.source().into(),
             parse_time: pipeline.clock.now(),
             keep_unknown: true,
@@ -352,6 +325,11 @@ impl Work<'_> {
                 match advance {
                     Advance::Batch(batch) => self.batch(token, batch, &mut reading).await?,
                     Advance::LargeWindow => large_window = self.large_window(&mut reader).await,
+                    Advance::Ranges | Advance::Bytes(_) => {
+                        // What is read ahead makes room.
+                        drop((chunks, input));
+                        return self.read_rows(&opened, route, reader, token, attempts).await;
+                    }
                     Advance::Done => break,
                 }
             }
@@ -369,6 +347,9 @@ impl Work<'_> {
             match advance {
                 Advance::Batch(batch) => self.batch(token, batch, &mut reading).await?,
                 Advance::LargeWindow => large_window = self.large_window(&mut reader).await,
+                Advance::Ranges | Advance::Bytes(_) => {
+                    return self.read_rows(&opened, route, reader, token, attempts).await;
+                }
                 Advance::Done => break,
             }
         }
@@ -419,11 +400,15 @@ impl Work<'_> {
         &self,
         object: &ObjectRef,
         source: &str,
-        reader: RecordReader,
+        mut reader: RecordReader,
         reading: Reading,
         attempts: &Attempts,
     ) -> Result<ObjectOutcome, Stop> {
         let telemetry = &self.pipeline.telemetry;
+        if let Findings { layers, encoding, split: Some(split) } = reader.findings() {
+            let encoding = encoding.unwrap_or_default();
+            telemetry.object_decoded(object, &layers.join(", "), encoding, split.kind.as_str(), split.why);
+        }
         for ticket in reading.tickets {
             ticket.committed().await?;
         }
@@ -437,11 +422,7 @@ impl Work<'_> {
                 (ObjectState::Committed, reason)
             }
             None => (ObjectState::Committed, String::new()),
-            // A transfer can be damaged on the way; the second time it is the object.
-            Some(error) if error.reason.may_be_transient() && !attempts::was_partial(attempts) => {
-                (ObjectState::Partial, error.to_string())
-            }
-            Some(error) => (ObjectState::Quarantined, error.to_string()),
+            Some(error) => (disposition::of_fault(error, attempts), error.to_string()),
         };
         if state != ObjectState::Partial {
             // Told once, not at each try.
@@ -450,6 +431,11 @@ impl Work<'_> {
             }
             let records = reading.events + reading.rejects;
             telemetry.records_classified(object, source, records, reading.rejects, &reading.first_reject);
+            telemetry.trailing_bytes(object, source, reader.trailing_bytes());
+            for (log_type, fields) in reader.discovered() {
+                let version = self.catalogue.log_types.version(&log_type);
+                discovery::tell(self.pipeline, &log_type, version, fields).await;
+            }
         }
         Ok(ObjectOutcome { state, reason, events: reading.events, rejects: reading.rejects, bytes: reader.bytes() })
     }

@@ -15,9 +15,10 @@ use futures_util::TryStreamExt;
 
 use super::Pipeline;
 use super::lease::{self, HeldClaims};
-use super::object::{Stop, Work};
+use super::object::Work;
 use super::reading::Reading;
-use crate::decode::{DecodeError, Decoder, Pace, Piece};
+use super::stop::Stop;
+use crate::decode::{DecodeError, Decoder, Pace, Piece, RowDecoder, Want};
 use crate::logtype::{Classified, Classifier, Context, UnknownLogType};
 use crate::model::{Event, EventBatch, ObjectRef, Record, Reject, Route};
 use crate::runtime::blocking;
@@ -70,6 +71,7 @@ pub async fn replay_records(pipeline: &Pipeline, entry: &LedgerEntry) -> Result<
         format: "",
         other_key: None,
         catalogue,
+        announced: None,
         claims: &claims,
         started: tokio::time::Instant::now(),
     };
@@ -138,6 +140,7 @@ impl Mending<'_> {
         let pipeline = self.work.pipeline;
         let context = Context {
             object: self.token.object,
+            address: Some(self.object.to_string().into()),
             source: self.route.source().into(),
             parse_time: pipeline.clock.now(),
             keep_unknown: true,
@@ -190,7 +193,7 @@ impl Mending<'_> {
         // Taken beforehand, because few objects are read again and none of them waits for another.
         let _windows = pipeline.budget.take_large_window().await;
         decoder.allow_large_windows();
-        let mut reader = Rereader { decoder, classifier: self.classifier()?, wanted };
+        let mut reader = Rereader { decoder, rows: None, classifier: self.classifier()?, wanted };
         let mut failed = None;
         match pipeline.objects.open(&self.route.access, self.object).await {
             Ok(mut body) => {
@@ -203,8 +206,8 @@ impl Mending<'_> {
                         }
                     };
                     let is_end = chunk.is_none();
-                    let (found, error);
-                    (reader, (found, error)) = blocking(move || {
+                    let (found, end);
+                    (reader, (found, end)) = blocking(move || {
                         let read = reader.read(chunk);
                         (reader, read)
                     })
@@ -212,7 +215,14 @@ impl Mending<'_> {
                     for (ordinal, bytes, result) in found {
                         self.take(ordinal, bytes, result).await?;
                     }
-                    failed = error.map(|error| error.to_string());
+                    match end {
+                        Some(End::Ranges) => {
+                            (reader, failed) = self.read_rows_again(reader, &body.object).await?;
+                            break;
+                        }
+                        Some(End::Error(error)) => failed = Some(error.to_string()),
+                        None => {}
+                    }
                     if is_end {
                         break;
                     }
@@ -225,6 +235,44 @@ impl Mending<'_> {
             self.mended.leave(|| format!("its kept bytes are not all of it, and its object can't be used: {cause}"));
         }
         Ok(())
+    }
+
+    /// As [`Mending::read_again`], of an object that is read by ranges. Why it came to no end, if it didn't.
+    async fn read_rows_again(
+        &mut self,
+        mut reader: Rereader,
+        opened: &ObjectRef,
+    ) -> Result<(Rereader, Option<String>), Stop> {
+        let pipeline = self.work.pipeline;
+        let Some(size) = opened.size else {
+            return Ok((reader, Some("its store did not say how large it is".to_owned())));
+        };
+        let mut rows = RowDecoder::new(pipeline.limits, size);
+        rows.allow_large_windows();
+        reader.rows = Some(Box::new(rows));
+        let mut bytes = None;
+        while !reader.wanted.is_empty() {
+            let (found, read);
+            (reader, (found, read)) = blocking(move || {
+                let read = reader.read_rows(bytes);
+                (reader, read)
+            })
+            .await;
+            bytes = None;
+            for (ordinal, length, result) in found {
+                self.take(ordinal, length, result).await?;
+            }
+            match read {
+                Ok(Want::Bytes(range)) => match pipeline.objects.range(&self.route.access, opened, range).await {
+                    Ok(wanted) => bytes = Some(wanted),
+                    Err(error) => return Ok((reader, Some(error.to_string()))),
+                },
+                Ok(Want::More) => {}
+                Ok(Want::Done | Want::LargeWindow) => break,
+                Err(error) => return Ok((reader, Some(error.to_string()))),
+            }
+        }
+        Ok((reader, None))
     }
 }
 
@@ -251,16 +299,24 @@ fn classify(classifier: &mut Classifier, reject: Reject) -> (u64, u64, Option<Re
     (ordinal, bytes, result)
 }
 
+/// Why no further chunk is read.
+enum End {
+    Error(DecodeError),
+    /// The object is read by ranges.
+    Ranges,
+}
+
 struct Rereader {
     decoder: Decoder,
+    rows: Option<Box<RowDecoder>>,
     classifier: Classifier,
     /// Not found yet.
     wanted: BTreeSet<u64>,
 }
 
 impl Rereader {
-    /// What is wanted of a chunk, or of the end; and the error that ends the reading.
-    fn read(&mut self, chunk: Option<Bytes>) -> (Vec<Found>, Option<DecodeError>) {
+    /// What is wanted of a chunk, or of the end; and what ends the reading before.
+    fn read(&mut self, chunk: Option<Bytes>) -> (Vec<Found>, Option<End>) {
         let (mut pieces, mut found) = (Vec::new(), Vec::new());
         let mut rest = chunk.as_deref().unwrap_or_default();
         loop {
@@ -272,9 +328,19 @@ impl Rereader {
             match pace {
                 Ok(Pace::Done) => return (found, None),
                 Ok(Pace::More | Pace::LargeWindow) => {}
-                Err(error) => return (found, Some(error)),
+                Ok(Pace::Ranges) => return (found, Some(End::Ranges)),
+                Err(error) => return (found, Some(End::Error(error))),
             }
         }
+    }
+
+    /// Takes the bytes that were wanted; what is wanted of the next rows, and how it goes on.
+    fn read_rows(&mut self, bytes: Option<Bytes>) -> (Vec<Found>, Result<Want, DecodeError>) {
+        let (mut pieces, mut found) = (Vec::new(), Vec::new());
+        let Some(rows) = &mut self.rows else { return (found, Ok(Want::Done)) };
+        let want = bytes.map_or(Ok(()), |bytes| rows.supply(bytes)).and_then(|()| rows.advance(&mut pieces));
+        self.pick(&mut pieces, &mut found);
+        (found, want)
     }
 
     /// Every record is classified, for the sake of headers.

@@ -11,6 +11,7 @@ use super::message::{End, quarantine};
 use crate::model::{Message, TopicArn};
 use crate::notify::SetUp;
 use crate::runtime::Backoff;
+use crate::source::SourceTable;
 use crate::topic::ConfirmError;
 
 /// A question that only a person can settle comes back after this. Over all receipts about two hours at most, within the
@@ -37,13 +38,7 @@ pub(super) async fn handle(pipeline: &Pipeline, message: &Message, format: &str,
 
 async fn confirm(pipeline: &Pipeline, message: &Message, topic: &TopicArn, token: &str) -> End {
     let telemetry = &pipeline.telemetry;
-    if !pipeline.catalogue.get().sources.knows_account(topic.account()) {
-        let reason = format!(
-            "topic {topic} asks to confirm its subscription to this queue, and account {} belongs to no source; if the \
-             topic is yours, add a [[sources]] entry with account_id = {:?}",
-            topic.account(),
-            topic.account(),
-        );
+    if let Some(reason) = stranger(&pipeline.catalogue.get().sources, topic) {
         telemetry.subscription_not_confirmed(topic.as_str(), "unknown_account", &reason);
         return unanswered(pipeline, message, &reason).await;
     }
@@ -61,6 +56,17 @@ async fn confirm(pipeline: &Pipeline, message: &Message, topic: &TopicArn, token
             End::retry(message, "subscription", "")
         }
     }
+}
+
+/// Why a topic may not subscribe the queue.
+pub(super) fn stranger(sources: &SourceTable, topic: &TopicArn) -> Option<String> {
+    let account = topic.account();
+    (!sources.knows_account(account)).then(|| {
+        format!(
+            "topic {topic} asks to confirm its subscription to this queue, and account {account} belongs to no source; \
+             if the topic is yours, add a [[sources]] entry with account_id = {account:?}",
+        )
+    })
 }
 
 /// The message keeps the token, in the queue and in quarantine; the log never has it.

@@ -77,7 +77,7 @@ impl Slots {
         Slots::with_cores(most, cores, telemetry)
     }
 
-    fn with_cores(most: usize, cores: usize, telemetry: Telemetry) -> Arc<Slots> {
+    pub(super) fn with_cores(most: usize, cores: usize, telemetry: Telemetry) -> Arc<Slots> {
         let control = Aimd::new(most, cores);
         telemetry.metrics.object_slots.set([], control.limit() as u64);
         let book = Book { control, held: 0, large: 0, parked: 0, most_parked: most, wanted: false };

@@ -13,7 +13,9 @@ use flate2::write::GzEncoder;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Catalogue, Config, CurrentCatalogue, Pipeline, Sampler, Slots, Unrouted, message};
+mod faults;
+
+use super::{Catalogue, Config, CurrentCatalogue, Discoveries, Pipeline, Sampler, Slots, Unrouted, message};
 use crate::detect::Engine;
 use crate::fetch::memory::MemoryStore;
 use crate::lake::Lake;
@@ -81,6 +83,7 @@ async fn world_leasing(lease: Duration) -> World {
         limits: Config::default().limits(),
         slots,
         unrouted: Unrouted::default(),
+        discoveries: Discoveries::default(),
         poison_after: 2,
         lease,
         destinations: Vec::new(),
@@ -118,6 +121,15 @@ impl World {
         tokio::select! {
             () = work => {}
             () = commits => {}
+        }
+    }
+
+    /// Works on the announcement of an object, and on as many more as it takes until a failure that may be mended counts.
+    async fn look_until_patience_ends(&self, object: &ObjectRef) {
+        self.handle(1).await;
+        for count in 2..=3 {
+            self.queue.send(announcement(object));
+            self.handle(count).await;
         }
     }
 
@@ -222,7 +234,7 @@ async fn an_object_in_other_hands_is_left_to_them() {
     let world = world().await;
     let object = world.announce("okta/a", logins(1));
     let now = crate::runtime::Clock::now(&SystemClock);
-    let claim = world.state.claim(&object, "logs", now, now + LEASE).await.unwrap();
+    let claim = world.state.claim(&object, "logs", None, now, now + LEASE).await.unwrap();
     assert!(matches!(claim, Claim::Granted(..)));
     world.handle(1).await;
     assert!(!world.acknowledged());
@@ -271,7 +283,7 @@ async fn an_object_over_which_daemons_died_is_quarantined_unread() {
     for n in [3, 2] {
         // A claim of one that is gone, long ago.
         let then = now - LEASE * n * 2;
-        let claim = world.state.claim(&object, "logs", then, then + Duration::from_secs(1)).await.unwrap();
+        let claim = world.state.claim(&object, "logs", None, then, then + Duration::from_secs(1)).await.unwrap();
         assert!(matches!(claim, Claim::Granted(..)), "{claim:?}");
     }
     world.handle(1).await;
@@ -385,7 +397,7 @@ async fn a_message_under_work_is_leased_for_as_long_as_it_takes() {
         assert!(world.queue.receive(1).await.unwrap().is_empty(), "it was handed to another");
     }
     let now = crate::runtime::Clock::now(&SystemClock);
-    let claim = world.state.claim(&object, "logs", now, now + lease).await.unwrap();
+    let claim = world.state.claim(&object, "logs", None, now, now + lease).await.unwrap();
     assert!(matches!(claim, Claim::Held(_)), "{claim:?}");
 
     world.lake.flush().await.unwrap();
@@ -418,9 +430,10 @@ async fn parked_objects_are_read_when_their_source_can_be() {
     let world = world().await;
     let mut objects = Vec::new();
     for key in ["okta/a", "okta/b"] {
-        objects.push(world.announce(key, logins(1)));
+        let object = world.announce(key, logins(1));
         world.store.forbid("b", key);
-        world.handle(3).await;
+        world.look_until_patience_ends(&object).await;
+        objects.push(object);
     }
     let replayed = async || {
         let commits = async {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::leases::Leases;
 use super::{Backlog, Delivery, MessageQueue, QueueError, Receipt};
+use crate::runtime::SharedClock;
 
 /// The longest that a receive waits for a message.
 const WAIT: Duration = Duration::from_secs(20);
@@ -58,9 +59,9 @@ struct State {
 
 impl Feed {
     /// `visibility` is the lease of a delivery.
-    pub fn new(visibility: Duration, limits: Limits) -> Feed {
+    pub fn new(visibility: Duration, clock: SharedClock, limits: Limits) -> Feed {
         Feed {
-            leases: Leases::new(visibility),
+            leases: Leases::new(visibility, clock),
             limits,
             state: Mutex::default(),
             changed: Notify::new(),
@@ -184,13 +185,16 @@ impl MessageQueue for Feed {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::contract;
     use super::*;
+    use crate::runtime::SystemClock;
 
     const LEASE: Duration = Duration::from_secs(30);
 
     fn feed(room: usize, tries: u32) -> Feed {
-        Feed::new(LEASE, Limits { room, tries, delay: LEASE * 2 })
+        Feed::new(LEASE, Arc::new(SystemClock), Limits { room, tries, delay: LEASE * 2 })
     }
 
     struct Subject(Feed);
@@ -247,7 +251,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_handed_back_too_often_is_given_up() {
-        let feed = Feed::new(LEASE, Limits { room: 9, tries: 2, delay: LEASE / 2 });
+        let feed = Feed::new(LEASE, Arc::new(SystemClock), Limits { room: 9, tries: 2, delay: LEASE / 2 });
         feed.push("a/b".into(), String::new());
         for _ in 0..2 {
             feed.release(receive(&feed).await, LEASE * 1000).await.unwrap();

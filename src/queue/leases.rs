@@ -8,14 +8,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{Backlog, Delivery, QueueError, Receipt};
 use crate::model::Message;
+use crate::runtime::SharedClock;
 
 pub(super) struct Leases {
     visibility: Duration,
+    /// Says when a message was sent.
+    clock: SharedClock,
     book: Mutex<Book>,
     /// Woken when a message arrives or comes back earlier than its lease said.
     changed: Notify,
@@ -32,6 +36,7 @@ struct Book {
 
 struct Entry {
     body: String,
+    sent_at: OffsetDateTime,
     arrival: u64,
     receive_count: u32,
     due: Instant,
@@ -40,8 +45,8 @@ struct Entry {
 }
 
 impl Leases {
-    pub(super) fn new(visibility: Duration) -> Leases {
-        Leases { visibility, book: Mutex::default(), changed: Notify::new() }
+    pub(super) fn new(visibility: Duration, clock: SharedClock) -> Leases {
+        Leases { visibility, clock, book: Mutex::default(), changed: Notify::new() }
     }
 
     /// Adds a message; one with this id that is still here stays as it is.
@@ -53,7 +58,8 @@ impl Leases {
         let (due, arrival) = (Instant::now(), book.arrivals);
         book.arrivals += 1;
         book.order.insert((due, arrival, id.clone()));
-        book.entries.insert(id, Entry { body, arrival, receive_count: 0, due, leased: false });
+        let sent_at = self.clock.now();
+        book.entries.insert(id, Entry { body, sent_at, arrival, receive_count: 0, due, leased: false });
         drop(book);
         self.changed.notify_waiters();
     }
@@ -89,9 +95,9 @@ impl Leases {
             let entry = book.put_off(&id, now + self.visibility).expect("what is in the order is in the book");
             entry.leased = true;
             entry.receive_count += 1;
-            let (body, receive_count) = (entry.body.clone(), entry.receive_count);
+            let (body, receive_count, sent_at) = (entry.body.clone(), entry.receive_count, Some(entry.sent_at));
             let receipt = Receipt(format!("{receive_count}/{id}"));
-            deliveries.push(Delivery { message: Message { id, body, receive_count, sent_at: None }, receipt });
+            deliveries.push(Delivery { message: Message { id, body, receive_count, sent_at }, receipt });
         }
         deliveries
     }
@@ -162,13 +168,16 @@ impl Book {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::runtime::SystemClock;
 
     const LEASE: Duration = Duration::from_secs(30);
 
     /// One message, delivered once.
     async fn delivered() -> (Leases, Receipt) {
-        let leases = Leases::new(LEASE);
+        let leases = Leases::new(LEASE, Arc::new(SystemClock));
         leases.push("m".into(), "body".into());
         let receipt = leases.receive(1, Instant::now()).await.remove(0).receipt;
         (leases, receipt)
@@ -208,7 +217,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_waiting_receiver_is_woken_by_an_arrival() {
-        let leases = Leases::new(LEASE);
+        let leases = Leases::new(LEASE, Arc::new(SystemClock));
         let started = Instant::now();
         let receive = leases.receive(1, started + LEASE);
         let arrive = async {
@@ -222,7 +231,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_same_id_is_one_message_and_order_is_kept() {
-        let leases = Leases::new(LEASE);
+        let leases = Leases::new(LEASE, Arc::new(SystemClock));
         for id in ["b", "a", "b"] {
             leases.push(id.into(), id.into());
         }

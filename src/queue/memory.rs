@@ -1,5 +1,6 @@
 //! The honest fake: a queue in memory whose leases really end, for tests of everything above a queue.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 
 use super::leases::Leases;
 use super::{Backlog, Delivery, MessageQueue, QueueError, Receipt};
+use crate::runtime::{SharedClock, SystemClock};
 
 /// The longest that a receive waits for a message.
 const WAIT: Duration = Duration::from_secs(20);
@@ -21,7 +23,12 @@ pub struct MemoryQueue {
 impl MemoryQueue {
     /// `visibility` is the lease of a delivery.
     pub fn new(visibility: Duration) -> MemoryQueue {
-        MemoryQueue { leases: Leases::new(visibility), sent: AtomicU64::new(0) }
+        MemoryQueue::with_clock(visibility, Arc::new(SystemClock))
+    }
+
+    /// The clock tells when messages were sent.
+    pub fn with_clock(visibility: Duration, clock: SharedClock) -> MemoryQueue {
+        MemoryQueue { leases: Leases::new(visibility, clock), sent: AtomicU64::new(0) }
     }
 
     /// Puts a message in and returns its id.

@@ -1,9 +1,9 @@
 //! Exponential back-off with full jitter, for what is retried forever or handed back to a queue.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-/// Delays that double from `first` up to `limit`; each is a random part of its step, at least a tenth.
+/// Delays that double from `first` up to `limit`; each is a random part of its step, at least a tenth. The randomness
+/// is the thread's, so that a test on one thread can seed it.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -18,9 +18,7 @@ impl Backoff {
     /// The delay before retry number `attempt` (0 is the first retry).
     pub fn delay(&self, attempt: u32) -> Duration {
         let step = self.first.saturating_mul(1 << attempt.min(20)).min(self.limit);
-        // A hasher with random keys is the standard library's only source of randomness; jitter needs no better.
-        let random = RandomState::new().hash_one(attempt) as f64 / u64::MAX as f64;
-        step.mul_f64(0.1 + 0.9 * random)
+        step.mul_f64(0.1 + 0.9 * fastrand::f64())
     }
 }
 

@@ -12,6 +12,9 @@ use tokio_util::task::TaskTracker;
 pub struct Tasks {
     tracker: TaskTracker,
     shutdown: CancellationToken,
+    /// Every task, for [`Tasks::crash`].
+    #[cfg(test)]
+    started: std::sync::Arc<std::sync::Mutex<Vec<tokio::task::AbortHandle>>>,
 }
 
 impl Tasks {
@@ -23,7 +26,18 @@ impl Tasks {
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        self.tracker.spawn(task)
+        let task = self.tracker.spawn(task);
+        #[cfg(test)]
+        self.started.lock().expect("no holder of this lock panics").push(task.abort_handle());
+        task
+    }
+
+    /// Ends every task wherever it waits, as the death of the process does.
+    #[cfg(test)]
+    pub(crate) fn crash(&self) {
+        for task in self.started.lock().expect("no holder of this lock panics").drain(..) {
+            task.abort();
+        }
     }
 
     /// Runs a task whose end, for whatever reason, must end the process.
@@ -66,6 +80,12 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
+    // Another thread would finish when it likes: a seeded test could not be repeated, and paused time would stand still.
+    #[cfg(test)]
+    if tokio::runtime::Handle::current().runtime_flavor() == tokio::runtime::RuntimeFlavor::CurrentThread {
+        tokio::task::yield_now().await;
+        return work();
+    }
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(error) => match error.try_into_panic() {

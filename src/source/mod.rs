@@ -12,8 +12,8 @@ mod table;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{OnMissing, StreamType};
-pub use role::{Roles, Session};
-pub use table::{Owner, Routing, Scope, SourceTable};
+pub use role::{Roles, Session, session_name};
+pub use table::{Candidate, Owner, Routing, Scope, SourceTable};
 
 /// One `[[sources]]` entry: a bucket of an account, and what lies under which prefix of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

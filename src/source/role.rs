@@ -26,8 +26,8 @@ use crate::runtime::{Backoff, SharedClock};
 /// Credentials are renewed this long before they end.
 const EARLY: Duration = Duration::from_secs(300);
 
-/// Credentials that are younger are not thrown away: what refuses them would refuse new ones as well.
-const YOUNG: Duration = Duration::from_secs(30);
+/// Credentials are thrown away at most so often: what refuses new ones as well would else make a loop of it.
+const FORGET_EVERY: Duration = Duration::from_secs(30);
 
 /// After a failure, and where new credentials end as soon as the old ones.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
@@ -88,7 +88,7 @@ pub struct Session {
 #[derive(Default)]
 struct State {
     credentials: Option<Credentials>,
-    got: Option<OffsetDateTime>,
+    forgotten: Option<OffsetDateTime>,
     failure: Option<Failure>,
     /// In a row.
     failures: u32,
@@ -111,13 +111,14 @@ impl Session {
     }
 
     /// Throws the credentials away because S3 or STS does not know them any more, for instance because the role was
-    /// deleted and made anew. False when they are so young that new ones would not help.
+    /// deleted and made anew. False when that was done just now, and did not help.
     pub fn forget(&self) -> bool {
         let now = self.clock.now();
         let mut state = locked(&self.state);
-        if state.got.is_some_and(|got| now - got < YOUNG) {
+        if state.forgotten.is_some_and(|forgotten| now - forgotten < FORGET_EVERY) {
             return false;
         }
+        state.forgotten = Some(now);
         (state.credentials, state.not_before) = (None, None);
         true
     }
@@ -167,7 +168,7 @@ impl Session {
         state.not_before = Some(now + BACKOFF.delay(state.failures.saturating_sub(1)));
         match &outcome {
             Ok(credentials) => {
-                (state.credentials, state.got, state.failure) = (Some(credentials.clone()), Some(now), None);
+                (state.credentials, state.failure) = (Some(credentials.clone()), None);
             }
             Err(failure) => state.failure = Some(failure.clone()),
         }
@@ -200,7 +201,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// `margay-<source>` in the alphabet and length that STS accepts; what it refuses becomes `-`.
-fn session_name(source: &str) -> String {
+pub fn session_name(source: &str) -> String {
     let allowed = |c: char| if c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) { c } else { '-' };
     "margay-".chars().chain(source.chars().map(allowed)).take(64).collect()
 }

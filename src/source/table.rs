@@ -27,6 +27,15 @@ pub struct Owner<'a> {
     pub include_restored: bool,
 }
 
+/// A prefix that an object's key starts with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate<'a> {
+    pub source: &'a str,
+    pub prefix: &'a str,
+    /// The excluded prefix that the key starts with, too.
+    pub excluded: Option<&'a str>,
+}
+
 /// Whose an object is.
 #[derive(Clone, Debug)]
 pub enum Routing {
@@ -83,7 +92,7 @@ impl SourceTable {
     /// a shorter prefix.
     pub fn route(&self, object: &ObjectRef) -> Routing {
         let Some(mapping) = self.mapping(object) else { return Routing::Unrouted };
-        if mapping.excluded.iter().any(|prefix| object.key.starts_with(prefix)) {
+        if mapping.excludes(object).is_some() {
             return Routing::Excluded(mapping.route.source().to_owned());
         }
         Routing::Route(mapping.route.clone())
@@ -116,6 +125,15 @@ impl SourceTable {
         Some(Owner { source: mapping.route.source(), include_restored: mapping.include_restored })
     }
 
+    /// Every prefix that fits an object. The first one wins, whether or not it excludes the object.
+    pub fn candidates<'t>(&'t self, object: &ObjectRef) -> impl Iterator<Item = Candidate<'t>> {
+        self.fitting(object).map(move |mapping| Candidate {
+            source: mapping.route.source(),
+            prefix: &mapping.prefix,
+            excluded: mapping.excludes(object),
+        })
+    }
+
     /// Names of the sources that read from a bucket.
     pub fn of_bucket(&self, bucket: &str) -> BTreeSet<&str> {
         self.buckets.get(bucket).into_iter().flatten().map(|mapping| mapping.route.source()).collect()
@@ -126,8 +144,13 @@ impl SourceTable {
         self.accounts.contains(account)
     }
 
-    fn mapping(&self, object: &ObjectRef) -> Option<&Mapping> {
-        self.buckets.get(&object.bucket)?.iter().find(|mapping| object.key.starts_with(&mapping.prefix))
+    fn mapping<'t>(&'t self, object: &ObjectRef) -> Option<&'t Mapping> {
+        self.fitting(object).next()
+    }
+
+    fn fitting<'t>(&'t self, object: &ObjectRef) -> impl Iterator<Item = &'t Mapping> {
+        let of_bucket = self.buckets.get(&object.bucket).into_iter().flatten();
+        of_bucket.filter(|mapping| object.key.starts_with(&mapping.prefix))
     }
 
     /// Every log type that a source names, with the name of the source; repeats included. Whether a log type exists
@@ -136,6 +159,12 @@ impl SourceTable {
         self.buckets.values().flatten().flat_map(|mapping| {
             mapping.route.log_types.iter().map(|log_type| (mapping.route.source(), log_type.as_ref()))
         })
+    }
+}
+
+impl Mapping {
+    fn excludes(&self, object: &ObjectRef) -> Option<&str> {
+        self.excluded.iter().find(|prefix| object.key.starts_with(*prefix)).map(String::as_str)
     }
 }
 
@@ -233,6 +262,21 @@ mod tests {
         ] {
             assert_eq!(outcome(&table, bucket, key), expected, "{bucket} {key}");
         }
+    }
+
+    #[test]
+    fn candidates_are_all_prefixes_that_fit_and_the_first_wins() {
+        let mut trail = source("trail", "logs", [prefix("trail/", "AWS.CloudTrail"), prefix("trail/eu/", "AWS.ALB")]);
+        trail.prefixes[0].excluded_prefixes = vec!["trail/eu/old/".into()];
+        let table = SourceTable::new(&[trail, source("all", "logs", [prefix("", "X.Y")])]).unwrap();
+        let object = object("logs", "trail/eu/old/a");
+        let candidate = |source, prefix, excluded| Candidate { source, prefix, excluded };
+        let expected = [
+            candidate("trail", "trail/eu/", None),
+            candidate("trail", "trail/", Some("trail/eu/old/")),
+            candidate("all", "", None),
+        ];
+        assert_eq!(table.candidates(&object).collect::<Vec<_>>(), expected);
     }
 
     #[test]

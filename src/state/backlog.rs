@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::{ClaimToken, ObjectState, QuarantineKind, Quarantined, StateError};
+use super::{Attempts, ClaimToken, ObjectState, QuarantineKind, Quarantined, StateError};
 use crate::model::{ObjectId, ObjectRef, Reject};
 
 /// Which objects of the ledger. An empty filter takes all of the asked states.
@@ -41,6 +41,8 @@ pub struct KnownVersion {
     pub state: Option<ObjectState>,
     pub reason: String,
     pub finished: Option<OffsetDateTime>,
+    /// How its tries went since the last outcome that was not `Partial`; the claim that is open now has not crashed yet.
+    pub attempts: Attempts,
 }
 
 #[async_trait]

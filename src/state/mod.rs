@@ -1,7 +1,8 @@
 //! What must survive a restart, behind one port: object ledger, commits into the lake, alert windows and matches, outbox,
-//! quarantine.
+//! quarantine, revisions of schemas.
 //!
-//! `sqlite` is the embedded adapter; the port is written so that PostgreSQL with many daemons fits behind it.
+//! `sqlite` is the embedded adapter, `memory` the honest fake of tests; the port is written so that PostgreSQL with
+//! many daemons fits behind it.
 //! `window` is the pure grouping decision that every adapter applies inside its transaction. No vendor type leaves
 //! the adapters. `route` chooses the destinations of a new alert; `contract` is what every adapter is held to.
 
@@ -11,6 +12,9 @@ mod commits;
 mod contract;
 #[cfg(test)]
 pub(crate) mod fixtures;
+#[cfg(test)]
+pub(crate) mod memory;
+mod revisions;
 mod route;
 pub mod sqlite;
 mod window;
@@ -25,6 +29,10 @@ use time::OffsetDateTime;
 
 pub use backlog::{Archive, Backlog, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, Upkeep};
 pub use commits::{CommitId, Commits, Doubt, Earlier, Intended, Part};
+pub use revisions::{FIELD_LIMIT, Revisions};
+
+pub use route::route;
+pub use window::Hit;
 
 use crate::model::{Alert, AlertKind, Detections, ObjectId, ObjectRef, Reject, Severity};
 
@@ -158,11 +166,14 @@ pub enum Claim {
 /// The object ledger: which object is in whose hands, and how it ended.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Claims an object until `until`, unless it is finally done or held by a claim that is live at `now`.
+    /// Claims an object until `until`, unless it is done or held by a claim that is live at `now`. What is not finally done
+    /// is tried again, but not for a message that was sent (`announced`) before that outcome: its answer is there already. Else
+    /// two such objects of one message would bring each other back for ever.
     async fn claim(
         &self,
         object: &ObjectRef,
         source: &str,
+        announced: Option<OffsetDateTime>,
         now: OffsetDateTime,
         until: OffsetDateTime,
     ) -> Result<Claim, StateError>;
@@ -301,11 +312,14 @@ pub trait Quarantine: Send + Sync {
 
 /// The whole of it.
 pub trait StateStore:
-    Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep
+    Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions
 {
 }
 
-impl<T: Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep> StateStore for T {}
+impl<T: Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions>
+    StateStore for T
+{
+}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

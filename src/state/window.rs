@@ -101,7 +101,7 @@ impl Hit<'_> {
     }
 
     /// From how many events on there is an alert.
-    fn threshold(&self) -> u64 {
+    pub fn threshold(&self) -> u64 {
         match self.kind {
             AlertKind::Rule => self.rule.threshold,
             AlertKind::RuleError => 1,

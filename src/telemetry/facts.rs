@@ -233,6 +233,11 @@ impl Telemetry {
         tracing::debug!(target: "margay::pipeline", %object, "object is done already");
     }
 
+    /// How an object turned out to be packed, encoded and split, and why it is split so.
+    pub fn object_decoded(&self, object: &ObjectRef, layers: &str, encoding: &str, stream_type: &str, why: &str) {
+        tracing::debug!(target: "margay::decode", %object, layers, encoding, stream_type, why, "object decoded");
+    }
+
     /// `failed` of the `records` of a source are of none of its log types, `first_reason` is why the first is not.
     pub fn records_classified(&self, object: &ObjectRef, source: &str, records: u64, failed: u64, first_reason: &str) {
         self.metrics.records_total.add([source], records);

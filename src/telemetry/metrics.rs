@@ -154,6 +154,8 @@ metrics! {
     records_total: Counter ["source"], "Records taken out of objects, classified or not.";
     events_total: Counter ["source", "log_type"], "Events made of records.";
     classification_failures_total: Counter ["source"], "Records that are of none of the log types of their source; kept with the reason.";
+    fields_discovered_total: Counter ["log_type"], "Fields that records have and their schema has not, each counted once.";
+    trailing_bytes_total: Counter ["source"], "Bytes behind the JSON of records, which are in no event.";
     event_lag_seconds: Histogram ["source"] in LAG_SECONDS, "Seconds from an event's own time to its being durable.";
 
     rule_sets_loaded_total: Counter ["outcome"], "Attempts to load the rules, `loaded` or `refused`.";

@@ -5,6 +5,7 @@
 //! arrive at all.
 
 mod facts;
+mod log_types;
 mod logs;
 mod metrics;
 mod pace;

@@ -197,7 +197,7 @@ fn object(setup: &Setup, key: &str) -> ObjectRef {
 
 async fn ended(store: &SqliteStore, object: &ObjectRef, state: ObjectState) {
     let now = OffsetDateTime::from_unix_timestamp(1_767_323_045).expect("a time");
-    let claim = store.claim(object, "local", now, now + Duration::from_secs(60)).await.unwrap();
+    let claim = store.claim(object, "local", None, now, now + Duration::from_secs(60)).await.unwrap();
     let Claim::Granted(token, _) = claim else { panic!("{claim:?}") };
     store.finish(&token, &ObjectOutcome::without_events(state, "as a test has it"), now).await.unwrap();
 }

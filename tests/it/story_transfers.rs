@@ -54,8 +54,12 @@ async fn broken_transfers_go_on_where_they_broke() {
     assert_eq!(setup.counts(), expected);
     assert!(cloud.calls(Op::ChangeVisibility).is_empty(), "nothing had to come again");
     let ranges: Vec<_> = cloud.calls(Op::GetObject).into_iter().filter(|call| call.subject == "thrice").collect();
-    let ranges: Vec<_> = ranges.iter().map(|call| call.detail.as_str()).collect();
-    assert_eq!(ranges, ["", "bytes=30000-", "bytes=50000-", "bytes=60000-"]);
+    assert_eq!(ranges.iter().map(|call| start(&call.detail)).collect::<Vec<_>>(), ["", "30000", "50000", "60000"]);
+}
+
+/// The first byte that a range asks for; nothing for a whole object.
+fn start(range: &str) -> &str {
+    range.trim_start_matches("bytes=").split('-').next().unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +146,7 @@ async fn credentials_that_end_in_the_middle_of_an_object_cost_nothing() {
     let daemon = setup.start().await;
     daemon.until(|_| is_drained(&cloud)).await;
     assert_eq!(setup.counts(), [("a".into(), 400)].into());
-    assert_eq!(cloud.calls(Op::GetObject).last().map(|call| call.detail.clone()), Some("bytes=30000-".into()));
+    assert_eq!(cloud.calls(Op::GetObject).last().map(|call| start(&call.detail).to_owned()), Some("30000".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -289,7 +289,7 @@ async fn from_a_match_to_a_line_on_standard_output_once() {
     let folder = tempfile::tempdir().unwrap();
     let config = SqliteConfig { path: folder.path().join("margay.db") };
     let store = Arc::new(SqliteStore::open(&config).await.unwrap());
-    let claim = store.claim(&object("key"), "source", START, START + HOUR).await.unwrap();
+    let claim = store.claim(&object("key"), "source", None, START, START + HOUR).await.unwrap();
     let Claim::Granted(token, _) = claim else { panic!("{claim:?}") };
     let detections = matches([matched(&Arc::new(rule("r")), 1)]);
     let names = [stdout::NAME.to_string()];

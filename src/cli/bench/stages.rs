@@ -99,6 +99,7 @@ fn classify(objects: &Objects, log_types: &Registry) -> anyhow::Result<Vec<Event
         let object = ObjectId((index as u128).to_le_bytes());
         let context = Context {
             object,
+            address: None,
             source: BUCKET.into(),
             parse_time: SystemClock.now(),
             keep_unknown: true,
@@ -164,6 +165,7 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
         limits: config.limits(),
         slots: Slots::new(config.max_in_flight, Telemetry::new()),
         unrouted: Unrouted::default(),
+        discoveries: pipeline::Discoveries::default(),
         poison_after: config.poison_after,
         lease: Duration::from_secs(60),
         destinations: Vec::new(),

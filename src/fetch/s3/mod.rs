@@ -25,7 +25,7 @@ use aws_config::SdkConfig;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use bytes::Bytes;
 
-use super::{Body, Config, FetchError, ObjectStore, Page};
+use super::{Body, Config, FetchError, ObjectStore, Page, Region};
 use crate::model::{Access, ObjectRef};
 use crate::runtime::Tasks;
 use body::Transfer;
@@ -82,13 +82,17 @@ impl S3Store {
 impl Shared {
     /// What S3 has said itself is newest, then the notification (other stores may leave it empty there), the source's
     /// setting, the environment. A wrong one is no loss: S3 answers with the right one, and it is remembered.
-    fn region(&self, access: &Access, object: &ObjectRef) -> String {
+    fn region(&self, access: &Access, object: &ObjectRef) -> Region {
         let moved = locked(&self.moved).get(&object.bucket).cloned();
-        moved
-            .or_else(|| object.region.clone().filter(|region| !region.is_empty()))
-            .or_else(|| access.region.clone())
-            .or_else(|| self.clients.region())
-            .unwrap_or_else(|| DEFAULT_REGION.to_owned())
+        let announced = object.region.clone().filter(|region| !region.is_empty());
+        let known = [
+            (moved, "the answer of S3"),
+            (announced, "the notification"),
+            (access.region.clone(), "the source"),
+            (self.clients.region(), "the environment"),
+        ];
+        let named = known.into_iter().find_map(|(name, from)| Some(Region { name: name?, from }));
+        named.unwrap_or_else(|| Region { name: DEFAULT_REGION.to_owned(), from: "the default" })
     }
 
     fn moved(&self, bucket: &str, region: String) {
@@ -131,6 +135,10 @@ impl ObjectStore for S3Store {
     fn most_held(&self, object: &ObjectRef) -> u64 {
         let ahead = object.size.map_or(u64::MAX, |size| size.saturating_sub(self.0.range));
         ahead.min(2 * self.0.range)
+    }
+
+    fn region(&self, access: &Access, object: &ObjectRef) -> Option<Region> {
+        Some(self.0.region(access, object))
     }
 
     async fn list(&self, access: &Access, bucket: &str, prefix: &str, after: Option<&str>) -> Result<Page, FetchError> {

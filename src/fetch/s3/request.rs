@@ -78,7 +78,7 @@ impl Request {
         let bucket = &self.object.bucket;
         let (mut attempts, mut moves, mut renewed) = (0, 0, false);
         loop {
-            let region = self.shared.region(&self.access, &self.object);
+            let region = self.shared.region(&self.access, &self.object).name;
             let (client, identity) = clients.get(&self.access, &region);
             pace.turn(bucket).await;
             let error = match send(client.clone()).await {

@@ -29,7 +29,10 @@ impl Csv {
         if let Some(header) = &memory.header {
             return header.line == text;
         }
-        let names = split(text, self.delimiter).into_iter().map(|name| name.trim().to_string()).collect();
+        let names = split(text.trim_start_matches('\u{feff}'), self.delimiter)
+            .into_iter()
+            .map(|name| name.trim().to_string())
+            .collect();
         memory.header = Some(Header { line: text.to_string(), names });
         true
     }

@@ -109,6 +109,8 @@ const H16: &str = "[0-9A-Fa-f]{1,4}";
 
 /// Patterns may use patterns; deeper than this they go in a circle.
 const MAX_DEPTH: usize = 32;
+/// Patterns that use patterns can grow to any size.
+const MAX_BYTES: usize = 256 * 1024;
 
 /// Replaces every `%{…}`.
 pub(super) fn expand(pattern: &str, definitions: &BTreeMap<String, String>) -> Result<String, String> {
@@ -118,13 +120,15 @@ pub(super) fn expand(pattern: &str, definitions: &BTreeMap<String, String>) -> R
         if !well_formed {
             return Err(format!("the pattern name `{name}` must be upper-case letters, digits and `_`"));
         }
-        if built_in(name).is_some() {
-            return Err(format!("the pattern `{name}` is built in and cannot be redefined; choose another name"));
-        }
     }
     let mut out = String::new();
     expand_into(&mut out, pattern, definitions, 0)?;
     Ok(out)
+}
+
+/// Definitions that hide a built-in pattern.
+pub(crate) fn redefined(definitions: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
+    definitions.keys().map(String::as_str).filter(|name| built_in(name).is_some())
 }
 
 fn expand_into(
@@ -157,6 +161,9 @@ fn expand_into(
         rest = &rest[start + end + 1..];
     }
     out.push_str(rest);
+    if out.len() > MAX_BYTES {
+        return Err(format!("the pattern grows beyond {} KiB", MAX_BYTES / 1024));
+    }
     Ok(())
 }
 
@@ -230,10 +237,25 @@ mod tests {
     }
 
     #[test]
-    fn circles_and_redefinitions_are_refused() {
+    fn circles_are_refused() {
         let circle = BTreeMap::from([("A".into(), "%{B}".into()), ("B".into(), "%{A}".into())]);
         assert!(expand("%{A}", &circle).unwrap_err().contains("circle"));
-        let built_in = BTreeMap::from([("WORD".into(), "x".into())]);
-        assert!(expand("%{WORD}", &built_in).unwrap_err().contains("built in"));
+        let inner = BTreeMap::from([("WORD".into(), "x%{WORD}".into())]);
+        assert!(expand("%{WORD}", &inner).unwrap_err().contains("circle"));
+    }
+
+    #[test]
+    fn patterns_that_grow_without_end_are_refused() {
+        let next = |n: u32| (format!("A{n}"), format!("%{{A{}}}%{{A{}}}", n + 1, n + 1));
+        let mut bomb: BTreeMap<String, String> = (0..30).map(next).collect();
+        bomb.insert("A30".into(), "x".into());
+        assert!(expand("%{A0}", &bomb).unwrap_err().contains("grows beyond"));
+    }
+
+    #[test]
+    fn a_definition_stands_before_the_built_in_of_its_name() {
+        let own = BTreeMap::from([("WORD".into(), "x".into())]);
+        assert_eq!(expand("%{WORD}", &own).unwrap(), "(?:x)");
+        assert_eq!(redefined(&own).collect::<Vec<_>>(), ["WORD"]);
     }
 }

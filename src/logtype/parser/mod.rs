@@ -16,6 +16,7 @@ use std::cell::OnceCell;
 use super::json::{self, Raw};
 pub(super) use csv::{Columns, Csv};
 pub(super) use fastmatch::Fastmatch;
+pub(super) use grok::redefined;
 pub(super) use native::Native;
 pub(super) use regex::RegexParser;
 pub(super) use text::{Matcher, Options, Template, TextParser};

@@ -8,8 +8,9 @@ use serde_saphyr::{Location, Spanned};
 
 use super::document::{Document, FieldDoc, IpDoc, MaskKind, ValidateDoc};
 use super::error::{SchemaError, suggestion};
-use super::{Field, IpVersion, Json, Kind, Object, Schema, Text, Timestamp, Validate, Width, parser};
-use crate::logtype::columns::column;
+use super::parser::{self, Grade};
+use super::{Field, IpVersion, Json, Kind, Object, Schema, Text, Timestamp, Validate, Width};
+use crate::logtype::columns::{column, is_standard};
 use crate::logtype::indicator::Scanner;
 use crate::logtype::parser::Parser;
 use crate::logtype::time_format::TimeFormat;
@@ -17,6 +18,11 @@ use crate::logtype::transform::{Concat, Mask, Split, Transform};
 
 /// References may lead to references; so may objects to objects.
 const MAX_DEPTH: usize = 64;
+/// References that lead to references can unfold to any size.
+const MAX_TYPES: usize = 50_000;
+/// Of sequences and mappings as written, two for each object within an object; references reach deeper. Reading recurses,
+/// with large frames: 40 levels fill the stack of a thread in a debug build.
+const MAX_YAML_DEPTH: usize = 24;
 const REDACTED: &str = "REDACTED";
 /// Indicators of a `json` field: the AWS walk over the whole value.
 const AWS_JSON: &str = "aws_json";
@@ -24,12 +30,13 @@ const TYPES: &[&str] =
     &["string", "int", "smallint", "bigint", "float", "boolean", "timestamp", "array", "object", "json", "ref"];
 
 pub(super) fn schema(text: &str, origin: &str, name: Option<&str>) -> Result<Schema, Vec<SchemaError>> {
-    let document: Document = serde_saphyr::from_str(text).map_err(|error| {
+    let options = serde_saphyr::options! { budget: serde_saphyr::budget! { max_depth: MAX_YAML_DEPTH } };
+    let document: Document = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let message = error.without_snippet().to_string();
         vec![SchemaError::new(origin, error.location(), message)]
     })?;
     let mut compiler =
-        Compiler { origin, definitions: &document.definitions, errors: Vec::new(), warnings: Vec::new() };
+        Compiler { origin, definitions: &document.definitions, errors: Vec::new(), warnings: Vec::new(), types: 0 };
     let name = compiler.name(&document, name);
     if let Some(version) = &document.version
         && version.value != 0
@@ -47,8 +54,12 @@ pub(super) fn schema(text: &str, origin: &str, name: Option<&str>) -> Result<Sch
     let fields = compiler.object(&document.fields, &mut Vec::new(), 0);
     compiler.reserved_names(&document.fields.value);
     let parser = match &document.parser {
-        Some(parser) => parser::compile(parser, &mut |location, message| {
-            compiler.errors.push(SchemaError::new(origin, Some(location), message));
+        Some(parser) => parser::compile(parser, &mut |grade, location, message| {
+            let found = match grade {
+                Grade::Error => &mut compiler.errors,
+                Grade::Warning => &mut compiler.warnings,
+            };
+            found.push(SchemaError::new(origin, Some(location), message));
         }),
         None => Parser::Json,
     };
@@ -61,6 +72,8 @@ pub(super) fn schema(text: &str, origin: &str, name: Option<&str>) -> Result<Sch
         reference_url: document.reference_url.map(|url| url.value),
         field_discovery: document.field_discovery_enabled,
         strict_arrays: document.strict_arrays,
+        catch_all: document.catch_all,
+        overrides: document.overrides,
         fields,
         parser,
         warnings: compiler.warnings,
@@ -72,6 +85,8 @@ struct Compiler<'d> {
     definitions: &'d BTreeMap<String, Spanned<FieldDoc>>,
     errors: Vec<SchemaError>,
     warnings: Vec<SchemaError>,
+    /// Types compiled so far, those behind references at each place anew.
+    types: usize,
 }
 
 impl<'d> Compiler<'d> {
@@ -92,11 +107,12 @@ impl<'d> Compiler<'d> {
                 return "".into();
             }
         };
-        let well_formed = name.split('.').all(|part| {
-            part.len() > 1
-                && part.starts_with(|c: char| c.is_ascii_uppercase())
-                && part.chars().all(|c| c.is_ascii_alphanumeric())
-        });
+        let well_formed = name.len() > 2
+            && name.split('.').all(|part| {
+                part.len() > 1
+                    && part.starts_with(|c: char| c.is_ascii_uppercase())
+                    && part.chars().all(|c| c.is_ascii_alphanumeric())
+            });
         if !well_formed {
             self.error(
                 location,
@@ -106,10 +122,10 @@ impl<'d> Compiler<'d> {
         name.into()
     }
 
-    /// `p_` fields are margay's own.
+    /// `p_` fields are margay's own, however the name of a column comes to look like one.
     fn reserved_names(&mut self, fields: &[Spanned<FieldDoc>]) {
         for name in fields.iter().filter_map(|field| field.value.name.as_ref()) {
-            if name.value.starts_with("p_") {
+            if is_standard(&name.value) || is_standard(&column(&name.value)) {
                 self.error(
                     name.referenced,
                     format!("`{}` starts with `p_`, which is kept for standard fields; name the field differently and use `rename`", name.value),
@@ -140,7 +156,8 @@ impl<'d> Compiler<'d> {
             let base = column(&name.value);
             let mut unique = base.clone();
             let mut number = 2;
-            while !columns.insert(unique.clone()) {
+            // A table tells no cases apart.
+            while !columns.insert(unique.to_lowercase()) {
                 unique = format!("{base}_{number}");
                 number += 1;
             }
@@ -165,6 +182,13 @@ impl<'d> Compiler<'d> {
             self.error(doc.referenced, format!("`type` is missing; use one of {}", TYPES.join(", ")));
             return nothing;
         };
+        self.types += 1;
+        if self.types > MAX_TYPES {
+            if self.types == MAX_TYPES + 1 {
+                self.error(kind.referenced, format!("the schema unfolds to more than {MAX_TYPES} types"));
+            }
+            return nothing;
+        }
         if depth > MAX_DEPTH {
             self.error(kind.referenced, format!("types are nested deeper than {MAX_DEPTH}"));
             return nothing;
@@ -307,6 +331,10 @@ impl<'d> Compiler<'d> {
             }
         }
         if formats.is_empty() {
+            let location = value.kind.as_ref().map(|kind| kind.referenced);
+            if let (Some(location), None) = (location, &value.time_formats) {
+                self.warning(location, "the timestamp has no `timeFormat`; it is read as rfc3339");
+            }
             compiled.push(TimeFormat::Rfc3339);
         }
         Timestamp {
@@ -424,6 +452,8 @@ mod tests {
             ("[{name: a}]", "`type` is missing"),
             ("[{name: a, type: string, validate: {allow: []}}]", "`allow` is empty"),
             ("[{name: a, type: timestamp, timeFormat: unix, timeFormats: [unix]}]", "not both"),
+            ("[{name: p row_id, type: string}]", "kept for standard fields"),
+            ("[{name: P_Log_Type, type: string}]", "kept for standard fields"),
         ] {
             let errors = errors(&format!("version: 0\nfields: {fields}\n"));
             assert!(errors[0].contains(part), "{fields}: {errors:?}");
@@ -431,6 +461,7 @@ mod tests {
         let circle = "version: 0\ndefinitions:\n  A: {type: object, fields: [{name: a, type: ref, target: A}]}\n\
                       fields: [{name: a, type: ref, target: A}]\n";
         assert!(errors(circle)[0].contains("contains itself"));
+        assert!(errors("version: 0\nschema: Ab\nfields: [{name: a, type: json}]\n")[0].contains("`Ab` is no name"));
         assert!(errors("version: 0\nschema: lower.case\nfields: [{name: a, type: json}]\n")[0].contains("lower.case"));
     }
 
@@ -453,7 +484,11 @@ mod tests {
     fn columns_that_would_collide_get_a_number() {
         let text = "version: 0\nfields: [{name: a/b, type: json}, {name: a_slash_b, type: json}]\n";
         let schema = schema(text, "x.yml", Some("Custom.Test")).unwrap();
-        let columns: Vec<&str> = schema.fields.fields.iter().map(|field| &*field.column).collect();
-        assert_eq!(columns, ["a_slash_b", "a_slash_b_2"]);
+        let columns =
+            |schema: &Schema| schema.fields.fields.iter().map(|field| field.column.to_string()).collect::<Vec<_>>();
+        assert_eq!(columns(&schema), ["a_slash_b", "a_slash_b_2"]);
+        let text = "version: 0\nfields: [{name: User, type: json}, {name: user, type: json}]\n";
+        let schema = super::schema(text, "x.yml", Some("Custom.Test")).unwrap();
+        assert_eq!(columns(&schema), ["User", "user_2"]);
     }
 }

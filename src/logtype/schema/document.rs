@@ -21,6 +21,10 @@ pub(super) struct Document {
     #[serde(default)]
     pub(super) strict_arrays: bool,
     #[serde(default)]
+    pub(super) catch_all: bool,
+    #[serde(default, rename = "override")]
+    pub(super) overrides: bool,
+    #[serde(default)]
     pub(super) definitions: BTreeMap<String, Spanned<FieldDoc>>,
     pub(super) fields: Spanned<Vec<Spanned<FieldDoc>>>,
     pub(super) parser: Option<Spanned<ParserDoc>>,

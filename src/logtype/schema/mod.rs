@@ -29,6 +29,10 @@ pub struct Schema {
     pub field_discovery: bool,
     /// `required` counts within array elements, too. Off by default: published schemas were written without it.
     pub strict_arrays: bool,
+    /// Other log types are asked first, because this one takes what is theirs, too. An addition of margay's.
+    pub catch_all: bool,
+    /// Meant to stand in the place of a built-in one. An addition of margay's.
+    overrides: bool,
     pub fields: Object,
     /// Mistakes that do not keep the schema from working.
     pub warnings: Vec<SchemaError>,
@@ -39,6 +43,22 @@ impl Schema {
     /// Reads one YAML document. `origin` names it in errors, `name` is used when the document has none.
     pub fn from_yaml(text: &str, origin: &str, name: Option<&str>) -> Result<Schema, Vec<SchemaError>> {
         compile::schema(text, origin, name)
+    }
+
+    /// What is odd about the name of a schema that comes from a file, and that `replaces` a built-in one or not.
+    pub(super) fn misnamed(&self, replaces: bool) -> Option<String> {
+        let name = &self.name;
+        match (replaces, self.overrides) {
+            (true, false) => Some(format!(
+                "`{name}` is a built-in log type, which this schema replaces; write `override: true` if that is meant, else \
+                 choose a name that starts with `Custom.`"
+            )),
+            (false, true) => Some(format!("`override: true` has no effect: `{name}` is no built-in log type")),
+            (false, false) if !name.starts_with("Custom.") => Some(format!(
+                "`{name}` may become a built-in log type one day; a name that starts with `Custom.` never does"
+            )),
+            _ => None,
+        }
     }
 
     /// A schema that stands for itself: it takes the name it is given, and a native parser means JSON of its fields.

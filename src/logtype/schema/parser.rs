@@ -6,17 +6,34 @@ use serde_saphyr::{Location, Spanned};
 
 use super::document::{CsvDoc, FastmatchDoc, ParserDoc, RegexDoc};
 use crate::logtype::parser::{
-    Columns, Csv, Fastmatch, Matcher, Native, Options, Parser, RegexParser, Template, TextParser,
+    Columns, Csv, Fastmatch, Matcher, Native, Options, Parser, RegexParser, Template, TextParser, redefined,
 };
 
 /// Takes a fault and where it is.
-type Report<'r> = &'r mut dyn FnMut(Location, String);
+type Report<'r> = &'r mut dyn FnMut(Grade, Location, String);
+
+/// How bad a fault is.
+#[derive(Clone, Copy)]
+pub(super) enum Grade {
+    Error,
+    /// The parser works nevertheless.
+    Warning,
+}
+
+/// Why there is no `script`: a function in Starlark would see every byte that a stranger can get into a log, in the
+/// daemon's own process. An interpreter counts steps and live memory between its steps, but one step alone may ask for
+/// more memory than there is, and that ends the process and with it everything in work. Rules, which have the same
+/// problem, run in processes of their own; a crossing into one for every record costs more than the rest of the parsing.
+/// No published schema has a `script`.
+const NO_SCRIPT: &str = "`script` parsers are not supported, because code that reads hostile input may not run inside the \
+    daemon; describe the format with csv, regex or fastmatch (several schemas for several shapes of a record), take values \
+    apart with `split` and `copy`, or turn the records into JSON before they are stored";
 
 pub(super) fn compile(doc: &Spanned<ParserDoc>, report: Report<'_>) -> Parser {
     let ParserDoc { csv, fastmatch, regex, native, script } = &doc.value;
     let chosen = [csv.is_some(), fastmatch.is_some(), regex.is_some(), native.is_some(), script.is_some()];
     if chosen.into_iter().filter(|chosen| *chosen).count() != 1 {
-        report(doc.referenced, "`parser` needs exactly one of csv, fastmatch, regex and native".into());
+        report(Grade::Error, doc.referenced, "`parser` needs exactly one of csv, fastmatch, regex and native".into());
         return Parser::Json;
     }
     if let Some(doc) = csv {
@@ -29,8 +46,7 @@ pub(super) fn compile(doc: &Spanned<ParserDoc>, report: Report<'_>) -> Parser {
         return Parser::Text(self::regex(doc, report));
     }
     if let Some(script) = script {
-        let message = "`script` parsers are not supported; describe the format with csv, regex or fastmatch";
-        report(script.referenced, message.into());
+        report(Grade::Error, script.referenced, NO_SCRIPT.into());
     }
     native.as_ref().and_then(|native| Native::by_name(&native.name.value)).map_or(Parser::Json, Parser::Native)
 }
@@ -42,12 +58,12 @@ fn csv(spanned: &Spanned<CsvDoc>, report: Report<'_>) -> TextParser {
         (Some(columns), true) => Columns::BehindHeader(columns.clone()),
         (None, true) => Columns::FromHeader,
         (None, false) => {
-            report(spanned.referenced, "csv needs `hasHeader: true` or `columns`".into());
+            report(Grade::Error, spanned.referenced, "csv needs `hasHeader: true` or `columns`".into());
             Columns::FromHeader
         }
     };
     if doc.columns.as_ref().is_some_and(|columns| columns.iter().all(String::is_empty)) {
-        report(spanned.referenced, "`columns` names no column".into());
+        report(Grade::Error, spanned.referenced, "`columns` names no column".into());
     }
     let delimiter = match &doc.delimiter {
         None => b',',
@@ -55,7 +71,7 @@ fn csv(spanned: &Spanned<CsvDoc>, report: Report<'_>) -> TextParser {
             [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\'' | b'`' | b'\n' | b'\r') => *byte,
             _ => {
                 let message = "`delimiter` must be one ASCII character that is no quote, such as \",\" or \"\\t\"";
-                report(delimiter.referenced, message.into());
+                report(Grade::Error, delimiter.referenced, message.into());
                 b','
             }
         },
@@ -68,12 +84,12 @@ fn csv(spanned: &Spanned<CsvDoc>, report: Report<'_>) -> TextParser {
 fn fastmatch(spanned: &Spanned<FastmatchDoc>, report: Report<'_>) -> TextParser {
     let doc = &spanned.value;
     if doc.patterns.is_empty() {
-        report(spanned.referenced, "`match` is empty".into());
+        report(Grade::Error, spanned.referenced, "`match` is empty".into());
     }
     let mut matcher = Fastmatch::new();
     for pattern in &doc.patterns {
         if let Err(message) = matcher.add(&pattern.value) {
-            report(pattern.referenced, message);
+            report(Grade::Error, pattern.referenced, message);
         }
     }
     let expand = expansions(&doc.expand_fields, spanned.referenced, report);
@@ -85,10 +101,15 @@ fn regex(spanned: &Spanned<RegexDoc>, report: Report<'_>) -> TextParser {
     let doc = &spanned.value;
     let expand = expansions(&doc.expand_fields, spanned.referenced, report);
     let options = options(doc.skip_lines, &doc.skip_prefix, doc.trim_space, &doc.empty_values, expand);
+    for name in redefined(&doc.pattern_definitions) {
+        let message =
+            format!("the pattern `{name}` hides the built-in one of that name; another name avoids confusion");
+        report(Grade::Warning, spanned.referenced, message);
+    }
     let matcher = match RegexParser::compile(&doc.parts, &doc.pattern_definitions) {
         Ok(matcher) => Matcher::Regex(matcher),
         Err(message) => {
-            report(spanned.referenced, message);
+            report(Grade::Error, spanned.referenced, message);
             Matcher::Fastmatch(Fastmatch::new())
         }
     };
@@ -100,7 +121,7 @@ fn expansions(fields: &BTreeMap<String, String>, location: Location, report: Rep
     for (name, template) in fields {
         match Template::compile(template) {
             Ok(template) => expansions.push((name.clone(), template)),
-            Err(message) => report(location, format!("in `expandFields`: {message}")),
+            Err(message) => report(Grade::Error, location, format!("in `expandFields`: {message}")),
         }
     }
     expansions

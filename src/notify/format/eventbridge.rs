@@ -16,7 +16,7 @@ fn parse(body: &Body<'_>) -> Option<Result<Notice, BadBody>> {
     let reading = match at(event, &["detail-type"]) {
         Some(Value::String(kind)) if kind == "Object Created" => object(event, Cause::Created),
         Some(Value::String(kind)) if kind == "Object Restore Completed" => object(event, Cause::Restored),
-        Some(Value::String(_)) => Reading::Other,
+        Some(Value::String(kind)) => Reading::Other(kind.clone()),
         // Without it nothing tells a creation from a deletion.
         _ => {
             Reading::bad(event, "the EventBridge event has no detail-type; pass it on in the rule's input transformer")

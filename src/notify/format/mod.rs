@@ -1,6 +1,7 @@
 //! The table of formats, in the order in which they are tried.
 
 mod cloudtrail;
+mod crowdstrike;
 mod eventbridge;
 mod s3_event;
 mod security_lake;
@@ -20,6 +21,7 @@ pub static FORMATS: &[Format] = &[
     s3_event::FORMAT,
     security_lake::FORMAT,
     eventbridge::FORMAT,
+    crowdstrike::FORMAT,
     silent::S3_TEST_EVENT,
     silent::CLOUDTRAIL_VALIDATION,
     silent::EMPTY_S3_EVENT,

@@ -25,7 +25,7 @@ fn reading(record: &Value) -> Reading {
         Some(Value::String(name)) => match name.strip_prefix("s3:").unwrap_or(name) {
             "ObjectRestore:Completed" => Cause::Restored,
             name if name.starts_with("ObjectCreated:") => Cause::Created,
-            _ => return Reading::Other,
+            other => return Reading::Other(other.to_owned()),
         },
         Some(_) => return Reading::bad(record, "the record's eventName is not a text"),
     };

@@ -1,8 +1,9 @@
 //! A second look for an object that is not under its key: senders confuse the two spellings of keys.
 
-use super::{Stop, Work, route};
+use super::{Work, route};
 use crate::fetch::FetchError;
 use crate::model::ObjectRef;
+use crate::pipeline::stop::Stop;
 
 impl Work<'_> {
     /// Where there is no object under a key, the sender may have confused its spelling: the other reading is tried

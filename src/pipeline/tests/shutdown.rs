@@ -62,7 +62,7 @@ async fn an_object_that_does_not_end_in_time_is_given_up_without_an_outcome_or_a
 
     // The next daemon may begin at once, and does not take this for a crash.
     let now = crate::runtime::Clock::now(&SystemClock);
-    let claim = world.state.claim(&object, "logs", now, now + LEASE).await.unwrap();
+    let claim = world.state.claim(&object, "logs", None, now, now + LEASE).await.unwrap();
     let Claim::Granted(_, attempts) = claim else { panic!("{claim:?}") };
     assert_eq!((attempts.crashed, attempts.given_up_for("shutdown")), (0, 1));
 }

@@ -62,7 +62,7 @@ impl DirectoryQueue {
             root: root.clone(),
             bucket: config.bucket.clone(),
             scanner: Mutex::new(Scanner::new(root.clone())),
-            leases: Leases::new(LEASE),
+            leases: Leases::new(LEASE, clock.clone()),
             clock,
         };
         Ok(DirectoryQueue {

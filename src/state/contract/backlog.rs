@@ -47,7 +47,7 @@ pub(in crate::state) async fn open_objects_come_in_pages_and_by_filter<S: StateS
         seen.extend(page.iter().map(|entry| entry.object.key.clone()));
     }
     seen.sort();
-    assert_eq!(seen, ["archived", "missing", "more/parked", "parked", "quarantined", "unrouted"]);
+    assert_eq!(seen, ["archived", "missing", "more/parked", "parked", "partial", "quarantined", "unrouted"]);
 
     let only = |filter: ObjectFilter| async move {
         let found = store.open_objects(&[ObjectState::Parked], &filter, None, 9, START).await.unwrap();
@@ -95,11 +95,19 @@ pub(in crate::state) async fn every_version_of_a_key_is_known<S: StateStore>(sto
     ended(store, "key", ObjectState::Superseded).await;
     ended(store, "other", ObjectState::Committed).await;
     let newer = ObjectRef { version_id: Some("v2".into()), etag: Some("e2".into()), ..object("key") };
-    store.claim(&newer, "source", START, START + LEASE).await.unwrap();
+    store.claim(&newer, "source", None, START, START + LEASE).await.unwrap();
     let known = store.versions("bucket", "key").await.unwrap();
     let seen: Vec<_> = known.iter().map(|known| (known.object.version_id.as_deref(), known.state)).collect();
     assert_eq!(seen, [(None, Some(ObjectState::Superseded)), (Some("v2"), None)]);
     assert_eq!((known[0].finished, known[1].finished), (Some(START), None));
+    assert_eq!((known[0].attempts.started, known[1].attempts.started), (0, 1));
+    let Claim::Granted(token, _) = store.claim(&newer, "source", None, START + LEASE, START + LEASE).await.unwrap()
+    else {
+        panic!("its first claim has ended")
+    };
+    store.release(&token, "fetch", "", START + LEASE).await.unwrap();
+    let attempts = &store.versions("bucket", "key").await.unwrap()[1].attempts;
+    assert_eq!((attempts.started, attempts.crashed, attempts.given_up_for("fetch")), (2, 1, 1));
     assert!(store.versions("bucket", "ke").await.unwrap().is_empty());
 }
 
@@ -115,7 +123,7 @@ pub(in crate::state) async fn mended_rejects_leave_and_are_counted<S: StateStore
     assert_eq!(store.reopen(first.object, START, START + LEASE).await.unwrap(), None);
     // To everybody else it stays committed.
     assert_eq!(
-        store.claim(&object("key"), "source", START, START + LEASE).await.unwrap(),
+        store.claim(&object("key"), "source", None, START, START + LEASE).await.unwrap(),
         Claim::Done(ObjectState::Committed)
     );
     store.mend(&token, &[1, 9], 5).await.unwrap();

@@ -13,14 +13,15 @@ fn committed() -> ObjectOutcome {
 
 pub(in crate::state) async fn a_new_object_is_granted_and_then_held<S: StateStore>(store: &S) {
     token(store).await;
-    let again = store.claim(&object("key"), "source", START, START + LEASE).await.unwrap();
+    let again = store.claim(&object("key"), "source", None, START, START + LEASE).await.unwrap();
     assert_eq!(again, Claim::Held(START + LEASE));
     claimed(store, "another key", START).await;
 }
 
 pub(in crate::state) async fn an_expired_lease_is_taken_over_with_a_higher_fence<S: StateStore>(store: &S) {
     let first = token(store).await;
-    let before = store.claim(&object("key"), "s", START + LEASE - Duration::SECOND, START + LEASE * 2).await.unwrap();
+    let before =
+        store.claim(&object("key"), "s", None, START + LEASE - Duration::SECOND, START + LEASE * 2).await.unwrap();
     assert_eq!(before, Claim::Held(START + LEASE));
     let second = claimed(store, "key", START + LEASE).await;
     assert!(second.fence > first.fence);
@@ -29,7 +30,7 @@ pub(in crate::state) async fn an_expired_lease_is_taken_over_with_a_higher_fence
 pub(in crate::state) async fn a_renewed_claim_is_held_longer<S: StateStore>(store: &S) {
     let token = token(store).await;
     store.renew(&token, START + LEASE * 3).await.unwrap();
-    let again = store.claim(&object("key"), "s", START + LEASE * 2, START + LEASE * 4).await.unwrap();
+    let again = store.claim(&object("key"), "s", None, START + LEASE * 2, START + LEASE * 4).await.unwrap();
     assert_eq!(again, Claim::Held(START + LEASE * 3));
 }
 
@@ -49,7 +50,7 @@ pub(in crate::state) async fn a_finished_object_is_done_for_good<S: StateStore>(
     let token = token(store).await;
     store.finish(&token, &committed(), START).await.unwrap();
     let much_later = START + LEASE * 100;
-    let again = store.claim(&object("key"), "s", much_later, much_later + LEASE).await.unwrap();
+    let again = store.claim(&object("key"), "s", None, much_later, much_later + LEASE).await.unwrap();
     assert_eq!(again, Claim::Done(ObjectState::Committed));
     assert_eq!(store.outcome(token.object).await.unwrap(), Some(committed()));
     assert_eq!(store.outcome(object("never seen").id()).await.unwrap(), None);
@@ -69,7 +70,7 @@ pub(in crate::state) async fn what_a_person_can_mend_is_claimed_again<S: StateSt
         let name = state.as_str();
         let first = claimed(store, name, START).await;
         store.finish(&first, &ObjectOutcome::without_events(state, "why"), START).await.unwrap();
-        let again = store.claim(&object(name), "s", START, START + LEASE).await.unwrap();
+        let again = store.claim(&object(name), "s", None, START, START + LEASE).await.unwrap();
         match again {
             Claim::Done(done) => assert!(done == state && state.is_final(), "{name}"),
             Claim::Granted(second, _) => {

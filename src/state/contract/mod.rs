@@ -9,6 +9,7 @@ pub(super) mod commits;
 pub(super) mod ledger;
 pub(super) mod outbox;
 pub(super) mod quarantine;
+pub(super) mod revisions;
 
 use time::{Duration, OffsetDateTime};
 
@@ -86,6 +87,13 @@ macro_rules! contract_tests {
                 a_checkpoint_is_kept_until_it_is_removed,
                 old_objects_are_forgotten_in_batches_unless_somebody_needs_them,
             ],
+            revisions: [
+                the_last_revision_of_each_log_type_is_remembered,
+                a_revision_that_does_not_follow_the_last_refuses_them_all,
+                a_field_is_new_once,
+                fields_are_bounded_and_hostile_names_survive,
+                a_new_revision_begins_without_unknown_fields,
+            ],
         );
     };
     ($open:path; $($module:ident: [$($test:ident,)*],)*) => {
@@ -109,7 +117,7 @@ async fn claimed<S: StateStore>(store: &S, key: &str, now: OffsetDateTime) -> Cl
 
 /// The same, with how earlier tries went.
 async fn tried<S: StateStore>(store: &S, key: &str, now: OffsetDateTime) -> (ClaimToken, Attempts) {
-    match store.claim(&object(key), "source", now, now + LEASE).await.unwrap() {
+    match store.claim(&object(key), "source", None, now, now + LEASE).await.unwrap() {
         Claim::Granted(token, attempts) => (token, attempts),
         other => panic!("{key} was not granted: {other:?}"),
     }

@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use time::OffsetDateTime;
 
 use super::columns::{count, int, micros, named, text, time};
-use super::ledger::{check_claim, state};
+use super::ledger::{attempts, check_claim, state};
 use super::{Durability, During, SqliteStore, commits};
 use crate::model::{ObjectId, ObjectRef, Reject};
 use crate::state::{Backlog, ClaimToken, KnownVersion, LedgerEntry, Mending, ObjectFilter, ObjectState, StateError};
@@ -22,6 +22,10 @@ const OPEN: &str = "
         AND (?5 IS NULL OR substr(key, 1, length(?5)) = ?5)
         AND (?6 IS NULL OR finished_at >= ?6) AND (?7 IS NULL OR finished_at < ?7)
     ORDER BY id LIMIT ?8";
+
+const VERSIONS: &str = "
+    SELECT *, (SELECT json_group_object(reason, times) FROM given_up WHERE object_id = objects.id) AS given_up
+    FROM objects WHERE bucket = ? AND key = ? ORDER BY finished_at DESC, id LIMIT 1000";
 
 const WITH_REJECTS: &str = "
     SELECT *, state AS stands, reason AS why FROM objects
@@ -49,13 +53,7 @@ impl Backlog for SqliteStore {
 
     async fn versions(&self, bucket: &str, key: &str) -> Result<Vec<KnownVersion>, StateError> {
         const ATTEMPT: &str = "look up a key";
-        let rows =
-            sqlx::query("SELECT * FROM objects WHERE bucket = ? AND key = ? ORDER BY finished_at DESC, id LIMIT 1000")
-                .bind(bucket)
-                .bind(key)
-                .fetch_all(&self.readers)
-                .await
-                .during(ATTEMPT)?;
+        let rows = sqlx::query(VERSIONS).bind(bucket).bind(key).fetch_all(&self.readers).await.during(ATTEMPT)?;
         let version = |row: &SqliteRow| {
             let finished: Option<i64> = row.try_get("finished_at").during(ATTEMPT)?;
             Ok(KnownVersion {
@@ -63,6 +61,7 @@ impl Backlog for SqliteStore {
                 state: state(row)?,
                 reason: text(row, "reason")?,
                 finished: finished.map(time).transpose()?,
+                attempts: attempts(row)?,
             })
         };
         rows.iter().map(version).collect()

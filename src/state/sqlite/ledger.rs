@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
-use super::columns::{count, int, micros, moment, named, text};
+use super::columns::{count, int, micros, moment, named, structured, text};
 use super::{Durability, During, SqliteStore, commits};
 use crate::model::{ObjectId, ObjectRef};
 use crate::state::{Attempts, Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, StateError};
@@ -25,7 +25,9 @@ const CLAIM: &str = "
         first_claimed_at = CASE WHEN coalesce(state, 'partial') = 'partial' THEN first_claimed_at ELSE ?9 END,
         open_state = coalesce(state, open_state),
         open_reason = CASE WHEN state IS NULL THEN open_reason ELSE reason END
-    WHERE (state IS NULL OR state NOT IN ('committed', 'empty', 'folder', 'excluded', 'superseded'))
+    WHERE (state IS NULL OR state = 'partial'
+            OR (state NOT IN ('committed', 'empty', 'folder', 'excluded', 'superseded')
+                AND (?10 IS NULL OR finished_at < ?10)))
         AND (claimed_until IS NULL OR claimed_until <= ?9)
     RETURNING fence, started, crashed";
 
@@ -45,6 +47,7 @@ impl Ledger for SqliteStore {
         &self,
         object: &ObjectRef,
         source: &str,
+        announced: Option<OffsetDateTime>,
         now: OffsetDateTime,
         until: OffsetDateTime,
     ) -> Result<Claim, StateError> {
@@ -61,6 +64,7 @@ impl Ledger for SqliteStore {
             .bind(source)
             .bind(micros(until))
             .bind(micros(now))
+            .bind(announced.map(micros))
             .fetch_optional(&mut *tx)
             .await
             .during(ATTEMPT)?;
@@ -219,6 +223,18 @@ async fn settle(connection: &mut SqliteConnection, token: &ClaimToken, state: Ob
         rejects.bind(&token.object.0[..]).bind(token.fence).execute(connection).await.during(ATTEMPT)?;
     }
     Ok(())
+}
+
+/// How the tries of a row went that has its given up ones as JSON. An outcome that is not `Partial` makes them void.
+pub(super) fn attempts(row: &SqliteRow) -> Result<Attempts, StateError> {
+    if state(row)?.is_some_and(|state| state != ObjectState::Partial) {
+        return Ok(Attempts::default());
+    }
+    Ok(Attempts {
+        started: small(count(row, "started")?),
+        crashed: small(count(row, "crashed")?),
+        given_up: structured(row, "given_up")?,
+    })
 }
 
 fn small(count: u64) -> u32 {

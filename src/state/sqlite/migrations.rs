@@ -19,6 +19,7 @@ const VERSIONS: &[(i64, &str, &str)] = &[
     (2, "commits", include_str!("migrations/0002_commits.sql")),
     (3, "attempts", include_str!("migrations/0003_attempts.sql")),
     (4, "backlog", include_str!("migrations/0004_backlog.sql")),
+    (5, "revisions", include_str!("migrations/0005_revisions.sql")),
 ];
 
 #[derive(Debug)]

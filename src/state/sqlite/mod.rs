@@ -15,6 +15,7 @@ mod migrations;
 mod outbox;
 mod quarantine;
 mod record;
+mod revisions;
 mod upkeep;
 
 use std::fs::{File, TryLockError};

@@ -40,7 +40,7 @@ mod contract {
 }
 
 async fn claim(store: &SqliteStore) -> ClaimToken {
-    match store.claim(&object("key"), "source", START, START + Span::HOUR).await.unwrap() {
+    match store.claim(&object("key"), "source", None, START, START + Span::HOUR).await.unwrap() {
         Claim::Granted(token, _) => token,
         other => panic!("{other:?}"),
     }

@@ -1,0 +1,43 @@
+//! The parts of a pipeline that change nothing, for telling what the others would do.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::{destinations, object_store, program, state_for_reading};
+use crate::config::Config;
+use crate::detect::Engine;
+use crate::pipeline::Catalogue;
+use crate::pipeline::explain::Explainer;
+use crate::runtime::{SharedClock, SystemClock, Tasks};
+use crate::state::{self, StateStore};
+use crate::telemetry::Telemetry;
+
+/// What the store reads ahead ends with `work`.
+pub async fn explainer(config: &Config, catalogue: Catalogue, work: &Tasks) -> anyhow::Result<Explainer> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    let objects = object_store(config, &clock, work).await?;
+    let (engine, _) = Engine::start(&config.rules, program()?, Telemetry::new()).await?;
+    Ok(Explainer {
+        catalogue,
+        objects,
+        state: state_if_there(config).await?,
+        engine,
+        clock,
+        limits: config.pipeline.limits(),
+        poison_after: config.pipeline.poison_after,
+        destinations: destinations(config).iter().map(|destination| destination.name().to_owned()).collect(),
+    })
+}
+
+/// The state store, where a daemon has made one.
+async fn state_if_there(config: &Config) -> anyhow::Result<Option<Arc<dyn StateStore>>> {
+    let there = match config.state.kind {
+        state::Kind::Sqlite => {
+            let path = &config.state.sqlite.path;
+            let there = tokio::fs::try_exists(path).await;
+            there.with_context(|| format!("could not look for the state file {}", path.display()))?
+        }
+    };
+    if there { Ok(Some(state_for_reading(config).await?)) } else { Ok(None) }
+}

@@ -1,0 +1,179 @@
+//! The state as one daemon sees it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use super::life::Life;
+use super::ports::call;
+use super::world::Fault;
+use crate::model::{Alert, Detections, ObjectId, ObjectRef, Position, Reject};
+use crate::state::{
+    AlertFilter, AlertStore, Claim, ClaimToken, CommitId, Commits, Intended, Ledger, ObjectOutcome, Outbox, Part,
+    PendingDelivery, Quarantine, Quarantined, Recorded, StateError,
+};
+
+pub(super) struct StateView(pub(super) Arc<Life>);
+
+impl StateView {
+    pub(super) async fn call<T>(
+        &self,
+        what: &str,
+        apply: impl Future<Output = Result<T, StateError>>,
+    ) -> Result<T, StateError> {
+        call(&self.0, what, (Fault::StateRefuses, Fault::StateAnswerLost), StateError::Store, apply).await
+    }
+
+    pub(super) fn state(&self) -> &crate::state::memory::MemoryState {
+        &self.0.world.state
+    }
+}
+
+fn named(what: &str, token: &ClaimToken) -> String {
+    format!("{what} {} under {}", token.object, token.fence)
+}
+
+#[async_trait]
+impl Ledger for StateView {
+    async fn claim(
+        &self,
+        object: &ObjectRef,
+        source: &str,
+        announced: Option<OffsetDateTime>,
+        now: OffsetDateTime,
+        until: OffsetDateTime,
+    ) -> Result<Claim, StateError> {
+        let what = format!("claim {} ({object})", object.id());
+        let apply = async {
+            let claim = self.state().claim(object, source, announced, now, until).await;
+            self.0.note(format!("{what}: {claim:?}"));
+            claim
+        };
+        self.call(&what, apply).await
+    }
+
+    async fn renew(&self, token: &ClaimToken, until: OffsetDateTime) -> Result<(), StateError> {
+        self.call(&named("renew", token), self.state().renew(token, until)).await
+    }
+
+    async fn release(
+        &self,
+        token: &ClaimToken,
+        reason: &str,
+        detail: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        let what = format!("{} for {reason}", named("give up", token));
+        self.call(&what, self.state().release(token, reason, detail, now)).await
+    }
+
+    async fn finish(&self, token: &ClaimToken, outcome: &ObjectOutcome, now: OffsetDateTime) -> Result<(), StateError> {
+        let apply = async {
+            let result = self.state().finish(token, outcome, now).await;
+            if result.is_ok() {
+                self.0.world.finished(token, outcome).await;
+            }
+            result
+        };
+        self.call(&format!("{} as {:?}", named("finish", token), outcome.state), apply).await
+    }
+
+    async fn outcome(&self, object: ObjectId) -> Result<Option<ObjectOutcome>, StateError> {
+        self.call("outcome", self.state().outcome(object)).await
+    }
+}
+
+#[async_trait]
+impl AlertStore for StateView {
+    async fn record(
+        &self,
+        token: &ClaimToken,
+        detections: &Detections,
+        destinations: &[String],
+        now: OffsetDateTime,
+    ) -> Result<Recorded, StateError> {
+        let what = named(&format!("record {} matches of", detections.matches.len()), token);
+        self.call(&what, self.state().record(token, detections, destinations, now)).await
+    }
+
+    async fn alerts(&self, filter: &AlertFilter) -> Result<Vec<Alert>, StateError> {
+        self.call("alerts", self.state().alerts(filter)).await
+    }
+
+    async fn alert(&self, id: &str) -> Result<Option<Alert>, StateError> {
+        self.call("alert", self.state().alert(id)).await
+    }
+}
+
+#[async_trait]
+impl Outbox for StateView {
+    async fn due(&self, now: OffsetDateTime, lease: Duration, limit: u32) -> Result<Vec<PendingDelivery>, StateError> {
+        self.call("due", self.state().due(now, lease, limit)).await
+    }
+
+    async fn delivered(&self, alert: &str, destination: &str, now: OffsetDateTime) -> Result<(), StateError> {
+        self.call("delivered", self.state().delivered(alert, destination, now)).await
+    }
+
+    async fn failed(
+        &self,
+        alert: &str,
+        destination: &str,
+        reason: &str,
+        next_attempt: Option<OffsetDateTime>,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        self.call("failed", self.state().failed(alert, destination, reason, next_attempt, now)).await
+    }
+}
+
+#[async_trait]
+impl Quarantine for StateView {
+    async fn keep_message(
+        &self,
+        message_id: &str,
+        body: &str,
+        reason: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        self.call(&format!("keep {message_id}"), self.state().keep_message(message_id, body, reason, now)).await
+    }
+
+    async fn keep_rejects(
+        &self,
+        token: &ClaimToken,
+        rejects: &[Reject],
+        now: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        let what = named(&format!("keep {} rejects of", rejects.len()), token);
+        self.call(&what, self.state().keep_rejects(token, rejects, now)).await
+    }
+
+    async fn quarantined(&self, limit: u32) -> Result<Vec<Quarantined>, StateError> {
+        self.call("quarantined", self.state().quarantined(limit)).await
+    }
+}
+
+#[async_trait]
+impl Commits for StateView {
+    async fn progress(&self, object: ObjectId) -> Result<Vec<(String, Position)>, StateError> {
+        self.call(&format!("progress of {object}"), self.state().progress(object)).await
+    }
+
+    async fn intend(
+        &self,
+        commit: CommitId,
+        table: &str,
+        parts: &[Part],
+        now: OffsetDateTime,
+    ) -> Result<Intended, StateError> {
+        self.call(&format!("intend {} parts for {table}", parts.len()), self.state().intend(commit, table, parts, now))
+            .await
+    }
+
+    async fn committed(&self, commit: CommitId, dead: &[CommitId]) -> Result<(), StateError> {
+        self.call("note a commit", self.state().committed(commit, dead)).await
+    }
+}

@@ -1,0 +1,222 @@
+//! The honest fake: the state store in memory, for one or many daemons of a test. No I/O, no thread, no clock, so that
+//! a test can pause the time.
+//!
+//! A method does all its work under one lock: it is applied whole or not at all, as a transaction is.
+
+mod alerts;
+mod backlog;
+mod commits;
+mod ledger;
+mod revisions;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use time::OffsetDateTime;
+
+use super::window::{GroupKey, Window};
+use super::{ClaimToken, CommitId, Outbox, PendingDelivery, Quarantine, QuarantineKind, Quarantined, StateError};
+use crate::model::{Alert, AlertKind, ObjectId, Position, Reject, Revision, RowId, SeenField};
+
+/// Cheap to share as an `Arc`; every holder sees the same state.
+#[derive(Default)]
+pub struct MemoryState(Mutex<Tables>);
+
+#[derive(Default)]
+struct Tables {
+    objects: BTreeMap<ObjectId, ledger::Entry>,
+    matches: BTreeSet<(Arc<str>, &'static str, RowId)>,
+    windows: HashMap<GroupKey, Window>,
+    /// Alert id and value.
+    values: BTreeSet<(String, String)>,
+    /// In the order of their creation.
+    alerts: Vec<Alert>,
+    /// In the order in which they were written.
+    deliveries: Vec<Delivery>,
+    messages: Vec<Quarantined>,
+    rejects: BTreeMap<(ObjectId, u64), Kept>,
+    intents: BTreeMap<(ObjectId, String, CommitId), commits::Intent>,
+    progress: BTreeMap<(ObjectId, String), Position>,
+    checkpoints: BTreeMap<String, String>,
+    forgotten_before: Option<OffsetDateTime>,
+    /// By lower-case log type.
+    revisions: BTreeMap<String, Revision>,
+    unknown_fields: BTreeMap<String, BTreeMap<String, SeenField>>,
+}
+
+struct Delivery {
+    alert: String,
+    destination: String,
+    end: End,
+    attempts: u32,
+    next_attempt: OffsetDateTime,
+    leased_until: Option<OffsetDateTime>,
+    last_error: String,
+    finished_at: Option<OffsetDateTime>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Pending,
+    Delivered,
+    Failed,
+}
+
+/// A reject of an object.
+struct Kept {
+    raw: Bytes,
+    reason: String,
+    at: OffsetDateTime,
+    /// Of the claim that found it last.
+    fence: i64,
+}
+
+impl MemoryState {
+    pub fn new() -> MemoryState {
+        MemoryState::default()
+    }
+
+    /// Ordinals of the rejects that are kept of an object, in order.
+    pub fn rejects_of(&self, object: ObjectId) -> Vec<u64> {
+        self.lock().rejects.range((object, 0)..=(object, u64::MAX)).map(|((_, ordinal), _)| *ordinal).collect()
+    }
+
+    /// How many events a rule has matched, each counted once.
+    pub fn matches_of(&self, rule: &str) -> BTreeSet<RowId> {
+        let kind = AlertKind::Rule.as_str();
+        let tables = self.lock();
+        let of_rule = tables.matches.iter().filter(|(id, of_kind, _)| &**id == rule && *of_kind == kind);
+        of_rule.map(|(_, _, row)| *row).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Tables {
+    fn delivery(&mut self, alert: &str, destination: &str) -> Result<&mut Delivery, StateError> {
+        let found = self.deliveries.iter_mut().find(|row| row.alert == alert && row.destination == destination);
+        found.ok_or_else(|| StateError::Store(format!("there is no delivery of alert {alert} to `{destination}`")))
+    }
+}
+
+#[async_trait]
+impl Outbox for MemoryState {
+    async fn due(&self, now: OffsetDateTime, lease: Duration, limit: u32) -> Result<Vec<PendingDelivery>, StateError> {
+        let tables = &mut *self.lock();
+        let is_due = |row: &&mut Delivery| {
+            row.end == End::Pending && row.next_attempt <= now && row.leased_until.is_none_or(|until| until <= now)
+        };
+        let mut rows: Vec<&mut Delivery> = tables.deliveries.iter_mut().filter(is_due).collect();
+        rows.sort_by_key(|row| row.next_attempt);
+        rows.truncate(limit as usize);
+        let pending = rows.into_iter().map(|row| {
+            row.leased_until = Some(now + lease);
+            let alert = tables.alerts.iter().find(|alert| alert.id == row.alert);
+            let alert = alert.expect("a delivery is written with its alert").clone();
+            PendingDelivery { alert, destination: row.destination.clone(), attempts: row.attempts }
+        });
+        Ok(pending.collect())
+    }
+
+    async fn delivered(&self, alert: &str, destination: &str, now: OffsetDateTime) -> Result<(), StateError> {
+        let mut tables = self.lock();
+        let row = tables.delivery(alert, destination)?;
+        if row.end != End::Delivered {
+            row.end = End::Delivered;
+            row.attempts += 1;
+            row.leased_until = None;
+            row.last_error.clear();
+            row.finished_at = Some(now);
+        }
+        Ok(())
+    }
+
+    async fn failed(
+        &self,
+        alert: &str,
+        destination: &str,
+        reason: &str,
+        next_attempt: Option<OffsetDateTime>,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        let mut tables = self.lock();
+        let row = tables.delivery(alert, destination)?;
+        if row.end != End::Pending {
+            return Ok(());
+        }
+        row.attempts += 1;
+        row.leased_until = None;
+        reason.clone_into(&mut row.last_error);
+        match next_attempt {
+            Some(next) => row.next_attempt = next,
+            None => {
+                row.end = End::Failed;
+                row.finished_at = Some(now);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Quarantine for MemoryState {
+    async fn keep_message(
+        &self,
+        message_id: &str,
+        body: &str,
+        reason: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        let mut tables = self.lock();
+        if !tables.messages.iter().any(|kept| kept.subject == message_id && kept.raw == body.as_bytes()) {
+            tables.messages.push(Quarantined {
+                id: backlog::message_id(body.as_bytes()),
+                kind: QuarantineKind::Message,
+                subject: message_id.to_owned(),
+                reason: reason.to_owned(),
+                raw: Bytes::copy_from_slice(body.as_bytes()),
+                at: now,
+            });
+        }
+        Ok(())
+    }
+
+    async fn keep_rejects(
+        &self,
+        token: &ClaimToken,
+        rejects: &[Reject],
+        now: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        let mut tables = self.lock();
+        tables.check_claim(token)?;
+        for reject in rejects {
+            let (raw, reason, fence) = (reject.raw.clone(), reject.reason.clone(), token.fence);
+            let place = (token.object, reject.ordinal);
+            let at = tables.rejects.get(&place).map_or(now, |kept| kept.at);
+            tables.rejects.insert(place, Kept { raw, reason, at, fence });
+        }
+        Ok(())
+    }
+
+    async fn quarantined(&self, limit: u32) -> Result<Vec<Quarantined>, StateError> {
+        let mut all = self.lock().all_kept();
+        all.truncate(limit as usize);
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    async fn open() -> Box<super::MemoryState> {
+        Box::new(super::MemoryState::new())
+    }
+
+    mod contract {
+        crate::state::contract::contract_tests!(super::super::open);
+    }
+}
