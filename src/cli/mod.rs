@@ -16,6 +16,7 @@ mod progress;
 mod quarantine;
 mod replay;
 mod rule_worker;
+mod rules;
 mod run;
 mod schema;
 mod test;
@@ -50,6 +51,8 @@ enum Command {
     Config(config::Arguments),
     /// Run the tests that detections carry.
     Test(test::Arguments),
+    /// List rules, and explain what of them is decided without Python.
+    Rules(rules::Arguments),
     /// Turn raw log entries into events.
     Parse(parse::Arguments),
     /// List, show, infer, test and compare the schemas of log types.
@@ -110,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Check(config) => check::run(&config),
         Command::Config(arguments) => config::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Rules(arguments) => rules::run(&arguments),
         Command::Parse(arguments) => parse::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),

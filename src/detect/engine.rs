@@ -9,12 +9,13 @@ use std::time::Duration;
 use super::Config;
 use super::content::{self, Content, Problem};
 use super::generation::{Evaluated, Generation};
-use super::protocol::{EventCalls, Fault, LoadFault, Place};
+use super::plan::Plan;
+use super::protocol::{Fault, LoadFault, Place};
 use super::ruleset::RuleSet;
 use super::verdicts::Verdicts;
 use super::worker::{WorkerCommand, WorkerError};
 use crate::model::{Detections, EventBatch};
-use crate::runtime::blocking;
+use crate::runtime::{blocking, blocking_deep};
 use crate::telemetry::Telemetry;
 
 /// A failed rule is restored, then loaded again; a helper's restoration can uncover a rule's. More rounds never help.
@@ -39,9 +40,11 @@ struct Inner {
     directories: Vec<PathBuf>,
     command: WorkerCommand,
     workers: usize,
+    guards: bool,
     current: RwLock<Current>,
     /// Number of the current rule set, from 1.
     generation: AtomicU64,
+    python_calls: AtomicU64,
     telemetry: Telemetry,
     /// Stands in for rules and workers.
     #[cfg(test)]
@@ -83,14 +86,16 @@ impl Engine {
             0 => super::cores(),
             workers => workers,
         };
-        let (current, report) = load(&config.directories, &command, workers, None).await?;
+        let (current, report) = load(&config.directories, &command, workers, config.guards, None).await?;
         tell_loaded(&telemetry, 1, &report);
         let inner = Inner {
             directories: config.directories.clone(),
             command,
             workers,
+            guards: config.guards,
             current: RwLock::new(current),
             generation: AtomicU64::new(1),
+            python_calls: AtomicU64::new(0),
             telemetry,
             #[cfg(test)]
             double: None,
@@ -117,8 +122,10 @@ impl Engine {
             directories: Vec::new(),
             command,
             workers: 0,
+            guards: false,
             current: RwLock::new(Current { generation, good: Arc::new(content) }),
             generation: AtomicU64::new(1),
+            python_calls: AtomicU64::new(0),
             telemetry: Telemetry::new(),
             double: Some(Box::new(double)),
         };
@@ -130,7 +137,7 @@ impl Engine {
     pub async fn reload(&self, meant: bool) -> Result<LoadReport, DetectError> {
         let good = self.current().good;
         let inner = &self.inner;
-        let (next, report) = load(&inner.directories, &inner.command, inner.workers, Some(&good)).await?;
+        let (next, report) = load(&inner.directories, &inner.command, inner.workers, inner.guards, Some(&good)).await?;
         if report.rules == 0 && !good.rules.is_empty() && !meant {
             return Err(DetectError::Empty);
         }
@@ -144,19 +151,25 @@ impl Engine {
         self.current().generation.set.log_types().map(str::to_owned).collect()
     }
 
-    /// Runs every rule of each event's log type.
+    /// Calls of rules that were sent to Python since the start.
+    pub fn python_calls(&self) -> u64 {
+        self.inner.python_calls.load(Ordering::Relaxed)
+    }
+
+    /// Runs every rule of each event's log type: natively where its guard is certain, else in Python.
     pub async fn evaluate(&self, batch: &EventBatch) -> Result<Detections, DetectError> {
         #[cfg(test)]
         if let Some(double) = &self.inner.double {
             return double(batch);
         }
         let generation = self.current().generation;
-        let (positions, calls) = plan(&generation.set, batch);
-        let evaluations: u64 = calls.iter().map(|call| call.rules.len() as u64).sum();
         let started = tokio::time::Instant::now();
+        let Plan { positions, calls, tally } = Plan::of(&generation.set, batch).await;
+        self.inner.python_calls.fetch_add(tally.python_calls(), Ordering::Relaxed);
+        tally.tell(&generation.set, &self.inner.telemetry);
         let mut evaluated = Evaluated::default();
         let ran = generation.run(calls, &mut evaluated).await;
-        self.report(&generation.set, evaluations, started.elapsed(), &evaluated);
+        self.report(&generation.set, tally.evaluations(), started.elapsed(), &evaluated);
         ran?;
         evaluated.outcomes.sort_by_key(|outcome| (outcome.event, outcome.rule));
         let mut verdicts = Verdicts::default();
@@ -192,23 +205,11 @@ fn tell_loaded(telemetry: &Telemetry, generation: u64, report: &LoadReport) {
     telemetry.rule_set_loaded(generation, report.rules, report.problems.len());
 }
 
-/// The events that any rule wants: their positions in the batch, and the calls.
-fn plan(set: &RuleSet, batch: &EventBatch) -> (Vec<usize>, Vec<EventCalls>) {
-    let wanted = batch.events.iter().enumerate().filter_map(|(at, event)| {
-        let rules = set.for_log_type(&event.log_type);
-        if rules.is_empty() {
-            return None;
-        }
-        let event = serde_json::value::to_raw_value(&event.fields).expect("an event has string keys");
-        Some((at, EventCalls { rules: rules.to_vec(), event }))
-    });
-    wanted.unzip()
-}
-
 async fn load(
     directories: &[PathBuf],
     command: &WorkerCommand,
     workers: usize,
+    guards: bool,
     good: Option<&Content>,
 ) -> Result<(Current, LoadReport), DetectError> {
     let directories = directories.to_vec();
@@ -243,7 +244,11 @@ async fn load(
         }
         round += 1;
     };
-    let set = RuleSet::new(&content, sources, &faults);
+    let mut set = RuleSet::new(&content, sources, &faults);
+    if guards {
+        let faults = faults.clone();
+        set = blocking_deep(move || set.guarded(&faults)).await;
+    }
     let generation = Generation::start(set, command.clone(), first, workers).await?;
     let report = LoadReport {
         rules: content.rules.len() - faults.iter().filter(|fault| is_rule(fault)).count(),

@@ -2,22 +2,25 @@
 //!
 //! `engine` is the face to the rest of margay: it evaluates batches on the current rule set. In the order in which a
 //! change of the rules travels: `spec` (the YAML as written), `content` (folders of it), `ruleset` (what an event visits,
-//! last good versions), `generation` (a rule set with its workers), `strikes` (rules that are switched off), `worker` (one process), `protocol` (what is
+//! last good versions), `generation` (a rule set with its workers), `guard` (what can be decided without Python), `strikes` (rules that are switched off), `worker` (one process), `protocol` (what is
 //! said over its pipe), `python` (the inside of that process, and the only place that names rustpython).
-//! `outcome` applies the defaults of production mode, `verdicts` makes matches and faults of them, `reload` watches the folders, `testing` runs the tests of the content.
+//! `outcome` applies the defaults of production mode, `verdicts` makes matches and faults of them, `reload` watches the folders, `testing` runs the tests of the content, `survey` tells about its rules.
 //!
 //! No rule runs in this process, and no event is changed by one.
 
 pub mod content;
 mod engine;
 mod generation;
+pub mod guard;
 mod outcome;
+mod plan;
 pub mod protocol;
 pub mod python;
 pub mod reload;
 mod ruleset;
 mod spec;
 mod strikes;
+pub mod survey;
 pub mod testing;
 mod verdicts;
 mod worker;
@@ -32,6 +35,8 @@ pub use worker::WorkerCommand;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// Decide natively what can be decided without Python.
+    pub guards: bool,
     /// Folders with rules, helpers and data models, read recursively. Relative to the configuration file.
     pub directories: Vec<PathBuf>,
     /// Worker processes; 0 means one per core.
@@ -47,6 +52,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
+            guards: true,
             directories: Vec::new(),
             workers: 0,
             call_timeout_ms: 1000,

@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::content::{Content, Problem, Rule};
+use super::guard::Guards;
 use super::protocol::{Fault, LoadFault, Place, RuleKind, RuleSource, Sources};
-use crate::model::RuleMeta;
+use crate::model::{Event, RuleMeta};
 
 /// The rules that events can visit.
 pub struct RuleSet {
     pub sources: Arc<Sources>,
     pub rules: Vec<Arc<RuleMeta>>,
     by_log_type: HashMap<String, Vec<u32>>,
+    /// None when they are switched off.
+    guards: Option<Guards>,
     /// Rules that did not load and have no last good version, by log type: each is a fault of the first event it would
     /// have seen in a batch.
     broken: HashMap<String, Vec<(Arc<RuleMeta>, Fault)>>,
@@ -45,7 +48,22 @@ impl RuleSet {
             }
         }
         let rules = content.rules.iter().map(|rule| rule.meta.clone()).collect();
-        RuleSet { sources, rules, by_log_type, broken }
+        RuleSet { sources, rules, by_log_type, guards: None, broken }
+    }
+
+    /// Lets guards decide what they can. They are derived here, which wants a deep stack.
+    pub fn guarded(mut self, faults: &[LoadFault]) -> RuleSet {
+        self.guards = Some(Guards::derive(&self.sources, &self.by_log_type, faults));
+        self
+    }
+
+    /// The rules of the event's log type that Python has to run.
+    pub fn for_event(&self, event: &Event) -> Vec<u32> {
+        let rules = self.for_log_type(&event.log_type);
+        match &self.guards {
+            Some(guards) if !rules.is_empty() => guards.admitted(&event.log_type, &event.fields, rules),
+            _ => rules.to_vec(),
+        }
     }
 
     /// Rules of a log type, by index, in the order of their ids' files.

@@ -13,5 +13,5 @@ pub use backoff::Backoff;
 pub use budget::{ByteBudget, BytePermit};
 pub use clock::{Clock, SharedClock, SystemClock};
 pub use files::files_below;
-pub use tasks::{Tasks, blocking};
+pub use tasks::{Tasks, blocking, blocking_deep};
 pub use watch::{Look, Watch, Watched};

@@ -94,3 +94,19 @@ where
         },
     }
 }
+
+/// As [`blocking`], on a stack that recursion over text that people write does not exhaust.
+pub async fn blocking_deep<T, F>(work: F) -> T
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    /// That of a rule worker, which has parsed the same text before.
+    const STACK: usize = 64 * 1024 * 1024;
+    blocking(|| {
+        let deep = std::thread::Builder::new().name("deep".into()).stack_size(STACK);
+        let thread = deep.spawn(work).expect("a process that runs can start a thread");
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+    .await
+}

@@ -283,6 +283,16 @@ impl Telemetry {
         self.metrics.rule_batch_seconds.observe([], took.as_secs_f64());
     }
 
+    /// `rejected` by its guard, `asked` of Python.
+    pub fn rule_decided(&self, rule: &str, rejected: u64, asked: u64) {
+        if rejected > 0 {
+            self.metrics.rule_guard_rejections_total.add([rule], rejected);
+        }
+        if asked > 0 {
+            self.metrics.rule_python_calls_total.add([rule], asked);
+        }
+    }
+
     pub fn rule_matched(&self, rule: &str, matches: u64) {
         self.metrics.rule_matches_total.add([rule], matches);
         tracing::debug!(target: "margay::detect", rule, matches, "rule matched");

@@ -162,6 +162,8 @@ metrics! {
     rules_loaded: Gauge [], "Rules in the set that is in use.";
     rules_failed: Gauge [], "Rules that did not load; their last good version, if any, is in use.";
     rule_evaluations_total: Counter [], "Events times the rules of their log type, whether a guard decided or Python.";
+    rule_guard_rejections_total: Counter ["rule"], "Events of the rule's log types for which its guard said no without Python.";
+    rule_python_calls_total: Counter ["rule"], "Events of the rule's log types that Python had to decide; with the rejections, all of them.";
     rule_matches_total: Counter ["rule"], "Events for which a rule returned true, again when an object is read again.";
     rule_errors_total: Counter ["rule"], "Events on which a rule raised, overran its time or killed its worker, again when an object is read again.";
     rule_function_errors_total: Counter ["rule", "function"], "Failures of a rule's other functions; their default was used.";

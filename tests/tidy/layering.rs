@@ -68,6 +68,7 @@ const BENCHMARK: &str = "src/cli/bench/";
 /// Names in code, and the only places where they may stand.
 const VENDORS: &[(&str, &[&str])] = &[
     ("rustpython_", &["src/detect/python/"]),
+    ("ruff_", &["src/detect/guard/"]),
     ("aws_config::", &["src/aws.rs", "src/app.rs", "src/queue/", "src/topic/", "src/fetch/", "src/source/"]),
     ("aws_sdk_sqs::", &["src/aws.rs", "src/app.rs", "src/queue/"]),
     ("aws_sdk_sns::", &["src/topic/"]),

@@ -4,6 +4,7 @@
 //! thread), because machines differ and are noisy. Rates count decompressed bytes.
 
 mod events;
+mod rules;
 mod stages;
 
 use std::fmt::Write;
@@ -13,7 +14,10 @@ use std::process::ExitCode;
 use super::{block_on, print};
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Arguments {
+    #[command(subcommand)]
+    only: Option<Only>,
     /// Events in all, in objects of a thousand.
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..))]
     events: u32,
@@ -25,6 +29,12 @@ pub(super) struct Arguments {
     workers: usize,
 }
 
+#[derive(clap::Subcommand)]
+enum Only {
+    /// Measure the rules of a folder over events of a file, with or without their guards.
+    Rules(rules::Arguments),
+}
+
 /// One line of the result.
 struct Stage {
     name: &'static str,
@@ -34,6 +44,9 @@ struct Stage {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    if let Some(Only::Rules(arguments)) = &arguments.only {
+        return rules::run(arguments);
+    }
     block_on(async {
         let objects = events::objects(arguments.events as usize);
         let stages = stages::measure(&objects, arguments).await?;

@@ -186,7 +186,7 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
 
 /// CPU time of this process and of its rule workers, in seconds. From `/proc`, because the workers still run and are
 /// no part of what the system counts for ended children.
-fn cpu_seconds() -> f64 {
+pub(super) fn cpu_seconds() -> f64 {
     let own = std::process::id();
     let mut seconds = process_seconds(own);
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {

@@ -11,14 +11,14 @@ use crate::model::{Map, Value};
 
 /// A parsed path.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct JsonPath(Vec<Step>);
+pub(in crate::detect) struct JsonPath(Vec<Step>);
 
 /// One place a path leads to.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Place {
+pub(in crate::detect) struct Place {
     /// `a.[0].b`.
-    pub(super) path: String,
-    pub(super) value: Value,
+    pub(in crate::detect) path: String,
+    pub(in crate::detect) value: Value,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -51,14 +51,14 @@ enum Operator {
 /// Why a path could not be read.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("path '{path}', column {column}: {problem}")]
-pub(super) struct PathError {
+pub(in crate::detect) struct PathError {
     path: String,
     column: usize,
     problem: String,
 }
 
 impl JsonPath {
-    pub(super) fn parse(text: &str) -> Result<JsonPath, PathError> {
+    pub(in crate::detect) fn parse(text: &str) -> Result<JsonPath, PathError> {
         let mut parser = Parser { text, at: 0 };
         parser.skip_blanks();
         if parser.eat("$") && !parser.rest().is_empty() && !parser.rest().starts_with(['.', '[']) {
@@ -72,8 +72,13 @@ impl JsonPath {
         Ok(JsonPath(steps))
     }
 
+    /// It leads to one place at most.
+    pub(in crate::detect) fn is_single(&self) -> bool {
+        self.0.iter().all(|step| matches!(step, Step::Field(_) | Step::Index(_)))
+    }
+
     /// Every place the path leads to, in the order of the event.
-    pub(super) fn find(&self, event: &Map) -> Vec<Place> {
+    pub(in crate::detect) fn find(&self, event: &Map) -> Vec<Place> {
         let root = Place { path: String::new(), value: Value::Map(event.clone()) };
         walk(vec![root], &self.0)
     }

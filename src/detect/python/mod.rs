@@ -20,8 +20,11 @@ mod mocks;
 mod output;
 mod runner;
 mod serve;
+#[cfg(test)]
+pub(super) mod probe;
 mod text;
-mod tree;
+pub(super) mod tree;
 mod watch;
 
+pub(super) use jsonpath::JsonPath;
 pub use serve::serve;

@@ -10,7 +10,7 @@ use std::hash::{Hash, Hasher};
 use crate::model::{Map, Value};
 
 /// Python's `==`.
-pub(super) fn same(a: &Value, b: &Value) -> bool {
+pub(in crate::detect) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Null, Value::Null) => true,
         (Value::Str(a), Value::Str(b)) => a == b,
@@ -23,7 +23,7 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-pub(super) fn same_items(a: &Map, b: &Map) -> bool {
+pub(in crate::detect) fn same_items(a: &Map, b: &Map) -> bool {
     a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| same(value, other)))
 }
 
@@ -50,7 +50,7 @@ impl Number {
 }
 
 /// The value at the end of `keys`, case ignored; `None` when a step is missing or not an object, or the end is null.
-pub(super) fn deep_get<K: AsRef<str>>(map: &Map, keys: impl IntoIterator<Item = K>) -> Option<&Value> {
+pub(in crate::detect) fn deep_get<K: AsRef<str>>(map: &Map, keys: impl IntoIterator<Item = K>) -> Option<&Value> {
     let mut keys = keys.into_iter();
     let mut value = map.get_ignore_case(keys.next()?.as_ref())?;
     for key in keys {
@@ -61,7 +61,7 @@ pub(super) fn deep_get<K: AsRef<str>>(map: &Map, keys: impl IntoIterator<Item = 
 
 /// Which of several results [`deep_walk`] gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pick {
+pub(in crate::detect) enum Pick {
     First,
     Last,
     All,
@@ -70,7 +70,7 @@ pub(super) enum Pick {
 /// What stands in for an element of a list in which the remaining keys lead nowhere. The reference behaviour hands the
 /// default down into lists, so a default other than None appears among the results of a list.
 #[derive(Clone, Debug)]
-pub(super) enum Gap {
+pub(in crate::detect) enum Gap {
     /// None: leaves no trace.
     Skipped,
     Value(Value),
@@ -79,21 +79,21 @@ pub(super) enum Gap {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Item {
+pub(in crate::detect) enum Item {
     Value(Value),
     /// The default itself, once.
     Default,
 }
 
 #[derive(Debug, PartialEq)]
-pub(super) enum Walked {
+pub(in crate::detect) enum Walked {
     Nothing,
     One(Item),
     Many(Vec<Item>),
 }
 
 /// Steps through objects by key and applies the remaining keys to each element of a list on the way.
-pub(super) fn deep_walk(value: &Value, keys: &[String], pick: Pick, gap: &Gap) -> Walked {
+pub(in crate::detect) fn deep_walk(value: &Value, keys: &[String], pick: Pick, gap: &Gap) -> Walked {
     let Some((key, rest)) = keys.split_first() else {
         let nothing = *value == Value::Null || only_empty_lists(value);
         return if nothing { Walked::Nothing } else { Walked::One(Item::Value(value.clone())) };

@@ -1,0 +1,435 @@
+//! Runs a function of a [`Program`] on an event: what Python would return, or [`Ask`].
+//!
+//! Nothing is approximated: as soon as something is not understood, would raise, or costs too much, the answer is `Ask`.
+//! The one exception is an imagined event ([`super::explore`]), of which a run takes one of several possible ways.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::fields::Fields;
+use super::program::{
+    Arguments, Compare, Comprehension, Expr, Function, Program, Quantifier, Reduce, Slot, Stmt, Target,
+};
+use super::value::{Ask, Result, Truth, V};
+
+/// Expressions evaluated for one rule on one event. A rule that does more is Python's to run.
+const FUEL: u32 = 5000;
+/// Nesting of expressions and calls, which bounds the stack.
+const DEPTH: u32 = 100;
+/// Functions inside functions.
+const CALLS: u32 = 8;
+/// Characters of a text that is put together.
+pub(super) const TEXT_LIMIT: usize = 4096;
+
+/// What a rule says about an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Python would return False, and do nothing else.
+    No,
+    /// Python would return True.
+    Yes,
+    /// Only Python knows.
+    Ask,
+}
+
+/// What `rule(event)` would return.
+pub(super) fn verdict<'e>(program: &'e Program, rule: usize, fields: &impl Fields<'e>) -> Verdict {
+    let run = Run { program, fields, fuel: Cell::new(FUEL), depth: Cell::new(0), calls: Cell::new(0) };
+    match run.call(rule, vec![V::Event], Vec::new()) {
+        Ok(V::Bool(true)) => Verdict::Yes,
+        Ok(V::Bool(false)) => Verdict::No,
+        Ok(V::AnyBool) => match fields.choose() {
+            Ok(false) => Verdict::No,
+            Ok(true) => Verdict::Yes,
+            Err(Ask) => Verdict::Ask,
+        },
+        _ => Verdict::Ask,
+    }
+}
+
+pub(super) struct Run<'e, 'r, F> {
+    pub(super) program: &'e Program,
+    pub(super) fields: &'r F,
+    fuel: Cell<u32>,
+    depth: Cell<u32>,
+    calls: Cell<u32>,
+}
+
+pub(super) type Frame<'e> = Vec<Option<V<'e>>>;
+
+/// Arguments by position and by name.
+type Given<'e> = (Vec<V<'e>>, Vec<(&'e str, V<'e>)>);
+
+enum Flow<'e> {
+    Next,
+    Break,
+    Continue,
+    Return(V<'e>),
+}
+
+impl<'e, F: Fields<'e>> Run<'e, '_, F> {
+    fn spend(&self) -> Result<()> {
+        let left = self.fuel.get().checked_sub(1).ok_or(Ask)?;
+        self.fuel.set(left);
+        Ok(())
+    }
+
+    pub(super) fn call(&self, function: usize, plain: Vec<V<'e>>, named: Vec<(&'e str, V<'e>)>) -> Result<V<'e>> {
+        if self.calls.get() == CALLS {
+            return Err(Ask);
+        }
+        self.calls.set(self.calls.get() + 1);
+        let function = &self.program.functions[function];
+        let mut frame = self.bind(function, plain, named)?;
+        let flow = self.block(&function.body, &mut frame)?;
+        self.calls.set(self.calls.get() - 1);
+        Ok(match flow {
+            Flow::Return(value) => value,
+            _ => V::None,
+        })
+    }
+
+    fn bind(&self, function: &'e Function, plain: Vec<V<'e>>, named: Vec<(&'e str, V<'e>)>) -> Result<Frame<'e>> {
+        let mut frame: Frame<'e> = vec![None; function.slots];
+        let mut plain = plain.into_iter();
+        for (parameter, value) in function.parameters.iter().zip(plain.by_ref()) {
+            frame[parameter.slot] = Some(value);
+        }
+        match function.rest {
+            Some(slot) => frame[slot] = Some(V::Tuple(plain.collect())),
+            None if plain.next().is_some() => return Err(Ask),
+            None => {}
+        }
+        for (name, value) in named {
+            let parameter = function.parameters.iter().chain(&function.keyword_only).find(|p| *p.name == *name);
+            let slot = parameter.ok_or(Ask)?.slot;
+            if frame[slot].replace(value).is_some() {
+                return Err(Ask);
+            }
+        }
+        for parameter in function.parameters.iter().chain(&function.keyword_only) {
+            if frame[parameter.slot].is_none() {
+                let default = parameter.default.as_ref().ok_or(Ask)?;
+                frame[parameter.slot] = Some(self.eval(default, &mut Vec::new())?);
+            }
+        }
+        Ok(frame)
+    }
+
+    fn block(&self, body: &'e [Stmt], frame: &mut Frame<'e>) -> Result<Flow<'e>> {
+        for statement in body {
+            match self.statement(statement, frame)? {
+                Flow::Next => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    fn statement(&self, statement: &'e Stmt, frame: &mut Frame<'e>) -> Result<Flow<'e>> {
+        match statement {
+            Stmt::Assign(target, value) => {
+                let value = self.eval(value, frame)?;
+                self.assign(target, value, frame)?;
+            }
+            Stmt::Do(value) => drop(self.eval(value, frame)?),
+            Stmt::If(branches, orelse) => {
+                for (test, body) in branches {
+                    if self.test(test, frame)? {
+                        return self.block(body, frame);
+                    }
+                }
+                return self.block(orelse, frame);
+            }
+            Stmt::For(each) => {
+                for element in self.ordered(&self.eval(&each.over, frame)?)?.iter() {
+                    self.spend()?;
+                    self.assign(&each.target, element.clone(), frame)?;
+                    match self.block(&each.body, frame)? {
+                        Flow::Next | Flow::Continue => {}
+                        Flow::Break => return Ok(Flow::Next),
+                        returned => return Ok(returned),
+                    }
+                }
+                return self.block(&each.orelse, frame);
+            }
+            Stmt::Try { body, orelse, last } => {
+                let mut flow = self.block(body, frame)?;
+                if matches!(flow, Flow::Next) {
+                    flow = self.block(orelse, frame)?;
+                }
+                return match self.block(last, frame)? {
+                    Flow::Next => Ok(flow),
+                    overriding => Ok(overriding),
+                };
+            }
+            Stmt::Return(value) => return Ok(Flow::Return(self.eval(value, frame)?)),
+            Stmt::Break => return Ok(Flow::Break),
+            Stmt::Continue => return Ok(Flow::Continue),
+            Stmt::Pass => {}
+            Stmt::Unknown => return Err(Ask),
+        }
+        Ok(Flow::Next)
+    }
+
+    /// Elements in the order in which Python sees them; that of a set is not known.
+    pub(super) fn ordered(&self, iterable: &V<'e>) -> Result<Rc<[V<'e>]>> {
+        match iterable {
+            V::Set(_) | V::Const(super::constant::Const::Set(_)) => Err(Ask),
+            V::Keys(of) => self.ordered(of),
+            other => other.elements(),
+        }
+    }
+
+    fn assign(&self, target: &Target, value: V<'e>, frame: &mut Frame<'e>) -> Result<()> {
+        match target {
+            Target::Slot(slot) => frame[*slot] = Some(value),
+            Target::Several(targets) => {
+                let values = self.ordered(&value)?;
+                if values.len() != targets.len() {
+                    return Err(Ask);
+                }
+                for (target, value) in targets.iter().zip(values.iter()) {
+                    self.assign(target, value.clone(), frame)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn decide(&self, truth: Truth) -> Result<bool> {
+        match truth {
+            Truth::True => Ok(true),
+            Truth::False => Ok(false),
+            Truth::Either => self.fields.choose(),
+        }
+    }
+
+    pub(super) fn test(&self, expr: &'e Expr, frame: &mut Frame<'e>) -> Result<bool> {
+        let value = self.eval(expr, frame)?;
+        self.decide(value.truth(self.fields)?)
+    }
+
+    pub(super) fn eval(&self, expr: &'e Expr, frame: &mut Frame<'e>) -> Result<V<'e>> {
+        self.spend()?;
+        let depth = self.depth.get() + 1;
+        if depth > DEPTH {
+            return Err(Ask);
+        }
+        self.depth.set(depth);
+        let value = self.eval_here(expr, frame)?;
+        self.depth.set(depth - 1);
+        Ok(value)
+    }
+
+    pub(super) fn eval_all(&self, exprs: &'e [Expr], frame: &mut Frame<'e>) -> Result<Vec<V<'e>>> {
+        exprs.iter().map(|expr| self.eval(expr, frame)).collect()
+    }
+
+    fn eval_here(&self, expr: &'e Expr, frame: &mut Frame<'e>) -> Result<V<'e>> {
+        match expr {
+            Expr::Const(value) => V::constant(value),
+            Expr::Slot(slot) => frame[*slot].clone().ok_or(Ask),
+            Expr::Not(operand) => Ok(self.eval(operand, frame)?.truth(self.fields)?.not().value()),
+            Expr::Negative(operand) => match self.eval(operand, frame)? {
+                V::Int(value) => Ok(V::Int(-value)),
+                V::Float(value) => Ok(V::Float(-value)),
+                _ => Err(Ask),
+            },
+            Expr::And(operands) => self.chain(operands, false, frame),
+            Expr::Or(operands) => self.chain(operands, true, frame),
+            Expr::If(parts) => {
+                let [test, then, orelse] = &**parts;
+                if self.test(test, frame)? { self.eval(then, frame) } else { self.eval(orelse, frame) }
+            }
+            Expr::Compare(first, rest) => self.comparison(first, rest, frame),
+            Expr::Add(sides) => {
+                let [left, right] = &**sides;
+                let (left, right) = (self.eval(left, frame)?, self.eval(right, frame)?);
+                self.add(&left, &right)
+            }
+            Expr::List(elements) => Ok(V::List(self.eval_all(elements, frame)?.into())),
+            Expr::Tuple(elements) => Ok(V::Tuple(self.eval_all(elements, frame)?.into())),
+            Expr::Set(elements) => {
+                let elements = self.eval_all(elements, frame)?;
+                elements.iter().try_for_each(V::hashable)?;
+                Ok(V::Set(elements.into()))
+            }
+            Expr::Format(parts) => {
+                let parts: Vec<V<'e>> = self.eval_all(parts, frame)?;
+                self.concatenate(parts.iter().map(V::to_text))
+            }
+            Expr::Subscript(parts) => {
+                let [of, at] = &**parts;
+                let (of, at) = (self.eval(of, frame)?, self.eval(at, frame)?);
+                self.subscript(&of, &at)
+            }
+            Expr::Slice(parts) => {
+                let (of, from, to) = &**parts;
+                let of = self.eval(of, frame)?;
+                let mut bound = |expr: &'e Option<Expr>| expr.as_ref().map(|expr| self.eval(expr, frame)).transpose();
+                let (from, to) = (bound(from)?, bound(to)?);
+                self.slice(&of, from, to)
+            }
+            Expr::Comprehension(comprehension) => {
+                let mut elements = Vec::new();
+                self.each(comprehension, 0, false, frame, &mut |value| {
+                    elements.push(value);
+                    Ok(true)
+                })?;
+                Ok(V::List(elements.into()))
+            }
+            Expr::Named(slot, value) => {
+                let value = self.eval(value, frame)?;
+                frame[*slot] = Some(value.clone());
+                Ok(value)
+            }
+            Expr::Call(function, arguments) => {
+                let (plain, named) = self.arguments(arguments, frame)?;
+                self.call(*function, plain, named)
+            }
+            Expr::Method(of, method, arguments) => {
+                let of = self.eval(of, frame)?;
+                self.method(&of, *method, arguments, frame)
+            }
+            Expr::Builtin(builtin, arguments) => {
+                let arguments = self.eval_all(arguments, frame)?;
+                self.builtin(*builtin, &arguments)
+            }
+            Expr::IsInstance(of, types) => {
+                let of = self.eval(of, frame)?;
+                super::methods::is_instance(&of, types).map(Truth::value)
+            }
+            Expr::Quantified(quantifier, over) => {
+                let stop = *quantifier == Quantifier::Any;
+                let mut result = !stop;
+                // All elements of a set are looked at, since another order might meet one that raises first.
+                self.each(over, 0, true, frame, &mut |value| {
+                    let truth = self.decide(value.truth(self.fields)?)?;
+                    if truth == stop {
+                        result = stop;
+                    }
+                    Ok(truth != stop)
+                })?;
+                Ok(V::Bool(result))
+            }
+            Expr::Reduce(reduce) => self.reduce(reduce, frame),
+            Expr::Unknown => Err(Ask),
+        }
+    }
+
+    /// `and` and `or`: the first operand whose truth is `stop`, else the last one.
+    fn chain(&self, operands: &'e [Expr], stop: bool, frame: &mut Frame<'e>) -> Result<V<'e>> {
+        let mut value = V::None;
+        for (at, operand) in operands.iter().enumerate() {
+            value = self.eval(operand, frame)?;
+            if at + 1 < operands.len() && self.decide(value.truth(self.fields)?)? == stop {
+                return Ok(if matches!(value, V::AnyBool) { V::Bool(stop) } else { value });
+            }
+        }
+        Ok(value)
+    }
+
+    fn comparison(&self, first: &'e Expr, rest: &'e [(Compare, Expr)], frame: &mut Frame<'e>) -> Result<V<'e>> {
+        let mut left = self.eval(first, frame)?;
+        for (at, (operator, right)) in rest.iter().enumerate() {
+            let right = self.eval(right, frame)?;
+            let truth = self.compare(*operator, &left, &right)?;
+            if at + 1 == rest.len() {
+                return Ok(truth.value());
+            }
+            if !self.decide(truth)? {
+                return Ok(V::Bool(false));
+            }
+            left = right;
+        }
+        Err(Ask)
+    }
+
+    fn compare(&self, operator: Compare, left: &V<'e>, right: &V<'e>) -> Result<Truth> {
+        use std::cmp::Ordering;
+        let ordered =
+            |test: fn(Ordering) -> bool| Ok(left.order(right)?.map_or(Truth::Either, |order| test(order).into()));
+        match operator {
+            Compare::Equal => left.equals(right, self.fields),
+            Compare::NotEqual => Ok(left.equals(right, self.fields)?.not()),
+            Compare::Less => ordered(Ordering::is_lt),
+            Compare::LessOrEqual => ordered(Ordering::is_le),
+            Compare::Greater => ordered(Ordering::is_gt),
+            Compare::GreaterOrEqual => ordered(Ordering::is_ge),
+            Compare::In => left.is_in(right, self.fields),
+            Compare::NotIn => Ok(left.is_in(right, self.fields)?.not()),
+            Compare::Is | Compare::IsNot => {
+                let same = match (left, right) {
+                    (V::Any, V::None | V::Bool(_)) | (V::AnyBool, V::Bool(_)) => Truth::Either,
+                    (V::None, V::None) => Truth::True,
+                    (V::Bool(a), V::Bool(b)) => (a == b).into(),
+                    (_, V::None | V::Bool(_)) => Truth::False,
+                    _ => return Err(Ask),
+                };
+                Ok(if operator == Compare::Is { same } else { same.not() })
+            }
+        }
+    }
+
+    /// Calls `body` for each element until it returns false. `whole` looks at all elements of a set whatever it returns, and
+    /// refuses sets otherwise.
+    fn each(
+        &self,
+        over: &'e Comprehension,
+        clause: usize,
+        whole: bool,
+        frame: &mut Frame<'e>,
+        body: &mut dyn FnMut(V<'e>) -> Result<bool>,
+    ) -> Result<bool> {
+        let Some((target, iterable, conditions)) = over.clauses.get(clause) else {
+            let element = self.eval(&over.element, frame)?;
+            return body(element);
+        };
+        let iterable = self.eval(iterable, frame)?;
+        let unordered = matches!(iterable, V::Set(_) | V::Const(super::constant::Const::Set(_)));
+        let elements = if unordered && whole { iterable.elements()? } else { self.ordered(&iterable)? };
+        let mut more = true;
+        for element in elements.iter() {
+            self.spend()?;
+            self.assign(target, element.clone(), frame)?;
+            let mut fits = true;
+            for condition in conditions {
+                fits = fits && self.test(condition, frame)?;
+            }
+            if fits && !self.each(over, clause + 1, whole, frame, body)? {
+                more = false;
+                if !unordered {
+                    break;
+                }
+            }
+        }
+        Ok(more)
+    }
+
+    fn reduce(&self, reduce: &'e Reduce, frame: &mut Frame<'e>) -> Result<V<'e>> {
+        let over = self.eval(&reduce.over, frame)?;
+        let mut value = self.eval(&reduce.initial, frame)?;
+        let [left, right]: [Slot; 2] = reduce.slots;
+        for element in self.ordered(&over)?.iter() {
+            frame[left] = Some(value);
+            frame[right] = Some(element.clone());
+            value = self.eval(&reduce.body, frame)?;
+        }
+        Ok(value)
+    }
+
+    pub(super) fn arguments(&self, arguments: &'e Arguments, frame: &mut Frame<'e>) -> Result<Given<'e>> {
+        let mut plain = Vec::with_capacity(arguments.plain.len());
+        for (argument, unpacked) in &arguments.plain {
+            let value = self.eval(argument, frame)?;
+            if *unpacked {
+                plain.extend(self.ordered(&value)?.iter().cloned());
+            } else {
+                plain.push(value);
+            }
+        }
+        let named = arguments.named.iter().map(|(name, value)| Ok((&**name, self.eval(value, frame)?)));
+        Ok((plain, named.collect::<Result<_>>()?))
+    }
+}

@@ -1,0 +1,110 @@
+//! What there is to say about a rule's guard to somebody who wonders why it is slow, or why Python was not called.
+
+use std::fmt;
+
+use super::explore::{Fancy, explore};
+use super::program::Unknown;
+use super::{Guards, index};
+
+/// Texts of a field that are written out.
+const TEXTS_SHOWN: usize = 12;
+
+#[derive(Debug, Default)]
+pub struct Explanation {
+    /// There is an event that is turned away without Python.
+    pub guarded: bool,
+    /// By log type: what an event must have to be looked at; several when each of them would do.
+    pub fields: Vec<(String, Vec<Needed>)>,
+    /// What was not understood, in this rule and the functions it calls.
+    pub unknown: Vec<Unknown>,
+    /// Why no rule of the set has a guard.
+    pub refused: Option<String>,
+}
+
+/// A field, and the values with which a rule is looked at.
+#[derive(Debug)]
+pub struct Needed {
+    pub field: String,
+    pub texts: Vec<String>,
+    pub or_missing: bool,
+}
+
+impl Guards {
+    pub fn explain(&self, rule: u32, log_types: &[String]) -> Explanation {
+        let mut explanation = Explanation { refused: self.refused.clone(), ..Explanation::default() };
+        let Some(function) = self.rules[rule as usize] else { return explanation };
+        for log_type in log_types {
+            let rejects = |fancy| explore(&self.program, function, log_type, None, fancy).no;
+            explanation.guarded |= rejects(Fancy::Any) || rejects(Fancy::Texts);
+            let keys = index::keys(&self.program, function, log_type).into_iter();
+            let needed = keys.map(|key| Needed {
+                field: self.program.paths[key.path].join("."),
+                texts: key.texts.into_iter().filter(|text| !text.is_empty()).collect(),
+                or_missing: key.missing,
+            });
+            let needed: Vec<Needed> = needed.collect();
+            explanation.guarded |= !needed.is_empty();
+            explanation.fields.push((log_type.clone(), needed));
+        }
+        let mut reached = vec![function];
+        let mut at = 0;
+        while let Some(next) = reached.get(at) {
+            let function = &self.program.functions[*next];
+            for called in &function.calls {
+                if !reached.contains(called) {
+                    reached.push(*called);
+                }
+            }
+            at += 1;
+        }
+        let unknown = reached.iter().flat_map(|function| &self.program.functions[*function].unknown);
+        explanation.unknown = unknown.map(|at| self.program.unknown[*at].clone()).collect();
+        explanation.unknown.dedup();
+        explanation
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(reason) = &self.refused {
+            return writeln!(f, "no guards: a module can change others behind their names ({reason})");
+        }
+        if !self.guarded {
+            writeln!(f, "no guard: every event of its log types is for Python to decide")?;
+        }
+        for (log_type, needed) in self.fields.iter().filter(|_| self.guarded) {
+            write!(f, "{log_type}: ")?;
+            if needed.is_empty() {
+                writeln!(f, "the guard runs on every event")?;
+                continue;
+            }
+            writeln!(f, "the guard runs only on events with")?;
+            for (at, field) in needed.iter().enumerate() {
+                writeln!(f, "{}{field}", if at == 0 { "    " } else { " or " })?;
+            }
+        }
+        match self.unknown.is_empty() {
+            true if self.guarded => writeln!(f, "Python is called for matches, and where the rule would raise"),
+            true => Ok(()),
+            false => {
+                writeln!(f, "Python decides where the rule gets to")?;
+                self.unknown.iter().try_for_each(|part| writeln!(f, "    {}:{}: {}", part.file, part.line, part.reason))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Needed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.field)?;
+        match &*self.texts {
+            [] => write!(f, " (any text)")?,
+            [one] => write!(f, " = {one}")?,
+            several => write!(f, " in {}", several[..several.len().min(TEXTS_SHOWN)].join(", "))?,
+        }
+        if self.texts.len() > TEXTS_SHOWN {
+            write!(f, " and {} more", self.texts.len() - TEXTS_SHOWN)?;
+        }
+        if self.or_missing { write!(f, ", or without it") } else { Ok(()) }
+    }
+}

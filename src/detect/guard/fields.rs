@@ -1,0 +1,68 @@
+//! Where a guard reads the fields of an event: from the event itself, each path once for all rules. The other source is
+//! [`super::explore`], which imagines events.
+
+use std::cell::RefCell;
+
+use super::program::Program;
+use super::value::{Ask, Notes, Result, V};
+use crate::model::{Map, Value};
+
+/// Where an event's fields come from.
+pub(super) trait Fields<'e>: Notes {
+    /// The value at the end of constant keys: `None` when they lead nowhere.
+    fn path(&self, program: &Program, path: usize) -> Found<'e>;
+    /// The whole event; none when it is imagined.
+    fn map(&self) -> Option<&'e Map>;
+    fn log_type(&self) -> Option<&'e str>;
+    /// Decides what is not known.
+    fn choose(&self) -> Result<bool>;
+}
+
+pub(super) enum Found<'e> {
+    /// The last key, or one before it, is not there or belongs to no object.
+    Missing,
+    Value(V<'e>),
+    /// Missing or not.
+    Either,
+}
+
+/// An event, with what was looked up in it.
+pub(super) struct RealEvent<'e> {
+    pub(super) fields: &'e Map,
+    looked_up: RefCell<Vec<Option<Option<&'e Value>>>>,
+}
+
+impl<'e> RealEvent<'e> {
+    pub(super) fn new(fields: &'e Map, program: &Program) -> RealEvent<'e> {
+        RealEvent { fields, looked_up: RefCell::new(vec![None; program.paths.len()]) }
+    }
+
+    pub(super) fn value(&self, program: &Program, path: usize) -> Option<&'e Value> {
+        *self.looked_up.borrow_mut()[path].get_or_insert_with(|| {
+            let (first, rest) = program.paths[path].split_first()?;
+            rest.iter().try_fold(self.fields.get_ignore_case(first)?, |value, key| value.as_map()?.get_ignore_case(key))
+        })
+    }
+}
+
+impl Notes for RealEvent<'_> {
+    fn note(&self, _text: &str) {}
+}
+
+impl<'e> Fields<'e> for RealEvent<'e> {
+    fn path(&self, program: &Program, path: usize) -> Found<'e> {
+        self.value(program, path).map_or(Found::Missing, |value| Found::Value(V::seen(value)))
+    }
+
+    fn map(&self) -> Option<&'e Map> {
+        Some(self.fields)
+    }
+
+    fn log_type(&self) -> Option<&'e str> {
+        self.fields.get("p_log_type").and_then(Value::as_str)
+    }
+
+    fn choose(&self) -> Result<bool> {
+        Err(Ask)
+    }
+}

@@ -1,0 +1,359 @@
+//! From syntax trees to a [`Program`]: functions with their statements. Expressions are in [`super::lower_expr`].
+//!
+//! Every function is read once, when a rule, another function or a data model first calls it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use ruff_python_ast::visitor::{self, Visitor};
+use ruff_python_ast::{self as ast, Expr as Tree, ExprContext, Stmt as Statement};
+use ruff_text_size::{Ranged, TextSize};
+
+use super::constant::Const;
+use super::module::{Binding, Module, line};
+use super::program::{Expr, For, Function, Parameter, Program, Slot, Stmt, Target, Unknown};
+
+/// An import can lead to an import, and so on.
+const IMPORT_STEPS: usize = 8;
+
+pub(super) struct Lower<'a> {
+    pub(super) modules: Vec<Module<'a>>,
+    /// Modules that others can import, by name.
+    pub(super) importable: HashMap<&'a str, usize>,
+    /// Objects that something may change: module and name, or `*` for all of a module.
+    pub(super) changing: HashSet<(usize, &'a str)>,
+    pub(super) program: Program,
+    functions: HashMap<(usize, &'a str), usize>,
+    pub(super) constants: HashMap<(usize, &'a str), Option<Arc<Const>>>,
+    pub(super) paths: HashMap<Vec<Arc<str>>, usize>,
+}
+
+/// What a name of a module stands for in the end.
+pub(super) enum Meaning<'a> {
+    Function(usize, &'a ast::StmtFunctionDef),
+    Value(usize, &'a str, &'a Tree),
+    /// A name of a module outside of the rule set.
+    Native(&'a str, &'a str),
+    Module(&'a str),
+    Builtin,
+    Unknown,
+}
+
+/// The function that is being read.
+pub(super) struct Scope<'a> {
+    pub(super) module: usize,
+    pub(super) locals: HashMap<&'a str, Slot>,
+    /// Names of comprehensions, which hide locals; innermost last.
+    pub(super) inner: Vec<(&'a str, Slot)>,
+    pub(super) slots: usize,
+    pub(super) calls: Vec<usize>,
+    pub(super) unknown: Vec<usize>,
+}
+
+impl<'a> Lower<'a> {
+    pub(super) fn new(modules: Vec<Module<'a>>, importable: HashMap<&'a str, usize>) -> Lower<'a> {
+        let mut lower = Lower {
+            modules,
+            importable,
+            changing: HashSet::new(),
+            program: Program::default(),
+            functions: HashMap::new(),
+            constants: HashMap::new(),
+            paths: HashMap::new(),
+        };
+        lower.find_changing();
+        lower
+    }
+
+    /// Follows what may be changed in any module to the module that owns it.
+    fn find_changing(&mut self) {
+        let mut changing = HashSet::new();
+        for (at, module) in self.modules.iter().enumerate() {
+            for (name, attribute) in &module.escaped {
+                match (module.binding(name), attribute) {
+                    (Some(Binding::Imported { module, name }), _) => {
+                        changing.extend(self.importable.get(module).map(|owner| (*owner, name)));
+                    }
+                    (Some(Binding::Module(module)), attribute) => {
+                        changing.extend(self.importable.get(module).map(|owner| (*owner, attribute.unwrap_or("*"))));
+                    }
+                    _ => drop(changing.insert((at, *name))),
+                }
+            }
+            for (module, name) in &module.inner_imports {
+                changing.extend(self.importable.get(module).map(|owner| (*owner, *name)));
+            }
+        }
+        // An imported name that is imported again from there.
+        for _ in 0..IMPORT_STEPS {
+            let more: Vec<_> = changing
+                .iter()
+                .filter_map(|(at, name)| match self.modules[*at].binding(name) {
+                    Some(Binding::Imported { module, name }) => Some((*self.importable.get(module)?, name)),
+                    _ => None,
+                })
+                .collect();
+            changing.extend(more);
+        }
+        self.changing = changing;
+    }
+
+    pub(super) fn meaning(&self, module: usize, name: &'a str) -> Meaning<'a> {
+        let (mut module, mut name) = (module, name);
+        for _ in 0..IMPORT_STEPS {
+            match self.modules[module].binding(name) {
+                Some(Binding::Function(def)) => return Meaning::Function(module, def),
+                Some(Binding::Value(value)) => return Meaning::Value(module, name, value),
+                Some(Binding::Module(module)) => return Meaning::Module(module),
+                Some(Binding::Imported { module: from, name: imported }) => match self.importable.get(from) {
+                    Some(owner) => (module, name) = (*owner, imported),
+                    None => return Meaning::Native(from, imported),
+                },
+                Some(Binding::Several) => return Meaning::Unknown,
+                None => return Meaning::Builtin,
+            }
+        }
+        Meaning::Unknown
+    }
+
+    /// The function that a module binds to a name.
+    pub(super) fn function_named(&mut self, module: usize, name: &'a str) -> Option<usize> {
+        match self.meaning(module, name) {
+            Meaning::Function(owner, def) => Some(self.function(owner, def)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn function(&mut self, module: usize, def: &'a ast::StmtFunctionDef) -> usize {
+        if let Some(known) = self.functions.get(&(module, def.name.as_str())) {
+            return *known;
+        }
+        let at = self.program.functions.len();
+        self.functions.insert((module, &def.name), at);
+        self.program.functions.push(Function { body: vec![Stmt::Unknown], ..Function::default() });
+        let mut scope = Scope {
+            module,
+            locals: HashMap::new(),
+            inner: Vec::new(),
+            slots: 0,
+            calls: Vec::new(),
+            unknown: Vec::new(),
+        };
+        let mut function = self.body(def, &mut scope);
+        function.slots = scope.slots;
+        function.calls = scope.calls;
+        function.unknown = scope.unknown;
+        self.program.functions[at] = function;
+        at
+    }
+
+    fn body(&mut self, def: &'a ast::StmtFunctionDef, scope: &mut Scope<'a>) -> Function {
+        let mut locals = Locals::default();
+        def.body.iter().for_each(|statement| locals.visit_stmt(statement));
+        let refused = if !def.decorator_list.is_empty() {
+            Some("a decorated function")
+        } else if def.is_async || locals.generator {
+            Some("a generator or coroutine")
+        } else if def.parameters.kwarg.is_some() {
+            Some("parameters by any name")
+        } else {
+            locals.refused
+        };
+        if let Some(reason) = refused {
+            self.unknown(reason, def.start(), scope);
+            return Function { body: vec![Stmt::Unknown], ..Function::default() };
+        }
+        let parameters = &def.parameters;
+        let plain = parameters.posonlyargs.iter().chain(&parameters.args);
+        let plain: Vec<Parameter> = plain.map(|parameter| self.parameter(parameter, scope)).collect();
+        let rest = parameters.vararg.as_ref().map(|rest| scope.local(&rest.name));
+        let keyword_only = parameters.kwonlyargs.iter().map(|parameter| self.parameter(parameter, scope)).collect();
+        for name in locals.names.into_iter().filter(|name| !locals.global.contains(name)) {
+            scope.local(name);
+        }
+        let body = self.block(&def.body, scope);
+        Function { parameters: plain, rest, keyword_only, body, ..Function::default() }
+    }
+
+    fn parameter(&mut self, parameter: &'a ast::ParameterWithDefault, scope: &mut Scope<'a>) -> Parameter {
+        let default = parameter.default.as_deref().map(|default| match self.constant(scope.module, default) {
+            Some(value) if !value.is_mutable() => Expr::Const(Arc::new(value)),
+            _ => self.unknown("a default that can change or is computed", default.start(), scope),
+        });
+        let name = parameter.parameter.name.as_str();
+        Parameter { name: name.into(), slot: scope.local(name), default }
+    }
+
+    fn block(&mut self, body: &'a [Statement], scope: &mut Scope<'a>) -> Vec<Stmt> {
+        body.iter().map(|statement| self.statement(statement, scope)).collect()
+    }
+
+    fn statement(&mut self, statement: &'a Statement, scope: &mut Scope<'a>) -> Stmt {
+        match statement {
+            Statement::Expr(value) => match &*value.value {
+                Tree::StringLiteral(_) | Tree::EllipsisLiteral(_) => Stmt::Pass,
+                value => Stmt::Do(self.expr(value, scope)),
+            },
+            Statement::Assign(assign) => match &*assign.targets {
+                [target] => self.assign(target, &assign.value, scope),
+                _ => self.unknown_statement("an assignment to several names", statement.start(), scope),
+            },
+            Statement::AnnAssign(assign) => match &assign.value {
+                Some(value) => self.assign(&assign.target, value, scope),
+                None => Stmt::Pass,
+            },
+            Statement::If(branch) => {
+                let mut branches = vec![(self.expr(&branch.test, scope), self.block(&branch.body, scope))];
+                let mut orelse = Vec::new();
+                for clause in &branch.elif_else_clauses {
+                    match &clause.test {
+                        Some(test) => branches.push((self.expr(test, scope), self.block(&clause.body, scope))),
+                        None => orelse = self.block(&clause.body, scope),
+                    }
+                }
+                Stmt::If(branches, orelse)
+            }
+            Statement::For(each) if !each.is_async => {
+                let over = self.expr(&each.iter, scope);
+                let Some(target) = self.target(&each.target, scope) else {
+                    return self.unknown_statement("a loop over something but names", each.start(), scope);
+                };
+                let (body, orelse) = (self.block(&each.body, scope), self.block(&each.orelse, scope));
+                Stmt::For(Box::new(For { target, over, body, orelse }))
+            }
+            Statement::Try(attempt) => Stmt::Try {
+                body: self.block(&attempt.body, scope),
+                orelse: self.block(&attempt.orelse, scope),
+                last: self.block(&attempt.finalbody, scope),
+            },
+            Statement::Return(returned) => Stmt::Return(match &returned.value {
+                Some(value) => self.expr(value, scope),
+                None => Expr::Const(Arc::new(Const::None)),
+            }),
+            Statement::Pass(_) | Statement::Global(_) => Stmt::Pass,
+            Statement::Break(_) => Stmt::Break,
+            Statement::Continue(_) => Stmt::Continue,
+            other => self.unknown_statement(kind(other), other.start(), scope),
+        }
+    }
+
+    fn assign(&mut self, target: &'a Tree, value: &'a Tree, scope: &mut Scope<'a>) -> Stmt {
+        let value = self.expr(value, scope);
+        match self.target(target, scope) {
+            Some(target) => Stmt::Assign(target, value),
+            None => self.unknown_statement("an assignment to something but names", target.start(), scope),
+        }
+    }
+
+    /// `None` for what is no name and no tuple of names.
+    pub(super) fn target(&mut self, target: &'a Tree, scope: &Scope<'a>) -> Option<Target> {
+        match target {
+            Tree::Name(name) => scope.slot(&name.id).map(Target::Slot),
+            Tree::Tuple(ast::ExprTuple { elts, .. }) | Tree::List(ast::ExprList { elts, .. }) => {
+                let targets = elts.iter().map(|target| self.target(target, scope));
+                targets.collect::<Option<_>>().map(Target::Several)
+            }
+            _ => None,
+        }
+    }
+
+    fn unknown_statement(&mut self, reason: &str, at: TextSize, scope: &mut Scope<'a>) -> Stmt {
+        self.unknown(reason, at, scope);
+        Stmt::Unknown
+    }
+
+    pub(super) fn unknown(&mut self, reason: &str, at: TextSize, scope: &mut Scope<'a>) -> Expr {
+        let source = self.modules[scope.module].source;
+        let unknown =
+            Unknown { file: source.file.as_str().into(), line: line(&source.source, at), reason: reason.to_owned() };
+        scope.unknown.push(self.program.unknown.len());
+        self.program.unknown.push(unknown);
+        Expr::Unknown
+    }
+}
+
+impl<'a> Scope<'a> {
+    pub(super) fn local(&mut self, name: &'a str) -> Slot {
+        let slots = &mut self.slots;
+        *self.locals.entry(name).or_insert_with(|| {
+            *slots += 1;
+            *slots - 1
+        })
+    }
+
+    /// A name that only the comprehension or lambda that is being read has.
+    pub(super) fn enter(&mut self, name: &'a str) -> Slot {
+        self.inner.push((name, self.slots));
+        self.slots += 1;
+        self.slots - 1
+    }
+
+    pub(super) fn slot(&self, name: &str) -> Option<Slot> {
+        let inner = self.inner.iter().rev().find(|(inner, _)| *inner == name).map(|(_, slot)| *slot);
+        inner.or_else(|| self.locals.get(name).copied())
+    }
+}
+
+fn kind(statement: &Statement) -> &'static str {
+    match statement {
+        Statement::FunctionDef(_) => "a function inside a function",
+        Statement::ClassDef(_) => "a class inside a function",
+        Statement::AugAssign(_) => "an assignment that changes a value",
+        Statement::While(_) => "a `while` loop",
+        Statement::With(_) => "a `with` statement",
+        Statement::Raise(_) => "an exception",
+        Statement::Assert(_) => "an assertion",
+        Statement::Import(_) | Statement::ImportFrom(_) => "an import inside a function",
+        Statement::Delete(_) => "a deletion",
+        _ => "a statement of this kind",
+    }
+}
+
+/// Names that a function binds itself.
+#[derive(Default)]
+struct Locals<'a> {
+    names: Vec<&'a str>,
+    global: Vec<&'a str>,
+    generator: bool,
+    refused: Option<&'static str>,
+}
+
+impl<'a> Visitor<'a> for Locals<'a> {
+    fn visit_stmt(&mut self, statement: &'a Statement) {
+        match statement {
+            Statement::FunctionDef(def) => self.names.push(&def.name),
+            Statement::ClassDef(class) => self.names.push(&class.name),
+            // These names are the module's, which is why they are no constants there and can't be assigned to here.
+            Statement::Global(global) => self.global.extend(global.names.iter().map(|name| name.as_str())),
+            Statement::Nonlocal(_) => self.refused = Some("a function that sets names outside of it"),
+            Statement::Match(_) => self.refused = Some("a `match` statement"),
+            Statement::Import(ast::StmtImport { names, .. })
+            | Statement::ImportFrom(ast::StmtImportFrom { names, .. }) => {
+                let bound = |alias: &'a ast::Alias| alias.asname.as_ref().unwrap_or(&alias.name).split('.').next();
+                self.names.extend(names.iter().filter_map(bound));
+            }
+            other => visitor::walk_stmt(self, other),
+        }
+    }
+
+    fn visit_except_handler(&mut self, handler: &'a ast::ExceptHandler) {
+        let ast::ExceptHandler::ExceptHandler(inner) = handler;
+        self.names.extend(inner.name.as_ref().map(|name| name.as_str()));
+        visitor::walk_except_handler(self, handler);
+    }
+
+    fn visit_comprehension(&mut self, clause: &'a ast::Comprehension) {
+        // Its target is its own.
+        self.visit_expr(&clause.iter);
+        clause.ifs.iter().for_each(|test| self.visit_expr(test));
+    }
+
+    fn visit_expr(&mut self, expr: &'a Tree) {
+        match expr {
+            Tree::Name(name) if name.ctx != ExprContext::Load => self.names.push(&name.id),
+            Tree::Yield(_) | Tree::YieldFrom(_) | Tree::Await(_) => self.generator = true,
+            Tree::Lambda(_) => {}
+            other => visitor::walk_expr(self, other),
+        }
+    }
+}

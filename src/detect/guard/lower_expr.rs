@@ -1,0 +1,400 @@
+//! From the syntax trees of expressions to those of a [`super::program::Program`].
+
+use std::sync::Arc;
+
+use ruff_python_ast::{self as ast, Expr as Tree, InterpolatedStringElement, UnaryOp};
+use ruff_text_size::Ranged;
+
+use super::constant::Const;
+use super::lower::{Lower, Meaning, Scope};
+use super::program::{Arguments, Builtin, Compare, Comprehension, Expr, Method, Quantifier, Reduce, Type};
+
+impl<'a> Lower<'a> {
+    pub(super) fn expr(&mut self, tree: &'a Tree, scope: &mut Scope<'a>) -> Expr {
+        match tree {
+            Tree::Name(name) => self.name(name, scope),
+            Tree::BoolOp(chain) => {
+                let operands = self.exprs(&chain.values, scope);
+                if chain.op == ast::BoolOp::And { Expr::And(operands) } else { Expr::Or(operands) }
+            }
+            Tree::UnaryOp(unary) => match unary.op {
+                UnaryOp::Not => Expr::Not(Box::new(self.expr(&unary.operand, scope))),
+                UnaryOp::USub => Expr::Negative(Box::new(self.expr(&unary.operand, scope))),
+                UnaryOp::UAdd | UnaryOp::Invert => self.unknown("this operator", tree.start(), scope),
+            },
+            Tree::If(choice) => {
+                Expr::If(Box::new([&choice.test, &choice.body, &choice.orelse].map(|part| self.expr(part, scope))))
+            }
+            Tree::Compare(compare) => {
+                let first = Box::new(self.expr(&compare.left, scope));
+                let rest = compare.ops.iter().zip(&*compare.comparators);
+                Expr::Compare(first, rest.map(|(op, side)| (comparison(*op), self.expr(side, scope))).collect())
+            }
+            Tree::BinOp(ast::ExprBinOp { left, op: ast::Operator::Add, right, .. }) => {
+                Expr::Add(Box::new([left, right].map(|side| self.expr(side, scope))))
+            }
+            Tree::BinOp(_) => self.unknown("this operator", tree.start(), scope),
+            Tree::List(ast::ExprList { elts, .. }) if !starred(elts) => Expr::List(self.exprs(elts, scope)),
+            Tree::Tuple(ast::ExprTuple { elts, .. }) if !starred(elts) => Expr::Tuple(self.exprs(elts, scope)),
+            Tree::Set(ast::ExprSet { elts, .. }) if !starred(elts) => Expr::Set(self.exprs(elts, scope)),
+            Tree::FString(text) => self.format(text, scope),
+            Tree::Subscript(subscript) => match &*subscript.slice {
+                Tree::Slice(slice) if slice.step.is_none() => {
+                    let of = self.expr(&subscript.value, scope);
+                    let [from, to] =
+                        [&slice.lower, &slice.upper].map(|bound| bound.as_ref().map(|bound| self.expr(bound, scope)));
+                    Expr::Slice(Box::new((of, from, to)))
+                }
+                Tree::Slice(_) => self.unknown("a slice with a step", tree.start(), scope),
+                at @ Tree::StringLiteral(_) => {
+                    let of = self.expr(&subscript.value, scope);
+                    let mut arguments =
+                        Arguments { plain: vec![(self.expr(at, scope), false)], ..Arguments::default() };
+                    arguments.path = self.path(&arguments.plain);
+                    Expr::Method(Box::new(of), Method::Item, arguments)
+                }
+                at => Expr::Subscript(Box::new([&subscript.value, at].map(|part| self.expr(part, scope)))),
+            },
+            Tree::ListComp(list) => match self.comprehension(&list.elt, &list.generators, scope) {
+                Some(comprehension) => Expr::Comprehension(Box::new(comprehension)),
+                None => Expr::Unknown,
+            },
+            Tree::Named(named) => {
+                let value = Box::new(self.expr(&named.value, scope));
+                match &*named.target {
+                    Tree::Name(name) if scope.locals.contains_key(&*name.id) => {
+                        Expr::Named(scope.local(&name.id), value)
+                    }
+                    _ => self.unknown("this assignment", tree.start(), scope),
+                }
+            }
+            Tree::Call(call) => self.call(call, scope),
+            Tree::Attribute(attribute) => match self.attribute(attribute, scope) {
+                Some(value) => Expr::Const(value),
+                None => self.unknown("an attribute", tree.start(), scope),
+            },
+            // A container is made anew by each evaluation, and nothing here changes it.
+            other => match self.literal(scope.module, other) {
+                Some(value) => Expr::Const(Arc::new(value)),
+                None => self.unknown(kind(other), other.start(), scope),
+            },
+        }
+    }
+
+    fn exprs(&mut self, trees: &'a [Tree], scope: &mut Scope<'a>) -> Vec<Expr> {
+        trees.iter().map(|tree| self.expr(tree, scope)).collect()
+    }
+
+    fn name(&mut self, name: &'a ast::ExprName, scope: &mut Scope<'a>) -> Expr {
+        if let Some(slot) = scope.slot(&name.id) {
+            return Expr::Slot(slot);
+        }
+        match self.meaning(scope.module, &name.id) {
+            Meaning::Value(owner, owned, value) => match self.constant_named(owner, owned, value) {
+                Some(value) => Expr::Const(value),
+                None => {
+                    let reason = format!("`{}`, which may change or is computed", name.id);
+                    self.unknown(&reason, name.start(), scope)
+                }
+            },
+            _ => self.unknown(&format!("`{}` as a value", name.id), name.start(), scope),
+        }
+    }
+
+    fn format(&mut self, text: &'a ast::ExprFString, scope: &mut Scope<'a>) -> Expr {
+        let mut parts = Vec::new();
+        for part in text.value.as_slice() {
+            let elements = match part {
+                ast::FStringPart::Literal(literal) => {
+                    parts.push(Expr::Const(Arc::new(Const::Str((*literal.value).into()))));
+                    continue;
+                }
+                ast::FStringPart::FString(text) => &text.elements,
+            };
+            for element in elements.iter() {
+                parts.push(match element {
+                    InterpolatedStringElement::Literal(literal) => {
+                        Expr::Const(Arc::new(Const::Str((*literal.value).into())))
+                    }
+                    InterpolatedStringElement::Interpolation(inner)
+                        if inner.debug_text.is_none()
+                            && inner.format_spec.is_none()
+                            && inner.conversion == ast::ConversionFlag::None =>
+                    {
+                        self.expr(&inner.expression, scope)
+                    }
+                    _ => return self.unknown("a text with a format", text.start(), scope),
+                });
+            }
+        }
+        let odd = |part: &Expr| matches!(part, Expr::Const(value) if matches!(&**value, Const::Str(text) if text.contains('\u{fffd}')));
+        if parts.iter().any(odd) { self.unknown("this text", text.start(), scope) } else { Expr::Format(parts) }
+    }
+
+    /// `None` after noting why.
+    fn comprehension(
+        &mut self,
+        element: &'a Tree,
+        clauses: &'a [ast::Comprehension],
+        scope: &mut Scope<'a>,
+    ) -> Option<Comprehension> {
+        let depth = scope.inner.len();
+        let mut read = Vec::new();
+        for clause in clauses {
+            let over = self.expr(&clause.iter, scope);
+            for name in names_of(&clause.target) {
+                scope.enter(name);
+            }
+            let target = self.target(&clause.target, scope).filter(|_| !clause.is_async);
+            let Some(target) = target else {
+                self.unknown("this comprehension", element.start(), scope);
+                scope.inner.truncate(depth);
+                return None;
+            };
+            read.push((target, over, self.exprs(&clause.ifs, scope)));
+        }
+        let element = self.expr(element, scope);
+        scope.inner.truncate(depth);
+        Some(Comprehension { element, clauses: read })
+    }
+
+    fn call(&mut self, call: &'a ast::ExprCall, scope: &mut Scope<'a>) -> Expr {
+        match &*call.func {
+            Tree::Name(name) if scope.slot(&name.id).is_some() => {
+                self.unknown("a call of a local", call.start(), scope)
+            }
+            Tree::Name(name) => {
+                let meaning = self.meaning(scope.module, &name.id);
+                self.call_of(meaning, &name.id, call, scope)
+            }
+            Tree::Attribute(attribute) => {
+                if let Tree::Name(name) = &*attribute.value
+                    && scope.slot(&name.id).is_none()
+                    && let Meaning::Module(module) = self.meaning(scope.module, &name.id)
+                {
+                    let meaning = match self.importable.get(module) {
+                        Some(owner) => self.meaning(*owner, &attribute.attr),
+                        None => Meaning::Native(module, &attribute.attr),
+                    };
+                    // What the other module does not have is no builtin of this one.
+                    let meaning = if matches!(meaning, Meaning::Builtin) { Meaning::Unknown } else { meaning };
+                    return self.call_of(meaning, &attribute.attr, call, scope);
+                }
+                let Some(method) = Method::named(&attribute.attr) else {
+                    return self.unknown(&format!("the method `{}`", attribute.attr), call.start(), scope);
+                };
+                let of = self.expr(&attribute.value, scope);
+                match self.arguments(&call.arguments, Some(method), scope) {
+                    Some(arguments) => Expr::Method(Box::new(of), method, arguments),
+                    None => self.unknown("these arguments", call.start(), scope),
+                }
+            }
+            _ => self.unknown("a call of something computed", call.start(), scope),
+        }
+    }
+
+    fn call_of(&mut self, meaning: Meaning<'a>, name: &'a str, call: &'a ast::ExprCall, scope: &mut Scope<'a>) -> Expr {
+        let arguments = &*call.arguments.args;
+        let plain = call.arguments.keywords.is_empty() && !starred(arguments);
+        match (meaning, name, arguments) {
+            (Meaning::Function(owner, def), ..) => {
+                let function = self.function(owner, def);
+                scope.calls.push(function);
+                match self.arguments(&call.arguments, None, scope) {
+                    Some(arguments) => Expr::Call(function, arguments),
+                    None => self.unknown("these arguments", call.start(), scope),
+                }
+            }
+            (Meaning::Builtin, "isinstance", [of, types]) if plain => match self.types(types, scope) {
+                Some(types) => Expr::IsInstance(Box::new(self.expr(of, scope)), types),
+                None => self.unknown("this type", types.start(), scope),
+            },
+            (Meaning::Builtin, "any" | "all", [Tree::Generator(generator)]) if plain => {
+                let quantifier = if name == "any" { Quantifier::Any } else { Quantifier::All };
+                match self.comprehension(&generator.elt, &generator.generators, scope) {
+                    Some(over) => Expr::Quantified(quantifier, Box::new(over)),
+                    None => Expr::Unknown,
+                }
+            }
+            (Meaning::Native("functools", "reduce"), _, [Tree::Lambda(lambda), over, initial]) if plain => {
+                self.reduce(lambda, [over, initial], scope)
+            }
+            (meaning, ..) if plain => match known(&meaning, name) {
+                Some(builtin) => {
+                    let arguments = arguments.iter().map(|argument| self.listed(argument, scope)).collect();
+                    Expr::Builtin(builtin, arguments)
+                }
+                None => self.unknown(&format!("the function `{name}`"), call.start(), scope),
+            },
+            _ => self.unknown(&format!("the function `{name}`"), call.start(), scope),
+        }
+    }
+
+    /// An argument of a function that takes all of a generator at once.
+    fn listed(&mut self, tree: &'a Tree, scope: &mut Scope<'a>) -> Expr {
+        match tree {
+            Tree::Generator(generator) => match self.comprehension(&generator.elt, &generator.generators, scope) {
+                Some(comprehension) => Expr::Comprehension(Box::new(comprehension)),
+                None => Expr::Unknown,
+            },
+            other => self.expr(other, scope),
+        }
+    }
+
+    fn reduce(&mut self, lambda: &'a ast::ExprLambda, [over, initial]: [&'a Tree; 2], scope: &mut Scope<'a>) -> Expr {
+        let names: Vec<&str> =
+            lambda.parameters.iter().flat_map(|all| all.args.iter()).map(|one| one.name().as_str()).collect();
+        let only = lambda.parameters.as_ref().is_some_and(|all| all.iter().count() == 2);
+        let [left, right] = *names else { return self.unknown("this lambda", lambda.start(), scope) };
+        if !only || lambda.parameters.iter().any(|all| all.iter().any(|one| one.default().is_some())) {
+            return self.unknown("this lambda", lambda.start(), scope);
+        }
+        let [over, initial] = [over, initial].map(|tree| self.expr(tree, scope));
+        let depth = scope.inner.len();
+        let slots = [scope.enter(left), scope.enter(right)];
+        let body = self.expr(&lambda.body, scope);
+        scope.inner.truncate(depth);
+        Expr::Reduce(Box::new(Reduce { slots, body, over, initial }))
+    }
+
+    fn arguments(
+        &mut self,
+        arguments: &'a ast::Arguments,
+        method: Option<Method>,
+        scope: &mut Scope<'a>,
+    ) -> Option<Arguments> {
+        let mut read = Arguments::default();
+        for argument in &arguments.args {
+            read.plain.push(match argument {
+                Tree::Starred(starred) => (self.expr(&starred.value, scope), true),
+                other if method == Some(Method::Join) => (self.listed(other, scope), false),
+                other => (self.expr(other, scope), false),
+            });
+        }
+        for keyword in &arguments.keywords {
+            let name = keyword.arg.as_ref()?;
+            read.named.push((name.as_str().into(), self.expr(&keyword.value, scope)));
+        }
+        let keys = match method {
+            Some(Method::Get) => read.plain.get(..1)?,
+            Some(Method::DeepGet) => &read.plain[..],
+            _ => return Some(read),
+        };
+        read.path = self.path(keys);
+        Some(read)
+    }
+
+    /// The number of a path of constant keys.
+    fn path(&mut self, keys: &[(Expr, bool)]) -> Option<usize> {
+        let key = |(key, unpacked): &(Expr, bool)| match key {
+            Expr::Const(value) if !unpacked => {
+                if let Const::Str(text) = &**value {
+                    Some(text.clone())
+                } else {
+                    None
+                }
+            }
+            _ => None,
+        };
+        let path = keys.iter().map(key).collect::<Option<Vec<_>>>().filter(|path| !path.is_empty());
+        path.map(|path| {
+            *self.paths.entry(path).or_insert_with_key(|path| {
+                self.program.paths.push(path.clone());
+                self.program.paths.len() - 1
+            })
+        })
+    }
+
+    /// `helper.NAME`, where the helper is a module of the rule set.
+    fn attribute(&mut self, attribute: &'a ast::ExprAttribute, scope: &Scope<'a>) -> Option<Arc<Const>> {
+        let Tree::Name(name) = &*attribute.value else { return None };
+        if scope.slot(&name.id).is_some() {
+            return None;
+        }
+        let Meaning::Module(module) = self.meaning(scope.module, &name.id) else { return None };
+        match self.meaning(*self.importable.get(module)?, &attribute.attr) {
+            Meaning::Value(owner, owned, value) => self.constant_named(owner, owned, value),
+            _ => None,
+        }
+    }
+
+    fn types(&mut self, tree: &'a Tree, scope: &Scope<'a>) -> Option<Vec<Type>> {
+        match tree {
+            Tree::Tuple(several) => {
+                Some(several.elts.iter().map(|one| self.types(one, scope)).collect::<Option<Vec<_>>>()?.concat())
+            }
+            Tree::Name(name) if scope.slot(&name.id).is_none() => {
+                let one = match (self.meaning(scope.module, &name.id), &*name.id) {
+                    (Meaning::Builtin, "bool") => Type::Bool,
+                    (Meaning::Builtin, "dict") => Type::Dict,
+                    (Meaning::Builtin, "float") => Type::Float,
+                    (Meaning::Builtin, "int") => Type::Int,
+                    (Meaning::Builtin, "list") => Type::List,
+                    (Meaning::Builtin, "set") => Type::Set,
+                    (Meaning::Builtin, "str") => Type::Str,
+                    (Meaning::Builtin, "tuple") => Type::Tuple,
+                    (Meaning::Native("collections.abc", "Mapping"), _) => Type::Mapping,
+                    (Meaning::Native("collections.abc", "Sequence"), _) => Type::Sequence,
+                    _ => return None,
+                };
+                Some(vec![one])
+            }
+            _ => None,
+        }
+    }
+}
+
+fn known(meaning: &Meaning<'_>, name: &str) -> Option<Builtin> {
+    Some(match (meaning, name) {
+        (Meaning::Builtin, "all") => Builtin::All,
+        (Meaning::Builtin, "any") => Builtin::Any,
+        (Meaning::Builtin, "bool") => Builtin::Bool,
+        (Meaning::Builtin, "int") => Builtin::Int,
+        (Meaning::Builtin, "len") => Builtin::Len,
+        (Meaning::Builtin, "list") => Builtin::List,
+        (Meaning::Builtin, "set") => Builtin::Set,
+        (Meaning::Builtin, "str") => Builtin::Str,
+        (Meaning::Builtin, "tuple") => Builtin::Tuple,
+        (Meaning::Native("fnmatch", "fnmatch" | "fnmatchcase"), _) => Builtin::Fnmatch,
+        _ => return None,
+    })
+}
+
+fn starred(trees: &[Tree]) -> bool {
+    trees.iter().any(|tree| matches!(tree, Tree::Starred(_)))
+}
+
+fn names_of(target: &Tree) -> Vec<&str> {
+    match target {
+        Tree::Name(name) => vec![&*name.id],
+        Tree::Tuple(ast::ExprTuple { elts, .. }) | Tree::List(ast::ExprList { elts, .. }) => {
+            elts.iter().flat_map(names_of).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn comparison(operator: ast::CmpOp) -> Compare {
+    match operator {
+        ast::CmpOp::Eq => Compare::Equal,
+        ast::CmpOp::NotEq => Compare::NotEqual,
+        ast::CmpOp::Lt => Compare::Less,
+        ast::CmpOp::LtE => Compare::LessOrEqual,
+        ast::CmpOp::Gt => Compare::Greater,
+        ast::CmpOp::GtE => Compare::GreaterOrEqual,
+        ast::CmpOp::Is => Compare::Is,
+        ast::CmpOp::IsNot => Compare::IsNot,
+        ast::CmpOp::In => Compare::In,
+        ast::CmpOp::NotIn => Compare::NotIn,
+    }
+}
+
+fn kind(tree: &Tree) -> &'static str {
+    match tree {
+        Tree::Lambda(_) => "a lambda",
+        Tree::Attribute(_) => "an attribute",
+        Tree::Dict(_) | Tree::DictComp(_) => "a dictionary",
+        Tree::SetComp(_) | Tree::Generator(_) => "a comprehension of this kind",
+        _ => "an expression of this kind",
+    }
+}

@@ -1,0 +1,405 @@
+//! What guards know of the methods of Python's values and of its builtin functions. Texts outside ASCII are left to Python
+//! wherever the two could disagree about case or blanks.
+
+use std::rc::Rc;
+
+use super::constant::Const;
+use super::eval::{Frame, Run, TEXT_LIMIT};
+use super::fields::{Fields, Found};
+use super::program::{Arguments, Builtin, Method, Type};
+use super::value::{Ask, Result, Truth, V};
+use crate::model::Value;
+
+/// Python's blanks in ASCII.
+const BLANKS: [char; 10] = [' ', '\t', '\n', '\x0b', '\x0c', '\r', '\x1c', '\x1d', '\x1e', '\x1f'];
+
+/// Steps of one match of a file name pattern.
+const MATCH_LIMIT: usize = 100_000;
+
+impl<'e, F: Fields<'e>> Run<'e, '_, F> {
+    pub(super) fn method(
+        &self,
+        of: &V<'e>,
+        method: Method,
+        arguments: &'e Arguments,
+        frame: &mut Frame<'e>,
+    ) -> Result<V<'e>> {
+        if let (V::Event, Some(path), Method::Item) = (of, arguments.path, method) {
+            let Found::Value(value) = self.fields.path(self.program, path) else { return Err(Ask) };
+            return Ok(value);
+        }
+        if let (V::Event, Some(path), Method::Get | Method::DeepGet) = (of, arguments.path, method) {
+            return self.event_path(method, path, arguments, frame);
+        }
+        let (plain, named) = self.arguments(arguments, frame)?;
+        let bare = named.is_empty();
+        match (of, method) {
+            (V::Event, Method::DeepWalk) => self.deep_walk(&plain, &named),
+            (_, Method::Item) => match &*plain {
+                [at] if bare => self.subscript(of, at),
+                _ => Err(Ask),
+            },
+            (V::Event, Method::Udm) => self.udm(&plain, &named),
+            (V::Event, Method::Get | Method::DeepGet) => {
+                let map = self.fields.map().ok_or(Ask)?;
+                self.map_get(&V::Json { value: Value::Map(map.clone()), wrapped: true }, method, plain, named)
+            }
+            (V::Json { value: Value::Map(_), .. } | V::Const(Const::Dict(..)), Method::Get | Method::DeepGet) => {
+                self.map_get(of, method, plain, named)
+            }
+            (V::Json { value: Value::Map(_), .. } | V::Const(Const::Dict(..)), Method::Keys)
+                if plain.is_empty() && bare =>
+            {
+                Ok(V::Keys(Rc::new(of.clone())))
+            }
+            (_, Method::Values | Method::Items) if plain.is_empty() && bare => views(of, method == Method::Items),
+            _ if bare => self.text_method(of, method, &plain),
+            _ => Err(Ask),
+        }
+    }
+
+    fn event_path(
+        &self,
+        method: Method,
+        path: usize,
+        arguments: &'e Arguments,
+        frame: &mut Frame<'e>,
+    ) -> Result<V<'e>> {
+        let default = match (method, &*arguments.plain, &*arguments.named) {
+            (Method::Get, [_], []) => None,
+            (Method::Get, [_, (default, false)], []) => Some(default),
+            (Method::Get, [_], [(name, default)]) if **name == *"default" => Some(default),
+            (Method::DeepGet, _, []) => None,
+            (Method::DeepGet, _, [(name, default)]) if **name == *"default" => Some(default),
+            _ => return Err(Ask),
+        };
+        let default = default.map_or(Ok(V::None), |default| self.eval(default, frame))?;
+        Ok(match self.fields.path(self.program, path) {
+            Found::Missing => default,
+            Found::Value(V::None) if method == Method::DeepGet => default,
+            Found::Value(value) => value,
+            Found::Either => V::Any,
+        })
+    }
+
+    fn map_get(
+        &self,
+        of: &V<'e>,
+        method: Method,
+        mut plain: Vec<V<'e>>,
+        mut named: Vec<(&'e str, V<'e>)>,
+    ) -> Result<V<'e>> {
+        let default = match named.pop() {
+            None if method == Method::Get && plain.len() == 2 => plain.pop().ok_or(Ask)?,
+            None => V::None,
+            // A plain dictionary takes its default by position only.
+            Some(("default", default)) if matches!(of, V::Json { wrapped: true, .. }) => default,
+            Some(_) => return Err(Ask),
+        };
+        if !named.is_empty() || (method == Method::Get && plain.len() != 1) {
+            return Err(Ask);
+        }
+        if method == Method::Get {
+            plain[0].hashable()?;
+            if plain[0].text().is_none() {
+                // Of a dictionary in a module, other keys than texts may be meant.
+                return if matches!(of, V::Json { .. }) && !matches!(plain[0], V::AnyText | V::AnyBool | V::Other) {
+                    Ok(default)
+                } else {
+                    Err(Ask)
+                };
+            }
+            return Ok(self.item(of, &plain[0])?.unwrap_or(default));
+        }
+        let V::Json { wrapped: true, .. } = of else { return Err(Ask) };
+        let mut value = of.clone();
+        for key in &plain {
+            let found = match (&value, key.text()) {
+                (V::Json { value: Value::Map(_), .. }, Some(_)) => self.item(&value, key)?,
+                (_, None) => return Err(Ask),
+                _ => None,
+            };
+            let Some(found) = found else { return Ok(default) };
+            value = found;
+        }
+        Ok(if plain.is_empty() || matches!(value, V::None) { default } else { value })
+    }
+
+    /// The value of a key that is a text.
+    fn item(&self, of: &V<'e>, key: &V<'e>) -> Result<Option<V<'e>>> {
+        let key = key.text().ok_or(Ask)?;
+        match of {
+            V::Json { value: Value::Map(map), wrapped } => {
+                let found = if *wrapped { map.get_ignore_case(key) } else { map.get(key) };
+                Ok(found.map(|value| V::json(value.clone(), *wrapped)))
+            }
+            V::Const(Const::Dict(keys, values)) => {
+                let at = keys.list.iter().position(|item| matches!(item, Const::Str(item) if **item == *key));
+                at.map(|at| V::constant(&values[at])).transpose()
+            }
+            _ => Err(Ask),
+        }
+    }
+
+    pub(super) fn subscript(&self, of: &V<'e>, at: &V<'e>) -> Result<V<'e>> {
+        if let (V::Event, Some(map)) = (of, self.fields.map()) {
+            return self.item(&V::Json { value: Value::Map(map.clone()), wrapped: true }, at)?.ok_or(Ask);
+        }
+        match (of, at) {
+            (V::Json { value: Value::Map(_), .. } | V::Const(Const::Dict(..)), _) => self.item(of, at)?.ok_or(Ask),
+            (_, V::Int(at)) => {
+                let elements = match of {
+                    V::Json { value: Value::List(_), .. } | V::List(_) | V::Tuple(_) => of.elements()?,
+                    V::Const(Const::List(_) | Const::Tuple(_)) => of.elements()?,
+                    _ => return Err(Ask),
+                };
+                let at = if *at < 0 { at + elements.len() as i128 } else { *at };
+                let at = usize::try_from(at).map_err(|_| Ask)?;
+                elements.get(at).cloned().ok_or(Ask)
+            }
+            _ => Err(Ask),
+        }
+    }
+
+    /// Of texts in ASCII only.
+    pub(super) fn slice(&self, of: &V<'e>, from: Option<V<'e>>, to: Option<V<'e>>) -> Result<V<'e>> {
+        let text = of.text().filter(|text| text.is_ascii()).ok_or(Ask)?;
+        let bound = |bound: Option<V<'e>>, otherwise: usize| match bound {
+            None | Some(V::None) => Ok(otherwise),
+            Some(V::Int(at)) => {
+                let at = if at < 0 { at + text.len() as i128 } else { at };
+                Ok(at.clamp(0, text.len() as i128) as usize)
+            }
+            Some(_) => Err(Ask),
+        };
+        let (from, to) = (bound(from, 0)?, bound(to, text.len())?);
+        Ok(V::Text(text[from..to.max(from)].into()))
+    }
+
+    pub(super) fn add(&self, left: &V<'e>, right: &V<'e>) -> Result<V<'e>> {
+        match (left, right) {
+            (V::Int(a), V::Int(b)) => {
+                Ok(V::Int(a.checked_add(*b).filter(|sum| i64::try_from(*sum).is_ok()).ok_or(Ask)?))
+            }
+            (V::List(_) | V::Const(Const::List(_)), V::List(_) | V::Const(Const::List(_))) => {
+                Ok(V::List(left.elements()?.iter().chain(right.elements()?.iter()).cloned().collect()))
+            }
+            _ => {
+                let text = |v: &V<'e>| {
+                    let is_text = v.text().is_some() || matches!(v, V::AnyText | V::Other);
+                    if is_text { Ok(v.clone()) } else { Err(Ask) }
+                };
+                self.concatenate([text(left), text(right)].into_iter())
+            }
+        }
+    }
+
+    pub(super) fn concatenate(&self, parts: impl Iterator<Item = Result<V<'e>>>) -> Result<V<'e>> {
+        let mut whole = String::new();
+        let mut known = true;
+        for part in parts {
+            match part?.text() {
+                Some(text) if whole.len() + text.len() <= TEXT_LIMIT => whole += text,
+                Some(_) => return Err(Ask),
+                None => known = false,
+            }
+        }
+        Ok(if known { V::Text(whole.into()) } else { V::AnyText })
+    }
+
+    pub(super) fn builtin(&self, builtin: Builtin, arguments: &[V<'e>]) -> Result<V<'e>> {
+        let result = match (builtin, arguments) {
+            (Builtin::Bool, [value]) => value.truth(self.fields)?.value(),
+            (Builtin::Len, [value]) => V::Int(value.length()? as i128),
+            (Builtin::Str, [value]) => value.to_text()?,
+            (Builtin::Int, [value]) => integer(value)?,
+            (Builtin::List, []) => V::List(Rc::new([])),
+            (Builtin::List, [value]) => V::List(self.ordered(value)?),
+            (Builtin::Tuple, [value]) => V::Tuple(self.ordered(value)?),
+            (Builtin::Set, []) => V::Set(Rc::new([])),
+            (Builtin::Set, [value]) => {
+                let elements = value.elements()?;
+                elements.iter().try_for_each(V::hashable)?;
+                V::Set(elements)
+            }
+            (Builtin::Any | Builtin::All, [value]) => {
+                let stop = builtin == Builtin::Any;
+                let mut result = !stop;
+                for element in value.elements()?.iter() {
+                    if self.decide(element.truth(self.fields)?)? == stop {
+                        result = stop;
+                    }
+                }
+                V::Bool(result)
+            }
+            (Builtin::Fnmatch, [name, pattern]) => match (name.text(), pattern.text()) {
+                (Some(name), Some(pattern)) => V::Bool(file_name_matches(name, pattern)?),
+                (None, Some(_)) if matches!(name, V::AnyText | V::Other) => V::AnyBool,
+                _ => return Err(Ask),
+            },
+            _ => return Err(Ask),
+        };
+        Ok(result)
+    }
+
+    fn text_method(&self, of: &V<'e>, method: Method, arguments: &[V<'e>]) -> Result<V<'e>> {
+        let Some(text) = of.text() else { return imagined_text_method(of, method, arguments) };
+        let ascii = || if text.is_ascii() { Ok(text) } else { Err(Ask) };
+        Ok(match (method, arguments) {
+            (Method::Lower, []) => V::Text(ascii()?.to_ascii_lowercase().into()),
+            (Method::Upper, []) => V::Text(ascii()?.to_ascii_uppercase().into()),
+            (Method::StartsWith, [affix]) => one_of(affix, |affix| text.starts_with(affix))?.value(),
+            (Method::EndsWith, [affix]) => one_of(affix, |affix| text.ends_with(affix))?.value(),
+            (Method::Strip | Method::LeftStrip | Method::RightStrip, []) => strip(ascii()?, method, &BLANKS),
+            (Method::Strip | Method::LeftStrip | Method::RightStrip, [of]) => {
+                let of: Vec<char> = of.text().ok_or(Ask)?.chars().collect();
+                strip(text, method, &of)
+            }
+            (Method::Split, []) => {
+                let parts = ascii()?.split(&BLANKS[..]).filter(|part| !part.is_empty());
+                V::List(parts.map(|part| V::Text(part.into())).collect())
+            }
+            (Method::Split, [by]) => {
+                let by = by.text().filter(|by| !by.is_empty()).ok_or(Ask)?;
+                V::List(text.split(by).map(|part| V::Text(part.into())).collect())
+            }
+            (Method::Replace, [from, to]) => {
+                let (from, to) = (from.text().filter(|from| !from.is_empty()).ok_or(Ask)?, to.text().ok_or(Ask)?);
+                if text.len() > TEXT_LIMIT || to.len() > 64 {
+                    return Err(Ask);
+                }
+                V::Text(text.replace(from, to).into())
+            }
+            (Method::IsDigit, []) => V::Bool(!text.is_empty() && ascii()?.bytes().all(|byte| byte.is_ascii_digit())),
+            (Method::Join, [parts]) => {
+                let parts = self.ordered(parts)?;
+                let texts = parts.iter().map(|part| part.text().ok_or(Ask)).collect::<Result<Vec<_>>>()?;
+                if texts.iter().map(|part| part.len() + text.len()).sum::<usize>() > TEXT_LIMIT {
+                    return Err(Ask);
+                }
+                V::Text(texts.join(text).into())
+            }
+            _ => return Err(Ask),
+        })
+    }
+}
+
+/// Of a text that is not known.
+fn imagined_text_method<'e>(of: &V<'e>, method: Method, arguments: &[V<'e>]) -> Result<V<'e>> {
+    match (of, method, arguments) {
+        (V::Other, Method::Lower | Method::Upper, []) => Ok(V::Other),
+        (V::AnyText | V::Other, Method::Lower | Method::Upper | Method::Strip, []) => Ok(V::AnyText),
+        (V::AnyText | V::Other, Method::StartsWith | Method::EndsWith, [affix]) => {
+            one_of(affix, |_| true).map(|_| V::AnyBool)
+        }
+        (V::AnyText | V::Other, Method::Replace, [from, to]) if from.text().is_some() && to.text().is_some() => {
+            Ok(V::AnyText)
+        }
+        _ => Err(Ask),
+    }
+}
+
+fn views<'e>(of: &V<'e>, items: bool) -> Result<V<'e>> {
+    let pair = |key: V<'e>, value: V<'e>| if items { V::Tuple([key, value].into()) } else { value };
+    let elements: Rc<[V<'e>]> = match of {
+        V::Json { value: Value::Map(map), wrapped } => {
+            map.iter().map(|(key, value)| pair(V::Text(key.clone()), V::json(value.clone(), *wrapped))).collect()
+        }
+        V::Const(Const::Dict(keys, values)) => {
+            let entries = keys.list.iter().zip(values);
+            let entries = entries.map(|(key, value)| Ok(pair(V::constant(key)?, V::constant(value)?)));
+            entries.collect::<Result<Vec<_>>>()?.into()
+        }
+        _ => return Err(Ask),
+    };
+    Ok(V::Iterable(elements))
+}
+
+/// Whether a test holds for a text or for any of a tuple of texts.
+fn one_of(affix: &V<'_>, test: impl Fn(&str) -> bool) -> Result<Truth> {
+    if let Some(affix) = affix.text() {
+        return Ok(test(affix).into());
+    }
+    let (V::Tuple(_) | V::Const(Const::Tuple(_))) = affix else { return Err(Ask) };
+    let mut found = false;
+    for affix in affix.elements()?.iter() {
+        found |= test(affix.text().ok_or(Ask)?);
+    }
+    Ok(found.into())
+}
+
+fn strip<'e>(text: &str, method: Method, of: &[char]) -> V<'e> {
+    V::Text(
+        match method {
+            Method::LeftStrip => text.trim_start_matches(of),
+            Method::RightStrip => text.trim_end_matches(of),
+            _ => text.trim_matches(of),
+        }
+        .into(),
+    )
+}
+
+fn integer<'e>(value: &V<'e>) -> Result<V<'e>> {
+    match value {
+        V::Int(value) => Ok(V::Int(*value)),
+        V::Bool(value) => Ok(V::Int((*value).into())),
+        _ => {
+            let text = value.text().ok_or(Ask)?;
+            let digits = text.strip_prefix('-').unwrap_or(text);
+            let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+            let number: i64 = text.parse().map_err(|_| Ask)?;
+            if plain { Ok(V::Int(number.into())) } else { Err(Ask) }
+        }
+    }
+}
+
+/// `fnmatch.fnmatch` for patterns without character sets.
+fn file_name_matches(name: &str, pattern: &str) -> Result<bool> {
+    let (name, pattern): (Vec<char>, Vec<char>) = (name.chars().collect(), pattern.chars().collect());
+    if pattern.contains(&'[') || name.len() * (pattern.len() + 1) > MATCH_LIMIT {
+        return Err(Ask);
+    }
+    let (mut at, mut wanted) = (0, 0);
+    // Where the last star stands, and what it has swallowed up to.
+    let mut star = None;
+    while at < name.len() {
+        match pattern.get(wanted) {
+            Some('*') => {
+                star = Some((wanted, at));
+                wanted += 1;
+            }
+            Some(one) if *one == '?' || *one == name[at] => {
+                at += 1;
+                wanted += 1;
+            }
+            _ => {
+                let Some((position, swallowed)) = star else { return Ok(false) };
+                star = Some((position, swallowed + 1));
+                at = swallowed + 1;
+                wanted = position + 1;
+            }
+        }
+    }
+    Ok(pattern[wanted..].iter().all(|rest| *rest == '*'))
+}
+
+pub(super) fn is_instance(value: &V<'_>, types: &[Type]) -> Result<Truth> {
+    let own: &[Type] = match value {
+        V::None => &[],
+        V::Bool(_) | V::AnyBool => &[Type::Bool, Type::Int],
+        V::Int(_) => &[Type::Int],
+        V::Float(_) => &[Type::Float],
+        V::Str(_) | V::Text(_) | V::AnyText | V::Other => &[Type::Str, Type::Sequence],
+        V::Event => &[Type::Mapping],
+        V::Json { value: Value::List(_), wrapped: true } => &[Type::Sequence],
+        V::Json { value: Value::List(_), wrapped: false } => &[Type::List, Type::Sequence],
+        V::Json { wrapped: true, .. } => &[Type::Mapping],
+        V::Json { wrapped: false, .. } | V::Const(Const::Dict(..)) => &[Type::Dict, Type::Mapping],
+        V::List(_) | V::Const(Const::List(_)) => &[Type::List, Type::Sequence],
+        V::Tuple(_) | V::Const(Const::Tuple(_)) => &[Type::Tuple, Type::Sequence],
+        V::Set(_) | V::Const(Const::Set(_)) => &[Type::Set],
+        V::Any => return Ok(Truth::Either),
+        V::Iterable(_) | V::Keys(_) | V::Const(_) => return Err(Ask),
+    };
+    Ok(types.iter().any(|of| own.contains(of)).into())
+}

@@ -1,0 +1,153 @@
+//! Guards: what rules say, found out without Python.
+//!
+//! The source of each rule, and of the helpers it calls, is read into a small language (`module`, `lower`, `program`) that
+//! runs natively on the event (`eval`, `fields`, `value`, `methods`, `event`). It answers no or yes when it is certain to do what
+//! Python would, and otherwise that Python has to be asked: for what it does not understand, what has effects, what would
+//! raise. There is no other approximation, so a guard is right or silent. `explore` and `index` find the rules that an
+//! event has to visit at all by the values of its fields.
+//!
+//! What is certain rests on one thing about a rule set: that nothing changes functions and constants behind their
+//! names. `module` watches for that, and where it cannot be excluded, there are no guards.
+
+mod constant;
+mod eval;
+mod event;
+mod explore;
+mod fields;
+mod explain;
+mod index;
+mod lower;
+mod lower_constant;
+mod lower_expr;
+mod methods;
+mod module;
+mod program;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::collections::HashMap;
+
+use ruff_python_ast::ModModule;
+use ruff_python_parser::parse_module;
+
+pub use self::eval::Verdict;
+pub use self::explain::Explanation;
+use self::fields::RealEvent;
+use self::index::{Index, Key};
+use self::lower::Lower;
+use self::module::Module;
+use self::program::{Program, Udm};
+use super::protocol::{LoadFault, MappingTarget, ModuleSource, Place, RuleKind, Sources};
+use crate::detect::python::JsonPath;
+use crate::model::Map;
+
+/// The guards of a rule set.
+#[derive(Default)]
+pub struct Guards {
+    program: Program,
+    /// By rule: its function, unless it has none that could be read.
+    rules: Vec<Option<usize>>,
+    by_log_type: HashMap<String, Index>,
+    /// Why there are none at all.
+    refused: Option<String>,
+}
+
+impl Guards {
+    /// Reads the sources; `by_log_type` names the rules that events can visit, `faults` what did not load. Recursive over
+    /// text that people write, so it wants a deep stack.
+    pub fn derive(sources: &Sources, by_log_type: &HashMap<String, Vec<u32>>, faults: &[LoadFault]) -> Guards {
+        let trees = Trees::parse(sources);
+        let mut guards = trees.guards(sources, faults);
+        for (log_type, rules) in by_log_type {
+            let keys = rules.iter().map(|rule| (*rule, guards.keys(*rule, log_type))).collect();
+            guards.by_log_type.insert(log_type.clone(), Index::new(keys));
+        }
+        guards
+    }
+
+    fn keys(&self, rule: u32, log_type: &str) -> Vec<Key> {
+        self.rules[rule as usize].map_or_else(Vec::new, |function| index::keys(&self.program, function, log_type))
+    }
+
+    /// Of the rules of the event's log type, those that Python has to run.
+    pub fn admitted(&self, log_type: &str, fields: &Map, rules: &[u32]) -> Vec<u32> {
+        let event = RealEvent::new(fields, &self.program);
+        let mut visited = Vec::new();
+        match self.by_log_type.get(log_type) {
+            // The index holds for events that say themselves what they are.
+            Some(index) if fields.get("p_log_type").and_then(crate::model::Value::as_str) == Some(log_type) => {
+                index.visit(&self.program, &event, &mut visited);
+            }
+            _ => visited.extend(rules),
+        }
+        visited.retain(|rule| self.decide(*rule, &event) != Verdict::No);
+        visited
+    }
+
+    /// What the rule says about an event, whatever its log type.
+    pub fn verdict(&self, rule: u32, fields: &Map) -> Verdict {
+        self.decide(rule, &RealEvent::new(fields, &self.program))
+    }
+
+    fn decide<'e>(&'e self, rule: u32, event: &RealEvent<'e>) -> Verdict {
+        match self.rules[rule as usize] {
+            Some(function) => eval::verdict(&self.program, function, event),
+            None => Verdict::Ask,
+        }
+    }
+}
+
+/// The parsed modules of a rule set: helpers, rules, modules of data models.
+struct Trees<'a> {
+    sources: Vec<(&'a ModuleSource, ModModule)>,
+    /// Positions in `sources`; none for what could not be parsed.
+    globals: Vec<Option<usize>>,
+    rules: Vec<Option<usize>>,
+    models: Vec<Option<usize>>,
+}
+
+impl<'a> Trees<'a> {
+    fn parse(sources: &'a Sources) -> Trees<'a> {
+        let mut parsed_modules = Vec::new();
+        let mut parse = |module: &'a ModuleSource| {
+            let parsed = parse_module(&module.source).ok()?;
+            parsed_modules.push((module, parsed.into_syntax()));
+            Some(parsed_modules.len() - 1)
+        };
+        let globals = sources.globals.iter().map(&mut parse).collect();
+        let rules = sources.rules.iter().map(|rule| parse(&rule.module)).collect();
+        let models = sources.data_models.iter().map(|model| parse(model.module.as_ref()?)).collect();
+        Trees { sources: parsed_modules, globals, rules, models }
+    }
+
+    fn guards(&self, sources: &Sources, faults: &[LoadFault]) -> Guards {
+        let modules: Vec<Module<'_>> = self.sources.iter().map(|(source, tree)| Module::read(source, tree)).collect();
+        if let Some(reason) = modules.iter().find_map(|module| module.reflection.clone()) {
+            let rules = vec![None; sources.rules.len()];
+            return Guards { rules, refused: Some(reason), ..Guards::default() };
+        }
+        let globals = sources.globals.iter().zip(&self.globals);
+        let importable = globals.filter_map(|(source, at)| Some((source.name.as_str(), (*at)?))).collect();
+        let mut lower = Lower::new(modules, importable);
+        for (at, (source, module)) in (0..).zip(sources.data_models.iter().zip(&self.models)) {
+            let failed = faults.iter().any(|fault| fault.place == Place::DataModel(at));
+            let targets = source.mappings.iter().map(|mapping| {
+                let target = match &mapping.target {
+                    MappingTarget::Path(path) => Udm::Path(JsonPath::parse(path).ok()?),
+                    MappingTarget::Method(name) => Udm::Method(module.and_then(|at| lower.function_named(at, name))),
+                };
+                Some((mapping.name.clone(), target))
+            });
+            let model = if failed { None } else { targets.collect() };
+            lower.program.models.entry(source.log_type.clone()).or_insert(model);
+        }
+        let rules = sources.rules.iter().zip(&self.rules);
+        let rules = rules.map(|(rule, module)| match (rule.kind, module) {
+            (RuleKind::Rule, Some(at)) => lower.function_named(*at, "rule"),
+            _ => None,
+        });
+        let rules = rules.collect();
+        Guards { program: lower.program, rules, ..Guards::default() }
+    }
+}

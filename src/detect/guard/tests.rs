@@ -1,0 +1,117 @@
+//! Guards say what Python says. The judge is the interpreter of the rule workers.
+
+mod compared;
+mod generated;
+mod mutations;
+
+use std::collections::HashMap;
+
+use super::*;
+use crate::detect::protocol::RuleSource;
+
+pub(super) fn module(name: &str, source: &str) -> ModuleSource {
+    ModuleSource { name: name.to_owned(), file: format!("{name}.py"), source: source.to_owned() }
+}
+
+fn sources(rules: &[&str], helper: &str) -> Sources {
+    let rule = |(at, source): (usize, &&str)| RuleSource {
+        id: format!("Rule.{at}"),
+        module: module("rule_file", source),
+        kind: RuleKind::Rule,
+    };
+    let rules = rules.iter().enumerate().map(rule).collect();
+    Sources { globals: vec![module("helper", helper)], rules, data_models: Vec::new() }
+}
+
+fn map(text: &str) -> Map {
+    serde_json::from_str(text).unwrap()
+}
+
+/// The guard of the only rule, over events of type `T`.
+fn guards(rule: &str, helper: &str) -> Guards {
+    Guards::derive(&sources(&[rule], helper), &HashMap::from([("T".to_owned(), vec![0])]), &[])
+}
+
+fn verdicts(rule: &str, events: &[&str]) -> Vec<Verdict> {
+    let guards = guards(rule, "def ok(event):\n    return not event.get('error')\nNAMES = ['a', 'b']\n");
+    events.iter().map(|event| guards.verdict(0, &map(event))).collect()
+}
+
+use Verdict::{Ask, No, Yes};
+
+#[test]
+fn conditions_are_decided_and_what_would_raise_is_not() {
+    let rule =
+        "from helper import ok\ndef rule(event):\n    return ok(event) and event.get('name').lower() in {'a', 'b'}\n";
+    let events =
+        [r#"{"name":"A"}"#, r#"{"NAME":"x"}"#, r#"{"error":1,"name":"a"}"#, r#"{"name":null}"#, r#"{"name":"É"}"#];
+    assert_eq!(verdicts(rule, &events), [Yes, No, No, Ask, Ask]);
+    // A value that is no boolean is an error of the rule.
+    assert_eq!(verdicts("def rule(event):\n    return event.get('x')\n", &["{}", r#"{"x":true}"#]), [Ask, Yes]);
+}
+
+#[test]
+fn what_is_not_understood_is_asked_only_when_the_rule_gets_there() {
+    let rule = "import re\ndef rule(event):\n    if event.deep_get('a', 'b') != 1:\n        return False\n    return bool(re.match('x', event['c']))\n";
+    assert_eq!(verdicts(rule, &["{}", r#"{"a":{"B":1.0}}"#, r#"{"a":[1]}"#]), [No, Ask, No]);
+    for effect in
+        ["print(1)", "global X; X = 1", "event.x = 1", "raise ValueError", "import re", "KV.add(1)", "yield 1"]
+    {
+        let rule = format!("KV = set()\ndef rule(event):\n    {effect}\n    return False\n");
+        assert_eq!(verdicts(&rule, &["{}"]), [Ask], "{effect}");
+    }
+}
+
+#[test]
+fn what_may_change_is_no_constant() {
+    let uses = "def rule(event):\n    return event.get('n') in NAMES\n";
+    for (module, verdict) in [
+        ("NAMES = ['a']\n", No),
+        ("NAMES = ['a']\nNAMES = ['b']\n", Ask),
+        ("NAMES = ['a']\ndef title(event):\n    NAMES.append('x')\n", Ask),
+        ("NAMES = ['a']\nALIAS = NAMES\n", Ask),
+        ("NAMES = ['a']\ndef title(event):\n    global NAMES\n    NAMES = []\n", Ask),
+        ("NAMES = ['a']\ndef title(event):\n    NAMES[0] = 'x'\n", Ask),
+        ("NAMES = ('a',)\nALIAS = NAMES\n", No),
+        ("from helper import NAMES\n", No),
+        ("from helper import NAMES\nNAMES.pop()\n", Ask),
+        ("import helper\nfrom helper import NAMES\ndef title(event):\n    helper.NAMES.pop()\n", Ask),
+        ("NAMES = ['a']\nsetattr(NAMES, 'x', 1)\n", Ask),
+        ("if True:\n    NAMES = ['a']\n", Ask),
+        ("NAMES = open('x')\n", Ask),
+    ] {
+        assert_eq!(verdicts(&format!("{module}{uses}"), &[r#"{"n":"q"}"#]), [verdict], "{module}");
+    }
+}
+
+#[test]
+fn the_index_leads_to_the_rules_of_a_value() {
+    let rule =
+        |name: &str| format!("def rule(event):\n    return not event.get('e') and event.get('name') == '{name}'\n");
+    let [a, b] = ["a", "B"].map(rule);
+    let any = "def rule(event):\n    return event.get('size') == 3\n";
+    let sources = sources(&[&a, &b, any], "");
+    let guards = Guards::derive(&sources, &HashMap::from([("T".to_owned(), vec![0, 1, 2])]), &[]);
+    let visited = |event: &str| {
+        let (event, mut visited) = (map(event), Vec::new());
+        guards.by_log_type["T"].visit(&guards.program, &RealEvent::new(&event, &guards.program), &mut visited);
+        visited
+    };
+    assert_eq!(visited(r#"{"name":"a"}"#), [0]);
+    assert_eq!(visited(r#"{"name":"b","size":"x"}"#), [1]);
+    assert_eq!(visited(r#"{"name":"c","size":3}"#), [2]);
+    assert_eq!(visited(r#"{"name":["a"]}"#), [0, 1]);
+    assert!(guards.admitted("T", &map(r#"{"p_log_type":"T","name":"b","size":"x"}"#), &[0, 1, 2]).is_empty());
+    assert_eq!(guards.admitted("T", &map(r#"{"name":"a","size":3}"#), &[0, 1, 2]), [0, 2]);
+}
+
+#[test]
+fn an_explanation_names_fields_and_what_was_not_understood() {
+    let rule =
+        "import re\ndef rule(event):\n    return event.get('name') in ('a', 'b') and bool(re.match('x', event['c']))\n";
+    let explanation = guards(rule, "").explain(0, &["T".to_owned()]);
+    assert!(explanation.guarded);
+    let text = explanation.to_string();
+    assert!(text.contains("name in a, b"), "{text}");
+    assert!(text.contains("rule_file.py:3: the function `match`"), "{text}");
+}

@@ -1,0 +1,83 @@
+//! What of a batch goes to the rule workers: the events that guards let through, each with the rules that Python has to run.
+
+use std::collections::BTreeMap;
+
+use super::protocol::EventCalls;
+use super::ruleset::RuleSet;
+use crate::model::EventBatch;
+use crate::telemetry::Telemetry;
+
+/// Other tasks get a turn after so many events.
+const EVENTS_IN_A_ROW: usize = 64;
+
+pub(super) struct Plan {
+    /// Of each call's event in the batch.
+    pub(super) positions: Vec<usize>,
+    pub(super) calls: Vec<EventCalls>,
+    pub(super) tally: Tally,
+}
+
+/// Who decided how often.
+#[derive(Default)]
+pub(super) struct Tally {
+    /// Events by log type, of those that any rule waits for.
+    events: BTreeMap<String, u64>,
+    /// Calls that go to Python, by rule.
+    asked: BTreeMap<u32, u64>,
+    /// Events times the rules of their log type.
+    evaluations: u64,
+}
+
+impl Plan {
+    pub(super) async fn of(set: &RuleSet, batch: &EventBatch) -> Plan {
+        let mut plan = Plan { positions: Vec::new(), calls: Vec::new(), tally: Tally::default() };
+        for (at, event) in batch.events.iter().enumerate() {
+            if at % EVENTS_IN_A_ROW == EVENTS_IN_A_ROW - 1 {
+                tokio::task::yield_now().await;
+            }
+            let all = set.for_log_type(&event.log_type).len() as u64;
+            if all == 0 {
+                continue;
+            }
+            plan.tally.evaluations += all;
+            match plan.tally.events.get_mut(&*event.log_type) {
+                Some(count) => *count += 1,
+                None => drop(plan.tally.events.insert(event.log_type.to_string(), 1)),
+            }
+            let rules = set.for_event(event);
+            if rules.is_empty() {
+                continue;
+            }
+            for rule in &rules {
+                *plan.tally.asked.entry(*rule).or_default() += 1;
+            }
+            let event = serde_json::value::to_raw_value(&event.fields).expect("an event has string keys");
+            plan.positions.push(at);
+            plan.calls.push(EventCalls { rules, event });
+        }
+        plan
+    }
+}
+
+impl Tally {
+    pub(super) fn evaluations(&self) -> u64 {
+        self.evaluations
+    }
+
+    pub(super) fn python_calls(&self) -> u64 {
+        self.asked.values().sum()
+    }
+
+    pub(super) fn tell(&self, set: &RuleSet, telemetry: &Telemetry) {
+        let mut visits: BTreeMap<u32, u64> = BTreeMap::new();
+        for (log_type, events) in &self.events {
+            for rule in set.for_log_type(log_type) {
+                *visits.entry(*rule).or_default() += events;
+            }
+        }
+        for (rule, visits) in visits {
+            let asked = self.asked.get(&rule).copied().unwrap_or(0);
+            telemetry.rule_decided(&set.rules[rule as usize].id, visits - asked, asked);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! An interpreter inside a test's own process, for tests of other rooms that compare with what Python says.
+
+use std::sync::Arc;
+
+use super::runner::{Listener, Runner};
+use super::watch::Watch;
+use crate::detect::protocol::{EventCalls, Functions, LoadFault, Outcome, Sources};
+use crate::model::Map;
+
+pub(in crate::detect) struct Probe(Runner);
+
+impl Probe {
+    pub(in crate::detect) fn load(sources: &Sources) -> (Probe, Vec<LoadFault>) {
+        let mut runner = Runner::start(Arc::new(Watch::default())).unwrap();
+        let faults = runner.load(sources);
+        (Probe(runner), faults)
+    }
+
+    /// What each of the rules says about the event; a rule that doesn't match is left out.
+    pub(in crate::detect) fn evaluate(&self, rules: &[u32], event: &Map) -> Vec<(u32, Functions)> {
+        let event = serde_json::value::to_raw_value(event).unwrap();
+        let mut heard = Heard::default();
+        self.0.evaluate(&[EventCalls { rules: rules.to_vec(), event }], &mut heard);
+        heard.0
+    }
+}
+
+#[derive(Default)]
+struct Heard(Vec<(u32, Functions)>);
+
+impl Listener for Heard {
+    fn calling(&mut self, _event: u32, _rule: u32) {}
+
+    fn outcome(&mut self, outcome: Outcome) {
+        self.0.push((outcome.rule, outcome.functions));
+    }
+
+    fn event_done(&mut self, _event: u32) {}
+}
