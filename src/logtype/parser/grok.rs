@@ -251,11 +251,4 @@ mod tests {
         bomb.insert("A30".into(), "x".into());
         assert!(expand("%{A0}", &bomb).unwrap_err().contains("grows beyond"));
     }
-
-    #[test]
-    fn a_definition_stands_before_the_built_in_of_its_name() {
-        let own = BTreeMap::from([("WORD".into(), "x".into())]);
-        assert_eq!(expand("%{WORD}", &own).unwrap(), "(?:x)");
-        assert_eq!(redefined(&own).collect::<Vec<_>>(), ["WORD"]);
-    }
 }

@@ -8,8 +8,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::document::{Document, FieldDoc, IpDoc, MaskKind, ValidateDoc};
 use super::error::{SchemaError, suggestion};
-use super::parser::{self, Grade};
-use super::{Field, IpVersion, Json, Kind, Object, Schema, Text, Timestamp, Validate, Width};
+use super::{Field, IpVersion, Json, Kind, Object, Schema, Text, Timestamp, Validate, Width, parser};
 use crate::logtype::columns::{column, is_standard};
 use crate::logtype::indicator::Scanner;
 use crate::logtype::parser::Parser;
@@ -54,12 +53,8 @@ pub(super) fn schema(text: &str, origin: &str, name: Option<&str>) -> Result<Sch
     let fields = compiler.object(&document.fields, &mut Vec::new(), 0);
     compiler.reserved_names(&document.fields.value);
     let parser = match &document.parser {
-        Some(parser) => parser::compile(parser, &mut |grade, location, message| {
-            let found = match grade {
-                Grade::Error => &mut compiler.errors,
-                Grade::Warning => &mut compiler.warnings,
-            };
-            found.push(SchemaError::new(origin, Some(location), message));
+        Some(parser) => parser::compile(parser, &mut |location, message| {
+            compiler.errors.push(SchemaError::new(origin, Some(location), message));
         }),
         None => Parser::Json,
     };

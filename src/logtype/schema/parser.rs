@@ -10,15 +10,7 @@ use crate::logtype::parser::{
 };
 
 /// Takes a fault and where it is.
-type Report<'r> = &'r mut dyn FnMut(Grade, Location, String);
-
-/// How bad a fault is.
-#[derive(Clone, Copy)]
-pub(super) enum Grade {
-    Error,
-    /// The parser works nevertheless.
-    Warning,
-}
+type Report<'r> = &'r mut dyn FnMut(Location, String);
 
 /// Why there is no `script`: a function in Starlark would see every byte that a stranger can get into a log, in the
 /// daemon's own process. An interpreter counts steps and live memory between its steps, but one step alone may ask for
@@ -33,7 +25,7 @@ pub(super) fn compile(doc: &Spanned<ParserDoc>, report: Report<'_>) -> Parser {
     let ParserDoc { csv, fastmatch, regex, native, script } = &doc.value;
     let chosen = [csv.is_some(), fastmatch.is_some(), regex.is_some(), native.is_some(), script.is_some()];
     if chosen.into_iter().filter(|chosen| *chosen).count() != 1 {
-        report(Grade::Error, doc.referenced, "`parser` needs exactly one of csv, fastmatch, regex and native".into());
+        report(doc.referenced, "`parser` needs exactly one of csv, fastmatch, regex and native".into());
         return Parser::Json;
     }
     if let Some(doc) = csv {
@@ -46,7 +38,7 @@ pub(super) fn compile(doc: &Spanned<ParserDoc>, report: Report<'_>) -> Parser {
         return Parser::Text(self::regex(doc, report));
     }
     if let Some(script) = script {
-        report(Grade::Error, script.referenced, NO_SCRIPT.into());
+        report(script.referenced, NO_SCRIPT.into());
     }
     native.as_ref().and_then(|native| Native::by_name(&native.name.value)).map_or(Parser::Json, Parser::Native)
 }
@@ -58,12 +50,12 @@ fn csv(spanned: &Spanned<CsvDoc>, report: Report<'_>) -> TextParser {
         (Some(columns), true) => Columns::BehindHeader(columns.clone()),
         (None, true) => Columns::FromHeader,
         (None, false) => {
-            report(Grade::Error, spanned.referenced, "csv needs `hasHeader: true` or `columns`".into());
+            report(spanned.referenced, "csv needs `hasHeader: true` or `columns`".into());
             Columns::FromHeader
         }
     };
     if doc.columns.as_ref().is_some_and(|columns| columns.iter().all(String::is_empty)) {
-        report(Grade::Error, spanned.referenced, "`columns` names no column".into());
+        report(spanned.referenced, "`columns` names no column".into());
     }
     let delimiter = match &doc.delimiter {
         None => b',',
@@ -71,7 +63,7 @@ fn csv(spanned: &Spanned<CsvDoc>, report: Report<'_>) -> TextParser {
             [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\'' | b'`' | b'\n' | b'\r') => *byte,
             _ => {
                 let message = "`delimiter` must be one ASCII character that is no quote, such as \",\" or \"\\t\"";
-                report(Grade::Error, delimiter.referenced, message.into());
+                report(delimiter.referenced, message.into());
                 b','
             }
         },
@@ -84,12 +76,12 @@ fn csv(spanned: &Spanned<CsvDoc>, report: Report<'_>) -> TextParser {
 fn fastmatch(spanned: &Spanned<FastmatchDoc>, report: Report<'_>) -> TextParser {
     let doc = &spanned.value;
     if doc.patterns.is_empty() {
-        report(Grade::Error, spanned.referenced, "`match` is empty".into());
+        report(spanned.referenced, "`match` is empty".into());
     }
     let mut matcher = Fastmatch::new();
     for pattern in &doc.patterns {
         if let Err(message) = matcher.add(&pattern.value) {
-            report(Grade::Error, pattern.referenced, message);
+            report(pattern.referenced, message);
         }
     }
     let expand = expansions(&doc.expand_fields, spanned.referenced, report);
@@ -102,14 +94,13 @@ fn regex(spanned: &Spanned<RegexDoc>, report: Report<'_>) -> TextParser {
     let expand = expansions(&doc.expand_fields, spanned.referenced, report);
     let options = options(doc.skip_lines, &doc.skip_prefix, doc.trim_space, &doc.empty_values, expand);
     for name in redefined(&doc.pattern_definitions) {
-        let message =
-            format!("the pattern `{name}` hides the built-in one of that name; another name avoids confusion");
-        report(Grade::Warning, spanned.referenced, message);
+        let message = format!("the pattern `{name}` is built in and cannot be redefined; choose another name");
+        report(spanned.referenced, message);
     }
     let matcher = match RegexParser::compile(&doc.parts, &doc.pattern_definitions) {
         Ok(matcher) => Matcher::Regex(matcher),
         Err(message) => {
-            report(Grade::Error, spanned.referenced, message);
+            report(spanned.referenced, message);
             Matcher::Fastmatch(Fastmatch::new())
         }
     };
@@ -121,7 +112,7 @@ fn expansions(fields: &BTreeMap<String, String>, location: Location, report: Rep
     for (name, template) in fields {
         match Template::compile(template) {
             Ok(template) => expansions.push((name.clone(), template)),
-            Err(message) => report(Grade::Error, location, format!("in `expandFields`: {message}")),
+            Err(message) => report(location, format!("in `expandFields`: {message}")),
         }
     }
     expansions
