@@ -35,7 +35,7 @@ use crate::fetch::{self, ObjectStore};
 use crate::http::{self, Readiness, Surface};
 use crate::lake::{self, Lake, none::NoLake};
 use crate::model::Access;
-use crate::pipeline::{self, Catalogue, CurrentCatalogue, Discoveries, Pipeline, Sampler, Slots, Unrouted};
+use crate::pipeline::{self, Catalogue, CurrentCatalogue, Discoveries, Pipeline, Slots, Unrouted};
 use crate::queue::{self, MessageQueue};
 use crate::runtime::{ByteBudget, SharedClock, SystemClock, Tasks, Watch};
 use crate::source::Roles;
@@ -194,7 +194,6 @@ impl Parts {
             slots,
             unrouted: Unrouted::default(),
             discoveries: Discoveries::default(),
-            unrouted_rows: Sampler::default(),
             poison_after: config.pipeline.poison_after,
             lease,
             destinations: destinations.iter().map(|destination| destination.name().to_owned()).collect(),

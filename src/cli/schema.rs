@@ -61,7 +61,7 @@ enum Command {
         old: String,
         /// The version to come.
         new: String,
-        /// Allow integers to become wider, and floats.
+        /// Allow integers to become wider.
         #[arg(long)]
         allow_widening: bool,
         #[command(flatten)]

@@ -2,8 +2,7 @@
 //! validation, indicators, time formats and `required` may change; a field may not go, nor change its type, because columns that exist
 //! keep their name and type.
 //!
-//! A wider integer is a safe change that has to be asked for. A float for an integer is not the same column: its
-//! values go to `<name>__float`.
+//! A wider integer is a safe change that has to be asked for. A float for an integer is none: it would not be the same column.
 
 use std::fmt;
 
@@ -28,10 +27,6 @@ pub enum What {
         from: &'static str,
         to: &'static str,
     },
-    /// From an integer to a float, which needs a column of its own.
-    Float {
-        from: &'static str,
-    },
     Retyped {
         from: String,
         to: String,
@@ -53,7 +48,7 @@ impl Change {
     pub fn verdict(&self) -> Verdict {
         match self.what {
             What::Added { .. } | What::Required(_) => Verdict::Allowed,
-            What::Widened { .. } | What::Float { .. } => Verdict::Widening,
+            What::Widened { .. } => Verdict::Widening,
             What::Removed | What::Retyped { .. } => Verdict::Refused,
         }
     }
@@ -71,9 +66,6 @@ impl fmt::Display for Change {
                 "`{path}` is gone; stored events have it: keep the field (a renamed one keeps its name and gets `rename`)"
             ),
             What::Widened { from, to } => write!(f, "`{path}` is widened from {from} to {to}"),
-            What::Float { from } => {
-                write!(f, "`{path}` changes from {from} to float; new values go to the column `{path}__float`")
-            }
             What::Retyped { from, to } => write!(
                 f,
                 "`{path}` changes its type from {from} to {to}; add a field of the new type beside it, with `copy`"
@@ -119,7 +111,6 @@ fn kinds(old: &Kind, new: &Kind, path: &str, found: &mut Vec<Change>) {
         (Kind::Int(old), Kind::Int(new)) if old.bits() < new.bits() => {
             What::Widened { from: old.name(), to: new.name() }
         }
-        (Kind::Int(old), Kind::Float) => What::Float { from: old.name() },
         (old, new) if name(old) == name(new) => return,
         (old, new) => What::Retyped { from: name(old), to: name(new) },
     };
@@ -186,7 +177,7 @@ mod tests {
         Widening: `d[]` is widened from smallint to bigint
         Refused: `e.f` changes its type from bigint to int; add a field of the new type beside it, with `copy`
         Allowed: `e.n` is new (json)
-        Widening: `g` changes from bigint to float; new values go to the column `g__float`
+        Refused: `g` changes its type from bigint to float; add a field of the new type beside it, with `copy`
         ");
     }
 

@@ -49,6 +49,6 @@ pub struct Config {
     /// Folders with more log types, one YAML each; one of a built-in name replaces it. Relative to the configuration
     /// file.
     pub directories: Vec<PathBuf>,
-    /// A schema may widen the integers of its last revision, to larger ones or to floats.
+    /// A schema may widen the integers of its last revision.
     pub allow_widening: bool,
 }

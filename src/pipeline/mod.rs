@@ -25,7 +25,6 @@ mod parked;
 mod reader;
 mod reading;
 mod records;
-mod sampling;
 mod setup;
 mod slots;
 mod stop;
@@ -46,7 +45,6 @@ pub use discovery::Discoveries;
 pub use intake::run;
 pub use parked::replay_parked;
 pub use records::{Mended, replay_records};
-pub use sampling::Sampler;
 pub use slots::Slots;
 pub use unrouted::Unrouted;
 
@@ -122,8 +120,6 @@ pub struct Pipeline {
     pub destinations: Vec<String>,
     /// Woken when an alert was opened, so that its delivery starts at once.
     pub alert_opened: Arc<Notify>,
-    /// Which unrouted objects get a row of the ledger.
-    pub unrouted_rows: Sampler,
     /// Why no messages come in, while that is so.
     pub trouble: watch::Sender<Option<String>>,
     /// Work in flight stops here and hands its messages back.

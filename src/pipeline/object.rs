@@ -71,7 +71,9 @@ pub(super) async fn handle(
             }
             read
         }
-        Err((source, outcome)) if work.has_row(object, &outcome) => work.settle(object, &source, outcome).await,
+        Err((source, outcome)) if outcome.state != ObjectState::Unrouted || work.has_row(object) => {
+            work.settle(object, &source, outcome).await
+        }
         Err((source, outcome)) => {
             work.tell(object, &source, &outcome);
             Ok(())
@@ -208,10 +210,13 @@ impl Work<'_> {
         }
     }
 
-    /// A loop of objects that no source takes, such as the access logs of their own bucket, must not fill the ledger.
-    fn has_row(&self, object: &ObjectRef, outcome: &ObjectOutcome) -> bool {
-        let pipeline = self.pipeline;
-        outcome.state != ObjectState::Unrouted || pipeline.unrouted_rows.admits(&object.bucket, pipeline.clock.now())
+    /// Whether an object that no source takes is recorded; see [`Unrouted`](super::Unrouted).
+    fn has_row(&self, object: &ObjectRef) -> bool {
+        let seen = self.pipeline.unrouted.seen(&object.bucket, self.started);
+        if let Some(line) = seen.line {
+            self.pipeline.telemetry.bucket_unrouted(&object.bucket, line.objects, line.without_row);
+        }
+        seen.row
     }
 
     /// The claim; `None` when the object is done.
@@ -252,11 +257,6 @@ impl Work<'_> {
     }
 
     fn tell(&self, object: &ObjectRef, source: &str, outcome: &ObjectOutcome) {
-        if outcome.state == ObjectState::Unrouted
-            && let Some(objects) = self.pipeline.unrouted.seen(&object.bucket, self.started)
-        {
-            self.pipeline.telemetry.bucket_unrouted(&object.bucket, objects);
-        }
         self.pipeline.telemetry.object_finished(&ObjectFacts {
             object,
             source,

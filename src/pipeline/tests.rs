@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 mod faults;
 
-use super::{Catalogue, Config, CurrentCatalogue, Discoveries, Pipeline, Sampler, Slots, Unrouted, message};
+use super::{Catalogue, Config, CurrentCatalogue, Discoveries, Pipeline, Slots, Unrouted, message};
 use crate::detect::Engine;
 use crate::fetch::memory::MemoryStore;
 use crate::lake::Lake;
@@ -88,7 +88,6 @@ async fn world_leasing(lease: Duration) -> World {
         lease,
         destinations: Vec::new(),
         alert_opened: Arc::new(Notify::new()),
-        unrouted_rows: Sampler::default(),
         trouble: watch::Sender::new(None),
         abandon: CancellationToken::new(),
     };

@@ -223,8 +223,9 @@ impl Telemetry {
     }
 
     /// `objects` of this bucket since the last such line.
-    pub fn bucket_unrouted(&self, bucket: &str, objects: u64) {
-        tracing::warn!(target: "margay::source", bucket, objects,
+    /// Those that are not recorded are found by `audit` and `backfill`, not by `replay`.
+    pub fn bucket_unrouted(&self, bucket: &str, objects: u64, not_recorded: u64) {
+        tracing::warn!(target: "margay::source", bucket, objects, not_recorded,
             "objects that no source takes; add a [[sources]] entry, or stop the notifications if margay or access logs write there");
     }
 

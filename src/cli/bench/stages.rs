@@ -170,7 +170,6 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
         lease: Duration::from_secs(60),
         destinations: Vec::new(),
         alert_opened: Arc::new(Notify::new()),
-        unrouted_rows: pipeline::Sampler::default(),
         trouble: watch::Sender::new(None),
         abandon: CancellationToken::new(),
     });

@@ -18,7 +18,7 @@ use crate::detect::{DetectError, Engine};
 use crate::lake::Lake;
 use crate::lake::committer::{Committer, Limits};
 use crate::model::{Detections, EventBatch, Match};
-use crate::pipeline::{Catalogue, Config, CurrentCatalogue, Discoveries, Pipeline, Sampler, Slots, Unrouted, run};
+use crate::pipeline::{Catalogue, Config, CurrentCatalogue, Discoveries, Pipeline, Slots, Unrouted, run};
 use crate::runtime::{ByteBudget, Clock, Tasks};
 use crate::state::fixtures;
 use crate::telemetry::Telemetry;
@@ -151,7 +151,6 @@ fn start(life: &Arc<Life>) -> (Arc<Pipeline>, Arc<Committer<CatalogView>>) {
         slots: Slots::with_cores(in_flight, 2, slots_telemetry),
         unrouted: Unrouted::default(),
         discoveries: Discoveries::default(),
-        unrouted_rows: Sampler::default(),
         poison_after: Config::default().poison_after,
         lease: LEASE,
         destinations: vec!["stdout".into()],
