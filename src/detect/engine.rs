@@ -157,14 +157,15 @@ impl Engine {
     }
 
     /// Runs every rule of each event's log type: natively where its guard is certain, else in Python.
-    pub async fn evaluate(&self, batch: &EventBatch) -> Result<Detections, DetectError> {
+    pub async fn evaluate(&self, batch: &Arc<EventBatch>) -> Result<Detections, DetectError> {
         #[cfg(test)]
         if let Some(double) = &self.inner.double {
             return double(batch);
         }
         let generation = self.current().generation;
         let started = tokio::time::Instant::now();
-        let Plan { positions, calls, tally } = Plan::of(&generation.set, batch).await;
+        let (guarding, events) = (generation.clone(), batch.clone());
+        let Plan { positions, calls, tally } = blocking(move || Plan::of(&guarding.set, &events)).await;
         self.inner.python_calls.fetch_add(tally.python_calls(), Ordering::Relaxed);
         tally.tell(&generation.set, &self.inner.telemetry);
         let mut evaluated = Evaluated::default();

@@ -7,8 +7,9 @@ use super::ruleset::RuleSet;
 use crate::model::EventBatch;
 use crate::telemetry::Telemetry;
 
-/// Other tasks get a turn after so many events.
-const EVENTS_IN_A_ROW: usize = 64;
+/// A batch is cut once it has more than a MiB of records, so one of more than this has a record that is not worth the
+/// time of a guard: its rules are Python's, which runs within limits of time and memory.
+const MOST_GUARDED_BYTES: u64 = 2 * 1024 * 1024;
 
 pub(super) struct Plan {
     /// Of each call's event in the batch.
@@ -29,12 +30,10 @@ pub(super) struct Tally {
 }
 
 impl Plan {
-    pub(super) async fn of(set: &RuleSet, batch: &EventBatch) -> Plan {
+    /// CPU work: the caller runs it where it may block.
+    pub(super) fn of(set: &RuleSet, batch: &EventBatch) -> Plan {
         let mut plan = Plan { positions: Vec::new(), calls: Vec::new(), tally: Tally::default() };
         for (at, event) in batch.events.iter().enumerate() {
-            if at % EVENTS_IN_A_ROW == EVENTS_IN_A_ROW - 1 {
-                tokio::task::yield_now().await;
-            }
             let all = set.for_log_type(&event.log_type).len() as u64;
             if all == 0 {
                 continue;
@@ -44,7 +43,10 @@ impl Plan {
                 Some(count) => *count += 1,
                 None => drop(plan.tally.events.insert(event.log_type.to_string(), 1)),
             }
-            let rules = set.for_event(event);
+            let rules = match batch.bytes {
+                ..=MOST_GUARDED_BYTES => set.for_event(event),
+                _ => set.for_log_type(&event.log_type).to_vec(),
+            };
             if rules.is_empty() {
                 continue;
             }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::{StreamExt, TryStreamExt};
@@ -87,7 +88,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     })
 }
 
-fn batches(path: &Path) -> anyhow::Result<(Vec<EventBatch>, usize)> {
+fn batches(path: &Path) -> anyhow::Result<(Vec<Arc<EventBatch>>, usize)> {
     let named = || path.display().to_string();
     let file = std::fs::File::open(path).with_context(named)?;
     let object = ObjectId([0; 16]);
@@ -114,5 +115,5 @@ fn batches(path: &Path) -> anyhow::Result<(Vec<EventBatch>, usize)> {
         rejects: Vec::new(),
         bytes: 0,
     };
-    Ok((events.chunks(BATCH).map(batch).collect(), bytes))
+    Ok((events.chunks(BATCH).map(batch).map(Arc::new).collect(), bytes))
 }

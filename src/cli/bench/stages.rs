@@ -93,7 +93,7 @@ fn decode(objects: &Objects) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn classify(objects: &Objects, log_types: &Registry) -> anyhow::Result<Vec<EventBatch>> {
+fn classify(objects: &Objects, log_types: &Registry) -> anyhow::Result<Vec<Arc<EventBatch>>> {
     let mut batches = Vec::new();
     for (index, body) in objects.bodies.iter().enumerate() {
         let object = ObjectId((index as u128).to_le_bytes());
@@ -114,13 +114,13 @@ fn classify(objects: &Objects, log_types: &Registry) -> anyhow::Result<Vec<Event
                 other => anyhow::bail!("an event of the bench was not classified: {other:?}"),
             }
         }
-        batches.push(EventBatch { object, source: BUCKET.into(), events, rejects: Vec::new(), bytes: 0 });
+        batches.push(Arc::new(EventBatch { object, source: BUCKET.into(), events, rejects: Vec::new(), bytes: 0 }));
     }
     Ok(batches)
 }
 
 /// As many batches at once as there are rule workers, as in the daemon.
-async fn detect(engine: &Engine, batches: &[EventBatch]) -> anyhow::Result<()> {
+async fn detect(engine: &Engine, batches: &[Arc<EventBatch>]) -> anyhow::Result<()> {
     use futures_util::{StreamExt, TryStreamExt};
     futures_util::stream::iter(batches)
         .map(|batch| engine.evaluate(batch))

@@ -69,9 +69,18 @@ enum Flow<'e> {
 
 impl<'e, F: Fields<'e>> Run<'e, '_, F> {
     fn spend(&self) -> Result<()> {
-        let left = self.fuel.get().checked_sub(1).ok_or(Ask)?;
+        self.spend_steps(1)
+    }
+
+    fn spend_steps(&self, steps: usize) -> Result<()> {
+        let left = u32::try_from(steps).ok().and_then(|steps| self.fuel.get().checked_sub(steps)).ok_or(Ask)?;
         self.fuel.set(left);
         Ok(())
+    }
+
+    /// For work on the whole of a value: what strangers write into an event must not make one step long.
+    pub(super) fn pay(&self, value: &V<'e>) -> Result<()> {
+        self.spend_steps(value.weight())
     }
 
     pub(super) fn call(&self, function: usize, plain: Vec<V<'e>>, named: Vec<(&'e str, V<'e>)>) -> Result<V<'e>> {
@@ -174,6 +183,7 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
 
     /// Elements in the order in which Python sees them; that of a set is not known.
     pub(super) fn ordered(&self, iterable: &V<'e>) -> Result<Rc<[V<'e>]>> {
+        self.pay(iterable)?;
         match iterable {
             V::Set(_) | V::Const(super::constant::Const::Set(_)) => Err(Ask),
             V::Keys(of) => self.ordered(of),
@@ -348,6 +358,8 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
 
     fn compare(&self, operator: Compare, left: &V<'e>, right: &V<'e>) -> Result<Truth> {
         use std::cmp::Ordering;
+        self.pay(left)?;
+        self.pay(right)?;
         let ordered =
             |test: fn(Ordering) -> bool| Ok(left.order(right)?.map_or(Truth::Either, |order| test(order).into()));
         match operator {
@@ -388,6 +400,7 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
         };
         let iterable = self.eval(iterable, frame)?;
         let unordered = matches!(iterable, V::Set(_) | V::Const(super::constant::Const::Set(_)));
+        self.pay(&iterable)?;
         let elements = if unordered && whole { iterable.elements()? } else { self.ordered(&iterable)? };
         let mut more = true;
         for element in elements.iter() {

@@ -33,6 +33,8 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
         }
         let (plain, named) = self.arguments(arguments, frame)?;
         let bare = named.is_empty();
+        self.pay(of)?;
+        plain.iter().try_for_each(|argument| self.pay(argument))?;
         match (of, method) {
             (V::Event, Method::DeepWalk) => self.deep_walk(&plain, &named),
             (_, Method::Item) => match &*plain {
@@ -142,6 +144,7 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
     }
 
     pub(super) fn subscript(&self, of: &V<'e>, at: &V<'e>) -> Result<V<'e>> {
+        self.pay(of)?;
         if let (V::Event, Some(map)) = (of, self.fields.map()) {
             return self.item(&V::Json { value: Value::Map(map.clone()), wrapped: true }, at)?.ok_or(Ask);
         }
@@ -163,6 +166,7 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
 
     /// Of texts in ASCII only.
     pub(super) fn slice(&self, of: &V<'e>, from: Option<V<'e>>, to: Option<V<'e>>) -> Result<V<'e>> {
+        self.pay(of)?;
         let text = of.text().filter(|text| text.is_ascii()).ok_or(Ask)?;
         let bound = |bound: Option<V<'e>>, otherwise: usize| match bound {
             None | Some(V::None) => Ok(otherwise),
@@ -177,6 +181,8 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
     }
 
     pub(super) fn add(&self, left: &V<'e>, right: &V<'e>) -> Result<V<'e>> {
+        self.pay(left)?;
+        self.pay(right)?;
         match (left, right) {
             (V::Int(a), V::Int(b)) => {
                 Ok(V::Int(a.checked_add(*b).filter(|sum| i64::try_from(*sum).is_ok()).ok_or(Ask)?))
@@ -208,6 +214,7 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
     }
 
     pub(super) fn builtin(&self, builtin: Builtin, arguments: &[V<'e>]) -> Result<V<'e>> {
+        arguments.iter().try_for_each(|argument| self.pay(argument))?;
         let result = match (builtin, arguments) {
             (Builtin::Bool, [value]) => value.truth(self.fields)?.value(),
             (Builtin::Len, [value]) => V::Int(value.length()? as i128),

@@ -221,7 +221,7 @@ impl Reading<'_> {
         self.read.rejects += batch.rejects.len() as u64;
         let room = self.depth.events.saturating_sub(self.told.events.len());
         self.told.events.extend(batch.events.iter().take(room).map(|event| event.fields.clone()));
-        self.verdicts.add(&batch).await.map_err(Ended::Detect)
+        self.verdicts.add(batch).await.map_err(Ended::Detect)
     }
 }
 

@@ -28,11 +28,11 @@ impl<'a> Verdicts<'a> {
         Verdicts { engine, destinations, hits: Vec::new(), places: HashMap::new(), more: 0 }
     }
 
-    pub(super) async fn add(&mut self, batch: &EventBatch) -> Result<(), DetectError> {
+    pub(super) async fn add(&mut self, batch: EventBatch) -> Result<(), DetectError> {
         if batch.events.is_empty() {
             return Ok(());
         }
-        let detections = self.engine.evaluate(batch).await?;
+        let detections = self.engine.evaluate(&Arc::new(batch)).await?;
         detections.matches.iter().for_each(|found| self.hit(&Hit::from(found), None));
         detections.faults.iter().for_each(|fault| self.hit(&Hit::from(fault), Some(&fault.message)));
         Ok(())
