@@ -1,8 +1,9 @@
 //! The state store in one SQLite file: the embedded default, for one daemon.
 //!
 //! The file belongs to one daemon at a time, which a lock on `<path>.lock` enforces; commands may read it meanwhile, and
-//! a command that works (`replay`, `backfill`) writes to it, too. All writes of a process go through one connection;
-//! between processes a transaction waits for the other's, and fences decide who holds what.
+//! a command that works (`replay`, `backfill`) writes to it, too, and shares a lock on `<path>.errands` with others of its
+//! kind, so that a daemon that starts knows of them. All writes of a process go through one connection; between processes
+//! a transaction waits for the other's, and fences decide who holds what.
 //! No type of the driver leaves this folder.
 
 mod alerts;
@@ -40,13 +41,13 @@ pub struct SqliteStore {
     readers: SqlitePool,
     /// `None` when opened for reading only.
     writer: Option<Mutex<Writer>>,
-    /// Last, so that the file is given up after the connections to it.
+    /// The daemon's, or the one that errands share. Last, so that it is given up after the connections to the file.
     _lock: Option<File>,
 }
 
 impl SqliteStore {
-    /// Opens the file for this process alone, and creates or upgrades it. Claims and delivery leases in it were left
-    /// by a process that is gone, so they end here.
+    /// Opens the file for the daemon, and creates or upgrades it. Delivery leases in it were left by a daemon that is gone,
+    /// so they end here, and so do claims unless a command is at work that may hold them: then each ends by its lease.
     pub async fn open(config: &SqliteConfig) -> Result<SqliteStore, StateError> {
         let path = config.path.clone();
         let lock = blocking({
@@ -57,19 +58,25 @@ impl SqliteStore {
         let options = options(&path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
         let mut connection = options.connect().await.map_err(|error| cannot_open(&path, &error))?;
         migrations::run(&mut connection, &path).await?;
-        for leftover in [
-            "UPDATE objects SET claimed_until = NULL, crashed = crashed + 1 WHERE claimed_until IS NOT NULL",
-            "UPDATE deliveries SET leased_until = NULL WHERE leased_until IS NOT NULL",
-        ] {
+        // Held until the claims have ended, so that a command that starts meanwhile has none yet.
+        let alone = blocking({
+            let path = path.clone();
+            move || no_errands(&path)
+        })
+        .await?;
+        let claims = "UPDATE objects SET claimed_until = NULL, crashed = crashed + 1 WHERE claimed_until IS NOT NULL";
+        let deliveries = "UPDATE deliveries SET leased_until = NULL WHERE leased_until IS NOT NULL";
+        for leftover in alone.iter().map(|_| claims).chain([deliveries]) {
             sqlx::query(leftover).execute(&mut connection).await.during("end the claims of an earlier process")?;
         }
+        drop(alone);
         let readers = readers(&path).await?;
         let writer = Some(Mutex::new(Writer { connection, durability: None, is_open: false }));
         Ok(SqliteStore { path, readers, writer, _lock: Some(lock) })
     }
 
-    /// Opens the file for a command that works beside a daemon, or without one: claims of others stay theirs. A daemon
-    /// that starts meanwhile ends the claims of the command, which notices by its fences and tries again.
+    /// Opens the file for a command that works beside a daemon, or without one: claims of others stay theirs, and a daemon
+    /// that starts meanwhile leaves the command its own.
     pub async fn open_beside(config: &SqliteConfig) -> Result<SqliteStore, StateError> {
         let path = config.path.clone();
         let lock = blocking({
@@ -84,9 +91,14 @@ impl SqliteStore {
             Ok(_held) => migrations::run(&mut connection, &path).await?,
             Err(_) => migrations::check(&mut connection, &path).await?,
         }
+        let errand = blocking({
+            let path = path.clone();
+            move || join_errands(&path)
+        })
+        .await?;
         let readers = readers(&path).await?;
         let writer = Some(Mutex::new(Writer { connection, durability: None, is_open: false }));
-        Ok(SqliteStore { path, readers, writer, _lock: None })
+        Ok(SqliteStore { path, readers, writer, _lock: Some(errand) })
     }
 
     /// Opens the file of a daemon that may be running. Whatever would write fails.
@@ -216,13 +228,7 @@ fn take_lock(path: &Path) -> Result<File, StateError> {
             ))
         })?;
     }
-    let mut lock_path = path.as_os_str().to_owned();
-    lock_path.push(".lock");
-    let lock_path = PathBuf::from(lock_path);
-    let lock = File::options().create(true).append(true).open(&lock_path).map_err(|error| {
-        let lock_path = lock_path.display();
-        StateError::Store(format!("could not open the lock file {lock_path}: {error}; correct its permissions"))
-    })?;
+    let (lock, lock_path) = lock_file(path, ".lock")?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StateError::Store(format!(
@@ -230,11 +236,43 @@ fn take_lock(path: &Path) -> Result<File, StateError> {
              `state.sqlite.path`",
             path.display()
         ))),
-        Err(TryLockError::Error(error)) => Err(StateError::Store(format!(
-            "could not lock {}: {error}; the state file needs a file system with locks",
-            lock_path.display()
-        ))),
+        Err(TryLockError::Error(error)) => Err(cannot_lock(&lock_path, &error)),
     }
+}
+
+/// The lock that keeps errands from starting; `None` while one is at work.
+fn no_errands(path: &Path) -> Result<Option<File>, StateError> {
+    let (lock, lock_path) = lock_file(path, ".errands")?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(cannot_lock(&lock_path, &error)),
+    }
+}
+
+/// The lock that errands share. Waits for a daemon that starts.
+fn join_errands(path: &Path) -> Result<File, StateError> {
+    let (lock, lock_path) = lock_file(path, ".errands")?;
+    lock.lock_shared().map_err(|error| cannot_lock(&lock_path, &error))?;
+    Ok(lock)
+}
+
+fn lock_file(path: &Path, ending: &str) -> Result<(File, PathBuf), StateError> {
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(ending);
+    let lock_path = PathBuf::from(lock_path);
+    let lock = File::options().create(true).append(true).open(&lock_path).map_err(|error| {
+        let lock_path = lock_path.display();
+        StateError::Store(format!("could not open the lock file {lock_path}: {error}; correct its permissions"))
+    })?;
+    Ok((lock, lock_path))
+}
+
+fn cannot_lock(lock_path: &Path, error: &std::io::Error) -> StateError {
+    StateError::Store(format!(
+        "could not lock {}: {error}; the state file needs a file system with locks",
+        lock_path.display()
+    ))
 }
 
 fn cannot_open(path: &Path, error: &dyn std::fmt::Display) -> StateError {

@@ -71,6 +71,29 @@ async fn a_new_process_ends_the_claims_and_leases_of_the_last_and_keeps_the_rest
 }
 
 #[tokio::test]
+async fn a_daemon_that_starts_beside_a_command_leaves_all_claims_to_their_leases() {
+    let Opened { store, folder } = open().await;
+    let of_a_daemon = claim(&store).await;
+    drop(store);
+    let command = SqliteStore::open_beside(&config(folder.path())).await.unwrap();
+    let claimed = command.claim(&object("other"), "source", None, START, START + Span::HOUR).await.unwrap();
+    let Claim::Granted(of_the_command, _) = claimed else { panic!("{claimed:?}") };
+
+    let daemon = SqliteStore::open(&config(folder.path())).await.unwrap();
+    command.renew(&of_the_command, START + Span::HOUR).await.unwrap();
+    let held = daemon.claim(&object("key"), "source", None, START, START + Span::HOUR).await.unwrap();
+    assert!(matches!(held, Claim::Held(_)), "whose it is nobody knows: {held:?}");
+    let later = START + Span::HOUR;
+    let over = daemon.claim(&object("key"), "source", None, later, later + Span::HOUR).await.unwrap();
+    let Claim::Granted(taken, attempts) = over else { panic!("{over:?}") };
+    assert!(taken.fence > of_a_daemon.fence && attempts.crashed == 1);
+
+    drop((command, daemon));
+    let daemon = SqliteStore::open(&config(folder.path())).await.unwrap();
+    assert!(matches!(daemon.renew(&of_the_command, later).await, Err(StateError::Fenced(_))));
+}
+
+#[tokio::test]
 async fn a_crash_loses_nothing_that_was_committed() {
     let opened = open().await;
     let token = claim(&opened).await;
