@@ -127,13 +127,14 @@ pub trait Upkeep: Send + Sync {
     /// Durable when this returns. `None` removes it.
     async fn save_checkpoint(&self, name: &str, position: Option<&str>, now: OffsetDateTime) -> Result<(), StateError>;
 
-    /// Forgets at most `limit` objects that ended for good before then, and tells how many. Objects with kept rejects
-    /// stay as long as those.
+    /// Forgets at most `limit` objects that ended for good before then, or that nobody holds or has held since then and that
+    /// came to no outcome, with everything that belongs to them, and tells how many. Objects with kept rejects stay as long
+    /// as those.
     async fn forget_objects(&self, before: OffsetDateTime, limit: u32) -> Result<u64, StateError>;
 
-    /// Forgets at most `limit` messages and `limit` rejects that were kept before then.
+    /// Forgets at most `limit` messages, `limit` rejects and `limit` unrouted objects that were kept before then.
     async fn forget_kept(&self, before: OffsetDateTime, limit: u32) -> Result<u64, StateError>;
 
-    /// Objects that ended before this may have been forgotten.
+    /// Objects that ended, or were claimed last, before this may have been forgotten. Of unrouted ones that says nothing.
     async fn forgotten_before(&self) -> Result<Option<OffsetDateTime>, StateError>;
 }

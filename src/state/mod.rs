@@ -115,7 +115,7 @@ impl ObjectState {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObjectOutcome {
     pub state: ObjectState,
-    /// Why, for a state that is not `Committed`; empty otherwise.
+    /// Why, for a state that is not `Committed`; of a committed object, that not all of its rejects are kept. Empty otherwise.
     pub reason: String,
     pub events: u64,
     pub rejects: u64,
@@ -167,8 +167,10 @@ pub enum Claim {
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// Claims an object until `until`, unless it is done or held by a claim that is live at `now`. What is not finally done
-    /// is tried again, but not for a message that was sent (`announced`) before that outcome: its answer is there already. Else
-    /// two such objects of one message would bring each other back for ever.
+    /// is tried again, but not for a message that was sent (`announced`) before the claim that came to that outcome: its answer
+    /// is there already. Else two such objects of one message would bring each other back for ever. A message that was sent
+    /// while that claim was held is not answered by it: what it tells of may have come after the look. Nor is anything final
+    /// of a key without an identity that was `Superseded`: the key may name another object by now.
     async fn claim(
         &self,
         object: &ObjectRef,
@@ -181,7 +183,8 @@ pub trait Ledger: Send + Sync {
     async fn renew(&self, token: &ClaimToken, until: OffsetDateTime) -> Result<(), StateError>;
 
     /// Ends the claim without an outcome, so that the object can be claimed at once. `reason` is a word of a fixed set,
-    /// counted in [`Attempts::given_up`]; `detail` the whole story. Repeating it with the same token is harmless.
+    /// counted in [`Attempts::given_up`]; `detail` the whole story. A committed object that was reopened stays as it is, and
+    /// all that [`Commits`] knows of it goes. Repeating it with the same token is harmless.
     async fn release(
         &self,
         token: &ClaimToken,

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use time::Duration;
 
-use super::{LEASE, claimed, token};
-use crate::model::{ObjectRef, Reject};
+use super::{LEASE, claimed, token, tried};
+use crate::model::{ObjectRef, Position, Reject};
 use crate::state::fixtures::{START, object};
 use crate::state::{
-    Claim, ClaimToken, KeptFilter, ObjectFilter, ObjectOutcome, ObjectState, QuarantineKind, StateError, StateStore,
+    Attempts, Claim, ClaimToken, CommitId, Earlier, Intended, KeptFilter, ObjectFilter, ObjectOutcome, ObjectState,
+    Part, QuarantineKind, StateError, StateStore,
 };
 
 fn reject(ordinal: u64) -> Reject {
@@ -144,6 +145,47 @@ pub(in crate::state) async fn only_a_committed_object_is_reopened<S: StateStore>
     }
 }
 
+/// Lets the object come to a position in a table, under its claim.
+async fn advance<S: StateStore>(store: &S, token: &ClaimToken) {
+    let parts = [Part { token: token.clone(), through: Position { ordinal: 4, index: 0 } }];
+    let commit = |n| CommitId([n; 16]);
+    for n in [1, 2] {
+        assert!(matches!(store.intend(commit(n), "t", &parts, START).await.unwrap(), Intended::Written(_)));
+    }
+    store.committed(commit(1), &[]).await.unwrap();
+}
+
+pub(in crate::state) async fn a_refused_reopening_and_a_mending_of_nothing_change_nothing<S: StateStore>(store: &S) {
+    let held = claimed(store, "in work", START).await;
+    advance(store, &held).await;
+    assert_eq!(store.reopen(held.object, START, START + LEASE).await.unwrap(), None);
+    assert_eq!(store.progress(held.object).await.unwrap().len(), 1);
+
+    let object = committed(store, "key").await.object;
+    let token = store.reopen(object, START, START + LEASE).await.unwrap().unwrap();
+    for _ in 0..2 {
+        // Said again by whoever did not hear the answer.
+        store.mend(&token, &[4], 5).await.unwrap();
+    }
+    let now = store.outcome(object).await.unwrap().unwrap();
+    assert_eq!((now.events, now.rejects), (7, 2));
+}
+
+pub(in crate::state) async fn a_reopened_claim_that_is_released_leaves_no_try_and_no_progress<S: StateStore>(
+    store: &S,
+) {
+    let object = committed(store, "key").await.object;
+    let token = store.reopen(object, START, START + LEASE).await.unwrap().unwrap();
+    advance(store, &token).await;
+    store.release(&token, "replay", "", START).await.unwrap();
+    assert!(store.progress(object).await.unwrap().is_empty());
+    assert_eq!(store.outcome(object).await.unwrap(), Some(outcome(ObjectState::Committed)));
+    assert_eq!(store.versions("bucket", "key").await.unwrap()[0].attempts, Attempts::default());
+    // The late end of its commit is nobody's progress.
+    store.committed(CommitId([2; 16]), &[]).await.unwrap();
+    assert!(store.progress(object).await.unwrap().is_empty());
+}
+
 pub(in crate::state) async fn rejects_come_in_pages<S: StateStore>(store: &S) {
     let object = committed(store, "key").await.object;
     let page = store.rejects(object, Some(1), 1).await.unwrap();
@@ -240,7 +282,77 @@ pub(in crate::state) async fn old_objects_are_forgotten_in_batches_unless_somebo
 
     store.keep_message("m", "body", "reason", START).await.unwrap();
     assert_eq!(store.forget_kept(START, 99).await.unwrap(), 0);
-    assert_eq!(store.forget_kept(later, 2).await.unwrap(), 3);
+    assert_eq!(store.forget_kept(later, 2).await.unwrap(), 4, "message, two rejects, unrouted object");
     assert_eq!(store.forget_kept(later, 99).await.unwrap(), 1);
     assert_eq!(store.forget_objects(later, 99).await.unwrap(), 1);
+}
+
+pub(in crate::state) async fn what_came_to_no_outcome_is_forgotten_with_all_that_belongs_to_it<S: StateStore>(
+    store: &S,
+) {
+    // Its message went away, or it was found under its other key.
+    for key in ["a", "b", "c"] {
+        let given_up = claimed(store, key, START).await;
+        advance(store, &given_up).await;
+        store.release(&given_up, "fetch", "", START).await.unwrap();
+    }
+    let abandoned = claimed(store, "abandoned", START).await;
+    let parked = ended(store, "parked", ObjectState::Parked).await;
+    let tried_again = claimed(store, "parked", START).await;
+    store.release(&tried_again, "forbidden", "", START).await.unwrap();
+    let with_rejects = claimed(store, "with rejects", START).await;
+    store.keep_rejects(&with_rejects, &[reject(1)], START).await.unwrap();
+    store.release(&with_rejects, "fetch", "", START).await.unwrap();
+    let later = START + LEASE * 3;
+    let recent = claimed(store, "c", START + LEASE * 2).await;
+    store.release(&recent, "fetch", "", START + LEASE * 2).await.unwrap();
+    let in_work = claimed(store, "in work", START + LEASE).await;
+    store.renew(&in_work, later + LEASE).await.unwrap();
+
+    let before = START + LEASE + Duration::SECOND;
+    assert_eq!(store.forget_objects(START, 99).await.unwrap(), 0);
+    assert_eq!(store.forget_objects(before, 2).await.unwrap(), 2);
+    assert_eq!(store.forget_objects(before, 99).await.unwrap(), 1);
+    assert_eq!(store.forgotten_before().await.unwrap(), Some(before));
+    for (key, known) in [("a", false), ("b", false), ("c", true), ("abandoned", false), ("parked", true)] {
+        assert_eq!(!store.versions("bucket", key).await.unwrap().is_empty(), known, "{key}");
+        let progress = store.progress(object(key).id()).await.unwrap();
+        assert_eq!(!progress.is_empty(), key == "c", "{key}");
+    }
+    assert!(matches!(store.renew(&abandoned, later).await, Err(StateError::Fenced(_))));
+    assert!(store.renew(&in_work, later).await.is_ok());
+    assert_eq!(store.rejects(with_rejects.object, None, 9).await.unwrap().len(), 1);
+    assert_eq!(store.kept(&KeptFilter::default(), 9).await.unwrap().len(), 2, "the parked one and the reject");
+    assert!(store.outcome(parked.object).await.unwrap().is_none(), "it came to no other outcome yet");
+
+    // It begins anew: without its tries, and without doubt of what is in the lake.
+    let (again, attempts) = tried(store, "a", later).await;
+    assert_eq!(attempts, Attempts { started: 1, ..Attempts::default() });
+    store.release(&again, "fetch", "", later).await.unwrap();
+    let (again, attempts) = tried(store, "a", later).await;
+    assert_eq!(attempts.given_up_for("fetch"), 1);
+    let parts = [Part { token: again, through: Position { ordinal: 9, index: 0 } }];
+    let written = store.intend(CommitId([9; 16]), "t", &parts, later).await.unwrap();
+    assert_eq!(written, Intended::Written(Earlier::default()));
+}
+
+pub(in crate::state) async fn unrouted_objects_are_forgotten_with_what_was_kept<S: StateStore>(store: &S) {
+    for state in ObjectState::ALL {
+        ended(store, state.as_str(), state).await;
+    }
+    ended(store, "tried again", ObjectState::Unrouted).await;
+    let tried_again = claimed(store, "tried again", START).await;
+    advance(store, &tried_again).await;
+    let later = START + Duration::SECOND;
+    assert_eq!(store.forget_kept(START, 99).await.unwrap(), 0);
+    assert_eq!(store.forget_kept(later, 99).await.unwrap(), 1, "one is in work");
+    store.release(&tried_again, "fetch", "", START).await.unwrap();
+    assert_eq!(store.forget_kept(later, 99).await.unwrap(), 1);
+    assert_eq!(store.forget_kept(later, 99).await.unwrap(), 0);
+    assert!(store.progress(tried_again.object).await.unwrap().is_empty());
+    for state in ObjectState::ALL {
+        let known = store.outcome(object(state.as_str()).id()).await.unwrap().is_some();
+        assert_eq!(known, state != ObjectState::Unrouted, "{state:?}");
+    }
+    assert_eq!(store.forgotten_before().await.unwrap(), None, "a source that takes them now reads them");
 }

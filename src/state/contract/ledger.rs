@@ -3,7 +3,7 @@
 use time::Duration;
 
 use super::{LEASE, claimed, token, tried};
-use crate::model::{Detections, Reject};
+use crate::model::{Detections, ObjectRef, Reject};
 use crate::state::fixtures::{START, object};
 use crate::state::{Attempts, Claim, ClaimToken, ObjectOutcome, ObjectState, StateError, StateStore};
 
@@ -80,6 +80,36 @@ pub(in crate::state) async fn what_a_person_can_mend_is_claimed_again<S: StateSt
             }
             Claim::Held(_) => panic!("{name} is finished"),
         }
+    }
+}
+
+pub(in crate::state) async fn an_outcome_answers_what_was_announced_before_its_claim<S: StateStore>(store: &S) {
+    let parked = ObjectOutcome::without_events(ObjectState::Parked, "forbidden");
+    let first = token(store).await;
+    let (during, after) = (START + Duration::SECOND, START + Duration::MINUTE);
+    store.finish(&first, &parked, after).await.unwrap();
+    for announced in [START - Duration::SECOND, START] {
+        let answered = store.claim(&object("key"), "s", Some(announced), after, after + LEASE).await.unwrap();
+        assert_eq!(answered, Claim::Done(ObjectState::Parked), "{announced}");
+    }
+    // Access was granted, and the object announced again, while the last look was under way.
+    let again = store.claim(&object("key"), "s", Some(during), after, after + LEASE).await.unwrap();
+    let Claim::Granted(second, _) = again else { panic!("{again:?}") };
+    store.finish(&second, &parked, after).await.unwrap();
+    let answered = store.claim(&object("key"), "s", Some(during), after, after + LEASE).await.unwrap();
+    assert_eq!(answered, Claim::Done(ObjectState::Parked), "the last claim counts");
+}
+
+pub(in crate::state) async fn a_superseded_key_without_an_identity_is_claimed_again<S: StateStore>(store: &S) {
+    let unnamed = ObjectRef { etag: None, ..object("key") };
+    for object in [object("key"), unnamed] {
+        let claim = async |announced| store.claim(&object, "s", announced, START, START + LEASE).await.unwrap();
+        let Claim::Granted(token, _) = claim(None).await else { panic!("it is new") };
+        let read = ObjectOutcome::without_events(ObjectState::Superseded, "read under its identity");
+        store.finish(&token, &read, START).await.unwrap();
+        assert_eq!(claim(Some(START)).await, Claim::Done(ObjectState::Superseded));
+        let again = claim(None).await;
+        assert_eq!(matches!(again, Claim::Granted(..)), object.etag.is_none(), "{again:?}");
     }
 }
 

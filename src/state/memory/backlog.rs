@@ -88,6 +88,27 @@ impl Tables {
     }
 }
 
+impl Tables {
+    /// Forgets the oldest entries whose age is told and before then, with everything that belongs to them.
+    fn forget_old(
+        &mut self,
+        before: OffsetDateTime,
+        limit: u32,
+        age: impl Fn(&Entry) -> Option<OffsetDateTime>,
+    ) -> u32 {
+        let needed = |id: ObjectId| self.rejects.range((id, 0)..=(id, u64::MAX)).next().is_some();
+        let aged = self.objects.iter().filter_map(|(id, entry)| age(entry).map(|at| (at, *id)));
+        let mut old: Vec<_> = aged.filter(|(at, id)| *at < before && !needed(*id)).collect();
+        old.sort();
+        old.truncate(limit as usize);
+        for (_, id) in &old {
+            self.objects.remove(id);
+            self.forget(*id);
+        }
+        old.len() as u32
+    }
+}
+
 fn fits(kept: &Quarantined, filter: &KeptFilter) -> bool {
     filter.kind.is_none_or(|kind| kind == kept.kind)
         && filter.since.is_none_or(|since| kept.at >= since)
@@ -182,6 +203,7 @@ impl Mending for MemoryState {
         };
         entry.fence += 1;
         entry.claimed_until = Some(until);
+        entry.claimed_at = now;
         let fence = entry.fence;
         tables.forget(object);
         Ok(Some(ClaimToken { object, fence }))
@@ -254,23 +276,17 @@ impl Upkeep for MemoryState {
 
     async fn forget_objects(&self, before: OffsetDateTime, limit: u32) -> Result<u64, StateError> {
         let tables = &mut *self.lock();
-        let needed = |id: ObjectId| tables.rejects.range((id, 0)..=(id, u64::MAX)).next().is_some();
-        let mut old: Vec<(OffsetDateTime, ObjectId)> = tables
-            .objects
-            .iter()
-            .filter_map(|(id, entry)| {
-                let (outcome, at) = entry.outcome.as_ref()?;
-                let over = outcome.state.is_final() && *at < before && entry.claimed_until.is_none() && !needed(*id);
-                over.then_some((*at, *id))
-            })
-            .collect();
-        old.sort();
-        old.truncate(limit as usize);
-        old.iter().for_each(|(_, id)| drop(tables.objects.remove(id)));
-        if !old.is_empty() {
+        let mut forgotten = tables.forget_old(before, limit, |entry| {
+            let (outcome, at) = entry.outcome.as_ref()?;
+            (outcome.state.is_final() && entry.claimed_until.is_none()).then_some(*at)
+        });
+        forgotten += tables.forget_old(before, limit - forgotten, |entry| {
+            (entry.stands().is_none() && entry.is_free(before)).then_some(entry.claimed_at)
+        });
+        if forgotten > 0 {
             tables.forgotten_before = tables.forgotten_before.max(Some(before));
         }
-        Ok(old.len() as u64)
+        Ok(forgotten.into())
     }
 
     async fn forget_kept(&self, before: OffsetDateTime, limit: u32) -> Result<u64, StateError> {
@@ -288,7 +304,11 @@ impl Upkeep for MemoryState {
             tables.rejects.remove(&place);
             forgotten += 1;
         }
-        Ok(forgotten)
+        let unrouted = tables.forget_old(before, limit, |entry| {
+            let (state, _, at) = entry.stands()?;
+            (state == ObjectState::Unrouted && entry.is_free(before)).then_some(at)
+        });
+        Ok(forgotten + u64::from(unrouted))
     }
 
     async fn forgotten_before(&self) -> Result<Option<OffsetDateTime>, StateError> {

@@ -15,6 +15,8 @@ pub(super) struct Entry {
     pub(super) source: String,
     pub(super) fence: i64,
     pub(super) claimed_until: Option<OffsetDateTime>,
+    /// The last time.
+    pub(super) claimed_at: OffsetDateTime,
     /// With the time at which it was finished.
     pub(super) outcome: Option<(ObjectOutcome, OffsetDateTime)>,
     /// The one that it had before it was claimed again.
@@ -63,6 +65,7 @@ impl Ledger for MemoryState {
                     source: source.to_owned(),
                     fence: 1,
                     claimed_until: Some(until),
+                    claimed_at: now,
                     outcome: None,
                     open: None,
                     attempts: attempts.clone(),
@@ -72,9 +75,12 @@ impl Ledger for MemoryState {
             }
             Slot::Occupied(slot) => slot.into_mut(),
         };
-        if let Some((outcome, finished)) = &entry.outcome {
-            let answered = announced.is_some_and(|sent| *finished >= sent) && outcome.state != ObjectState::Partial;
-            if outcome.state.is_final() || answered {
+        if let Some((outcome, _)) = &entry.outcome {
+            let is_named = entry.object.version_id.is_some() || entry.object.etag.is_some();
+            let is_final = outcome.state.is_final() && (is_named || outcome.state != ObjectState::Superseded);
+            let answered =
+                announced.is_some_and(|sent| entry.claimed_at >= sent) && outcome.state != ObjectState::Partial;
+            if is_final || answered {
                 return Ok(Claim::Done(outcome.state));
             }
         }
@@ -86,13 +92,14 @@ impl Ledger for MemoryState {
             if outcome.state != ObjectState::Partial {
                 entry.attempts = Attempts::default();
             }
-            entry.open = Some((outcome, finished));
+            entry.open = (outcome.state != ObjectState::Superseded).then_some((outcome, finished));
         }
         source.clone_into(&mut entry.source);
         entry.attempts.started += 1;
         entry.attempts.crashed += u32::from(entry.claimed_until.is_some());
         entry.fence += 1;
         entry.claimed_until = Some(until);
+        entry.claimed_at = now;
         Ok(Claim::Granted(ClaimToken { object: id, fence: entry.fence }, entry.attempts.clone()))
     }
 
@@ -110,8 +117,11 @@ impl Ledger for MemoryState {
     ) -> Result<(), StateError> {
         let mut tables = self.lock();
         let entry = tables.entry(token)?;
-        if entry.claimed_until.take().is_some() && entry.outcome.is_none() {
-            give_up(&mut entry.attempts.given_up, reason);
+        if entry.claimed_until.take().is_some() {
+            match entry.outcome {
+                None => give_up(&mut entry.attempts.given_up, reason),
+                Some(_) => tables.forget(token.object),
+            }
         }
         Ok(())
     }

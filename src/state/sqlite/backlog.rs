@@ -108,7 +108,7 @@ impl Mending for SqliteStore {
         const ATTEMPT: &str = "claim a committed object";
         let mut tx = self.write(Durability::Process).await?;
         let fence = sqlx::query_scalar(
-            "UPDATE objects SET fence = fence + 1, claimed_until = ?2
+            "UPDATE objects SET fence = fence + 1, claimed_until = ?2, claimed_at = ?3
              WHERE id = ?1 AND state = 'committed' AND (claimed_until IS NULL OR claimed_until <= ?3)
              RETURNING fence",
         )
@@ -118,8 +118,10 @@ impl Mending for SqliteStore {
         .fetch_optional(&mut *tx)
         .await
         .during(ATTEMPT)?;
-        // Its rejects lie anywhere between its rows: what an earlier reading or replay had come to says nothing of them.
-        commits::forget(&mut tx, object).await?;
+        if fence.is_some() {
+            // Its rejects lie anywhere between its rows: what an earlier replay had come to says nothing of them.
+            commits::forget(&mut tx, object).await?;
+        }
         tx.commit(ATTEMPT).await?;
         Ok(fence.map(|fence| ClaimToken { object, fence }))
     }
@@ -138,13 +140,15 @@ impl Mending for SqliteStore {
                 .during(ATTEMPT)?;
             mended += deleted.rows_affected();
         }
-        sqlx::query("UPDATE objects SET events = events + ?2, rejects = max(rejects - ?3, 0) WHERE id = ?1")
-            .bind(&token.object.0[..])
-            .bind(int(events))
-            .bind(int(mended))
-            .execute(&mut *tx)
-            .await
-            .during(ATTEMPT)?;
+        if mended > 0 {
+            sqlx::query("UPDATE objects SET events = events + ?2, rejects = max(rejects - ?3, 0) WHERE id = ?1")
+                .bind(&token.object.0[..])
+                .bind(int(events))
+                .bind(int(mended))
+                .execute(&mut *tx)
+                .await
+                .during(ATTEMPT)?;
+        }
         tx.commit(ATTEMPT).await
     }
 }

@@ -13,21 +13,24 @@ use crate::model::{ObjectId, ObjectRef};
 use crate::state::{Attempts, Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, StateError};
 
 /// Takes the claim when the object is new, or neither finished for good nor held; the condition makes it one statement.
-/// The states are those of [`ObjectState::is_final`]. Tries are counted from the last outcome on; a claim that was neither
+/// The states are those of [`ObjectState::is_final`]; without an identity, `superseded` is none of them. Tries are counted from the last outcome on; a claim that was neither
 /// finished nor released before this one has crashed.
 const CLAIM: &str = "
-    INSERT INTO objects (id, bucket, key, version_id, etag, size, source, fence, claimed_until, started, first_claimed_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, 1, ?9)
+    INSERT INTO objects (id, bucket, key, version_id, etag, size, source, fence, claimed_until, started, first_claimed_at,
+        claimed_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, 1, ?9, ?9)
     ON CONFLICT (id) DO UPDATE SET source = ?7, fence = fence + 1, claimed_until = ?8, state = NULL, reason = '',
+        claimed_at = ?9,
         started = CASE WHEN coalesce(state, 'partial') = 'partial' THEN started + 1 ELSE 1 END,
         crashed = CASE WHEN claimed_until IS NOT NULL THEN crashed + 1
             WHEN coalesce(state, 'partial') = 'partial' THEN crashed ELSE 0 END,
         first_claimed_at = CASE WHEN coalesce(state, 'partial') = 'partial' THEN first_claimed_at ELSE ?9 END,
-        open_state = coalesce(state, open_state),
+        open_state = nullif(coalesce(state, open_state), 'superseded'),
         open_reason = CASE WHEN state IS NULL THEN open_reason ELSE reason END
     WHERE (state IS NULL OR state = 'partial'
-            OR (state NOT IN ('committed', 'empty', 'folder', 'excluded', 'superseded')
-                AND (?10 IS NULL OR finished_at < ?10)))
+            OR ((state NOT IN ('committed', 'empty', 'folder', 'excluded', 'superseded')
+                    OR (state = 'superseded' AND version_id IS NULL AND etag IS NULL))
+                AND (?10 IS NULL OR claimed_at IS NULL OR claimed_at < ?10)))
         AND (claimed_until IS NULL OR claimed_until <= ?9)
     RETURNING fence, started, crashed";
 
@@ -119,25 +122,28 @@ impl Ledger for SqliteStore {
         const ATTEMPT: &str = "release a claim";
         const RELEASE: &str = "
             UPDATE objects SET claimed_until = NULL, reason = CASE WHEN state IS NULL THEN ?3 ELSE reason END
-            WHERE id = ?1 AND fence = ?2 AND claimed_until IS NOT NULL";
+            WHERE id = ?1 AND fence = ?2 AND claimed_until IS NOT NULL RETURNING state";
         let mut tx = self.write(Durability::Process).await?;
         let released = sqlx::query(RELEASE)
             .bind(&token.object.0[..])
             .bind(token.fence)
             .bind(detail)
-            .execute(&mut *tx)
+            .fetch_optional(&mut *tx)
             .await
             .during(ATTEMPT)?;
-        if released.rows_affected() > 0 {
-            give_up(&mut tx, token.object, reason, now).await?;
-        } else {
-            let ended = sqlx::query("SELECT 1 FROM objects WHERE id = ? AND fence = ?")
-                .bind(&token.object.0[..])
-                .bind(token.fence)
-                .fetch_optional(&mut *tx)
-                .await
-                .during(ATTEMPT)?;
-            held(ended.is_some().into(), token)?;
+        match released.as_ref().map(state).transpose()? {
+            Some(None) => give_up(&mut tx, token.object, reason, now).await?,
+            // It was reopened and stays committed: no try, and nobody reads on from where this one had come to.
+            Some(Some(_)) => commits::forget(&mut tx, token.object).await?,
+            None => {
+                let ended = sqlx::query("SELECT 1 FROM objects WHERE id = ? AND fence = ?")
+                    .bind(&token.object.0[..])
+                    .bind(token.fence)
+                    .fetch_optional(&mut *tx)
+                    .await
+                    .during(ATTEMPT)?;
+                held(ended.is_some().into(), token)?;
+            }
         }
         tx.commit(ATTEMPT).await
     }

@@ -20,6 +20,7 @@ const VERSIONS: &[(i64, &str, &str)] = &[
     (3, "attempts", include_str!("migrations/0003_attempts.sql")),
     (4, "backlog", include_str!("migrations/0004_backlog.sql")),
     (5, "revisions", include_str!("migrations/0005_revisions.sql")),
+    (6, "claimed", include_str!("migrations/0006_claimed.sql")),
 ];
 
 #[derive(Debug)]
