@@ -117,7 +117,8 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
     tracing::info!(reason, "shutting down");
     let failed = work.token().is_cancelled() || delivery.token().is_cancelled() || front.token().is_cancelled();
     readiness.drain();
-    parts.drain(&config, &work, signals.next()).await;
+    let grace = Duration::from_secs(config.pipeline.shutdown_grace_seconds);
+    drain(&parts.pipeline, grace, &work, signals.next()).await;
     delivery.shut_down();
     if !delivery.drained(LAST_MOMENT).await {
         tracing::warn!("deliveries are unfinished; the outbox keeps them for the next start");
@@ -225,7 +226,11 @@ impl Parts {
         );
         let watch = catalogue::watch(path, config, debounce(config), telemetry);
         let (path, config) = (path.to_owned(), config.clone());
-        work.spawn_critical("upkeep", upkeep::run(pipeline.clone(), upkeep::Ages::of(&config), shutdown.clone()));
+        work.spawn_critical(
+            "upkeep",
+            upkeep::forget_old(pipeline.clone(), upkeep::Ages::of(&config), shutdown.clone()),
+        );
+        work.spawn_critical("parked objects", upkeep::replay_parked(pipeline.clone(), shutdown.clone()));
         work.spawn_critical(
             "configuration reload",
             catalogue::reload(pipeline.clone(), path, config, watch, hangups.catalogue, shutdown.clone()),
@@ -241,23 +246,26 @@ struct Running {
     pipeline: Arc<Pipeline>,
 }
 
-impl Running {
-    /// Lets the work in flight end, for as long as the grace period lasts and nobody asks a second time.
-    async fn drain(&self, config: &Config, work: &Tasks, asked_again: impl Future<Output = &'static str>) {
-        work.shut_down();
-        if let Err(error) = self.pipeline.lake.flush().await {
-            tracing::error!(%error, "the last flush of the lake failed; its messages are delivered again");
-        }
-        let grace = Duration::from_secs(config.pipeline.shutdown_grace_seconds);
-        let drained = tokio::select! {
-            drained = work.drained(grace) => drained,
-            _ = asked_again => false,
-        };
-        if !drained {
-            tracing::warn!("work is unfinished; its messages go back to the queue");
-            self.pipeline.abandon.cancel();
-            work.drained(LAST_MOMENT).await;
-        }
+/// Lets the work in flight end, for as long as the grace period lasts and nobody asks a second time.
+async fn drain(pipeline: &Pipeline, grace: Duration, work: &Tasks, asked_again: impl Future<Output = &'static str>) {
+    work.shut_down();
+    // For what waits for its rows now, and for what has come to that since.
+    flush(pipeline).await;
+    let drained = tokio::select! {
+        drained = work.drained(grace) => drained,
+        _ = asked_again => false,
+    };
+    if !drained {
+        tracing::warn!("work is unfinished; its messages go back to the queue");
+        pipeline.abandon.cancel();
+        work.drained(LAST_MOMENT).await;
+    }
+    flush(pipeline).await;
+}
+
+async fn flush(pipeline: &Pipeline) {
+    if let Err(error) = pipeline.lake.flush().await {
+        tracing::error!(%error, "a last flush of the lake failed; objects whose rows it had are not done and come again");
     }
 }
 

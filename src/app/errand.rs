@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use futures_util::StreamExt;
 use futures_util::stream::LocalBoxStream;
 
-use super::{Adapters, LAST_MOMENT, Parts, Signals, object_store};
+use super::{Adapters, Parts, Signals, drain, object_store};
 use crate::config::Config;
 use crate::pipeline::{self, Catalogue, Pipeline};
 use crate::queue::feed::{Feed, Limits};
@@ -22,8 +21,13 @@ use crate::topic::none::NoTopics;
 /// How long a message of an errand is leased; also what another process waits for the claims of one that was killed.
 const LEASE: Duration = Duration::from_secs(60);
 
-/// More tries than the pipeline needs to call something poison.
-const LIMITS: Limits = Limits { room: 256, tries: 9, delay: Duration::from_secs(5) };
+const ROOM: usize = 256;
+
+/// The longest that a job waits for its next try.
+const DELAY: Duration = Duration::from_secs(5);
+
+/// More tries than the pipeline's patience with what is missing or refused.
+const LEAST_TRIES: u32 = 4;
 
 /// One thing to do, and the message body that does it.
 pub struct Job<J> {
@@ -51,7 +55,9 @@ impl Errand {
     pub async fn start(config: &Config, catalogue: Catalogue) -> anyhow::Result<Errand> {
         let signals = Signals::new()?;
         let clock: SharedClock = Arc::new(SystemClock);
-        let feed = Arc::new(Feed::new(LEASE, clock.clone(), LIMITS));
+        // As many as make something poison, and the one that says so.
+        let tries = config.pipeline.poison_after.saturating_add(1).max(LEAST_TRIES);
+        let feed = Arc::new(Feed::new(LEASE, clock.clone(), Limits { room: ROOM, tries, delay: DELAY }));
         let state: Arc<dyn StateStore> = match config.state.kind {
             state::Kind::Sqlite => Arc::new(SqliteStore::open_beside(&config.state.sqlite).await?),
         };
@@ -90,7 +96,7 @@ impl Errand {
                     Some(Err(error)) => (more, failure) = (false, Some(error)),
                     None => more = false,
                 },
-                Some(message) = self.feed.ended(), if !pending.is_empty() => {
+                message = self.feed.ended(), if !pending.is_empty() => {
                     if let Some(job) = pending.remove(&message.id) {
                         ended(job, message.acknowledged).await?;
                     }
@@ -116,20 +122,7 @@ impl Errand {
     }
 
     async fn stop(&mut self) {
-        self.work.shut_down();
         self.feed.hang_up();
-        let drained = tokio::select! {
-            drained = self.work.drained(self.grace) => drained,
-            _ = self.signals.next() => false,
-        };
-        if !drained {
-            self.pipeline.abandon.cancel();
-            self.work.drained(LAST_MOMENT).await;
-        }
-        // What came back by that would otherwise wait for its lease.
-        self.feed.close();
-        self.pipeline.lake.flush().await.context("the last flush of the lake failed").unwrap_or_else(|error| {
-            tracing::error!(%error, "rows may be missing in the lake; run the command again");
-        });
+        drain(&self.pipeline, self.grace, &self.work, self.signals.next()).await;
     }
 }

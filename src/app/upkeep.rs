@@ -1,5 +1,5 @@
-//! What the daemon does for its state beside its work: forgets what is old, in small batches, and sends parked objects
-//! through the pipeline again when they can be read.
+//! What the daemon does for its state beside its work: forgets what is old, in small batches, and, in a task of its own
+//! that may take long, sends parked objects through the pipeline again when they can be read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::pipeline::{Pipeline, replay_parked};
+use crate::pipeline::{Parked, Pipeline};
 use crate::queue;
 use crate::state::StateError;
 
@@ -37,19 +37,30 @@ impl Ages {
     }
 }
 
-pub(super) async fn run(pipeline: Arc<Pipeline>, ages: Ages, shutdown: CancellationToken) {
+/// Ends between two objects; the one in work ends as those of messages do.
+pub(super) async fn replay_parked(pipeline: Arc<Pipeline>, shutdown: CancellationToken) {
+    let mut parked = Parked::default();
+    while !shutdown.is_cancelled() {
+        if let Err(error) = parked.replay(&pipeline, &shutdown).await {
+            pipeline.telemetry.state_failed("go through parked objects", &error);
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = tokio::time::sleep(ROUND) => {}
+        }
+    }
+}
+
+pub(super) async fn forget_old(pipeline: Arc<Pipeline>, ages: Ages, shutdown: CancellationToken) {
     let rounds = async {
         loop {
             if let Err(error) = forget(&pipeline, &ages).await {
                 pipeline.telemetry.state_failed("forget what is old", &error);
             }
-            if let Err(error) = replay_parked(&pipeline).await {
-                pipeline.telemetry.state_failed("go through parked objects", &error);
-            }
             tokio::time::sleep(ROUND).await;
         }
     };
-    // Dropped in the middle of a transaction or an object, that comes to nothing.
+    // Dropped in the middle of a transaction, that comes to nothing.
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = rounds => {}

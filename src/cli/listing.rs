@@ -142,6 +142,17 @@ fn judge(listed: &Listed, known: &[KnownVersion]) -> Standing {
             None => {}
         }
     }
+    let is_unnamed = |object: &crate::model::ObjectRef| object.etag.is_none() && object.version_id.is_none();
+    if standing == Standing::Unknown
+        && let Some(version) = known.iter().find(|version| is_unnamed(&version.object))
+    {
+        // Kept by its key alone, before anybody knew which object that names: parked, or missing at the time.
+        standing = match version.state {
+            Some(state) if state.is_final() => Standing::Unknown,
+            Some(state) => Standing::Open(state, version.reason.clone()),
+            None => Standing::InWork,
+        };
+    }
     standing
 }
 
@@ -188,6 +199,26 @@ mod tests {
                 vec![known("e", None, Some(Parked), 9), known("e", Some("v"), Some(Committed), 9)],
                 Standing::Done(Committed),
             ),
+        ] {
+            assert_eq!(judge(&listed("e"), &versions), standing, "{versions:?}");
+        }
+    }
+
+    #[test]
+    fn an_object_that_was_kept_by_its_key_alone_is_told_with_its_reason() {
+        use ObjectState::{Committed, Missing, Parked, Superseded};
+        let unnamed = |state| {
+            let named = known("e", None, state, -9);
+            KnownVersion { object: ObjectRef { etag: None, ..named.object.clone() }, ..named }
+        };
+        let open = |state| Standing::Open(state, "why".into());
+        for (versions, standing) in [
+            (vec![unnamed(Some(Parked))], open(Parked)),
+            (vec![known("other", None, Some(Committed), 9), unnamed(Some(Missing))], open(Missing)),
+            (vec![unnamed(Some(Parked)), known("e", None, Some(Committed), 9)], Standing::Done(Committed)),
+            (vec![unnamed(Some(Parked)), known("e", None, None, 0)], Standing::InWork),
+            (vec![unnamed(None)], Standing::InWork),
+            (vec![unnamed(Some(Superseded))], Standing::Unknown),
         ] {
             assert_eq!(judge(&listed("e"), &versions), standing, "{versions:?}");
         }

@@ -17,7 +17,7 @@ use crate::model::{ObjectRef, rfc3339};
 use crate::notify::{self, Notice, announce};
 use crate::pipeline::{Catalogue, Pipeline, replay_records};
 use crate::runtime::{Clock, SystemClock};
-use crate::state::{Claim, KeptFilter, LedgerEntry, ObjectFilter, ObjectOutcome, ObjectState, Quarantined, StateStore};
+use crate::state::{KeptFilter, LedgerEntry, ObjectFilter, ObjectState, Quarantined, StateStore};
 use crate::telemetry;
 
 /// Rows that are read from the state store at once.
@@ -307,35 +307,12 @@ fn body(kept: &Quarantined) -> Result<String, String> {
 
 /// Whether an object is done now, and else why not.
 async fn object_ended(pipeline: &Pipeline, object: &ObjectRef) -> anyhow::Result<Result<(), String>> {
-    let outcome = pipeline.state.outcome(object.id()).await?;
-    match outcome {
-        Some(outcome) if outcome.state.is_final() => return Ok(Ok(())),
-        _ if object.version_id.is_none() && object.etag.is_none() => {
-            // Kept before anybody knew its identity; it is done under the identity that its read has told.
-            let known = pipeline.state.versions(&object.bucket, &object.key).await?;
-            if known
-                .iter()
-                .any(|known| known.object.id() != object.id() && known.state.is_some_and(ObjectState::is_final))
-            {
-                supersede(pipeline, object).await?;
-                return Ok(Ok(()));
-            }
-        }
-        _ => {}
-    }
-    Ok(Err(outcome.map_or_else(
-        || "it was tried in vain; the log says why".to_owned(),
-        |outcome| format!("{}: {}", outcome.state.as_str(), outcome.reason),
-    )))
-}
-
-async fn supersede(pipeline: &Pipeline, object: &ObjectRef) -> anyhow::Result<()> {
-    let now = pipeline.clock.now();
-    if let Claim::Granted(token, _) = pipeline.state.claim(object, "", None, now, now + pipeline.lease).await? {
-        let outcome = ObjectOutcome::without_events(ObjectState::Superseded, "it was read under its whole identity");
-        pipeline.state.finish(&token, &outcome, now).await?;
-    }
-    Ok(())
+    Ok(match pipeline.state.outcome(object.id()).await? {
+        // One that was kept before its identity was known ends as superseded when it was read under that.
+        Some(outcome) if outcome.state.is_final() => Ok(()),
+        Some(outcome) => Err(format!("{}: {}", outcome.state.as_str(), outcome.reason)),
+        None => Err("it was tried in vain; the log says why".to_owned()),
+    })
 }
 
 /// Takes a message that has ended well out of quarantine. Well means that everything in it has an outcome: a message can

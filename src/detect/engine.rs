@@ -30,6 +30,13 @@ pub enum DetectError {
     Empty,
 }
 
+impl DetectError {
+    /// Whether a batch can be the reason. That no worker can be started is none of any batch.
+    pub fn is_of_the_batch(&self) -> bool {
+        !matches!(self, DetectError::Worker(WorkerError::Start { .. }))
+    }
+}
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
@@ -107,6 +114,14 @@ impl Engine {
     #[cfg(test)]
     pub(crate) fn without_rules() -> Engine {
         Engine::evaluating(|_| Ok(Detections::default()))
+    }
+
+    /// An engine whose workers can't be started.
+    #[cfg(test)]
+    pub(crate) fn without_any_worker() -> Engine {
+        Engine::evaluating(|_| {
+            Err(WorkerError::Start { program: PathBuf::from("margay"), reason: "it is not there".into() }.into())
+        })
     }
 
     /// An engine that finds what `double` finds, without rules and workers.

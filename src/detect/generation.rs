@@ -164,7 +164,11 @@ impl Generation {
         let idle = self.idle.lock().expect("no holder of this lock panics").pop();
         let worker = match idle {
             Some(worker) => worker,
-            None => Generation::first_worker(&self.command, &self.set.sources).await?.0,
+            // It has loaded these sources before: that it does not now is no matter of the batch.
+            None => {
+                let started = Generation::first_worker(&self.command, &self.set.sources).await;
+                started.map_err(|error| error.at_start(&self.command))?.0
+            }
         };
         Ok(Lease { generation: self, worker: Some(worker), _permit: permit })
     }

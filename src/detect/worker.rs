@@ -44,6 +44,16 @@ pub enum WorkerError {
     Start { program: PathBuf, reason: String },
 }
 
+impl WorkerError {
+    /// The same as a failure to start, whatever the process did until it was ready for its first batch.
+    pub fn at_start(self, command: &WorkerCommand) -> WorkerError {
+        match self {
+            WorkerError::Start { .. } => self,
+            other => WorkerError::Start { program: command.program.clone(), reason: other.to_string() },
+        }
+    }
+}
+
 /// How far a batch has come.
 #[derive(Default)]
 pub struct Progress {
@@ -79,8 +89,9 @@ impl Worker {
         let output = BufReader::new(child.stdout.take().expect("stdout was piped"));
         let mut worker = Worker { child, input, output };
         let call_timeout_ms = command.call_timeout.as_millis() as u64;
-        worker.send(&Request::Hello { version: protocol::VERSION, call_timeout_ms }).await?;
-        match worker.reply(None).await? {
+        let hello = Request::Hello { version: protocol::VERSION, call_timeout_ms };
+        worker.send(&hello).await.map_err(|error| error.at_start(command))?;
+        match worker.reply(None).await.map_err(|error| error.at_start(command))? {
             Reply::Ready { version: protocol::VERSION } => Ok(worker),
             Reply::Ready { version } => Err(failed(format!(
                 "it speaks version {version} of the protocol, not {}: the binary was replaced; restart the daemon",

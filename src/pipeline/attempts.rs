@@ -21,6 +21,7 @@ const RETRY: Backoff = Backoff::new(Duration::from_secs(30), Duration::from_secs
 
 /// Given for a claim that ends because the work panicked.
 pub(super) const PANIC: &str = "panic";
+pub(super) const PANICKED: &str = "the work on it panicked; this is a bug of margay";
 
 /// The outcome of an object that takes down whoever reads it.
 pub(super) fn crash_suspect(attempts: &Attempts, poison_after: u32) -> Option<ObjectOutcome> {

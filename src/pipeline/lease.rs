@@ -34,6 +34,10 @@ impl HeldClaims {
         self.lock().retain(|held| held != token);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     pub(super) fn all(&self) -> Vec<ClaimToken> {
         self.lock().clone()
     }

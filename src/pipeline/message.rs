@@ -1,6 +1,7 @@
 //! What becomes of one message. Its receipt is spent here and nowhere else.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -9,7 +10,7 @@ use super::lease::{self, HeldClaims};
 use super::{Pipeline, attempts, object, setup};
 use crate::model::Message;
 use crate::notify::{self, Announced, Cause};
-use crate::queue::Delivery;
+use crate::queue::{Delivery, Receipt};
 use crate::runtime::Backoff;
 use crate::source::Owner;
 use crate::state::StateError;
@@ -50,14 +51,17 @@ pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
     }
     let claims = HeldClaims::default();
     let work = AssertUnwindSafe(work(pipeline, &message, &claims)).catch_unwind();
+    // To extend the lease with for as long as the receipt is not spent, which is when the queue has answered.
+    let extending = Receipt(receipt.0.clone());
+    let mut kept = pin!(lease::keep(pipeline, &message, &extending, &claims));
     // In this order, so that a run under a seed repeats itself.
     let end = tokio::select! {
         biased;
         end = work => match end {
             Ok(end) => end,
-            Err(_) => panicked(pipeline, &message).await,
+            Err(_) => panicked(pipeline, &message, &claims).await,
         },
-        detail = lease::keep(pipeline, &message, &receipt, &claims) => End::LeaseLost { detail },
+        detail = &mut kept => End::LeaseLost { detail },
         () = lease::exhausted() => End::Release {
             reason: "lease_exhausted",
             detail: "it was held nearly as long as a queue allows; the next attempt does what is left".into(),
@@ -72,7 +76,13 @@ pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
     let telemetry = &pipeline.telemetry;
     let spent = match end {
         End::Acknowledge => {
-            let spent = pipeline.queue.acknowledge(receipt).await;
+            let mut spent = pin!(pipeline.queue.acknowledge(receipt));
+            let spent = tokio::select! {
+                biased;
+                spent = &mut spent => spent,
+                // Whether the message is gone or another's, the queue's answer says.
+                _ = &mut kept => spent.await,
+            };
             if spent.is_ok() {
                 telemetry.message_acknowledged(&message.id);
             }
@@ -152,14 +162,14 @@ pub(super) fn is_wanted(cause: Cause, owner: Option<Owner<'_>>) -> bool {
     }
 }
 
-/// A bug, on whatever it was: tried again, and kept aside in the end, so that it does not come back for ever. An object that
-/// it was on is quarantined before its message is.
-async fn panicked(pipeline: &Pipeline, message: &Message) -> End {
-    let said = "the work on it panicked; this is a bug of margay";
-    if message.receive_count <= pipeline.poison_after {
-        return End::retry(message, attempts::PANIC, said);
+/// A bug, on whatever it was: tried again, and kept aside in the end, so that it does not come back for ever. The ledger
+/// counts the panics of an object that is held and quarantines that; how often its message was received says nothing. What
+/// panics without one is the message itself.
+async fn panicked(pipeline: &Pipeline, message: &Message, claims: &HeldClaims) -> End {
+    if !claims.is_empty() || message.receive_count <= pipeline.poison_after {
+        return End::retry(message, attempts::PANIC, attempts::PANICKED);
     }
-    quarantine(pipeline, message, &message.id, &message.body, said).await
+    quarantine(pipeline, message, &message.id, &message.body, attempts::PANICKED).await
 }
 
 /// Keeps what is no notification, with its reason; then the message has an outcome.

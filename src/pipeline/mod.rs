@@ -43,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 pub use catalogue::{Catalogue, CurrentCatalogue};
 pub use discovery::Discoveries;
 pub use intake::run;
-pub use parked::replay_parked;
+pub use parked::Parked;
 pub use records::{Mended, replay_records};
 pub use slots::Slots;
 pub use unrouted::Unrouted;

@@ -1,6 +1,8 @@
 //! One object: routed, claimed, read to its end, and its outcome made durable. Errors end here: each is a retry of
 //! the message or an outcome with a reason.
 
+mod conclusion;
+mod identity;
 mod rows;
 mod spelling;
 
@@ -10,6 +12,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use time::OffsetDateTime;
 
+use self::spelling::OtherKey;
 use super::disposition::{self, Disposition};
 use super::lease::HeldClaims;
 use super::message::End;
@@ -17,8 +20,7 @@ use super::reader::{Advance, RecordReader};
 use super::reading::Reading;
 use super::slots::LARGE;
 use super::stop::Stop;
-use super::{Catalogue, Pipeline, attempts, discovery};
-use crate::decode::Findings;
+use super::{Catalogue, Pipeline, attempts};
 use crate::fetch::{Body, FetchError};
 use crate::logtype::Context;
 use crate::model::{EventBatch, Message, ObjectRef, Route};
@@ -149,12 +151,17 @@ impl Work<'_> {
         // A notification that names only the key: which object that is, the store's answer tells.
         match self.pipeline.objects.open(&route.access, object).await {
             Ok(body) => {
-                let object = body.object.clone();
-                self.claimed(&object, route, Some(body)).await
+                let named = body.object.clone();
+                self.claimed(&named, route, Some(body)).await?;
+                self.end_unnamed(object, route.source(), &named).await
             }
             Err(error) => {
-                if matches!(error, FetchError::Missing(_)) && self.under_its_other_key(object).await? {
-                    return Ok(());
+                if matches!(error, FetchError::Missing(_)) {
+                    match self.under_its_other_key(object).await? {
+                        OtherKey::Read(other) => return self.end_unnamed(object, route.source(), &other).await,
+                        OtherKey::Refused => return Ok(()),
+                        OtherKey::NotThere => {}
+                    }
                 }
                 let Some((token, attempts)) = self.claim(object, route.source()).await? else { return Ok(()) };
                 let outcome = self.disposition(error, route, &attempts)?;
@@ -173,10 +180,16 @@ impl Work<'_> {
                     Some(body) => Ok(body),
                     None => self.pipeline.objects.open(&route.access, object).await,
                 };
-                if matches!(opened, Err(FetchError::Missing(_))) && self.under_its_other_key(object).await? {
-                    self.pipeline.state.release(&token, "other_key", "", self.pipeline.clock.now()).await?;
-                    self.claims.remove(&token);
-                    return Ok(());
+                if matches!(opened, Err(FetchError::Missing(_))) {
+                    match self.under_its_other_key(object).await? {
+                        OtherKey::Read(other) => return self.end_as_read(&token, &other).await,
+                        OtherKey::Refused => {
+                            self.pipeline.state.release(&token, "other_key", "", self.pipeline.clock.now()).await?;
+                            self.claims.remove(&token);
+                            return Ok(());
+                        }
+                        OtherKey::NotThere => {}
+                    }
                 }
                 match self.read(object, route, opened, &token, &attempts).await {
                     Ok(outcome) => outcome,
@@ -393,50 +406,5 @@ impl Work<'_> {
             pipeline.alert_opened.notify_one();
         }
         Ok(())
-    }
-
-    /// Waits for the rows, then says how the object ended.
-    async fn conclude(
-        &self,
-        object: &ObjectRef,
-        source: &str,
-        mut reader: RecordReader,
-        reading: Reading,
-        attempts: &Attempts,
-    ) -> Result<ObjectOutcome, Stop> {
-        let telemetry = &self.pipeline.telemetry;
-        if let Findings { layers, encoding, split: Some(split) } = reader.findings() {
-            let encoding = encoding.unwrap_or_default();
-            telemetry.object_decoded(object, &layers.join(", "), encoding, split.kind.as_str(), split.why);
-        }
-        for ticket in reading.tickets {
-            ticket.committed().await?;
-        }
-        if let Some(newest) = reading.newest {
-            telemetry.event_durable(source, self.pipeline.clock.now() - newest);
-        }
-        let (state, reason) = match reader.error() {
-            None if reading.events + reading.rejects == 0 && reader.bytes() == 0 => (ObjectState::Empty, String::new()),
-            None if reading.rejects > MOST_REJECTS => {
-                let reason = format!("only the first {MOST_REJECTS} of {} rejects are kept", reading.rejects);
-                (ObjectState::Committed, reason)
-            }
-            None => (ObjectState::Committed, String::new()),
-            Some(error) => (disposition::of_fault(error, attempts), error.to_string()),
-        };
-        if state != ObjectState::Partial {
-            // Told once, not at each try.
-            for (log_type, events) in reader.events_by_log_type() {
-                telemetry.events_made(source, log_type, events);
-            }
-            let records = reading.events + reading.rejects;
-            telemetry.records_classified(object, source, records, reading.rejects, &reading.first_reject);
-            telemetry.trailing_bytes(object, source, reader.trailing_bytes());
-            for (log_type, fields) in reader.discovered() {
-                let version = self.catalogue.log_types.version(&log_type);
-                discovery::tell(self.pipeline, &log_type, version, fields).await;
-            }
-        }
-        Ok(ObjectOutcome { state, reason, events: reading.events, rejects: reading.rejects, bytes: reader.bytes() })
     }
 }

@@ -1,21 +1,20 @@
 //! Messages about the notifications themselves: tests, and what SNS asks or tells about a subscription of the queue.
 //!
 //! A topic may subscribe the queue when its account belongs to a source. Any other question stays unanswered in the
-//! queue, longer at each turn, so that whoever adds the source in time still has the subscription; then it is kept
-//! aside with its reason like everything that no waiting mends.
+//! queue, longer at each turn, so that whoever adds the source in time still has the subscription. It is never taken out:
+//! how often a message may come back is for the queue's redrive policy to say.
 
 use std::time::Duration;
 
 use super::Pipeline;
-use super::message::{End, quarantine};
+use super::message::End;
 use crate::model::{Message, TopicArn};
 use crate::notify::SetUp;
 use crate::runtime::Backoff;
 use crate::source::SourceTable;
 use crate::topic::ConfirmError;
 
-/// A question that only a person can settle comes back after this. Over all receipts about two hours at most, within the
-/// days that a token is good for.
+/// A question that only a person can settle comes back after this, some times a day, for the days that a token is good for.
 const ASK_AGAIN: Backoff = Backoff::new(Duration::from_secs(60), Duration::from_secs(3 * 60 * 60));
 
 pub(super) async fn handle(pipeline: &Pipeline, message: &Message, format: &str, said: &SetUp) -> End {
@@ -40,7 +39,7 @@ async fn confirm(pipeline: &Pipeline, message: &Message, topic: &TopicArn, token
     let telemetry = &pipeline.telemetry;
     if let Some(reason) = stranger(&pipeline.catalogue.get().sources, topic) {
         telemetry.subscription_not_confirmed(topic.as_str(), "unknown_account", &reason);
-        return unanswered(pipeline, message, &reason).await;
+        return unanswered(message);
     }
     match pipeline.confirmations.confirm(topic, token).await {
         Ok(()) => {
@@ -49,7 +48,7 @@ async fn confirm(pipeline: &Pipeline, message: &Message, topic: &TopicArn, token
         }
         Err(ConfirmError::Refused(reason)) => {
             telemetry.subscription_not_confirmed(topic.as_str(), "refused", &reason);
-            unanswered(pipeline, message, &reason).await
+            unanswered(message)
         }
         Err(ConfirmError::Unavailable(reason)) => {
             telemetry.subscription_not_confirmed(topic.as_str(), "unavailable", &reason);
@@ -69,11 +68,8 @@ pub(super) fn stranger(sources: &SourceTable, topic: &TopicArn) -> Option<String
     })
 }
 
-/// The message keeps the token, in the queue and in quarantine; the log never has it.
-async fn unanswered(pipeline: &Pipeline, message: &Message, reason: &str) -> End {
-    if message.receive_count >= pipeline.poison_after {
-        return quarantine(pipeline, message, &message.id, &message.body, reason).await;
-    }
+/// The message keeps the token; the log never has it.
+fn unanswered(message: &Message) -> End {
     let delay = ASK_AGAIN.delay(message.receive_count.saturating_sub(1));
     End::Release { reason: "subscription", detail: String::new(), delay }
 }

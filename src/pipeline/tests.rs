@@ -1,7 +1,9 @@
 //! The way of a message over fakes of queue, store and lake, with the real state store. Rules run in other processes
 //! and have their stories in the integration tests.
 
+mod ends;
 mod notices;
+mod parked;
 mod shutdown;
 
 use std::io::Write;
@@ -422,37 +424,4 @@ async fn work_whose_lease_is_lost_stops_before_it_commits() {
     assert_eq!(world.state_of(&object).await, None);
     assert_eq!(world.queue.len(), 1, "the message is another's now");
     assert_eq!(world.pipeline.telemetry.metrics.lease_lost_total.get([]), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn parked_objects_are_read_when_their_source_can_be() {
-    let world = world().await;
-    let mut objects = Vec::new();
-    for key in ["okta/a", "okta/b"] {
-        let object = world.announce(key, logins(1));
-        world.store.forbid("b", key);
-        world.look_until_patience_ends(&object).await;
-        objects.push(object);
-    }
-    let replayed = async || {
-        let commits = async {
-            loop {
-                crate::lake::Lake::flush(&*world.lake).await.unwrap();
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            result = super::replay_parked(&world.pipeline) => result.unwrap(),
-            () = commits => {}
-        }
-    };
-    replayed().await;
-    for object in &objects {
-        assert_eq!(world.state_of(object).await, Some(ObjectState::Parked));
-        world.store.put("b", &object.key, logins(1));
-    }
-    replayed().await;
-    for object in &objects {
-        assert_eq!(world.state_of(object).await, Some(ObjectState::Committed));
-    }
 }

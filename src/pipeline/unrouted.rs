@@ -34,6 +34,8 @@ struct Bucket {
     line: Line,
     window: Instant,
     rows: u32,
+    /// Some object of the window has no row.
+    is_short: bool,
 }
 
 /// What becomes of an object.
@@ -60,16 +62,19 @@ impl Unrouted {
             buckets.retain(|_, bucket| now.duration_since(bucket.window) < WINDOW);
         }
         let is_known = buckets.contains_key(bucket) || buckets.len() < MOST_BUCKETS;
-        let new = || Bucket { told: None, line: Line::default(), window: now, rows: 0 };
+        let new = || Bucket { told: None, line: Line::default(), window: now, rows: 0, is_short: false };
         let entry = buckets.entry(if is_known { bucket } else { OTHERS }.to_owned()).or_insert_with(new);
         if now.duration_since(entry.window) >= WINDOW {
-            (entry.window, entry.rows) = (now, 0);
+            (entry.window, entry.rows, entry.is_short) = (now, 0, false);
         }
         let row = entry.rows < ROWS;
         entry.rows += u32::from(row);
         entry.line.objects += 1;
         entry.line.without_row += u64::from(!row);
-        let is_due = entry.told.is_none_or(|told| now.duration_since(told) >= QUIET);
+        // From the first one without a row on, `replay` does not do everything: that is told at once, for nothing further may
+        // come.
+        let begins_to_be_short = !row && !std::mem::replace(&mut entry.is_short, true);
+        let is_due = begins_to_be_short || entry.told.is_none_or(|told| now.duration_since(told) >= QUIET);
         let line = is_due.then(|| {
             entry.told = Some(now);
             std::mem::take(&mut entry.line)
@@ -91,12 +96,19 @@ mod tests {
         let (unrouted, start) = (Unrouted::default(), Instant::now());
         let line = |objects, without_row| Some(Line { objects, without_row });
         assert_eq!(unrouted.seen("a", start).line, line(1, 0));
-        for _ in 0..ROWS {
+        for _ in 1..ROWS {
             assert_eq!(unrouted.seen("a", start + QUIET / 2).line, None);
         }
         assert_eq!(unrouted.seen("b", start + QUIET / 2).line, line(1, 0), "another bucket is another matter");
-        assert_eq!(unrouted.seen("a", start + QUIET).line, line(1001, 2));
+        assert_eq!(unrouted.seen("a", start + QUIET / 2).line, line(1000, 1), "the first that has no row");
         assert_eq!(unrouted.seen("a", start + QUIET).line, None);
+        assert_eq!(unrouted.seen("a", start + QUIET * 2).line, line(2, 2));
+        let next = start + WINDOW;
+        assert_eq!(unrouted.seen("a", next).line, line(1, 0));
+        for _ in 1..ROWS {
+            assert_eq!(unrouted.seen("a", next).line, None);
+        }
+        assert_eq!(unrouted.seen("a", next).line, line(1000, 1), "each window has its first");
     }
 
     #[test]
@@ -113,7 +125,7 @@ mod tests {
     fn any_number_of_buckets_costs_a_bounded_number_of_entries_lines_and_rows() {
         let (unrouted, start) = (Unrouted::default(), Instant::now());
         let seen: Vec<Seen> = (0..10 * MOST_BUCKETS).map(|n| unrouted.seen(&n.to_string(), start)).collect();
-        assert_eq!(seen.iter().filter(|seen| seen.line.is_some()).count(), MOST_BUCKETS + 1);
+        assert_eq!(seen.iter().filter(|seen| seen.line.is_some()).count(), MOST_BUCKETS + 2);
         assert_eq!(seen.iter().filter(|seen| seen.row).count(), MOST_BUCKETS + ROWS as usize);
         assert_eq!(unrouted.0.lock().unwrap().len(), MOST_BUCKETS + 1);
         assert!(unrouted.seen("new", start + WINDOW).line.is_some(), "those of long ago make room");

@@ -1,8 +1,7 @@
 //! A queue whose messages this process makes itself, of work that it goes through: a listing, rows of the ledger, what
 //! was kept aside. Bounded: there is room for so many messages, and who feeds it asks first.
 //!
-//! It ends, which no other queue does: [`Feed::ended`] tells of every message how it ended, once, and `None` when no
-//! more come. A message that was handed back too often has ended, too: given up, for somebody to look at.
+//! Messages of it end, which those of no other queue do: [`Feed::ended`] tells of each how it ended, once. A message that was handed back too often has ended, too: given up, for somebody to look at.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
@@ -43,7 +42,7 @@ pub struct Feed {
     leases: Leases,
     limits: Limits,
     state: Mutex<State>,
-    /// Woken when a message ends and when the feed is closed.
+    /// Woken when a message ends.
     changed: Notify,
     /// Nobody waits for messages any more.
     over: CancellationToken,
@@ -54,7 +53,6 @@ struct State {
     /// Fed, and not yet told of.
     fed: usize,
     ended: VecDeque<Ended>,
-    closed: bool,
 }
 
 impl Feed {
@@ -77,7 +75,7 @@ impl Feed {
     /// that have not ended.
     pub fn push(&self, id: String, body: String) -> bool {
         let mut state = self.state();
-        if state.fed >= self.limits.room || state.closed {
+        if state.fed >= self.limits.room {
             return false;
         }
         state.fed += 1;
@@ -85,32 +83,19 @@ impl Feed {
         true
     }
 
-    /// Nothing more is fed.
-    pub fn close(&self) {
-        self.state().closed = true;
-        self.changed.notify_waiters();
-    }
-
     /// Ends what waits for a message. For the end, when whoever receives was told to stop.
     pub fn hang_up(&self) {
         self.over.cancel();
     }
 
-    /// Waits for the next message that has ended. `None` when the feed is closed and everything was told.
-    pub async fn ended(&self) -> Option<Ended> {
+    /// Waits for the next message that has ended.
+    pub async fn ended(&self) -> Ended {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            {
-                let mut state = self.state();
-                if let Some(ended) = state.ended.pop_front() {
-                    state.fed -= 1;
-                    return Some(ended);
-                }
-                if state.closed && state.fed == 0 {
-                    return None;
-                }
+            if let Some(ended) = self.next_ended() {
+                return ended;
             }
             changed.await;
         }
@@ -231,21 +216,18 @@ mod tests {
         assert!(!feed.has_room() && !feed.push("b".into(), String::new()));
         feed.acknowledge(receive(&feed).await).await.unwrap();
         assert!(!feed.has_room());
-        assert_eq!(feed.ended().await, Some(Ended { id: "a".into(), acknowledged: true }));
+        assert_eq!(feed.ended().await, Ended { id: "a".into(), acknowledged: true });
         assert!(feed.push("b".into(), String::new()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_ends_when_it_is_closed_and_everything_was_told() {
+    async fn whoever_waits_is_told_when_a_message_ends_and_once() {
         let feed = feed(9, 8);
         feed.push("a".into(), String::new());
-        feed.close();
-        assert!(!feed.push("b".into(), String::new()));
         let receipt = receive(&feed).await;
         let (ended, spent) = tokio::join!(feed.ended(), feed.acknowledge(receipt));
         spent.unwrap();
-        assert_eq!(ended.map(|ended| ended.id).as_deref(), Some("a"));
-        assert_eq!(feed.ended().await, None);
+        assert_eq!(ended, Ended { id: "a".into(), acknowledged: true });
         assert_eq!(feed.next_ended(), None);
     }
 
@@ -256,7 +238,7 @@ mod tests {
         for _ in 0..2 {
             feed.release(receive(&feed).await, LEASE * 1000).await.unwrap();
         }
-        assert_eq!(feed.ended().await, Some(Ended { id: "a/b".into(), acknowledged: false }));
+        assert_eq!(feed.ended().await, Ended { id: "a/b".into(), acknowledged: false });
         assert_eq!(feed.backlog().await.unwrap(), Backlog::default());
     }
 

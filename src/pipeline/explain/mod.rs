@@ -97,7 +97,8 @@ impl Explainer {
                 return match setup::stranger(&self.catalogue.sources, topic) {
                     None => (Some(format!("{text}; the daemon would confirm it")), None),
                     Some(reason) => {
-                        let then = "it is left unanswered in the queue for a while, then kept aside";
+                        let then = "it is left unanswered in the queue, until a source has the account or the queue's redrive \
+                                    policy takes it away";
                         (Some(text), Some(halt("subscription", reason, then)))
                     }
                 };

@@ -62,6 +62,8 @@ impl World {
             earlier.push((token.fence, outcome.clone()));
             (book.versions.iter().find(|version| version.object.id() == token.object).cloned(), again)
         };
+        // That a key without an identity was read says nothing final of the key.
+        let again = again.filter(|(_, earlier)| version.is_some() || earlier.state != ObjectState::Superseded);
         if let Some((fence, earlier)) = again {
             self.violated(format!("{} was finished as {:?} under {fence} and again", token.object, earlier.state));
         }
@@ -122,7 +124,10 @@ impl World {
             let same = |number: &usize| book.versions[*number].object.key == announced.key;
             let any_of: Vec<usize> = (version..book.versions.len()).filter(same).collect();
             let unknown = crate::model::ObjectRef { etag: None, size: None, ..announced.clone() };
-            (any_of, book.finished.contains_key(&unknown.id()))
+            let finished = book.finished.get(&unknown.id()).map_or(&[][..], Vec::as_slice);
+            // Superseded, it was read under its identity.
+            let is_own = |(_, outcome): &(i64, ObjectOutcome)| outcome.state != ObjectState::Superseded;
+            (any_of, finished.iter().any(is_own))
         };
         if unknown { Ok(()) } else { self.has_outcome(&any_of) }
     }

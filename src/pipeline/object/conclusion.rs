@@ -1,0 +1,56 @@
+//! The end of a reading: the rows are waited for, what was found is told, and there is an outcome.
+
+use super::{MOST_REJECTS, Stop, Work};
+use crate::decode::Findings;
+use crate::model::ObjectRef;
+use crate::pipeline::reader::RecordReader;
+use crate::pipeline::reading::Reading;
+use crate::pipeline::{discovery, disposition};
+use crate::state::{Attempts, ObjectOutcome, ObjectState};
+
+impl Work<'_> {
+    /// Waits for the rows, then says how the object ended.
+    pub(super) async fn conclude(
+        &self,
+        object: &ObjectRef,
+        source: &str,
+        mut reader: RecordReader,
+        reading: Reading,
+        attempts: &Attempts,
+    ) -> Result<ObjectOutcome, Stop> {
+        let telemetry = &self.pipeline.telemetry;
+        if let Findings { layers, encoding, split: Some(split) } = reader.findings() {
+            let encoding = encoding.unwrap_or_default();
+            telemetry.object_decoded(object, &layers.join(", "), encoding, split.kind.as_str(), split.why);
+        }
+        for ticket in reading.tickets {
+            ticket.committed().await?;
+        }
+        if let Some(newest) = reading.newest {
+            telemetry.event_durable(source, self.pipeline.clock.now() - newest);
+        }
+        let (state, reason) = match reader.error() {
+            None if reading.events + reading.rejects == 0 && reader.bytes() == 0 => (ObjectState::Empty, String::new()),
+            None if reading.rejects > MOST_REJECTS => {
+                let reason = format!("only the first {MOST_REJECTS} of {} rejects are kept", reading.rejects);
+                (ObjectState::Committed, reason)
+            }
+            None => (ObjectState::Committed, String::new()),
+            Some(error) => (disposition::of_fault(error, attempts), error.to_string()),
+        };
+        if state != ObjectState::Partial {
+            // Told once, not at each try.
+            for (log_type, events) in reader.events_by_log_type() {
+                telemetry.events_made(source, log_type, events);
+            }
+            let records = reading.events + reading.rejects;
+            telemetry.records_classified(object, source, records, reading.rejects, &reading.first_reject);
+            telemetry.trailing_bytes(object, source, reader.trailing_bytes());
+            for (log_type, fields) in reader.discovered() {
+                let version = self.catalogue.log_types.version(&log_type);
+                discovery::tell(self.pipeline, &log_type, version, fields).await;
+            }
+        }
+        Ok(ObjectOutcome { state, reason, events: reading.events, rejects: reading.rejects, bytes: reader.bytes() })
+    }
+}
