@@ -2,6 +2,7 @@
 //! and have their stories in the integration tests.
 
 mod notices;
+mod records;
 mod shutdown;
 
 use std::io::Write;
