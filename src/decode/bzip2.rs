@@ -64,6 +64,7 @@ mod tests {
 
     use super::*;
     use crate::decode::testing::lines;
+    use crate::decode::torn::assert_torn;
 
     fn bzip2(data: &[u8]) -> Vec<u8> {
         let mut encoder = BzEncoder::new(Vec::new(), Compression::fast());
@@ -84,6 +85,7 @@ mod tests {
         let whole = bzip2(text.as_bytes());
         let (pieces, error) = lines(&whole[..whole.len() / 2]);
         assert!(pieces.len() > 1000, "{} pieces", pieces.len());
+        assert_torn(&pieces, &text);
         assert_eq!(error, Some(Reason::Truncated { codec: CODEC }));
         assert_eq!(lines(&whole[..whole.len() - 1]).1, Some(Reason::Truncated { codec: CODEC }));
     }

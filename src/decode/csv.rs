@@ -54,9 +54,12 @@ impl Csv {
         self.pending.extend(&text[from..]);
     }
 
-    pub(super) fn finish(&mut self, emit: &mut Emit<'_>) {
-        if !self.pending.is_empty() {
-            self.end(emit);
+    /// A torn text does not end where it ended.
+    pub(super) fn finish(&mut self, torn: bool, emit: &mut Emit<'_>) {
+        match self.pending.is_empty() {
+            true => {}
+            false if torn => self.pending.torn(emit),
+            false => self.end(emit),
         }
     }
 

@@ -219,6 +219,7 @@ mod tests {
 
     use super::*;
     use crate::decode::testing::lines;
+    use crate::decode::torn::assert_torn;
 
     fn gzip(data: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -249,6 +250,7 @@ mod tests {
         let whole = gzip(text.as_bytes());
         let (pieces, error) = lines(&whole[..whole.len() / 2]);
         assert!(pieces.len() > 1000, "{} pieces", pieces.len());
+        assert_torn(&pieces, &text);
         assert_eq!(error, Some(Reason::Truncated { codec: CODEC }));
         assert_eq!(lines(&whole[..whole.len() - 1]).1, Some(Reason::Truncated { codec: CODEC }));
         assert_eq!(lines(&whole[..5]).1, Some(Reason::Truncated { codec: CODEC }));

@@ -75,9 +75,11 @@ impl Json {
         }
     }
 
-    pub(super) fn finish(&mut self, emit: &mut Emit<'_>) {
+    /// A torn text does not end where it ended: a number may have gone on.
+    pub(super) fn finish(&mut self, torn: bool, emit: &mut Emit<'_>) {
         match std::mem::replace(&mut self.state, State::Between) {
             State::Between => {}
+            State::Value(_) if torn => self.pending.torn(emit),
             State::Value(scanner) if scanner.complete_at_end() => self.pending.record(0, emit),
             State::Value(_) => self.reject("the object ends in the middle of a value", emit),
             State::Recover(message) => self.reject(message, emit),

@@ -20,9 +20,12 @@ impl Lines {
         self.0.extend(&text[from..]);
     }
 
-    pub(super) fn finish(&mut self, emit: &mut Emit<'_>) {
-        if !self.0.is_empty() {
-            self.end(emit);
+    /// A torn text does not end where it ended.
+    pub(super) fn finish(&mut self, torn: bool, emit: &mut Emit<'_>) {
+        match self.0.is_empty() {
+            true => {}
+            false if torn => self.0.torn(emit),
+            false => self.end(emit),
         }
     }
 

@@ -211,6 +211,7 @@ mod tests {
 
     use super::*;
     use crate::decode::testing::lines;
+    use crate::decode::torn::assert_torn;
 
     fn lz4_as(info: FrameInfo, data: &[u8]) -> Vec<u8> {
         let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
@@ -264,6 +265,7 @@ mod tests {
         let whole = lz4_as(info, text.as_bytes());
         let (pieces, error) = lines(&whole[..whole.len() / 2]);
         assert!(pieces.len() > 1000, "{} pieces", pieces.len());
+        assert_torn(&pieces, &text);
         assert_eq!(error, Some(Reason::Truncated { codec: CODEC }));
         assert_eq!(lines(&whole[..whole.len() - 1]).1, Some(Reason::Truncated { codec: CODEC }));
         let old = legacy(&[b"a\n", b"b\n"]);

@@ -36,6 +36,8 @@ mod zstd;
 mod hostile;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod torn;
 
 use bytes::Bytes;
 
@@ -175,7 +177,7 @@ impl Decoder {
         }
         if !self.split {
             self.split = true;
-            if let Err(reason) = self.tail.finish(out) {
+            if let Err(reason) = self.tail.finish(self.fault.is_some(), out) {
                 self.fail(reason);
             }
         }
@@ -243,11 +245,12 @@ impl Tail {
         result
     }
 
-    fn finish(&mut self, out: &mut Vec<Piece>) -> Result<(), Reason> {
+    /// After a fault the text is torn: its end is not that of the object.
+    fn finish(&mut self, torn: bool, out: &mut Vec<Piece>) -> Result<(), Reason> {
         let Tail { text, splitter, next_ordinal, .. } = self;
         let sink: Sink<'_> = &mut |text| splitter.push(text, &mut Emit { out: &mut *out, next: next_ordinal });
         let decoded = text.finish(sink);
-        let split = splitter.finish(&mut Emit { out, next: next_ordinal });
+        let split = splitter.finish(torn || decoded.is_err(), &mut Emit { out, next: next_ordinal });
         decoded.and(split)
     }
 

@@ -116,6 +116,11 @@ impl Pending {
         None
     }
 
+    /// Ends the record where the object stops: nobody knows what is missing of it.
+    pub(super) fn torn(&mut self, emit: &mut Emit<'_>) {
+        self.reject("the object stops in the middle of this record", emit);
+    }
+
     pub(super) fn reject(&mut self, reason: impl Into<String>, emit: &mut Emit<'_>) {
         emit.malformed(&self.take(), reason);
     }

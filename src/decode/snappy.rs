@@ -106,6 +106,7 @@ mod tests {
 
     use super::*;
     use crate::decode::testing::lines;
+    use crate::decode::torn::assert_torn;
 
     fn snappy(data: &[u8]) -> Vec<u8> {
         let mut encoder = FrameEncoder::new(Vec::new());
@@ -127,6 +128,7 @@ mod tests {
         let whole = snappy(text.as_bytes());
         let (pieces, error) = lines(&whole[..whole.len() / 2]);
         assert!(pieces.len() > 1000, "{} pieces", pieces.len());
+        assert_torn(&pieces, &text);
         assert_eq!(error, Some(Reason::Truncated { codec: CODEC }));
         assert_eq!(lines(&whole[..whole.len() - 1]).1, Some(Reason::Truncated { codec: CODEC }));
     }

@@ -38,11 +38,12 @@ impl Splitter {
         if head.len() < WINDOW { Ok(()) } else { self.decide(emit) }
     }
 
-    pub(super) fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), Reason> {
+    /// There is no more text; a torn one stops before its end, and what is collected then is no record.
+    pub(super) fn finish(&mut self, torn: bool, emit: &mut Emit<'_>) -> Result<(), Reason> {
         if matches!(self.state, State::Undecided { .. }) {
             self.decide(emit)?;
         }
-        self.state.finish(emit)
+        self.state.finish(torn, emit)
     }
 
     /// `None` until it is decided.
@@ -102,21 +103,22 @@ impl State {
         }
     }
 
-    fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), Reason> {
+    fn finish(&mut self, torn: bool, emit: &mut Emit<'_>) -> Result<(), Reason> {
         match self {
             State::Undecided { .. } => Ok(()),
             State::Lines(lines) => {
-                lines.finish(emit);
+                lines.finish(torn, emit);
                 Ok(())
             }
             State::Csv(csv) => {
-                csv.finish(emit);
+                csv.finish(torn, emit);
                 Ok(())
             }
             State::Json(json) => {
-                json.finish(emit);
+                json.finish(torn, emit);
                 Ok(())
             }
+            // These know by their structure whether they are complete.
             State::Array(array) => array.finish(emit),
             State::Xml(xml) => xml.finish(emit),
         }

@@ -119,6 +119,11 @@ impl Classifier {
         Classified::Rejected(Reject::new(record.ordinal, &record.bytes, self.reason()))
     }
 
+    /// Whether what a record gives may depend on records before it, as on a header.
+    pub fn looks_back(&self) -> bool {
+        self.candidates.iter().any(|candidate| candidate.schema.parser.looks_back())
+    }
+
     /// Log types that were tried on the last record and did not match, each with the reason, in the order of the tries.
     pub fn misses(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
         self.misses.iter().map(|(index, reason)| (&self.candidates[*index].schema.name, reason.as_str()))

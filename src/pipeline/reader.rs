@@ -12,10 +12,10 @@ use crate::logtype::{Classified, Classifier, Context, Registry, UnknownLogType};
 use crate::model::{Event, EventBatch, ObjectId, Reject, Route, UnknownField};
 
 /// A batch is handed on when it has this many events or rejects …
-const BATCH_RECORDS: usize = 512;
+pub(super) const BATCH_RECORDS: usize = 512;
 
 /// … or came from this many bytes of records.
-const BATCH_BYTES: u64 = 1024 * 1024;
+pub(super) const BATCH_BYTES: u64 = 1024 * 1024;
 
 /// How far the reader came.
 pub(super) enum Advance {

@@ -1,35 +1,33 @@
 //! Rejects of a committed object, tried again: classified anew, evaluated, committed with the row ids that they would have
 //! had at first, and only then no rejects any more.
 //!
-//! A reject is classified from its kept bytes. Where these were cut, or the log type needs what came before the record (a
-//! header), the object is read again, and of it only the wanted records are used.
+//! The object is read for them whenever it is still there ([`reread`]), because what a record means depends on what came
+//! before it: a header, the log types that matched, its envelope. Their kept bytes do only where the object is gone
+//! ([`kept`]). Either way the rows come to the lake in the order of the object, which it holds for done up to the last one.
 //!
 //! A crash between the commit of mended rows and their leaving the rejects makes the next replay commit these rows once
 //! more, under the same row ids: a replay begins without what the lake knew of the object, because the rejects lie anywhere
 //! between rows that are there, and a row that is skipped by mistake would be lost.
 
-use std::collections::BTreeSet;
+mod kept;
+mod reread;
 
-use bytes::Bytes;
-use futures_util::TryStreamExt;
+use std::collections::BTreeSet;
 
 use super::Pipeline;
 use super::lease::{self, HeldClaims};
 use super::object::Work;
+use super::reader::{BATCH_BYTES, BATCH_RECORDS};
 use super::reading::Reading;
 use super::stop::Stop;
-use crate::decode::{DecodeError, Decoder, Pace, Piece, RowDecoder, Want};
-use crate::logtype::{Classified, Classifier, Context, UnknownLogType};
-use crate::model::{Event, EventBatch, ObjectRef, Record, Reject, Route};
-use crate::runtime::blocking;
+use crate::fetch::FetchError;
+use crate::logtype::{Classifier, Context, UnknownLogType};
+use crate::model::{Event, EventBatch, ObjectRef, Route, Stream};
 use crate::source::Routing;
 use crate::state::{ClaimToken, LedgerEntry, StateError};
 
 /// Kept rejects that are in memory at once; each has at most a MiB.
 const PAGE: u32 = 32;
-
-/// Events that are evaluated together.
-const BATCH: usize = 512;
 
 /// What became of the rejects of one object.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -108,32 +106,42 @@ struct Batch {
 
 impl Mending<'_> {
     async fn run(mut self) -> Result<Mended, Stop> {
-        let state = self.work.pipeline.state.clone();
-        let mut again = BTreeSet::new();
-        let mut classifier = self.classifier()?;
-        let mut after = None;
-        loop {
-            let page = state.rejects(self.token.object, after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.ordinal);
-            let results;
-            (classifier, results) = blocking(move || {
-                let results = page.into_iter().map(|reject| classify(&mut classifier, reject)).collect::<Vec<_>>();
-                (classifier, results)
-            })
-            .await;
-            for (ordinal, bytes, result) in results {
-                match result {
-                    Some(result) => self.take(ordinal, bytes, result).await?,
-                    None => drop(again.insert(ordinal)),
-                }
-            }
+        let wanted = self.ordinals().await?;
+        if wanted.is_empty() {
+            return Ok(self.mended);
         }
-        if !again.is_empty() {
-            self.read_again(again).await?;
+        let pipeline = self.work.pipeline;
+        // Before the object is opened, because objects are read again one at a time and none of them waits for another.
+        let _windows = pipeline.budget.take_large_window().await;
+        match pipeline.objects.open(&self.route.access, self.object).await {
+            Ok(body) => self.read_again(body, wanted).await?,
+            Err(error) if is_gone(&error) => self.take_kept(wanted.len(), &error.to_string()).await?,
+            Err(error) => self.leave(wanted.len(), &error.to_string()),
         }
         self.commit().await?;
         Ok(self.mended)
+    }
+
+    /// Of all rejects that are kept.
+    async fn ordinals(&self) -> Result<BTreeSet<u64>, Stop> {
+        let (mut ordinals, mut after) = (BTreeSet::new(), None);
+        loop {
+            let page = self.work.pipeline.state.rejects(self.token.object, after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(ordinals) };
+            after = Some(last.ordinal);
+            ordinals.extend(page.iter().map(|reject| reject.ordinal));
+        }
+    }
+
+    fn leave(&mut self, count: usize, cause: &str) {
+        for _ in 0..count {
+            self.mended.leave(|| format!("its object can't be used: {cause}"));
+        }
+    }
+
+    fn stream(&self) -> Result<Stream, Stop> {
+        let Route { stream, log_types, .. } = &self.route;
+        self.work.catalogue.log_types.stream(stream, log_types).map_err(unknown_log_type)
     }
 
     fn classifier(&self) -> Result<Classifier, Stop> {
@@ -149,19 +157,22 @@ impl Mending<'_> {
         Classifier::new(&self.work.catalogue.log_types, &self.route.log_types, context).map_err(unknown_log_type)
     }
 
-    async fn take(&mut self, ordinal: u64, bytes: u64, result: Result<Vec<Event>, String>) -> Result<(), Stop> {
-        match result {
-            Ok(events) => {
-                self.batch.events.extend(events);
-                self.batch.ordinals.push(ordinal);
-                self.batch.bytes += bytes;
-                if self.batch.events.len() >= BATCH { self.commit().await } else { Ok(()) }
+    /// What became of rejects, in the order of their ordinals.
+    async fn take(&mut self, found: Vec<Found>) -> Result<(), Stop> {
+        for Found { ordinal, bytes, result } in found {
+            match result {
+                Ok(events) => {
+                    self.batch.events.extend(events);
+                    self.batch.ordinals.push(ordinal);
+                    self.batch.bytes += bytes;
+                }
+                Err(reason) => self.mended.leave(|| reason),
             }
-            Err(reason) => {
-                self.mended.leave(|| reason);
-                Ok(())
+            if self.batch.is_full() {
+                self.commit().await?;
             }
         }
+        Ok(())
     }
 
     /// Detections and rows durable, then the rejects leave.
@@ -183,183 +194,29 @@ impl Mending<'_> {
         self.mended.events += count;
         Ok(())
     }
+}
 
-    /// Reads the object for the records whose kept bytes are not enough.
-    async fn read_again(&mut self, wanted: BTreeSet<u64>) -> Result<(), Stop> {
-        let pipeline = self.work.pipeline;
-        let log_types = &self.work.catalogue.log_types;
-        let stream = log_types.stream(&self.route.stream, &self.route.log_types).map_err(unknown_log_type)?;
-        let mut decoder = Decoder::new(&stream, pipeline.limits);
-        // Taken beforehand, because few objects are read again and none of them waits for another.
-        let _windows = pipeline.budget.take_large_window().await;
-        decoder.allow_large_windows();
-        let mut reader = Rereader { decoder, rows: None, classifier: self.classifier()?, wanted };
-        let mut failed = None;
-        match pipeline.objects.open(&self.route.access, self.object).await {
-            Ok(mut body) => {
-                while failed.is_none() && !reader.wanted.is_empty() {
-                    let chunk = match body.chunks.try_next().await {
-                        Ok(chunk) => chunk,
-                        Err(error) => {
-                            failed = Some(error.to_string());
-                            break;
-                        }
-                    };
-                    let is_end = chunk.is_none();
-                    let (found, end);
-                    (reader, (found, end)) = blocking(move || {
-                        let read = reader.read(chunk);
-                        (reader, read)
-                    })
-                    .await;
-                    for (ordinal, bytes, result) in found {
-                        self.take(ordinal, bytes, result).await?;
-                    }
-                    match end {
-                        Some(End::Ranges) => {
-                            (reader, failed) = self.read_rows_again(reader, &body.object).await?;
-                            break;
-                        }
-                        Some(End::Error(error)) => failed = Some(error.to_string()),
-                        None => {}
-                    }
-                    if is_end {
-                        break;
-                    }
-                }
-            }
-            Err(error) => failed = Some(error.to_string()),
-        }
-        let cause = failed.unwrap_or_else(|| "it has no such record any more".to_owned());
-        for _ in &reader.wanted {
-            self.mended.leave(|| format!("its kept bytes are not all of it, and its object can't be used: {cause}"));
-        }
-        Ok(())
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.events.len().max(self.ordinals.len()) >= BATCH_RECORDS || self.bytes >= BATCH_BYTES
     }
+}
 
-    /// As [`Mending::read_again`], of an object that is read by ranges. Why it came to no end, if it didn't.
-    async fn read_rows_again(
-        &mut self,
-        mut reader: Rereader,
-        opened: &ObjectRef,
-    ) -> Result<(Rereader, Option<String>), Stop> {
-        let pipeline = self.work.pipeline;
-        let Some(size) = opened.size else {
-            return Ok((reader, Some("its store did not say how large it is".to_owned())));
-        };
-        let mut rows = RowDecoder::new(pipeline.limits, size);
-        rows.allow_large_windows();
-        reader.rows = Some(Box::new(rows));
-        let mut bytes = None;
-        while !reader.wanted.is_empty() {
-            let (found, read);
-            (reader, (found, read)) = blocking(move || {
-                let read = reader.read_rows(bytes);
-                (reader, read)
-            })
-            .await;
-            bytes = None;
-            for (ordinal, length, result) in found {
-                self.take(ordinal, length, result).await?;
-            }
-            match read {
-                Ok(Want::Bytes(range)) => match pipeline.objects.range(&self.route.access, opened, range).await {
-                    Ok(wanted) => bytes = Some(wanted),
-                    Err(error) => return Ok((reader, Some(error.to_string()))),
-                },
-                Ok(Want::More) => {}
-                Ok(Want::Done | Want::LargeWindow) => break,
-                Err(error) => return Ok((reader, Some(error.to_string()))),
-            }
-        }
-        Ok((reader, None))
+/// What became of a reject: its events, or why there are none.
+struct Found {
+    ordinal: u64,
+    bytes: u64,
+    result: Result<Vec<Event>, String>,
+}
+
+/// Whether the object can't be read any more, or not before somebody restores it.
+fn is_gone(error: &FetchError) -> bool {
+    match error {
+        FetchError::Missing(_) | FetchError::NoBucket(_) | FetchError::Superseded(_) | FetchError::Archived(_) => true,
+        FetchError::Forbidden(..) | FetchError::Throttled(_) | FetchError::Unavailable(_) => false,
     }
 }
 
 fn unknown_log_type(unknown: UnknownLogType) -> Stop {
     Stop::Retry { reason: "log_type", detail: unknown.to_string(), delay: None }
-}
-
-type Found = (u64, u64, Result<Vec<Event>, String>);
-
-/// Ordinal, bytes and events of a kept reject; no events when its kept bytes can't tell.
-fn classify(classifier: &mut Classifier, reject: Reject) -> (u64, u64, Option<Result<Vec<Event>, String>>) {
-    let (ordinal, bytes) = (reject.ordinal, reject.raw.len() as u64);
-    // One of exactly the limit may be whole; that its object tells, too.
-    if reject.raw.len() >= Reject::RAW_LIMIT {
-        return (ordinal, bytes, None);
-    }
-    let result = match classifier.classify(&Record { ordinal, bytes: reject.raw, origin: None }) {
-        Classified::Events(events) if !events.is_empty() => Some(Ok(events)),
-        // Taken for a header, because it is the first record that this classifier sees.
-        Classified::Events(_) => None,
-        Classified::Rejected(reject) => Some(Err(reject.reason)),
-        Classified::Blank => Some(Err("nothing but white space was kept of it".to_owned())),
-    };
-    (ordinal, bytes, result)
-}
-
-/// Why no further chunk is read.
-enum End {
-    Error(DecodeError),
-    /// The object is read by ranges.
-    Ranges,
-}
-
-struct Rereader {
-    decoder: Decoder,
-    rows: Option<Box<RowDecoder>>,
-    classifier: Classifier,
-    /// Not found yet.
-    wanted: BTreeSet<u64>,
-}
-
-impl Rereader {
-    /// What is wanted of a chunk, or of the end; and what ends the reading before.
-    fn read(&mut self, chunk: Option<Bytes>) -> (Vec<Found>, Option<End>) {
-        let (mut pieces, mut found) = (Vec::new(), Vec::new());
-        let mut rest = chunk.as_deref().unwrap_or_default();
-        loop {
-            let pace = match &chunk {
-                Some(_) => self.decoder.push(&mut rest, &mut pieces),
-                None => self.decoder.finish(&mut pieces),
-            };
-            self.pick(&mut pieces, &mut found);
-            match pace {
-                Ok(Pace::Done) => return (found, None),
-                Ok(Pace::More | Pace::LargeWindow) => {}
-                Ok(Pace::Ranges) => return (found, Some(End::Ranges)),
-                Err(error) => return (found, Some(End::Error(error))),
-            }
-        }
-    }
-
-    /// Takes the bytes that were wanted; what is wanted of the next rows, and how it goes on.
-    fn read_rows(&mut self, bytes: Option<Bytes>) -> (Vec<Found>, Result<Want, DecodeError>) {
-        let (mut pieces, mut found) = (Vec::new(), Vec::new());
-        let Some(rows) = &mut self.rows else { return (found, Ok(Want::Done)) };
-        let want = bytes.map_or(Ok(()), |bytes| rows.supply(bytes)).and_then(|()| rows.advance(&mut pieces));
-        self.pick(&mut pieces, &mut found);
-        (found, want)
-    }
-
-    /// Every record is classified, for the sake of headers.
-    fn pick(&mut self, pieces: &mut Vec<Piece>, found: &mut Vec<Found>) {
-        for piece in pieces.drain(..) {
-            let (ordinal, bytes, result) = match piece {
-                Piece::Reject(reject) => (reject.ordinal, 0, Err(reject.reason)),
-                Piece::Record(record) => {
-                    let result = match self.classifier.classify(&record) {
-                        Classified::Events(events) => Ok(events),
-                        Classified::Rejected(reject) => Err(reject.reason),
-                        Classified::Blank => Ok(Vec::new()),
-                    };
-                    (record.ordinal, record.bytes.len() as u64, result)
-                }
-            };
-            if self.wanted.remove(&ordinal) {
-                found.push((ordinal, bytes, result));
-            }
-        }
-    }
 }

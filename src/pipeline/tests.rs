@@ -4,6 +4,7 @@
 mod ends;
 mod notices;
 mod parked;
+mod records;
 mod shutdown;
 
 use std::io::Write;

@@ -21,9 +21,13 @@ pub(crate) enum Columns {
 }
 
 impl Csv {
+    pub(super) fn has_header(&self) -> bool {
+        !matches!(self.columns, Columns::Named(_))
+    }
+
     /// Whether the record is the first of the object, or the same again, where that is a header.
     pub(super) fn is_header(&self, text: &str, memory: &mut Memory) -> bool {
-        if text.starts_with('{') || matches!(self.columns, Columns::Named(_)) {
+        if text.starts_with('{') || !self.has_header() {
             return false;
         }
         if let Some(header) = &memory.header {

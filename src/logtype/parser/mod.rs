@@ -87,6 +87,15 @@ impl Parser {
         }
     }
 
+    /// Whether it remembers records of the object for the sake of later ones.
+    pub(super) fn looks_back(&self) -> bool {
+        match self {
+            Parser::Json => false,
+            Parser::Text(parser) => parser.looks_back(),
+            Parser::Native(native) => native.has_header,
+        }
+    }
+
     /// Lets a record pass that another parser of the object has consumed, to remember what it says: a header.
     pub(super) fn pass(&self, entry: &Entry<'_>, memory: &mut Memory) {
         if let Parser::Text(parser) = self {

@@ -44,6 +44,11 @@ impl TextParser {
         each(&Raw::Map(fields.map(|(name, value)| (name, Raw::Str(value))).collect()))
     }
 
+    /// Whether some first records of an object are none.
+    pub(super) fn looks_back(&self) -> bool {
+        self.options.skip_lines > 0 || matches!(&self.matcher, Matcher::Csv(csv) if csv.has_header())
+    }
+
     /// Whether the record is skipped or a header, which is remembered.
     pub(super) fn consumes(&self, entry: &Entry<'_>, memory: &mut Memory) -> bool {
         if memory.seen < self.options.skip_lines {
