@@ -328,7 +328,7 @@ pub fn identities(roles: Roles) -> fetch::s3::IdentityFor {
     Arc::new(move |access: &Access| {
         let session = roles.session(access);
         let credentials: Arc<dyn ProvideCredentials> = session.clone();
-        fetch::s3::Identity { credentials: credentials.into(), forget: Arc::new(move || session.forget()) }
+        fetch::s3::Identity { credentials: credentials.into(), forget: Arc::new(move |key| session.forget(key)) }
     })
 }
 

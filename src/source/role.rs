@@ -110,11 +110,16 @@ impl Session {
         Session { origin, clock, state: Mutex::default(), renewing: tokio::sync::Mutex::default() }
     }
 
-    /// Throws the credentials away because S3 or STS does not know them any more, for instance because the role was
-    /// deleted and made anew. False when that was done just now, and did not help.
-    pub fn forget(&self) -> bool {
+    /// Throws the credentials of this access key id away because S3 or STS does not know them any more, for instance
+    /// because the role was deleted and made anew. Many requests on their way tell so of the same ones: those that come
+    /// after the first find others, or none yet, and only have to ask again. False when credentials were thrown away
+    /// just now, and that did not help.
+    pub fn forget(&self, refused: &str) -> bool {
         let now = self.clock.now();
         let mut state = locked(&self.state);
+        if state.credentials.as_ref().is_none_or(|held| held.access_key_id() != refused) {
+            return true;
+        }
         if state.forgotten.is_some_and(|forgotten| now - forgotten < FORGET_EVERY) {
             return false;
         }

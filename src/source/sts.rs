@@ -75,9 +75,12 @@ impl Origin {
 
 impl Role {
     async fn assume(&self) -> Result<Credentials, Failure> {
+        // As whom the request below is signed: the session keeps them. Where it has none, the request tells why.
+        let own = self.own.provide_credentials().await;
+        let forget = || own.as_ref().is_ok_and(|own| self.own.forget(own.access_key_id()));
         match self.assume_once().await {
             // The daemon's own credentials are of no use any more: once with new ones.
-            Err(Failure::Refused(answer)) if is_about_own(&answer) && self.own.forget() => self.assume_once().await,
+            Err(Failure::Refused(answer)) if is_about_own(&answer) && forget() => self.assume_once().await,
             outcome => outcome,
         }
     }

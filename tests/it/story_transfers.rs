@@ -169,6 +169,28 @@ async fn credentials_that_end_in_the_middle_of_an_object_are_renewed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_end_under_many_objects_are_renewed_once_and_no_message_comes_again() {
+    let cloud = Cloud::start();
+    let names = ["a", "b", "c", "d"].map(|name| format!("held-{name}"));
+    let gates = names.each_ref().map(|name| {
+        let gate = Gate::new();
+        let held = on(Op::GetObject).about(name);
+        cloud.fault(held.does(Effect::HoldAfter(20_000, gate.clone())).does(Effect::BreakAfter(30_000)));
+        cloud.put(name, logins_of(name, 400));
+        gate
+    });
+    let setup = setup(&cloud);
+    let daemon = setup.start().await;
+    daemon.until(|_| gates.iter().all(Gate::is_reached)).await;
+    cloud.end_sessions(Refusal::new(403, "InvalidAccessKeyId", "these credentials are no more"));
+    gates.iter().for_each(Gate::open);
+    daemon.until(|_| is_drained(&cloud)).await;
+    assert_eq!(setup.counts(), names.into_iter().map(|name| (name, 400)).collect());
+    assert_eq!(cloud.calls(Op::AssumeRole).len(), 2);
+    assert!(cloud.calls(Op::ChangeVisibility).is_empty(), "nothing had to come again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_object_holds_nobody_back() {
     let cloud = Cloud::start();
     let gate = Gate::new();

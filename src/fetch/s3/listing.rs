@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 
 use super::S3Store;
 use super::request::GetError;
+use super::signed::Signed;
 use crate::fetch::{FetchError, Listed, Page};
 use crate::model::{Access, ObjectRef};
 
@@ -36,14 +37,14 @@ impl S3Store {
         // For the region and for what a failure is about.
         let place = listing.object(prefix.to_owned());
         let request = self.request(access, &place);
-        let answer = request.persist(|client| listing.ask(client)).await;
+        let answer = request.persist(|client, signed| listing.ask(client, signed)).await;
         let answer = answer.map_err(|refused| refusal(refused.into_error(&place), &place))?;
         listing.read(answer.output, &answer.region)
     }
 }
 
 impl Listing<'_> {
-    async fn ask(&self, client: Client) -> Result<ListObjectsV2Output, GetError> {
+    async fn ask(&self, client: Client, signed: Signed) -> Result<ListObjectsV2Output, GetError> {
         client
             .list_objects_v2()
             .bucket(self.bucket)
@@ -52,6 +53,8 @@ impl Listing<'_> {
             .encoding_type(EncodingType::Url)
             .set_expected_bucket_owner(self.access.account_id.clone())
             .set_request_payer(self.access.requester_pays.then_some(RequestPayer::Requester))
+            .customize()
+            .interceptor(signed)
             .send()
             .await
             // S3's errors are told apart by their codes, which this keeps.

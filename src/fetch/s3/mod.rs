@@ -12,6 +12,7 @@ mod listing;
 mod pace;
 mod part;
 mod request;
+mod signed;
 
 #[cfg(test)]
 mod tests;
@@ -39,8 +40,8 @@ use request::{Refused, Request};
 pub struct Identity {
     /// Keeps its credentials until they end; nothing here caches them.
     pub credentials: SharedCredentialsProvider,
-    /// Told when S3 does not know the credentials any more; false when new ones would not help.
-    pub forget: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Told the access key id that S3 does not know any more; false when there are no others to be had.
+    pub forget: Arc<dyn Fn(&str) -> bool + Send + Sync>,
 }
 
 /// The identity of a source.
@@ -120,12 +121,21 @@ impl ObjectStore for S3Store {
         let request = Arc::new(self.request(access, object));
         let answer = match request.get(Some(range.clone()), pin(object)).await {
             Ok(answer) => answer.output,
+            Err(Refused::NoSuchRange) if object.size.is_some_and(|size| range.start < size) => {
+                return Err(Refused::NoSuchRange.into_error(object));
+            }
             Err(Refused::NoSuchRange) => return Ok(Bytes::new()),
             Err(Refused::Final(error)) => return Err(error),
         };
         let Some(total) = answer.content_range().and_then(|range| range.rsplit('/').next()?.parse().ok()) else {
             return Err(FetchError::Unavailable(format!("reading {object}: the store does not answer with a range")));
         };
+        // Where nothing else tells two versions apart, their lengths may.
+        if let Some(size) = object.size.filter(|size| *size != total) {
+            return Err(FetchError::Unavailable(format!(
+                "reading {object}: it had {size} bytes and has {total} now; it was overwritten meanwhile"
+            )));
+        }
         let etag = answer.e_tag().map(str::to_owned);
         let pinned = Pinned { request, etag, total };
         pinned.read_on(answer, range.start..range.end.min(total)).await

@@ -13,6 +13,7 @@ use aws_sdk_s3::types::RequestPayer;
 
 use super::Shared;
 use super::failure::{self, Remedy};
+use super::signed::Signed;
 use crate::fetch::FetchError;
 use crate::model::{Access, ObjectRef};
 use crate::runtime::Backoff;
@@ -62,15 +63,15 @@ impl Refused {
 impl Request {
     /// The whole object or a range of it; only if the ETag still holds, when there is one.
     pub(super) async fn get(&self, range: Option<Range<u64>>, etag: Option<&str>) -> Result<Answer, Refused> {
-        self.persist(|client| {
+        self.persist(|client, signed| {
             let range = range.clone();
-            async move { self.send(&client, range, etag).await }
+            async move { self.send(&client, signed, range, etag).await }
         })
         .await
     }
 
-    /// Sends a request about the object until it is answered, or refused for good.
-    pub(super) async fn persist<T, F>(&self, send: impl Fn(Client) -> F) -> Result<Answer<T>, Refused>
+    /// Sends a request about the object until it is answered, or refused for good. It has to carry the [`Signed`].
+    pub(super) async fn persist<T, F>(&self, send: impl Fn(Client, Signed) -> F) -> Result<Answer<T>, Refused>
     where
         F: Future<Output = Result<T, GetError>> + Send,
     {
@@ -81,7 +82,8 @@ impl Request {
             let region = self.shared.region(&self.access, &self.object).name;
             let (client, identity) = clients.get(&self.access, &region);
             pace.turn(bucket).await;
-            let error = match send(client.clone()).await {
+            let signed = Signed::default();
+            let error = match send(client.clone(), signed.clone()).await {
                 Ok(output) => {
                     pace.went_well(bucket);
                     return Ok(Answer { output, region });
@@ -103,7 +105,7 @@ impl Request {
                 }
                 Remedy::Renew if !renewed => {
                     renewed = true;
-                    if (identity.forget)() {
+                    if signed.access_key().is_some_and(|key| (identity.forget)(&key)) {
                         tracing::info!(source = %self.access.source, "S3 does not know the credentials any more; getting new ones");
                         continue;
                     }
@@ -127,6 +129,7 @@ impl Request {
     async fn send(
         &self,
         client: &Client,
+        signed: Signed,
         range: Option<Range<u64>>,
         etag: Option<&str>,
     ) -> Result<GetObjectOutput, GetError> {
@@ -141,6 +144,7 @@ impl Request {
             .set_expected_bucket_owner(self.access.account_id.clone())
             .set_request_payer(self.access.requester_pays.then_some(RequestPayer::Requester))
             .customize()
+            .interceptor(signed)
             // Asked for behind the SDK's back: told of the checksum, it would check it itself.
             .mutate_request(move |request| {
                 if whole {

@@ -236,13 +236,28 @@ async fn what_s3_does_not_know_any_more_is_thrown_away_but_not_at_once_again() {
     let sts = Sts::new();
     let session = sts.roles().await.session(&access("trail", Some(ROLE), None));
     key(&session).await;
-    assert!(session.forget(), "however young they are: the role may have been made anew");
+    assert!(session.forget("key-1"), "however young they are: the role may have been made anew");
     assert_eq!(key(&session).await, "key-2");
-    assert!(!session.forget(), "new credentials would be refused as well");
+    assert!(!session.forget("key-2"), "new credentials would be refused as well");
     assert_eq!((key(&session).await.as_str(), sts.asked()), ("key-2", 2));
     sts.0.clock.move_on(Duration::from_secs(31));
-    assert!(session.forget());
+    assert!(session.forget("key-2"));
     assert_eq!(key(&session).await, "key-3");
+}
+
+#[tokio::test]
+async fn everybody_who_was_refused_with_the_old_ones_asks_with_the_new_ones() {
+    let sts = Sts::new();
+    let session = sts.roles().await.session(&access("trail", Some(ROLE), None));
+    key(&session).await;
+    assert!(session.forget("key-1"));
+    assert!(session.forget("key-1"), "the new ones are not there yet");
+    assert_eq!(key(&session).await, "key-2");
+    sts.0.clock.move_on(Duration::from_secs(31));
+    for _ in 0..20 {
+        assert!(session.forget("key-1"), "a late refusal");
+    }
+    assert_eq!((key(&session).await.as_str(), sts.asked()), ("key-2", 2), "nothing of what is new is thrown away");
 }
 
 #[test]

@@ -121,11 +121,11 @@ impl Script {
     }
 }
 
-type Forget = Arc<dyn Fn() -> bool + Send + Sync>;
+type Forget = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// There are no new credentials.
 fn never_new() -> Forget {
-    Arc::new(|| false)
+    Arc::new(|_| false)
 }
 
 /// The whole of an object that has this ETag.

@@ -144,9 +144,9 @@ async fn a_token_that_expires_in_the_middle_is_renewed_and_the_range_asked_for_a
     let script = Script::new(answers);
     let renewed = Arc::new(Mutex::new(0));
     let counted = renewed.clone();
-    let forget = Arc::new(move || {
+    let forget = Arc::new(move |key: &str| {
         *counted.lock().unwrap() += 1;
-        true
+        key == "key"
     });
     let store = script.store_with(forget).await;
     let body = store.open(&Access::default(), &announced()).await.unwrap();
@@ -164,6 +164,18 @@ async fn a_part_is_one_request_with_the_announced_etag() {
     assert_eq!(script.asked(0, "if-match").as_deref(), Some("\"e1\""));
     let behind = Script::new([refusal(416, "InvalidRange", "")]);
     assert_eq!(behind.store().await.range(&Access::default(), &announced(), 30..60).await.unwrap(), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_of_objects_of_two_lengths_are_never_mixed() {
+    for answer in [part("345", 3, 10), refusal(416, "InvalidRange", "")] {
+        let mut answer = answer;
+        answer.headers.retain(|(name, _)| *name != "etag");
+        let opened = ObjectRef { etag: None, size: Some(12), ..announced() };
+        let store = Script::new([answer]).store().await;
+        let refused = store.range(&Access::default(), &opened, 3..6).await;
+        assert!(matches!(&refused, Err(FetchError::Unavailable(text)) if text.contains("a b.json")), "{refused:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
