@@ -1,4 +1,4 @@
-"""What several of the shipped rules need: networks, CloudTrail callers, IAM policies, Okta actors.
+"""What several of the shipped rules need: networks, CloudTrail callers, IAM policies, actors of other services.
 
 The settings of a site stand first, in capitals; nothing below them needs editing. The helpers only read
 the event, remember nothing but parsed addresses, and never raise on a field that is missing.
@@ -275,6 +275,89 @@ def okta_context(event, **more):
         "place": okta_place(event),
         "userAgent": event.deep_get("client", "userAgent", "rawUserAgent"),
         "time": event.get("published"),
+    }
+    context.update({key: plain(value) for key, value in more.items()})
+    return context
+
+
+# Google Workspace
+
+
+def workspace_actor(event):
+    """The address of who acted, or the name of the robot."""
+    return event.deep_get("actor", "email") or event.deep_get("actor", "key") or "unknown actor"
+
+
+def workspace_context(event, **more):
+    """The facts every Google Workspace alert carries, plus those of the rule."""
+    context = {
+        "application": event.deep_get("id", "applicationName"),
+        "event": event.get("name"),
+        "actor": workspace_actor(event),
+        "sourceIp": event.get("ipAddress"),
+        "parameters": plain(event.get("parameters") or {}),
+        "time": event.deep_get("id", "time"),
+    }
+    context.update({key: plain(value) for key, value in more.items()})
+    return context
+
+
+# GitHub
+
+
+def github_actor(event):
+    """The login of who acted, or the app that did."""
+    return event.get("actor") or event.get("integration") or "unknown actor"
+
+
+def github_context(event, **more):
+    """The facts every GitHub alert carries, plus those of the rule."""
+    context = {
+        "action": event.get("action"),
+        "actor": github_actor(event),
+        "organization": event.get("org"),
+        "repository": event.get("repo"),
+        "sourceIp": event.get("actor_ip"),
+        "userAgent": event.get("user_agent"),
+        "token": event.get("programmatic_access_type"),
+        "time": event.get("at_sign_timestamp"),
+    }
+    context.update({key: plain(value) for key, value in more.items()})
+    return context
+
+
+# Kubernetes
+
+
+def kubernetes_actor(event):
+    """The user of the request, behind the one it was impersonated as."""
+    return event.deep_get("user", "username") or "unknown user"
+
+
+def kubernetes_allowed(event):
+    """True when the API server let the request through and answered it without an error."""
+    code = event.deep_get("responseStatus", "code", default=0)
+    return event.deep_get("annotations", "authorization.k8s.io/decision", default="allow") == "allow" and code < 400
+
+
+def kubernetes_object(event):
+    """What the request was about, as namespace/resource/name."""
+    reference = event.get("objectRef") or {}
+    parts = (reference.get("namespace"), reference.get("resource"), reference.get("name"))
+    return "/".join(part for part in parts if part) or event.get("requestURI") or "the cluster"
+
+
+def kubernetes_context(event, **more):
+    """The facts every Kubernetes alert carries, plus those of the rule."""
+    context = {
+        "verb": event.get("verb"),
+        "object": kubernetes_object(event),
+        "actor": kubernetes_actor(event),
+        "actorArn": event.deep_get("user", "extra", "arn", default=[None])[0],
+        "sourceIps": plain(event.get("sourceIPs") or []),
+        "userAgent": event.get("userAgent"),
+        "request": event.get("requestURI"),
+        "time": event.get("requestReceivedTimestamp"),
     }
     context.update({key: plain(value) for key, value in more.items()})
     return context
