@@ -50,17 +50,20 @@ pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
         pipeline.telemetry.message_age(pipeline.clock.now() - sent_at);
     }
     let claims = HeldClaims::default();
-    let work = AssertUnwindSafe(work(pipeline, &message, &claims)).catch_unwind();
+    let work = async {
+        match AssertUnwindSafe(work(pipeline, &message, &claims)).catch_unwind().await {
+            Ok(end) => end,
+            Err(_) => panicked(pipeline, &message, &claims).await,
+        }
+    };
     // To extend the lease with for as long as the receipt is not spent, which is when the queue has answered.
     let extending = Receipt(receipt.0.clone());
-    let mut kept = pin!(lease::keep(pipeline, &message, &extending, &claims));
+    // It writes to the state store in turn with everything else: while something else is awaited it is polled, or gone.
+    let mut kept = Box::pin(lease::keep(pipeline, &message, &extending, &claims));
     // In this order, so that a run under a seed repeats itself.
     let end = tokio::select! {
         biased;
-        end = work => match end {
-            Ok(end) => end,
-            Err(_) => panicked(pipeline, &message, &claims).await,
-        },
+        end = work => end,
         detail = &mut kept => End::LeaseLost { detail },
         () = lease::exhausted() => End::Release {
             reason: "lease_exhausted",
@@ -89,12 +92,14 @@ pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
             spent
         }
         End::Release { reason, detail, delay } => {
+            drop(kept);
             // A claim is given up with its message, so that the next delivery need not wait for its end.
             object::release_all(pipeline, &claims, reason, &detail).await;
             telemetry.message_released(&message.id, reason, &detail, delay);
             pipeline.queue.release(receipt, delay).await
         }
         End::LeaseLost { detail } => {
+            drop(kept);
             // What is fenced already is not touched by this; what is not need not stay held.
             object::release_all(pipeline, &claims, "lease_lost", &detail).await;
             telemetry.lease_lost(&message.id, &detail);

@@ -234,3 +234,30 @@ async fn a_message_that_was_held_for_nearly_twelve_hours_is_handed_back() {
     assert_eq!((world.queue.in_flight(), world.queue.len()), (0, 1));
     assert_eq!(world.pipeline.telemetry.metrics.messages_released_total.get(["lease_exhausted"]), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_handed_back_while_the_extension_of_its_claims_waits_for_the_store() {
+    use sqlx::{Connection, Executor};
+    let lease = Duration::from_secs(3);
+    let world = world_leasing(lease).await;
+    world.announce("okta/a", logins(1));
+    let delivery = world.receive().await;
+    let pipeline = world.pipeline.clone();
+    let work = crate::runtime::Tasks::new().spawn(async move { message::handle(&pipeline, delivery).await });
+    while world.lake.buffered_rows() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Another process writes, so the extension that comes after a third of the lease waits amid its own write.
+    let file = format!("sqlite://{}", world._folder.path().join("margay.db").display());
+    let mut other = sqlx::SqliteConnection::connect(&file).await.unwrap();
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    tokio::time::sleep(lease * 2 / 5).await;
+    world.pipeline.abandon.cancel();
+    tokio::time::sleep(lease / 20).await;
+    other.execute("ROLLBACK").await.unwrap();
+
+    let ended = tokio::time::timeout(Duration::from_secs(60), work).await;
+    ended.expect("the extension let go of the store").unwrap();
+    assert_eq!((world.queue.in_flight(), world.queue.len()), (0, 1));
+    assert_eq!(world.pipeline.telemetry.metrics.messages_released_total.get(["shutdown"]), 1);
+}
