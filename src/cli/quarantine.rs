@@ -207,6 +207,7 @@ fn json_line(kept: &Quarantined) -> String {
         "at": rfc3339(kept.at),
         "kind": kind(kept),
         "subject": kept.subject,
+        "code": kept.code(),
         "reason": kept.reason,
         "raw": text.map_or_else(|_| kept.raw.escape_ascii().to_string(), str::to_owned),
         "escaped": text.is_err(),
@@ -226,6 +227,31 @@ fn kind(kept: &Quarantined) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Code;
+
+    #[test]
+    fn a_program_reads_the_code_of_what_is_kept() {
+        for (kind, reason, code) in [
+            (QuarantineKind::Message, Code::BadKey.with("a % too many"), Some("bad_key")),
+            (QuarantineKind::Object, format!("quarantined: {}", Code::Bomb.with("it grows")), Some("bomb")),
+            (QuarantineKind::Object, format!("parked: {}", Code::KmsDenied.with("role x")), Some("kms_denied")),
+            (QuarantineKind::Object, "missing: s3://b/k is not there".to_owned(), Some("missing")),
+            (QuarantineKind::Object, "archived".to_owned(), Some("archived")),
+            (QuarantineKind::Record, "not JSON: bomb".to_owned(), None),
+        ] {
+            let kept = Quarantined {
+                id: "x".into(),
+                kind,
+                subject: "s".into(),
+                reason,
+                raw: b"\xff".to_vec().into(),
+                at: OffsetDateTime::UNIX_EPOCH,
+            };
+            let line: serde_json::Value = serde_json::from_str(&json_line(&kept)).unwrap();
+            assert_eq!(line["code"].as_str(), code, "{line}");
+            assert_eq!(line["reason"], kept.reason);
+        }
+    }
 
     #[test]
     fn a_hexdump_has_offsets_bytes_and_printable_characters() {

@@ -23,7 +23,7 @@ use super::stop::Stop;
 use super::{Catalogue, Pipeline, attempts};
 use crate::fetch::{Body, FetchError};
 use crate::logtype::Context;
-use crate::model::{EventBatch, Message, ObjectRef, Route};
+use crate::model::{Code, EventBatch, Message, ObjectRef, Route};
 use crate::notify::Announced;
 use crate::runtime::{BytePermit, blocking};
 use crate::source::Routing;
@@ -197,7 +197,7 @@ impl Work<'_> {
                     Err(Stop::Retry { reason: reason @ "detect", detail, .. })
                         if attempts.given_up_for(reason) + 1 >= poison_after =>
                     {
-                        ObjectOutcome::without_events(ObjectState::Quarantined, detail)
+                        ObjectOutcome::without_events(ObjectState::Quarantined, Code::RuleCrash.with(detail))
                     }
                     Err(Stop::Retry { reason, detail, delay: None }) => {
                         let delay = Some(attempts::delay(&attempts, reason));

@@ -34,7 +34,7 @@ pub use revisions::{FIELD_LIMIT, Revisions};
 pub use route::route;
 pub use window::Hit;
 
-use crate::model::{Alert, AlertKind, Detections, ObjectId, ObjectRef, Reject, Severity};
+use crate::model::{Alert, AlertKind, Code, Detections, ObjectId, ObjectRef, Reject, Severity};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -279,9 +279,24 @@ pub struct Quarantined {
     pub kind: QuarantineKind,
     /// What it is: a message id, an object's address, or that with the ordinal of a record.
     pub subject: String,
+    /// Of a message a [`Code`] and prose, of an object its state before that, of a record prose.
     pub reason: String,
     pub raw: Bytes,
     pub at: OffsetDateTime,
+}
+
+impl Quarantined {
+    /// The word that its reason begins with; of an object whose state says enough, the state. Records have none.
+    pub fn code(&self) -> Option<&str> {
+        match self.kind {
+            QuarantineKind::Message => Code::of(&self.reason).map(Code::as_str),
+            QuarantineKind::Object => match self.reason.split_once(": ") {
+                Some((state, reason)) => Some(Code::of(reason).map_or(state, |code| code.as_str())),
+                None => Some(&self.reason),
+            },
+            QuarantineKind::Record => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::Telemetry;
 use super::throttle::Throttle;
-use crate::model::{AlertKind, ObjectRef, Severity};
+use crate::model::{AlertKind, Code, ObjectRef, Severity};
 
 /// What is told of an object that is done with.
 #[derive(Clone, Copy, Debug)]
@@ -66,10 +66,11 @@ impl Telemetry {
         }
     }
 
-    pub fn message_quarantined(&self, message_id: &str, reason: &str) {
-        self.metrics.messages_quarantined_total.inc([]);
+    pub fn message_quarantined(&self, message_id: &str, code: Code, reason: &str) {
+        let code = code.as_str();
+        self.metrics.messages_quarantined_total.inc([code]);
         if let Some(left_out) = self.throttles.quarantined.admit() {
-            tracing::warn!(target: "margay::queue", message_id, reason, left_out,
+            tracing::warn!(target: "margay::queue", message_id, code, reason, left_out,
                 "message quarantined; `margay quarantine list` shows it");
         }
     }
@@ -196,6 +197,10 @@ impl Telemetry {
         let ObjectFacts { object, source, state, reason, events, rejects, stored_bytes, decoded_bytes, took } = *facts;
         let seconds = took.as_secs_f64();
         self.metrics.objects_total.inc([source, state]);
+        if state == "quarantined" {
+            let code = Code::of(reason).map_or("unknown", Code::as_str);
+            self.metrics.objects_quarantined_total.inc([source, code]);
+        }
         self.metrics.object_bytes_total.add([source], stored_bytes);
         self.metrics.decoded_bytes_total.add([source], decoded_bytes);
         self.metrics.object_seconds.observe([source], seconds);

@@ -36,7 +36,7 @@ impl Work<'_> {
                 (ObjectState::Committed, reason)
             }
             None => (ObjectState::Committed, String::new()),
-            Some(error) => (disposition::of_fault(error, attempts), error.to_string()),
+            Some(error) => (disposition::of_fault(error, attempts), error.reason.code().with(error)),
         };
         if state != ObjectState::Partial {
             // Told once, not at each try.
