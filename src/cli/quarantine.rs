@@ -11,7 +11,7 @@ use super::{ConfigArgument, block_on, complain, moment, print};
 use crate::alert::render::safe;
 use crate::app;
 use crate::model::rfc3339;
-use crate::state::{KeptFilter, QuarantineKind, Quarantined};
+use crate::state::{KeptFilter, QuarantineKind, Quarantined, StateStore};
 
 /// Of the raw bytes, in a table.
 const SHOWN: usize = 60;
@@ -126,18 +126,22 @@ impl Show {
             Err(code) => return code,
         };
         block_on(async {
-            let kept = app::state_for_reading(&config).await?.find(&self.id).await?;
+            let state = app::state_for_reading(&config).await?;
+            let kept = state.find(&self.id).await?;
             if kept.is_empty() {
                 complain(format_args!("nothing is kept under {:?}; `margay quarantine list` shows ids", self.id));
                 return Ok(ExitCode::FAILURE);
             }
-            let shown: Vec<String> = kept.iter().map(|kept| self.text(kept)).collect();
+            let mut shown = Vec::new();
+            for kept in &kept {
+                shown.push(self.text(kept, &tries(&*state, kept).await?));
+            }
             print(&shown.join("\n"))?;
             Ok(ExitCode::SUCCESS)
         })
     }
 
-    fn text(&self, kept: &Quarantined) -> String {
+    fn text(&self, kept: &Quarantined, tries: &str) -> String {
         let mut text = format!(
             "id       {}\nkind     {}\nkept     {}\nsubject  {}\n",
             kept.id,
@@ -145,6 +149,7 @@ impl Show {
             rfc3339(kept.at),
             safe(&kept.subject)
         );
+        text += tries;
         if kept.kind == QuarantineKind::Record
             && let Some((_, ordinal)) = kept.subject.rsplit_once('#')
         {
@@ -164,6 +169,27 @@ impl Show {
             _ => text + &hexdump(shown),
         }
     }
+}
+
+/// How often the object was tried from which this is; empty for a message.
+async fn tries(state: &dyn StateStore, kept: &Quarantined) -> anyhow::Result<String> {
+    let address = match kept.kind {
+        QuarantineKind::Message => return Ok(String::new()),
+        QuarantineKind::Object => &kept.subject,
+        QuarantineKind::Record => kept.subject.rsplit_once('#').map_or(&*kept.subject, |(address, _)| address),
+    };
+    let Some((bucket, key)) = address.strip_prefix("s3://").and_then(|rest| rest.split_once('/')) else {
+        return Ok(String::new());
+    };
+    // The id begins with a letter and the start of the object's.
+    let id = kept.id[1..].split('-').next().unwrap_or_default();
+    let versions = state.versions(bucket, key).await?;
+    let object = versions.iter().map(|version| version.object.id()).find(|object| object.to_string().starts_with(id));
+    let claims = match object {
+        Some(object) => state.claims(object).await?,
+        None => None,
+    };
+    Ok(claims.map_or(String::new(), |(times, last)| format!("tries    {times}, the last {}\n", rfc3339(last))))
 }
 
 /// Lines of text, without what a terminal would obey.

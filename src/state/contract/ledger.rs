@@ -164,6 +164,8 @@ pub(in crate::state) async fn tries_are_counted_by_how_they_ended_until_there_is
     store.finish(&fifth, &ObjectOutcome::without_events(ObjectState::Parked, "why"), START).await.unwrap();
     let (_, attempts) = tried(store, "key", START).await;
     assert_eq!(attempts, Attempts { started: 1, ..Attempts::default() }, "an outcome begins the count anew");
+    assert_eq!(store.claims(object("key").id()).await.unwrap(), Some((6, START)), "all of them");
+    assert_eq!(store.claims(object("never seen").id()).await.unwrap(), None);
 }
 
 pub(in crate::state) async fn a_partial_reading_is_a_try_and_no_end<S: StateStore>(store: &S) {
