@@ -20,7 +20,7 @@ use super::reader::{Advance, RecordReader};
 use super::reading::Reading;
 use super::slots::LARGE;
 use super::stop::Stop;
-use super::{Catalogue, Pipeline, attempts};
+use super::{Catalogue, Pipeline, attempts, feedback};
 use crate::fetch::{Body, FetchError};
 use crate::logtype::Context;
 use crate::model::{Code, EventBatch, Message, ObjectRef, Route};
@@ -320,7 +320,7 @@ impl Work<'_> {
         };
         let mut reader = RecordReader::new(route, pipeline.limits, &self.catalogue.log_types, context)
             .map_err(|error| Stop::Retry { reason: "log_type", detail: error.to_string(), delay: None })?;
-        let mut reading = Reading::default();
+        let mut reading = Reading::of(object);
         let mut large_window = None;
         loop {
             let mut input = match chunks.try_next().await {
@@ -380,6 +380,7 @@ impl Work<'_> {
     /// Detection and lake side by side; the detections are durable when this returns, the rows when their ticket says so.
     pub(super) async fn batch(&self, token: &ClaimToken, batch: EventBatch, reading: &mut Reading) -> Result<(), Stop> {
         let pipeline = self.pipeline;
+        reading.fed_back += feedback::count(&batch, &reading.bucket, &self.catalogue.sources);
         let now = pipeline.clock.now();
         let batch = Arc::new(batch);
         let room = MOST_REJECTS.saturating_sub(reading.rejects) as usize;

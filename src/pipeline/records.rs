@@ -184,7 +184,7 @@ impl Mending<'_> {
         let (records, count) = (ordinals.len() as u64, events.len() as u64);
         let source = self.route.source().into();
         let batch = EventBatch { object: self.token.object, source, events, rejects: Vec::new(), bytes };
-        let mut reading = Reading::default();
+        let mut reading = Reading::of(self.object);
         self.work.batch(&self.token, batch, &mut reading).await?;
         for ticket in reading.tickets {
             ticket.committed().await?;

@@ -2,6 +2,7 @@
 //! and have their stories in the integration tests.
 
 mod ends;
+mod feedback;
 mod notices;
 mod parked;
 mod records;

@@ -34,6 +34,7 @@ pub(super) struct Throttles {
     quarantined: Throttle,
     unconfirmed: Throttle,
     ended: Throttle,
+    feedback: Throttle,
 }
 
 /// The queue and its messages.
@@ -232,6 +233,16 @@ impl Telemetry {
     pub fn bucket_unrouted(&self, bucket: &str, objects: u64, not_recorded: u64) {
         tracing::warn!(target: "margay::source", bucket, objects, not_recorded,
             "objects that no source takes; add a [[sources]] entry, or stop the notifications if margay or access logs write there");
+    }
+
+    /// `records` of an object of this bucket tell that objects like it were read: each read makes a new one.
+    pub fn feedback_seen(&self, source: &str, bucket: &str, records: u64) {
+        self.metrics.feedback_records_total.add([source], records);
+        if let Some(left_out) = self.throttles.feedback.admit() {
+            tracing::warn!(target: "margay::source", source, bucket, records, left_out,
+                "feedback loop: access logs of this bucket come into it, and each one that is read makes another; \
+                 let the bucket log into one that has no access logs itself");
+        }
     }
 
     /// A message announced an object that the ledger knows as done.

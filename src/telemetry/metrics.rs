@@ -147,6 +147,7 @@ metrics! {
     key_encoding_fallback_total: Counter ["format"], "Objects looked for under the other reading of their key, because there was none under the first.";
     objects_total: Counter ["source", "state"], "Objects finished, by how they ended.";
     objects_quarantined_total: Counter ["source", "code"], "Objects kept aside, by the word that their reason begins with.";
+    feedback_records_total: Counter ["source"], "Records that tell of the reading of objects which hold such records: each read makes a new one.";
     object_bytes_total: Counter ["source"], "Stored bytes of finished objects, as they lie in the bucket.";
     decoded_bytes_total: Counter ["source"], "Bytes of finished objects after decompression.";
     object_seconds: Histogram ["source"] in WORK_SECONDS, "Seconds from claiming an object to finishing it.";

@@ -34,7 +34,7 @@ impl Work<'_> {
         if most_held(route) == 0 {
             large_window = self.large_window(&mut reader).await;
         }
-        let mut reading = Reading::default();
+        let mut reading = Reading::of(opened);
         let mut bytes = None;
         loop {
             let advance;
