@@ -332,10 +332,10 @@ impl Telemetry {
         tracing::warn!(target: "margay::detect", reason, detail, "rule worker replaced");
     }
 
-    /// Until the rules are loaded anew.
+    /// For a while, which is longer each time. Rules that are loaded anew begin again.
     pub fn rule_disabled(&self, rule: &str) {
         self.metrics.rules_disabled_total.inc([rule]);
-        tracing::error!(target: "margay::detect", rule, "rule disabled after repeated overruns or crashes; mend it, and it is loaded again");
+        tracing::error!(target: "margay::detect", rule, "rule switched off for a while after repeated overruns or crashes; mend it, and it is loaded at once");
     }
 
     pub fn alert_opened(&self, alert: &str, rule: &str, severity: Severity, kind: AlertKind) {
