@@ -1,5 +1,5 @@
-//! Going through the objects of a source in their bucket, in the order of keys, and what the ledger says of each. Shared by
-//! `backfill` and `audit`.
+//! Going through the objects of a source in their bucket, in the order of keys, and what the ledger says of each.
+//! Shared by `backfill` and `audit`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -377,7 +377,8 @@ impl Work<'_> {
         Some(permit)
     }
 
-    /// Detection and lake side by side; the detections are durable when this returns, the rows when their ticket says so.
+    /// Detection and lake side by side; the detections are durable when this returns, the rows when their ticket says
+    /// so.
     pub(super) async fn batch(&self, token: &ClaimToken, batch: EventBatch, reading: &mut Reading) -> Result<(), Stop> {
         let pipeline = self.pipeline;
         reading.fed_back += feedback::count(&batch, &reading.bucket, &self.catalogue.sources);

@@ -1,4 +1,5 @@
-//! What was kept aside or never announced, sent through the pipeline by commands: beside a daemon, after one, before one.
+//! What was kept aside or never announced, sent through the pipeline by commands: beside a daemon, after one, before
+//! one.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

@@ -1,5 +1,5 @@
-//! An object that is read by ranges: its rows, as its decoder asks for the bytes they are in. All ranges are of the version
-//! that was opened.
+//! An object that is read by ranges: its rows, as its decoder asks for the bytes they are in. All ranges are of the
+//! version that was opened.
 
 use super::{Stop, Work};
 use crate::decode::RowDecoder;
