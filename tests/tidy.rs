@@ -86,6 +86,24 @@ fn every_file_says_first_what_it_is() {
     none(silent.map(|path| format!("{path} must open with `//!` and say what it is")).collect());
 }
 
+/// Rooms whose first lines are a map: the way of the data through their files.
+const MAPPED: [&str; 3] = ["pipeline", "detect", "telemetry"];
+
+#[test]
+fn the_map_of_a_room_names_every_file() {
+    let mut broken = Vec::new();
+    for room in MAPPED {
+        let path = format!("src/{room}/mod.rs");
+        let map: String = read(&path).lines().take_while(|line| line.starts_with("//!")).collect();
+        let code = code(&path);
+        let modules =
+            code.lines().filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'));
+        let missing = modules.filter(|module| !map.contains(&format!("`{module}`")));
+        broken.extend(missing.map(|module| format!("{path}: its first lines do not name `{module}`")));
+    }
+    none(broken);
+}
+
 #[test]
 fn files_stay_readable() {
     let limit = |path: &str| if path == "src/main.rs" { 60 } else { 400 };

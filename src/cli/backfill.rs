@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, StreamExt};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -176,6 +176,24 @@ fn request(object: &ObjectRef) -> String {
     announce(&ObjectRef { version_id: None, etag: None, ..object.clone() })
 }
 
+/// Counts what is to come beside the work, which is far slower. Whatever goes wrong goes wrong for the work, too.
+async fn count_ahead(
+    mut walk: BoxStream<'_, anyhow::Result<Listed>>,
+    progress: &RefCell<Progress>,
+) -> std::convert::Infallible {
+    loop {
+        match walk.next().await {
+            Some(Ok(listed)) => progress.borrow_mut().found(listed.object.size.unwrap_or(0)),
+            Some(Err(_)) => break,
+            None => {
+                progress.borrow_mut().counted();
+                break;
+            }
+        }
+    }
+    std::future::pending().await
+}
+
 async fn backfill(
     arguments: &Arguments,
     config: &Config,
@@ -195,8 +213,8 @@ async fn backfill(
     }
     let frontier = RefCell::new(Frontier { last: position.clone(), ..Frontier::default() });
     let progress = RefCell::new(Progress::default());
-    let walk = listing::objects(&pipeline.objects, &catalogue.sources, &scope, selection, position);
-    let jobs = walk.filter_map(async |listed| {
+    let list = || listing::objects(&pipeline.objects, &catalogue.sources, &scope, selection.clone(), position.clone());
+    let jobs = list().filter_map(async |listed| {
         let listed = match listed {
             Ok(listed) => listed,
             Err(error) => return Some(Err(error)),
@@ -208,7 +226,7 @@ async fn backfill(
         let mut frontier = frontier.borrow_mut();
         if let Standing::Done(_) = standing {
             frontier.pass(&listed.object.key);
-            progress.borrow_mut().known();
+            progress.borrow_mut().known(listed.object.size.unwrap_or(0));
             return None;
         }
         let number = frontier.begin(&listed.object.key);
@@ -216,29 +234,31 @@ async fn backfill(
         Some(Ok(Job { job: Begun { number, listed }, body }))
     });
     let mut saved = Instant::now();
-    let completion = errand
-        .run(Box::pin(jobs), async |begun: Begun, _| {
-            let Begun { number, listed } = begun;
-            let standing = listing::standing(state, &listed).await?;
-            if let Standing::Done(_) = standing {
-                frontier.borrow_mut().done(number);
-                progress.borrow_mut().done(listed.object.size.unwrap_or(0));
-            } else {
-                progress.borrow_mut().left();
-                complain(format_args!("not done: {}: {}", listed.object, standing.text()));
+    let work = errand.run(Box::pin(jobs), async |begun: Begun, _| {
+        let Begun { number, listed } = begun;
+        let standing = listing::standing(state, &listed).await?;
+        if let Standing::Done(_) = standing {
+            frontier.borrow_mut().done(number);
+            progress.borrow_mut().done(listed.object.size.unwrap_or(0));
+        } else {
+            progress.borrow_mut().left(listed.object.size.unwrap_or(0));
+            complain(format_args!("not done: {}: {}", listed.object, standing.text()));
+        }
+        progress.borrow_mut().show();
+        if saved.elapsed() >= CHECKPOINT {
+            saved = Instant::now();
+            let position = frontier.borrow().position().map(str::to_owned);
+            if position.is_some() {
+                state.save_checkpoint(&name, position.as_deref(), clock.now()).await?;
             }
-            progress.borrow_mut().show();
-            if saved.elapsed() >= CHECKPOINT {
-                saved = Instant::now();
-                let position = frontier.borrow().position().map(str::to_owned);
-                if position.is_some() {
-                    state.save_checkpoint(&name, position.as_deref(), clock.now()).await?;
-                }
-            }
-            Ok(())
-        })
-        .await;
-    let whole = matches!(completion, Ok(Completion::Whole)) && progress.borrow().nothing_left();
+        }
+        Ok(())
+    });
+    let completion = tokio::select! {
+        completion = work => completion,
+        never = count_ahead(list(), &progress) => match never {},
+    };
+    let whole = matches!(completion, Ok(Completion::Whole)) && progress.borrow().not_done() == 0;
     let position = frontier.borrow().position().map(str::to_owned).filter(|_| !whole);
     let save = state.save_checkpoint(&name, position.as_deref(), clock.now()).await;
     let summary = progress.borrow().summary();

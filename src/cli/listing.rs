@@ -1,5 +1,5 @@
-//! Going through the objects of a source in their bucket, in the order of keys, and what the ledger says of each. Shared by
-//! `backfill` and `audit`.
+//! Going through the objects of a source in their bucket, in the order of keys, and what the ledger says of each.
+//! Shared by `backfill` and `audit`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -136,7 +136,10 @@ fn judge(listed: &Listed, known: &[KnownVersion]) -> Standing {
     let mut standing = Standing::Unknown;
     for version in known.iter().filter(is_it) {
         match version.state {
-            Some(state) if state.is_final() => return Standing::Done(state),
+            // Overwritten before it was read, and there again.
+            Some(state) if state.is_final() && (state != ObjectState::Superseded || version.object.is_pinned()) => {
+                return Standing::Done(state);
+            }
             Some(state) => standing = Standing::Open(state, version.reason.clone()),
             None if standing == Standing::Unknown => standing = Standing::InWork,
             None => {}
@@ -219,6 +222,8 @@ mod tests {
             (vec![unnamed(Some(Parked)), known("e", None, None, 0)], Standing::InWork),
             (vec![unnamed(None)], Standing::InWork),
             (vec![unnamed(Some(Superseded))], Standing::Unknown),
+            (vec![known("e", None, Some(Superseded), 9)], open(Superseded)),
+            (vec![known("e", Some("v"), Some(Superseded), 9)], Standing::Done(Superseded)),
         ] {
             assert_eq!(judge(&listed("e"), &versions), standing, "{versions:?}");
         }

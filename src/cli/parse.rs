@@ -27,8 +27,8 @@ const LIMITS: Limits = Limits { max_object_bytes: 32 << 30, max_record_bytes: 16
 pub(super) struct Arguments {
     /// Files with raw logs, compressed or not; without one, or for `-`, standard input.
     files: Vec<PathBuf>,
-    /// What the records may be; may be repeated. Without it and without --schema, all log types are tried and the best fit is
-    /// taken.
+    /// What the records may be; may be repeated. Without it and without --schema, all log types are tried and the best
+    /// fit is taken.
     #[arg(long = "log-type", value_name = "NAME")]
     log_type: Vec<String>,
     /// A schema to try, in its file; may be repeated.

@@ -11,7 +11,7 @@ use super::{ConfigArgument, block_on, complain, moment, print};
 use crate::alert::render::safe;
 use crate::app;
 use crate::model::rfc3339;
-use crate::state::{KeptFilter, QuarantineKind, Quarantined};
+use crate::state::{KeptFilter, QuarantineKind, Quarantined, StateStore};
 
 /// Of the raw bytes, in a table.
 const SHOWN: usize = 60;
@@ -126,18 +126,22 @@ impl Show {
             Err(code) => return code,
         };
         block_on(async {
-            let kept = app::state_for_reading(&config).await?.find(&self.id).await?;
+            let state = app::state_for_reading(&config).await?;
+            let kept = state.find(&self.id).await?;
             if kept.is_empty() {
                 complain(format_args!("nothing is kept under {:?}; `margay quarantine list` shows ids", self.id));
                 return Ok(ExitCode::FAILURE);
             }
-            let shown: Vec<String> = kept.iter().map(|kept| self.text(kept)).collect();
+            let mut shown = Vec::new();
+            for kept in &kept {
+                shown.push(self.text(kept, &tries(&*state, kept).await?));
+            }
             print(&shown.join("\n"))?;
             Ok(ExitCode::SUCCESS)
         })
     }
 
-    fn text(&self, kept: &Quarantined) -> String {
+    fn text(&self, kept: &Quarantined, tries: &str) -> String {
         let mut text = format!(
             "id       {}\nkind     {}\nkept     {}\nsubject  {}\n",
             kept.id,
@@ -145,6 +149,7 @@ impl Show {
             rfc3339(kept.at),
             safe(&kept.subject)
         );
+        text += tries;
         if kept.kind == QuarantineKind::Record
             && let Some((_, ordinal)) = kept.subject.rsplit_once('#')
         {
@@ -164,6 +169,27 @@ impl Show {
             _ => text + &hexdump(shown),
         }
     }
+}
+
+/// How often the object was tried from which this is; empty for a message.
+async fn tries(state: &dyn StateStore, kept: &Quarantined) -> anyhow::Result<String> {
+    let address = match kept.kind {
+        QuarantineKind::Message => return Ok(String::new()),
+        QuarantineKind::Object => &kept.subject,
+        QuarantineKind::Record => kept.subject.rsplit_once('#').map_or(&*kept.subject, |(address, _)| address),
+    };
+    let Some((bucket, key)) = address.strip_prefix("s3://").and_then(|rest| rest.split_once('/')) else {
+        return Ok(String::new());
+    };
+    // The id begins with a letter and the start of the object's.
+    let id = kept.id[1..].split('-').next().unwrap_or_default();
+    let versions = state.versions(bucket, key).await?;
+    let object = versions.iter().map(|version| version.object.id()).find(|object| object.to_string().starts_with(id));
+    let claims = match object {
+        Some(object) => state.claims(object).await?,
+        None => None,
+    };
+    Ok(claims.map_or(String::new(), |(times, last)| format!("tries    {times}, the last {}\n", rfc3339(last))))
 }
 
 /// Lines of text, without what a terminal would obey.
@@ -207,6 +233,7 @@ fn json_line(kept: &Quarantined) -> String {
         "at": rfc3339(kept.at),
         "kind": kind(kept),
         "subject": kept.subject,
+        "code": kept.code(),
         "reason": kept.reason,
         "raw": text.map_or_else(|_| kept.raw.escape_ascii().to_string(), str::to_owned),
         "escaped": text.is_err(),
@@ -226,6 +253,31 @@ fn kind(kept: &Quarantined) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Code;
+
+    #[test]
+    fn a_program_reads_the_code_of_what_is_kept() {
+        for (kind, reason, code) in [
+            (QuarantineKind::Message, Code::BadKey.with("a % too many"), Some("bad_key")),
+            (QuarantineKind::Object, format!("quarantined: {}", Code::Bomb.with("it grows")), Some("bomb")),
+            (QuarantineKind::Object, format!("parked: {}", Code::KmsDenied.with("role x")), Some("kms_denied")),
+            (QuarantineKind::Object, "missing: s3://b/k is not there".to_owned(), Some("missing")),
+            (QuarantineKind::Object, "archived".to_owned(), Some("archived")),
+            (QuarantineKind::Record, "not JSON: bomb".to_owned(), None),
+        ] {
+            let kept = Quarantined {
+                id: "x".into(),
+                kind,
+                subject: "s".into(),
+                reason,
+                raw: b"\xff".to_vec().into(),
+                at: OffsetDateTime::UNIX_EPOCH,
+            };
+            let line: serde_json::Value = serde_json::from_str(&json_line(&kept)).unwrap();
+            assert_eq!(line["code"].as_str(), code, "{line}");
+            assert_eq!(line["reason"], kept.reason);
+        }
+    }
 
     #[test]
     fn a_hexdump_has_offsets_bytes_and_printable_characters() {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use futures_util::stream::{BoxStream, StreamExt, try_unfold};
 use time::OffsetDateTime;
 
+use super::progress::Progress;
 use super::{ConfigArgument, block_on, complain, moment, print, usage};
 use crate::app;
 use crate::app::errand::{Completion, Errand, Job};
@@ -196,25 +197,39 @@ where
     .boxed()
 }
 
-#[derive(Default)]
-struct Tally {
-    done: u64,
-    left: u64,
+impl Thing {
+    /// Stored bytes, where they are known.
+    fn bytes(&self) -> u64 {
+        match self {
+            Thing::Object(entry) | Thing::Records(entry) => entry.object.size.unwrap_or(0),
+            Thing::Message(kept) => kept.raw.len() as u64,
+        }
+    }
 }
 
-impl Tally {
-    fn left(&mut self, what: &str, why: &str) {
-        self.left += 1;
-        complain(format_args!("not done: {what}: {why}"));
+fn not_done(progress: &RefCell<Progress>, what: &str, why: &str, bytes: u64) {
+    progress.borrow_mut().left(bytes);
+    complain(format_args!("not done: {what}: {why}"));
+}
+
+/// Counts what is to come before it is begun: rows of the state store, which are soon gone through.
+async fn count(state: &dyn StateStore, plan: &Plan, now: OffsetDateTime) -> anyhow::Result<Progress> {
+    let mut progress = Progress::default();
+    let mut walk = things(state, plan, now);
+    while let Some(thing) = walk.next().await {
+        progress.found(thing?.bytes());
     }
+    progress.counted();
+    Ok(progress)
 }
 
 async fn replay(config: &Config, catalogue: Catalogue, plan: &Plan) -> anyhow::Result<ExitCode> {
     let mut errand = Errand::start(config, catalogue).await?;
     let pipeline = errand.pipeline.clone();
-    let tally = RefCell::new(Tally::default());
+    let begun = pipeline.clock.now();
+    let progress = RefCell::new(count(&*pipeline.state, plan, begun).await?);
     let records = RefCell::new(Vec::new());
-    let jobs = things(&*pipeline.state, plan, pipeline.clock.now()).filter_map(async |thing| match thing {
+    let jobs = things(&*pipeline.state, plan, begun).filter_map(async |thing| match thing {
         Err(error) => Some(Err(error)),
         Ok(Thing::Object(entry)) => {
             let body = announce(&entry.object);
@@ -223,7 +238,7 @@ async fn replay(config: &Config, catalogue: Catalogue, plan: &Plan) -> anyhow::R
         Ok(Thing::Message(kept)) => match body(&kept) {
             Ok(body) => Some(Ok(Job { job: Thing::Message(kept), body })),
             Err(why) => {
-                tally.borrow_mut().left(&format!("message {}", kept.subject), &why);
+                not_done(&progress, &format!("message {}", kept.subject), &why, kept.raw.len() as u64);
                 None
             }
         },
@@ -244,17 +259,21 @@ async fn replay(config: &Config, catalogue: Catalogue, plan: &Plan) -> anyhow::R
                 }
             };
             match result {
-                Ok(()) => tally.borrow_mut().done += 1,
-                Err(why) => tally.borrow_mut().left(&what, &why),
+                Ok(()) => progress.borrow_mut().done(thing.bytes()),
+                Err(why) => not_done(&progress, &what, &why, thing.bytes()),
             }
+            progress.borrow_mut().show();
             Ok(())
         })
         .await?;
+    // Objects with records have a count of their own.
+    let done = progress.borrow().objects_done();
     let (mut mended, mut events, mut still) = (0, 0, 0);
     let mut interrupted = completion == Completion::Interrupted;
     for entry in records.take() {
+        let bytes = entry.object.size.unwrap_or(0);
         if interrupted {
-            tally.borrow_mut().left += 1;
+            progress.borrow_mut().left(bytes);
             continue;
         }
         let outcome = tokio::select! {
@@ -274,12 +293,13 @@ async fn replay(config: &Config, catalogue: Catalogue, plan: &Plan) -> anyhow::R
                         format!("{} records are no events, the first because {}", outcome.left, outcome.first_left);
                     complain(format_args!("not done: {}: {why}", entry.object));
                 }
+                progress.borrow_mut().done(bytes);
             }
-            Err(why) => tally.borrow_mut().left(&format!("records of {}", entry.object), &why),
+            Err(why) => not_done(&progress, &format!("records of {}", entry.object), &why, bytes),
         }
+        progress.borrow_mut().show();
     }
-    let Tally { done, left } = tally.take();
-    let mut summary = format!("{done} done, {left} not done");
+    let mut summary = format!("{done} done, {} not done", progress.borrow().not_done());
     if plan.records {
         summary += &format!("; {mended} records became {events} events, {still} are none");
     }
@@ -287,7 +307,7 @@ async fn replay(config: &Config, catalogue: Catalogue, plan: &Plan) -> anyhow::R
     if interrupted {
         complain(format_args!("interrupted; the same command does the rest"));
     }
-    Ok(if left + still == 0 && !interrupted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if progress.borrow().not_done() + still == 0 && !interrupted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The body to send for a kept message, or why it still is no notification.
@@ -315,8 +335,8 @@ async fn object_ended(pipeline: &Pipeline, object: &ObjectRef) -> anyhow::Result
     })
 }
 
-/// Takes a message that has ended well out of quarantine. Well means that everything in it has an outcome: a message can
-/// also end by being kept once more.
+/// Takes a message that has ended well out of quarantine. Well means that everything in it has an outcome: a message
+/// can also end by being kept once more.
 async fn message_ended(
     pipeline: &Pipeline,
     kept: &Quarantined,

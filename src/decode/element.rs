@@ -1,8 +1,9 @@
-//! An XML element as JSON: an object with its attributes as `@name`, its text as `#text` and its child elements by name,
-//! several of one name as an array. A child with nothing but text is that text. White space around text is dropped.
+//! An XML element as JSON: an object with its attributes as `@name`, its text as `#text` and its child elements by
+//! name, several of one name as an array. A child with nothing but text is that text. White space around text is
+//! dropped.
 //!
-//! Only the predefined entities and character references are resolved. Depth and number of elements are bounded, because
-//! the object takes more memory than the text.
+//! Only the predefined entities and character references are resolved. Depth and number of elements are bounded,
+//! because the object takes more memory than the text.
 
 use quick_xml::XmlVersion;
 use quick_xml::escape::resolve_predefined_entity;

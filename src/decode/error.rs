@@ -1,5 +1,7 @@
 //! Why an object could not be decoded to its end.
 
+use crate::model::Code;
+
 /// Decoding stopped. Pieces that were produced before stay valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("decoding stopped after {offset} decompressed bytes: {reason}")]
@@ -47,6 +49,22 @@ pub enum Reason {
 }
 
 impl Reason {
+    pub fn code(&self) -> Code {
+        match self {
+            Reason::Truncated { .. } => Code::Truncated,
+            Reason::Corrupt { .. } => Code::Corrupt,
+            Reason::Container { .. } => Code::UnsupportedContainer,
+            Reason::TooManyLayers => Code::TooManyLayers,
+            Reason::TooLarge { .. } | Reason::Bomb { .. } => Code::Bomb,
+            Reason::NotParquet => Code::NotParquet,
+            Reason::TooWide { .. } => Code::TooWide,
+            Reason::Binary => Code::Binary,
+            Reason::Utf32 | Reason::Utf16Malformed => Code::BadEncoding,
+            Reason::Doctype => Code::Doctype,
+            Reason::Syntax { .. } => Code::Syntax,
+        }
+    }
+
     /// Whether the same object may decode after a fresh download: the fault may have happened on the way.
     pub fn may_be_transient(&self) -> bool {
         matches!(self, Reason::Truncated { .. } | Reason::Corrupt { .. } | Reason::Syntax { .. })

@@ -5,8 +5,10 @@
 //! stream type defines as not being one (terminators, the envelope of an array); memory is bounded by the longest
 //! record, not by the object nor by what a chunk expands to; what was produced before an error stays.
 //!
-//! A Parquet file, which is not read from its beginning to its end, is [`parquet`]'s. The way of a chunk of all else: [`layer`] unpacks, [`text`] makes it UTF-8, [`sniff`] chooses a splitter, and one of [`lines`],
-//! [`csv`], [`json`], [`array`] (with [`cloudwatch`]) and [`xml`] (with [`element`]) splits, those of JSON on the tokenizer in [`grammar`].
+//! A Parquet file, which is not read from its beginning to its end, is [`parquet`]'s. The way of a chunk of all else:
+//! [`layer`] unpacks, [`text`] makes it UTF-8, [`sniff`] chooses a splitter, and one of [`lines`], [`csv`], [`json`],
+//! [`array`] (with [`cloudwatch`]) and [`xml`] (with [`element`]) splits, those of JSON on the tokenizer in
+//! [`grammar`].
 
 mod array;
 mod bzip2;
@@ -107,6 +109,11 @@ struct Tail {
 /// bounded anyway, and honest logs may be as repetitive as they like.
 const RATIO_FROM: u64 = 1024 * 1024 * 1024;
 const MAX_RATIO: u64 = 1000;
+
+/// Whether so many bytes can't honestly have become so many.
+fn is_bomb(bytes_in: u64, bytes_out: u64) -> bool {
+    bytes_out > RATIO_FROM && bytes_out / MAX_RATIO > bytes_in
+}
 
 impl Decoder {
     /// Windows of compressed data up to this size are part of what every decoder holds.
@@ -269,7 +276,7 @@ impl Tail {
     }
 
     fn over_ratio(&self) -> bool {
-        self.bytes_out > RATIO_FROM && self.bytes_out / MAX_RATIO > self.bytes_in
+        is_bomb(self.bytes_in, self.bytes_out)
     }
 
     fn error(&self, reason: Reason) -> DecodeError {

@@ -1,4 +1,5 @@
-//! XML documents, one record per child of the root element, streamed: one child is in memory, however long the document.
+//! XML documents, one record per child of the root element, streamed: one child is in memory, however long the
+//! document.
 //!
 //! Here only the markup is told apart (XML 1.0, fifth edition: tags, comments, CDATA sections, processing
 //! instructions), to find where an element ends; [`super::element`] reads the element. A document type declaration is

@@ -1,10 +1,14 @@
 //! Detections: Python rules over events.
 //!
 //! `engine` is the face to the rest of margay: it evaluates batches on the current rule set. In the order in which a
-//! change of the rules travels: `spec` (the YAML as written), `content` (folders of it), `ruleset` (what an event visits,
-//! last good versions), `generation` (a rule set with its workers), `guard` (what can be decided without Python), `strikes` (rules that are switched off), `worker` (one process), `protocol` (what is
-//! said over its pipe), `python` (the inside of that process, and the only place that names rustpython).
-//! `outcome` applies the defaults of production mode, `verdicts` makes matches and faults of them, `reload` watches the folders, `testing` runs the tests of the content, `survey` tells about its rules.
+//! change of the rules travels: `reload` watches the folders, `spec` is the YAML as written, `content` folders of it,
+//! `ruleset` what an event visits, with last good versions, `generation` a rule set with its workers. In the order in
+//! which a batch travels: `guard` decides what can be decided without Python, `plan` says which events which rules ask
+//! Python about, `strikes` leaves out rules that are switched off, `worker` is one process, `protocol` what is said over
+//! its pipe, `python` the inside of that process, and the only place that names rustpython. `outcome` applies the defaults
+//! of production mode, `verdicts` makes matches and faults of them.
+//!
+//! `testing` runs the tests of the content, `survey` tells about its rules.
 //!
 //! No rule runs in this process, and no event is changed by one.
 

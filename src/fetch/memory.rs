@@ -86,7 +86,8 @@ impl MemoryStore {
         self.change(bucket, key, |stored| stored.forbidden = true);
     }
 
-    /// The next reading of the object gives these bytes, as if they had changed on the way; the one after it gives its own.
+    /// The next reading of the object gives these bytes, as if they had changed on the way; the one after it gives its
+    /// own.
     pub fn damage_once(&self, bucket: &str, key: &str, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
         self.change(bucket, key, |stored| stored.damaged = Some(bytes));

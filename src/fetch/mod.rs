@@ -18,7 +18,7 @@ use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::model::{Access, ObjectRef};
+use crate::model::{Access, Code, ObjectRef};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -40,7 +40,8 @@ pub struct Body {
     /// The reference completed with what the store answered: size, ETag, version id.
     pub object: ObjectRef,
     /// The stored bytes in order. An adapter resumes a broken transfer itself, at the byte where it broke; an error
-    /// here is final for this attempt. No error, then end: every byte has come, and a checksum of the store, if there is one, held.
+    /// here is final for this attempt. No error, then end: every byte has come, and a checksum of the store, if there
+    /// is one, held.
     pub chunks: BoxStream<'static, Result<Bytes, FetchError>>,
 }
 
@@ -50,11 +51,11 @@ pub enum FetchError {
     /// Key or version does not exist.
     #[error("{0}")]
     Missing(String),
-    /// The bucket does not exist. The first word is stable, as that of [`Refusal`].
-    #[error("no_such_bucket: {0}")]
+    /// The bucket does not exist. The first word is stable, a [`Code`].
+    #[error("{word}: {0}", word = Code::NoSuchBucket.as_str())]
     NoBucket(String),
     /// Somebody says no, until a person changes that. The text names who was refused what.
-    #[error("{word}: {1}", word = .0.as_str())]
+    #[error("{word}: {1}", word = .0.code().as_str())]
     Forbidden(Refusal, String),
     /// The object was overwritten since it was announced; the newer notification delivers it.
     #[error("{0}")]
@@ -84,19 +85,19 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// A word that does not change, for grouping what was parked.
-    pub fn as_str(self) -> &'static str {
+    /// For grouping what was parked.
+    pub fn code(self) -> Code {
         match self {
-            Refusal::AccessDenied => "access_denied",
-            Refusal::KmsDenied => "kms_denied",
-            Refusal::KmsKeyUnusable => "kms_key_unusable",
-            Refusal::AssumeRoleDenied => "assume_role_denied",
+            Refusal::AccessDenied => Code::AccessDenied,
+            Refusal::KmsDenied => Code::KmsDenied,
+            Refusal::KmsKeyUnusable => Code::KmsKeyUnusable,
+            Refusal::AssumeRoleDenied => Code::AssumeRoleDenied,
         }
     }
 }
 
-/// An object of a listing. It has size and ETag, but no version id: whether its bucket keeps versions, and which one this
-/// is, only the answer to a read tells.
+/// An object of a listing. It has size and ETag, but no version id: whether its bucket keeps versions, and which one
+/// this is, only the answer to a read tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     pub object: ObjectRef,
@@ -122,12 +123,13 @@ pub struct Region {
 /// Reads objects as a source's identity.
 #[async_trait]
 pub trait ObjectStore: Send + Sync {
-    /// Opens an object. With a version id it reads that version; else with an ETag it reads only if the ETag still holds.
+    /// Opens an object. With a version id it reads that version; else with an ETag it reads only if the ETag still
+    /// holds.
     async fn open(&self, access: &Access, object: &ObjectRef) -> Result<Body, FetchError>;
 
-    /// The bytes of a part of an object, in memory at once: the caller bounds the range. Fewer come only where the object
-    /// ends. The same bytes of the same object as `open` means it; of an opened body's reference, so that all ranges are of
-    /// one version.
+    /// The bytes of a part of an object, in memory at once: the caller bounds the range. Fewer come only where the
+    /// object ends. The same bytes of the same object as `open` means it; of an opened body's reference, so that all
+    /// ranges are of one version.
     async fn range(&self, access: &Access, object: &ObjectRef, range: Range<u64>) -> Result<Bytes, FetchError>;
 
     /// The most bytes that an open body of the object keeps in memory: read ahead, and handed out as its current chunk.

@@ -37,8 +37,8 @@ impl fmt::Debug for RowId {
     }
 }
 
-/// Where an event stands in its object: the record that gave it, and which of that record's events it is. The same at every
-/// reading, and growing from each event to the next.
+/// Where an event stands in its object: the record that gave it, and which of that record's events it is. The same at
+/// every reading, and growing from each event to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position {
     pub ordinal: u64,

@@ -4,6 +4,7 @@
 //! (or [`Reject`]) -> [`Match`] (or [`RuleFault`]) -> [`Alert`].
 
 mod alert;
+mod code;
 mod detection;
 mod event;
 mod local;
@@ -17,6 +18,7 @@ mod topic;
 mod value;
 
 pub use alert::{Alert, AlertKind, AlertStatus, DeliveryResponse, Severity, Triage};
+pub use code::Code;
 pub use detection::{Detections, Match, MatchDetail, RuleFault, RuleMeta};
 pub use event::{Event, EventBatch, Position, RowId};
 pub use local::{file_etag, is_unfinished_name};

@@ -15,7 +15,9 @@ pub struct ObjectRef {
     /// Stored (compressed) bytes.
     pub size: Option<u64>,
     pub region: Option<String>,
-    /// Orders events of one key; not part of the identity.
+    /// Orders events of one key; not part of the identity, and not kept. Nothing needs the order: each version of a key
+    /// is an object of its own, its read is pinned to it, and one that was overwritten before its turn is `superseded`
+    /// until it is announced again. A key alone stands for what it names when it is read.
     pub sequencer: Option<String>,
 }
 

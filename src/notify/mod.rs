@@ -15,7 +15,7 @@ mod tests;
 
 use std::collections::HashSet;
 
-use crate::model::{ObjectId, ObjectRef, TopicArn};
+use crate::model::{Code, ObjectId, ObjectRef, TopicArn};
 pub use announcement::announce;
 use body::Body;
 pub use format::FORMATS;
@@ -68,6 +68,7 @@ pub enum SetUp {
 pub struct BadRecord {
     /// The record as JSON.
     pub raw: String,
+    pub code: Code,
     pub reason: String,
 }
 
@@ -135,6 +136,10 @@ enum Reading {
 
 impl Reading {
     fn bad(record: &serde_json::Value, reason: impl Into<String>) -> Reading {
-        Reading::Bad(BadRecord { raw: record.to_string(), reason: reason.into() })
+        Reading::Bad(BadRecord { raw: record.to_string(), code: Code::BadRecord, reason: reason.into() })
+    }
+
+    fn bad_key(record: &serde_json::Value, reason: String) -> Reading {
+        Reading::Bad(BadRecord { raw: record.to_string(), code: Code::BadKey, reason })
     }
 }

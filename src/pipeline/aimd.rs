@@ -1,14 +1,15 @@
-//! How many objects may be worked on at once: additive increase, multiplicative decrease. Pure; time comes as an argument.
+//! How many objects may be worked on at once: additive increase, multiplicative decrease. Pure; time comes as an
+//! argument.
 //!
-//! The limit starts at a few objects for each core, because most of an object's time is CPU of decoding and parsing while
-//! the rest of it waits for the network. It grows by one for each round in which every place was wanted (a round is as
-//! many finished objects as there are places, so growth is as slow as the objects are), up to the configured most and to
-//! what the cores can be busy with at all. It is halved when a store answers "slow down". That happens once a round trip:
-//! an object that began before the last halving was part of the crowd that caused it, so its own throttling says
-//! nothing new. For the same reason its success does not count as a sign of room.
+//! The limit starts at a few objects for each core, because most of an object's time is CPU of decoding and parsing
+//! while the rest of it waits for the network. It grows by one for each round in which every place was wanted (a round
+//! is as many finished objects as there are places, so growth is as slow as the objects are), up to the configured most
+//! and to what the cores can be busy with at all. It is halved when a store answers "slow down". That happens once a
+//! round trip: an object that began before the last halving was part of the crowd that caused it, so its own throttling
+//! says nothing new. For the same reason its success does not count as a sign of room.
 //!
-//! An object that had to wait for memory does not lower the limit (the byte budget itself holds it back), but there is no
-//! growth until the objects that began before it have passed.
+//! An object that had to wait for memory does not lower the limit (the byte budget itself holds it back), but there is
+//! no growth until the objects that began before it have passed.
 
 use tokio::time::Instant;
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::model::Code;
 use crate::runtime::Backoff;
 use crate::state::{Attempts, ObjectOutcome, ObjectState};
 
@@ -15,8 +16,8 @@ const PATIENCE: u32 = 3;
 /// Between those looks, so that the last is within a minute of the first.
 pub(super) const PATIENCE_DELAY: Duration = Duration::from_secs(20);
 
-/// Between tries for any other reason, by how often there was that reason. There is no last one: what is out of reach for
-/// now (a store, a network, a lake) stays in the queue until it is within reach again.
+/// Between tries for any other reason, by how often there was that reason. There is no last one: what is out of reach
+/// for now (a store, a network, a lake) stays in the queue until it is within reach again.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(30), Duration::from_secs(900));
 
 /// Given for a claim that ends because the work panicked.
@@ -27,10 +28,10 @@ pub(super) const PANICKED: &str = "the work on it panicked; this is a bug of mar
 pub(super) fn crash_suspect(attempts: &Attempts, poison_after: u32) -> Option<ObjectOutcome> {
     let crashes = attempts.crashed.saturating_add(attempts.given_up_for(PANIC));
     (crashes >= poison_after).then(|| {
-        let reason = format!(
-            "crash_suspect: it was begun {crashes} times and the work on it never came to an end; look into the log for \
-             what ended, then announce the object again"
-        );
+        let reason = Code::CrashSuspect.with(format_args!(
+            "it was begun {crashes} times and the work on it never came to an end; look into the log for what ended, \
+             then announce the object again"
+        ));
         ObjectOutcome::without_events(ObjectState::Quarantined, reason)
     })
 }

@@ -1,5 +1,5 @@
-//! What the configuration names, log types and sources, as one value that is swapped whole. An object works to its end on
-//! the catalogue that it began with.
+//! What the configuration names, log types and sources, as one value that is swapped whole. An object works to its end
+//! on the catalogue that it began with.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

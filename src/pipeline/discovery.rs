@@ -1,7 +1,7 @@
 //! Fields that records have and their schema has not: each is told and remembered once, however many objects have it.
 //!
-//! What was told already is known here, so that the state store is asked for new fields alone. Both are bounded for each
-//! log type by the same number.
+//! What was told already is known here, so that the state store is asked for new fields alone. Both are bounded for
+//! each log type by the same number.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};

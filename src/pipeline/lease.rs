@@ -10,7 +10,8 @@ use crate::model::Message;
 use crate::queue::{QueueError, Receipt};
 use crate::state::{ClaimToken, StateError};
 
-/// No queue lets a message be held longer in all, counted from its receipt: SQS's limit. It refuses an extension beyond.
+/// No queue lets a message be held longer in all, counted from its receipt: SQS's limit. It refuses an extension
+/// beyond.
 const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// So long before that the message is handed back, so that another attempt takes over what is left.
@@ -47,9 +48,9 @@ impl HeldClaims {
     }
 }
 
-/// Extends the lease of the message and of the claims for as long as it is polled. Returns only when one of them is lost:
-/// the work must stop then, before it commits anything. A third of the lease passes between extensions, so that one that
-/// fails, or hangs, can be repeated while the lease still holds.
+/// Extends the lease of the message and of the claims for as long as it is polled. Returns only when one of them is
+/// lost: the work must stop then, before it commits anything. A third of the lease passes between extensions, so that
+/// one that fails, or hangs, can be repeated while the lease still holds.
 pub(super) async fn keep(pipeline: &Pipeline, message: &Message, receipt: &Receipt, claims: &HeldClaims) -> String {
     let (interval, patience) = (pipeline.lease / 3, pipeline.lease / 6);
     let received = Instant::now();

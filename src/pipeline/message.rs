@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 
 use super::lease::{self, HeldClaims};
 use super::{Pipeline, attempts, object, setup};
-use crate::model::Message;
+use crate::model::{Code, Message};
 use crate::notify::{self, Announced, Cause};
 use crate::queue::{Delivery, Receipt};
 use crate::runtime::Backoff;
@@ -115,7 +115,9 @@ pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
 async fn work(pipeline: &Pipeline, message: &Message, claims: &HeldClaims) -> End {
     let notice = match notify::parse(&message.body) {
         Ok(notice) => notice,
-        Err(bad) => return quarantine(pipeline, message, &message.id, &message.body, &bad.to_string()).await,
+        Err(bad) => {
+            return quarantine(pipeline, message, &message.id, &message.body, Code::BadMessage, &bad.to_string()).await;
+        }
     };
     if let Some(said) = &notice.setup {
         return setup::handle(pipeline, message, notice.format, said).await;
@@ -124,7 +126,7 @@ async fn work(pipeline: &Pipeline, message: &Message, claims: &HeldClaims) -> En
     for (index, bad) in notice.bad.iter().enumerate() {
         telemetry.notification_record(notice.format, "bad");
         let id = format!("{}#{index}", message.id);
-        match quarantine(pipeline, message, &id, &bad.raw, &bad.reason).await {
+        match quarantine(pipeline, message, &id, &bad.raw, bad.code, &bad.reason).await {
             End::Acknowledge => {}
             failed => return failed,
         }
@@ -167,21 +169,21 @@ pub(super) fn is_wanted(cause: Cause, owner: Option<Owner<'_>>) -> bool {
     }
 }
 
-/// A bug, on whatever it was: tried again, and kept aside in the end, so that it does not come back for ever. The ledger
-/// counts the panics of an object that is held and quarantines that; how often its message was received says nothing. What
-/// panics without one is the message itself.
+/// A bug, on whatever it was: tried again, and kept aside in the end, so that it does not come back for ever. The
+/// ledger counts the panics of an object that is held and quarantines that; how often its message was received says
+/// nothing. What panics without one is the message itself.
 async fn panicked(pipeline: &Pipeline, message: &Message, claims: &HeldClaims) -> End {
     if !claims.is_empty() || message.receive_count <= pipeline.poison_after {
         return End::retry(message, attempts::PANIC, attempts::PANICKED);
     }
-    quarantine(pipeline, message, &message.id, &message.body, attempts::PANICKED).await
+    quarantine(pipeline, message, &message.id, &message.body, Code::Panic, attempts::PANICKED).await
 }
 
 /// Keeps what is no notification, with its reason; then the message has an outcome.
-pub(super) async fn quarantine(pipeline: &Pipeline, message: &Message, id: &str, raw: &str, reason: &str) -> End {
-    match pipeline.state.keep_message(id, raw, reason, pipeline.clock.now()).await {
+async fn quarantine(pipeline: &Pipeline, message: &Message, id: &str, raw: &str, code: Code, reason: &str) -> End {
+    match pipeline.state.keep_message(id, raw, &code.with(reason), pipeline.clock.now()).await {
         Ok(()) => {
-            pipeline.telemetry.message_quarantined(id, reason);
+            pipeline.telemetry.message_quarantined(id, code, reason);
             End::Acknowledge
         }
         Err(error) => {

@@ -1,15 +1,18 @@
 //! One message from receipt to acknowledgement. To follow an object, read in this order:
 //!
 //! `intake` receives messages while there is room (`slots` and `aimd` say how much), `message` decides what becomes of
-//! one, `setup` answers those that are about the notifications themselves, `lease` keeps it from being handed to another
-//! meanwhile, `object` takes each of its objects through claim, reading and outcome (`attempts` says what earlier tries mean
-//! for it, `disposition` what a failure to read means), and `reader` turns bytes into batches of events (`discovery` tells of
-//! fields that no schema has). `catalogue` is what new work begins with: sources and log types. `explain` tells all that
-//! without doing it, `trace` keeps what it shows. `records`
-//! takes up single rejects of a committed object again, `parked` objects that were refused.
+//! one, `setup` answers those that are about the notifications themselves, and `lease` keeps it from being handed to
+//! another meanwhile. `catalogue` is what the work begins with: sources and log types; `unrouted` rations what no
+//! source takes. `object` takes each object of a message through claim, reading and outcome (`attempts` says what
+//! earlier tries mean for it, `disposition` what a failure to read means, `stop` why its work ends without an outcome).
+//! `reader` turns bytes into batches of events, `reading` adds these up, `feedback` sees in them that margay reads what
+//! its own reading makes, and `discovery` tells of fields that no schema has.
 //!
-//! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the outcome
-//! of everything in it is durable: in the ledger, or in quarantine with its reason.
+//! Beside that way: `parked` takes up objects that were refused, `records` single rejects of a committed object, and
+//! `explain` tells all of it without doing it; `trace` keeps what it shows.
+//!
+//! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the
+//! outcome of everything in it is durable: in the ledger, or in quarantine with its reason.
 
 mod aimd;
 mod attempts;
@@ -17,6 +20,7 @@ mod catalogue;
 mod discovery;
 mod disposition;
 pub mod explain;
+mod feedback;
 mod intake;
 mod lease;
 mod message;

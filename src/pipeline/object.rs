@@ -20,10 +20,10 @@ use super::reader::{Advance, RecordReader};
 use super::reading::Reading;
 use super::slots::LARGE;
 use super::stop::Stop;
-use super::{Catalogue, Pipeline, attempts};
+use super::{Catalogue, Pipeline, attempts, feedback};
 use crate::fetch::{Body, FetchError};
 use crate::logtype::Context;
-use crate::model::{EventBatch, Message, ObjectRef, Route};
+use crate::model::{Code, EventBatch, Message, ObjectRef, Route};
 use crate::notify::Announced;
 use crate::runtime::{BytePermit, blocking};
 use crate::source::Routing;
@@ -197,7 +197,7 @@ impl Work<'_> {
                     Err(Stop::Retry { reason: reason @ "detect", detail, .. })
                         if attempts.given_up_for(reason) + 1 >= poison_after =>
                     {
-                        ObjectOutcome::without_events(ObjectState::Quarantined, detail)
+                        ObjectOutcome::without_events(ObjectState::Quarantined, Code::RuleCrash.with(detail))
                     }
                     Err(Stop::Retry { reason, detail, delay: None }) => {
                         let delay = Some(attempts::delay(&attempts, reason));
@@ -320,7 +320,7 @@ impl Work<'_> {
         };
         let mut reader = RecordReader::new(route, pipeline.limits, &self.catalogue.log_types, context)
             .map_err(|error| Stop::Retry { reason: "log_type", detail: error.to_string(), delay: None })?;
-        let mut reading = Reading::default();
+        let mut reading = Reading::of(object);
         let mut large_window = None;
         loop {
             let mut input = match chunks.try_next().await {
@@ -377,9 +377,11 @@ impl Work<'_> {
         Some(permit)
     }
 
-    /// Detection and lake side by side; the detections are durable when this returns, the rows when their ticket says so.
+    /// Detection and lake side by side; the detections are durable when this returns, the rows when their ticket says
+    /// so.
     pub(super) async fn batch(&self, token: &ClaimToken, batch: EventBatch, reading: &mut Reading) -> Result<(), Stop> {
         let pipeline = self.pipeline;
+        reading.fed_back += feedback::count(&batch, &reading.bucket, &self.catalogue.sources);
         let now = pipeline.clock.now();
         let batch = Arc::new(batch);
         let room = MOST_REJECTS.saturating_sub(reading.rejects) as usize;

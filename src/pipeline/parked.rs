@@ -1,8 +1,8 @@
 //! Objects that were refused to their role are read as soon as it may: no queue announces them again.
 //!
-//! A few of each source are looked at, others at each turn; when one of these is not refused, access works again, and all of
-//! the source go through the pipeline, one at a time beside what the queue brings. A source that stays refused is looked at
-//! less and less often.
+//! A few of each source are looked at, others at each turn; when one of these is not refused, access works again, and
+//! all of the source go through the pipeline, one at a time beside what the queue brings. A source that stays refused
+//! is looked at less and less often.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -25,7 +25,8 @@ use crate::state::{LedgerEntry, ObjectFilter, ObjectState, StateError};
 
 const PAGE: u32 = 100;
 
-/// Objects of one source that are looked at in one turn: one that stays refused by itself must not stand for the others.
+/// Objects of one source that are looked at in one turn: one that stays refused by itself must not stand for the
+/// others.
 const PROBES: u32 = 10;
 
 /// Between turns of a source that stays refused, by how often it was.
@@ -49,8 +50,8 @@ struct Turn {
 }
 
 impl Parked {
-    /// Looks at every source whose turn it is, and replays the parked objects of those that can be read. After `shutdown`
-    /// no object is begun, and the one in work ends as others do: by itself, or abandoned.
+    /// Looks at every source whose turn it is, and replays the parked objects of those that can be read. After
+    /// `shutdown` no object is begun, and the one in work ends as others do: by itself, or abandoned.
     pub async fn replay(&mut self, pipeline: &Pipeline, shutdown: &CancellationToken) -> Result<(), StateError> {
         let catalogue = pipeline.catalogue.get();
         if !self.catalogue.as_ref().is_some_and(|last| Arc::ptr_eq(last, &catalogue)) {

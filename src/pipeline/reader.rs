@@ -122,7 +122,8 @@ impl RecordReader {
         self.rows = Some(Box::new(RowDecoder::new(self.limits, size)));
     }
 
-    /// Takes the bytes that were wanted, then consumes until a batch is full, other bytes are wanted, or no batch is left.
+    /// Takes the bytes that were wanted, then consumes until a batch is full, other bytes are wanted, or no batch is
+    /// left.
     pub(super) fn advance_rows(&mut self, wanted: Option<Bytes>) -> Advance {
         if let (Some(rows), Some(bytes)) = (&mut self.rows, wanted) {
             self.error = rows.supply(bytes).err();

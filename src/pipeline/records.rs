@@ -1,13 +1,14 @@
-//! Rejects of a committed object, tried again: classified anew, evaluated, committed with the row ids that they would have
-//! had at first, and only then no rejects any more.
+//! Rejects of a committed object, tried again: classified anew, evaluated, committed with the row ids that they would
+//! have had at first, and only then no rejects any more.
 //!
-//! The object is read for them whenever it is still there ([`reread`]), because what a record means depends on what came
-//! before it: a header, the log types that matched, its envelope. Their kept bytes do only where the object is gone
-//! ([`kept`]). Either way the rows come to the lake in the order of the object, which it holds for done up to the last one.
+//! The object is read for them whenever it is still there ([`reread`]), because what a record means depends on what
+//! came before it: a header, the log types that matched, its envelope. Their kept bytes do only where the object is
+//! gone ([`kept`]). Either way the rows come to the lake in the order of the object, which it holds for done up to the
+//! last one.
 //!
 //! A crash between the commit of mended rows and their leaving the rejects makes the next replay commit these rows once
-//! more, under the same row ids: a replay begins without what the lake knew of the object, because the rejects lie anywhere
-//! between rows that are there, and a row that is skipped by mistake would be lost.
+//! more, under the same row ids: a replay begins without what the lake knew of the object, because the rejects lie
+//! anywhere between rows that are there, and a row that is skipped by mistake would be lost.
 
 mod kept;
 mod reread;
@@ -184,7 +185,7 @@ impl Mending<'_> {
         let (records, count) = (ordinals.len() as u64, events.len() as u64);
         let source = self.route.source().into();
         let batch = EventBatch { object: self.token.object, source, events, rejects: Vec::new(), bytes };
-        let mut reading = Reading::default();
+        let mut reading = Reading::of(self.object);
         self.work.batch(&self.token, batch, &mut reading).await?;
         for ticket in reading.tickets {
             ticket.committed().await?;

@@ -1,8 +1,8 @@
 //! Messages about the notifications themselves: tests, and what SNS asks or tells about a subscription of the queue.
 //!
 //! A topic may subscribe the queue when its account belongs to a source. Any other question stays unanswered in the
-//! queue, longer at each turn, so that whoever adds the source in time still has the subscription. It is never taken out:
-//! how often a message may come back is for the queue's redrive policy to say.
+//! queue, longer at each turn, so that whoever adds the source in time still has the subscription. It is never taken
+//! out: how often a message may come back is for the queue's redrive policy to say.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use crate::runtime::Backoff;
 use crate::source::SourceTable;
 use crate::topic::ConfirmError;
 
-/// A question that only a person can settle comes back after this, some times a day, for the days that a token is good for.
+/// A question that only a person can settle comes back after this, some times a day, for the days that a token is good
+/// for.
 const ASK_AGAIN: Backoff = Backoff::new(Duration::from_secs(60), Duration::from_secs(3 * 60 * 60));
 
 pub(super) async fn handle(pipeline: &Pipeline, message: &Message, format: &str, said: &SetUp) -> End {

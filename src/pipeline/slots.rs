@@ -1,13 +1,13 @@
 //! The places of objects in work, as many as the controller in `aimd` allows at the moment.
 //!
-//! The intake takes a place before it receives a message, and the message keeps it to its end; its objects are worked on
-//! one after the other, so that places and objects in flight are the same number.
+//! The intake takes a place before it receives a message, and the message keeps it to its end; its objects are worked
+//! on one after the other, so that places and objects in flight are the same number.
 //!
 //! Large objects must not hold small ones back: they share at most half of the places. One that finds its share taken
-//! waits without a place, which the next message gets instead; at most as many wait like that as there may be places
-//! at all, so that the messages in hand are bounded, and one more keeps its place while it waits. A place that falls free
-//! while the share has room goes to a large object that waits before it goes to a new message, so that these don't wait for
-//! ever. An object whose size the notification does not tell counts as small: to learn it, it has to be opened.
+//! waits without a place, which the next message gets instead; at most as many wait like that as there may be places at
+//! all, so that the messages in hand are bounded, and one more keeps its place while it waits. A place that falls free
+//! while the share has room goes to a large object that waits before it goes to a new message, so that these don't wait
+//! for ever. An object whose size the notification does not tell counts as small: to learn it, it has to be opened.
 //!
 //! Nobody who has a place waits for another one, so the places can't deadlock.
 

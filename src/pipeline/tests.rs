@@ -2,6 +2,7 @@
 //! and have their stories in the integration tests.
 
 mod ends;
+mod feedback;
 mod notices;
 mod parked;
 mod records;
@@ -126,7 +127,8 @@ impl World {
         }
     }
 
-    /// Works on the announcement of an object, and on as many more as it takes until a failure that may be mended counts.
+    /// Works on the announcement of an object, and on as many more as it takes until a failure that may be mended
+    /// counts.
     async fn look_until_patience_ends(&self, object: &ObjectRef) {
         self.handle(1).await;
         for count in 2..=3 {

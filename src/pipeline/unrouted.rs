@@ -1,8 +1,9 @@
 //! Objects that no source takes, counted by bucket: which of them get a row of the ledger, and when the log names their
 //! bucket.
 //!
-//! Such objects can come in any number: a bucket into which margay itself writes, or that gets the access logs of what it
-//! reads, announces a new object for each one that was read. So rows and lines are rationed; all objects are counted.
+//! Such objects can come in any number: a bucket into which margay itself writes, or that gets the access logs of what
+//! it reads, announces a new object for each one that was read. So rows and lines are rationed; all objects are
+//! counted.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -71,8 +72,8 @@ impl Unrouted {
         entry.rows += u32::from(row);
         entry.line.objects += 1;
         entry.line.without_row += u64::from(!row);
-        // From the first one without a row on, `replay` does not do everything: that is told at once, for nothing further may
-        // come.
+        // From the first one without a row on, `replay` does not do everything: that is told at once, for nothing
+        // further may come.
         let begins_to_be_short = !row && !std::mem::replace(&mut entry.is_short, true);
         let is_due = begins_to_be_short || entry.told.is_none_or(|told| now.duration_since(told) >= QUIET);
         let line = is_due.then(|| {

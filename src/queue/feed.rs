@@ -1,7 +1,8 @@
 //! A queue whose messages this process makes itself, of work that it goes through: a listing, rows of the ledger, what
 //! was kept aside. Bounded: there is room for so many messages, and who feeds it asks first.
 //!
-//! Messages of it end, which those of no other queue do: [`Feed::ended`] tells of each how it ended, once. A message that was handed back too often has ended, too: given up, for somebody to look at.
+//! Messages of it end, which those of no other queue do: [`Feed::ended`] tells of each how it ended, once. A message
+//! that was handed back too often has ended, too: given up, for somebody to look at.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};

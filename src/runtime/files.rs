@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
 /// The files below a folder, or why something there can't be read, in the order of their paths. Links are followed,
-/// because a mounted ConfigMap is made of them; its hidden `..data` folder is skipped, because the same files are reached
-/// through the links beside it.
+/// because a mounted ConfigMap is made of them; its hidden `..data` folder is skipped, because the same files are
+/// reached through the links beside it.
 pub fn files_below(directory: &Path) -> impl Iterator<Item = Result<PathBuf, (PathBuf, String)>> {
     let visible = |entry: &DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.');
     let entries = WalkDir::new(directory).follow_links(true).sort_by_file_name().into_iter().filter_entry(visible);

@@ -80,7 +80,8 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    // Another thread would finish when it likes: a seeded test could not be repeated, and paused time would stand still.
+    // Another thread would finish when it likes: a seeded test could not be repeated, and paused time would stand
+    // still.
     #[cfg(test)]
     if tokio::runtime::Handle::current().runtime_flavor() == tokio::runtime::RuntimeFlavor::CurrentThread {
         tokio::task::yield_now().await;

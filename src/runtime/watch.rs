@@ -92,7 +92,8 @@ impl Watch {
         Look { asked: false, found: fingerprint(&self.watched).await }
     }
 
-    /// Waits until something else is there than what was accepted last, or until `asked` ends. May be dropped at any time.
+    /// Waits until something else is there than what was accepted last, or until `asked` ends. May be dropped at any
+    /// time.
     pub async fn next(&mut self, mut asked: impl Future<Output = ()> + Unpin) -> Look {
         loop {
             let asked = match self.loaded {

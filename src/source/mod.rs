@@ -110,7 +110,8 @@ impl SourceConfig {
         Some(format!("arn:{partition}:iam::{account}:role/{name}"))
     }
 
-    /// `MargayLogProcessingRole-<label>`: the source's name in lower case, and a hyphen for what a role's name can't have.
+    /// `MargayLogProcessingRole-<label>`: the source's name in lower case, and a hyphen for what a role's name can't
+    /// have.
     pub fn default_role_name(&self) -> String {
         let fitting = |c: char| if name::is_role_name_char(c) { c.to_ascii_lowercase() } else { '-' };
         format!("MargayLogProcessingRole-{}", self.name.trim().chars().map(fitting).collect::<String>())

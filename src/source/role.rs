@@ -2,12 +2,12 @@
 //! does the asking. It reads no object.
 //!
 //! Invariants: one session per (role, external id, region), however many sources and clients use it. One renewal at a
-//! time: while the old credentials hold, everybody else goes on with them. A failure is answered from memory for a while,
-//! so that many objects of a source whose role refuses don't become as many calls of STS.
+//! time: while the old credentials hold, everybody else goes on with them. A failure is answered from memory for a
+//! while, so that many objects of a source whose role refuses don't become as many calls of STS.
 //!
 //! This is the only cache of credentials for reading: the SDK's own, one for each client, would make every request wait
-//! for a renewal, would fail while the old ones still hold, and could not be told that a role was deleted and made anew.
-//! The clients of S3 and STS switch it off.
+//! for a renewal, would fail while the old ones still hold, and could not be told that a role was deleted and made
+//! anew. The clients of S3 and STS switch it off.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};

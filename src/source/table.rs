@@ -152,14 +152,6 @@ impl SourceTable {
         let of_bucket = self.buckets.get(&object.bucket).into_iter().flatten();
         of_bucket.filter(|mapping| object.key.starts_with(&mapping.prefix))
     }
-
-    /// Every log type that a source names, with the name of the source; repeats included. Whether a log type exists
-    /// is not known here.
-    pub fn log_types(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.buckets.values().flatten().flat_map(|mapping| {
-            mapping.route.log_types.iter().map(|log_type| (mapping.route.source(), log_type.as_ref()))
-        })
-    }
 }
 
 impl Mapping {
@@ -348,15 +340,6 @@ mod tests {
         assert_eq!(scope.access.source, "s");
         assert_eq!(table.scope("t").unwrap().prefixes, ["c"]);
         assert!(table.scope("u").is_none());
-    }
-
-    #[test]
-    fn log_types_come_with_their_source() {
-        let table = SourceTable::new(&[source("trail", "logs", [prefix("a", "AWS.CloudTrail"), prefix("b", "X.Y")])]);
-        let table = table.unwrap();
-        let mut named: Vec<_> = table.log_types().collect();
-        named.sort_unstable();
-        assert_eq!(named, [("trail", "AWS.CloudTrail"), ("trail", "X.Y")]);
     }
 
     #[test]

@@ -108,6 +108,9 @@ pub trait Archive: Send + Sync {
     /// What has this id; nothing for an id that is unknown or no id.
     async fn find(&self, id: &str) -> Result<Vec<Quarantined>, StateError>;
 
+    /// How often the object was claimed and when last, since the ledger knows it; `None` when it does not.
+    async fn claims(&self, object: ObjectId) -> Result<Option<(u64, OffsetDateTime)>, StateError>;
+
     /// Kept messages in the order of message id and then body, after that pair; for going through all of them.
     async fn messages(
         &self,

@@ -34,7 +34,7 @@ pub use revisions::{FIELD_LIMIT, Revisions};
 pub use route::route;
 pub use window::Hit;
 
-use crate::model::{Alert, AlertKind, Detections, ObjectId, ObjectRef, Reject, Severity};
+use crate::model::{Alert, AlertKind, Code, Detections, ObjectId, ObjectRef, Reject, Severity};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -92,6 +92,12 @@ impl ObjectState {
     pub fn is_final(self) -> bool {
         use ObjectState::{Archived, Missing, Parked, Partial, Quarantined, Unrouted};
         !matches!(self, Unrouted | Missing | Archived | Parked | Quarantined | Partial)
+    }
+
+    /// Whether an object in this state is never read again, so that how far its rows have come need not be known. What was
+    /// overwritten may be put there again.
+    pub fn ends_reading(self) -> bool {
+        self.is_final() && self != ObjectState::Superseded
     }
 
     pub fn as_str(self) -> &'static str {
@@ -169,8 +175,9 @@ pub trait Ledger: Send + Sync {
     /// Claims an object until `until`, unless it is done or held by a claim that is live at `now`. What is not finally done
     /// is tried again, but not for a message that was sent (`announced`) before the claim that came to that outcome: its answer
     /// is there already. Else two such objects of one message would bring each other back for ever. A message that was sent
-    /// while that claim was held is not answered by it: what it tells of may have come after the look. Nor is anything final
-    /// of a key without an identity that was `Superseded`: the key may name another object by now.
+    /// while that claim was held is not answered by it: what it tells of may have come after the look. Nor is
+    /// `Superseded` final of an object whose version is not pinned: its key may name another one by now, and the same bytes may
+    /// have been written there again.
     async fn claim(
         &self,
         object: &ObjectRef,
@@ -193,7 +200,7 @@ pub trait Ledger: Send + Sync {
         now: OffsetDateTime,
     ) -> Result<(), StateError>;
 
-    /// Ends the claim with an outcome, and with a final one all that [`Commits`] knows of the object. An object that was read to
+    /// Ends the claim with an outcome, and with one that ends its reading all that [`Commits`] knows of the object. An object that was read to
     /// its end sheds the rejects of earlier claims that this one did not see again: those were of damaged bytes. Repeating it
     /// with the same token is harmless.
     async fn finish(&self, token: &ClaimToken, outcome: &ObjectOutcome, now: OffsetDateTime) -> Result<(), StateError>;
@@ -279,9 +286,24 @@ pub struct Quarantined {
     pub kind: QuarantineKind,
     /// What it is: a message id, an object's address, or that with the ordinal of a record.
     pub subject: String,
+    /// Of a message a [`Code`] and prose, of an object its state before that, of a record prose.
     pub reason: String,
     pub raw: Bytes,
     pub at: OffsetDateTime,
+}
+
+impl Quarantined {
+    /// The word that its reason begins with; of an object whose state says enough, the state. Records have none.
+    pub fn code(&self) -> Option<&str> {
+        match self.kind {
+            QuarantineKind::Message => Code::of(&self.reason).map(Code::as_str),
+            QuarantineKind::Object => match self.reason.split_once(": ") {
+                Some((state, reason)) => Some(Code::of(reason).map_or(state, |code| code.as_str())),
+                None => Some(&self.reason),
+            },
+            QuarantineKind::Record => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

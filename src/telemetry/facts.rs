@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::Telemetry;
 use super::throttle::Throttle;
-use crate::model::{AlertKind, ObjectRef, Severity};
+use crate::model::{AlertKind, Code, ObjectRef, Severity};
 
 /// What is told of an object that is done with.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,7 @@ pub(super) struct Throttles {
     quarantined: Throttle,
     unconfirmed: Throttle,
     ended: Throttle,
+    feedback: Throttle,
 }
 
 /// The queue and its messages.
@@ -66,10 +67,11 @@ impl Telemetry {
         }
     }
 
-    pub fn message_quarantined(&self, message_id: &str, reason: &str) {
-        self.metrics.messages_quarantined_total.inc([]);
+    pub fn message_quarantined(&self, message_id: &str, code: Code, reason: &str) {
+        let code = code.as_str();
+        self.metrics.messages_quarantined_total.inc([code]);
         if let Some(left_out) = self.throttles.quarantined.admit() {
-            tracing::warn!(target: "margay::queue", message_id, reason, left_out,
+            tracing::warn!(target: "margay::queue", message_id, code, reason, left_out,
                 "message quarantined; `margay quarantine list` shows it");
         }
     }
@@ -196,6 +198,10 @@ impl Telemetry {
         let ObjectFacts { object, source, state, reason, events, rejects, stored_bytes, decoded_bytes, took } = *facts;
         let seconds = took.as_secs_f64();
         self.metrics.objects_total.inc([source, state]);
+        if state == "quarantined" {
+            let code = Code::of(reason).map_or("unknown", Code::as_str);
+            self.metrics.objects_quarantined_total.inc([source, code]);
+        }
         self.metrics.object_bytes_total.add([source], stored_bytes);
         self.metrics.decoded_bytes_total.add([source], decoded_bytes);
         self.metrics.object_seconds.observe([source], seconds);
@@ -227,6 +233,16 @@ impl Telemetry {
     pub fn bucket_unrouted(&self, bucket: &str, objects: u64, not_recorded: u64) {
         tracing::warn!(target: "margay::source", bucket, objects, not_recorded,
             "objects that no source takes; add a [[sources]] entry, or stop the notifications if margay or access logs write there");
+    }
+
+    /// `records` of an object of this bucket tell that objects like it were read: each read makes a new one.
+    pub fn feedback_seen(&self, source: &str, bucket: &str, records: u64) {
+        self.metrics.feedback_records_total.add([source], records);
+        if let Some(left_out) = self.throttles.feedback.admit() {
+            tracing::warn!(target: "margay::source", source, bucket, records, left_out,
+                "feedback loop: access logs of this bucket come into it, and each one that is read makes another; \
+                 let the bucket log into one that has no access logs itself");
+        }
     }
 
     /// A message announced an object that the ledger knows as done.
@@ -316,10 +332,10 @@ impl Telemetry {
         tracing::warn!(target: "margay::detect", reason, detail, "rule worker replaced");
     }
 
-    /// Until the rules are loaded anew.
+    /// For a while, which is longer each time. Rules that are loaded anew begin again.
     pub fn rule_disabled(&self, rule: &str) {
         self.metrics.rules_disabled_total.inc([rule]);
-        tracing::error!(target: "margay::detect", rule, "rule disabled after repeated overruns or crashes; mend it, and it is loaded again");
+        tracing::error!(target: "margay::detect", rule, "rule switched off for a while after repeated overruns or crashes; mend it, and it is loaded at once");
     }
 
     pub fn alert_opened(&self, alert: &str, rule: &str, severity: Severity, kind: AlertKind) {

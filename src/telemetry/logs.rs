@@ -1,7 +1,8 @@
 //! Starts logging, always to standard error, and changes its levels while the process runs.
 //!
 //! Lines are written by a thread of their own: whoever reads them may be slow or stand still (a full pipe, a stopped
-//! terminal), and the daemon must not. Some thousand lines wait for the reader; what comes on top is dropped and counted.
+//! terminal), and the daemon must not. Some thousand lines wait for the reader; what comes on top is dropped and
+//! counted.
 //!
 //! A filter is read strictly: a misspelt level is an error here, where the library would take it for the name of a
 //! module and silence everything else.

@@ -129,7 +129,7 @@ metrics! {
     messages_received_total: Counter [], "Messages taken from the queue, repeats included.";
     messages_acknowledged_total: Counter [], "Messages removed from the queue because everything in them is durable.";
     messages_released_total: Counter ["reason"], "Messages handed back to the queue.";
-    messages_quarantined_total: Counter [], "Messages kept aside because they could not be understood.";
+    messages_quarantined_total: Counter ["code"], "Messages, or single records of them, that were kept aside, by the word that their reason begins with.";
     lease_lost_total: Counter [], "Messages whose lease ended while they were worked on.";
     in_flight_messages: Gauge [], "Messages being worked on.";
     lease_extensions_total: Counter [], "Leases of messages that were extended because the work on them goes on.";
@@ -146,6 +146,8 @@ metrics! {
     source_last_contact_timestamp_seconds: Gauge ["source"], "Unix time of the last notification about the source, a test of its bucket included.";
     key_encoding_fallback_total: Counter ["format"], "Objects looked for under the other reading of their key, because there was none under the first.";
     objects_total: Counter ["source", "state"], "Objects finished, by how they ended.";
+    objects_quarantined_total: Counter ["source", "code"], "Objects kept aside, by the word that their reason begins with.";
+    feedback_records_total: Counter ["source"], "Records that tell of the reading of objects which hold such records: each read makes a new one.";
     object_bytes_total: Counter ["source"], "Stored bytes of finished objects, as they lie in the bucket.";
     decoded_bytes_total: Counter ["source"], "Bytes of finished objects after decompression.";
     object_seconds: Histogram ["source"] in WORK_SECONDS, "Seconds from claiming an object to finishing it.";
@@ -168,7 +170,7 @@ metrics! {
     rule_errors_total: Counter ["rule"], "Events on which a rule raised, overran its time or killed its worker, again when an object is read again.";
     rule_function_errors_total: Counter ["rule", "function"], "Failures of a rule's other functions; their default was used.";
     rule_batch_seconds: Histogram [] in WORK_SECONDS, "Seconds of evaluating all rules over one batch of events.";
-    rules_disabled_total: Counter ["rule"], "Rules switched off after repeated overruns or crashes, until they are loaded anew.";
+    rules_disabled_total: Counter ["rule"], "Rules switched off after repeated overruns or crashes, each time for longer; loaded anew, they begin again.";
     rule_worker_restarts_total: Counter ["reason"], "Rule workers that were replaced.";
 
     alerts_opened_total: Counter ["severity", "type"], "Alerts opened.";

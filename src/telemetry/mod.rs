@@ -1,5 +1,9 @@
-//! Logs and metrics. Every metric of margay is declared in `metrics`, once; a fact that has both a log line and a metric
-//! is a method in `facts`, so that the two can't drift apart. `logs` starts logging and changes its levels at run time.
+//! Logs and metrics.
+//!
+//! Every metric of margay is declared in `metrics`, once. A fact that has both a log line and a metric is a method in
+//! `facts`, so that the two can't drift apart; those about log types are in `log_types`. `throttle` keeps lines that
+//! anybody can cause from filling the log, `pace` measures how fast the queue drains. `logs` starts logging and changes
+//! its levels at run time.
 //!
 //! Knows no other module than the model: what others own arrives as text and numbers. The contents of an event never
 //! arrive at all.

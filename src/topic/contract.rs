@@ -1,5 +1,5 @@
-//! What everything that confirms subscriptions must do, as one suite over the port. It runs on the fake, and on the SNS API
-//! in the integration tests, which include this file.
+//! What everything that confirms subscriptions must do, as one suite over the port. It runs on the fake, and on the SNS
+//! API in the integration tests, which include this file.
 
 use super::{ConfirmError, Confirmations, TopicArn};
 

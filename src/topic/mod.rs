@@ -1,5 +1,5 @@
-//! Confirms the queue's subscriptions to SNS topics: a port and its adapters. Whose topic may subscribe the queue is not
-//! known here; `pipeline/` asks only for topics that may.
+//! Confirms the queue's subscriptions to SNS topics: a port and its adapters. Whose topic may subscribe the queue is
+//! not known here; `pipeline/` asks only for topics that may.
 //!
 //! `sns` is the production adapter, `none` belongs to queues that no topic can feed, `memory` is the honest fake.
 

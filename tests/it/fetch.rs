@@ -1,4 +1,5 @@
-//! The contract of stores, kept by S3 and by its stand-in for faults and load; reading through an assumed role; and the embedded pair of queue and store.
+//! The contract of stores, kept by S3 and by its stand-in for faults and load; reading through an assumed role; and the
+//! embedded pair of queue and store.
 
 use std::sync::Arc;
 

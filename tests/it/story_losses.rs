@@ -4,7 +4,7 @@
 //! |---|---|
 //! | entries of a batch call fail unseen | [`a_deletion_that_fails_is_made_again_when_the_message_comes_back`] |
 //! | a deletion that was applied is answered with an error | [`a_deletion_whose_answer_is_lost_is_harmless`] |
-//! | a message whose deferral failed is deleted all the same | [`a_message_that_can_not_be_handed_back_is_not_deleted`] |
+//! | a failed deferral deletes the message | [`a_message_that_can_not_be_handed_back_is_not_deleted`] |
 //! | a decoding error is acknowledged | [`a_damaged_transfer_is_not_acknowledged`] |
 //! | shutdown drops a running object, then replays it | `story_kills`, the stories of SIGTERM |
 //! | a message is deleted because it was received often | [`a_message_is_never_deleted_for_being_received_often`] |
@@ -16,8 +16,20 @@
 //! | a message is deleted before its data is flushed | `story_kills`: what is deleted was counted |
 //! | the answer to a receive is lost | [`messages_that_were_leased_to_nobody_come_again`] |
 //! | the lease ends while the work goes on | [`a_message_delivered_twice_at_once_counts_once`] |
-//! | a request to confirm a subscription is lost with the call that answers it | [`a_subscription_is_confirmed_before_its_message_goes`] |
+//! | a request to confirm is lost with its answer | [`a_subscription_is_confirmed_before_its_message_goes`] |
 //! | an overwritten key is taken for seen | [`an_overwritten_key_is_a_new_object`] |
+//! | what was overwritten is never read, though it is there again | `pipeline/tests/ends` |
+//! | a bucket that logs its own readers is read for ever, unseen | `pipeline/tests/feedback` |
+//!
+//! | fault | here |
+//! |---|---|
+//! | a body that ends or breaks at byte N, a wrong name, another region, a key that is refused | `story_transfers` |
+//! | credentials that end in the middle of an object | `story_transfers` |
+//! | `503 SlowDown`, a redirect without end, a role that refuses | `fetch/s3/tests/refusals` |
+//! | a bad checksum, gzip of many members, garbage behind its end | `decode/gunzip`, `decode/hostile` |
+//! | Parquet files that mean harm | `decode/parquet/hostile_tests` |
+//! | entries of a batch that fail | `queue/sqs/calls`, `queue/sqs/batch` |
+//! | `kill -9` at every seam | `story_kills` |
 //!
 //! A lost answer to a commit of the lake is told below, where the lake is.
 

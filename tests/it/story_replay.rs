@@ -1,4 +1,5 @@
-//! What was kept aside or never announced, sent through the pipeline by commands: beside a daemon, after one, before one.
+//! What was kept aside or never announced, sent through the pipeline by commands: beside a daemon, after one, before
+//! one.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -312,7 +313,14 @@ async fn a_kept_record_is_shown_with_its_reason_place_and_bytes() {
     let record = &kept(&setup, "record")[0];
     let (code, said) = show(&record["id"], &[]);
     assert_eq!(code, 0, "{said}");
-    for part in ["a.jsonl#1", "ordinal  1", "not a JSON value", "ff fe 1b 5b 33 31 6d", "|...[31m not text|"] {
+    for part in [
+        "a.jsonl#1",
+        "tries    1, the last 20",
+        "ordinal  1",
+        "not a JSON value",
+        "ff fe 1b 5b 33 31 6d",
+        "|...[31m not text|",
+    ] {
         assert!(said.contains(part), "no {part}: {said}");
     }
     assert!(show(&record["id"], &["--bytes", "2"]).1.contains("2 shown"));

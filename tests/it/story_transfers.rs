@@ -1,5 +1,5 @@
-//! What can happen to the bytes of an object on their way, and to the right to read them: each object counts once all the
-//! same, or is kept with its reason.
+//! What can happen to the bytes of an object on their way, and to the right to read them: each object counts once all
+//! the same, or is kept with its reason.
 
 use std::time::Duration;
 

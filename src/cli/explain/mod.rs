@@ -1,5 +1,5 @@
-//! `margay explain`: what would become of an object or of a notification, step by step, and where and why it stops. Changes
-//! nothing; the daemon may be running.
+//! `margay explain`: what would become of an object or of a notification, step by step, and where and why it stops.
+//! Changes nothing; the daemon may be running.
 
 mod text;
 #[cfg(test)]
@@ -27,8 +27,8 @@ const LONGEST: u64 = 4 * 1024 * 1024;
 pub(super) struct Arguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// `s3://bucket/key`, if need be with `?versionId=…` behind it; or a file with a notification, as the queue delivers it;
-    /// `-` reads one from standard input.
+    /// `s3://bucket/key`, if need be with `?versionId=…` behind it; or a file with a notification, as the queue
+    /// delivers it; `-` reads one from standard input.
     #[arg(value_name = "WHAT")]
     what: String,
     /// Show so many records and events.

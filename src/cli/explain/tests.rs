@@ -1,5 +1,5 @@
-//! Situations over a store in memory and a real ledger, as the command tells them. Rules run in other processes and have
-//! their stories in the integration tests.
+//! Situations over a store in memory and a real ledger, as the command tells them. Rules run in other processes and
+//! have their stories in the integration tests.
 
 use std::io::Write as _;
 use std::ops::Range;

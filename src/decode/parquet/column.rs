@@ -12,8 +12,10 @@ use parquet::basic::{Compression, Encoding, Type};
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::schema::types::ColumnDescPtr;
 
+use super::super::error::Reason;
 use super::delta;
 use super::levels::Levels;
+use super::meter::Meter;
 use super::page::{Data, Form, Header, Kind};
 use super::thrift::Fault;
 use super::values::Values;
@@ -29,24 +31,6 @@ const MADE: usize = 1024 * 1024;
 
 const MALFORMED_LEVELS: &str = "its levels are malformed";
 
-/// The bytes that a decoder may hold, and does.
-pub(super) struct Meter {
-    pub(super) used: usize,
-    pub(super) limit: usize,
-}
-
-impl Meter {
-    /// Replaces what was charged before.
-    pub(super) fn charge(&mut self, before: &mut usize, now: usize) -> bool {
-        let used = self.used - *before + now;
-        if now > *before && used > self.limit {
-            return false;
-        }
-        (self.used, *before) = (used, now);
-        true
-    }
-}
-
 /// How filling ended.
 #[derive(Debug, PartialEq)]
 pub(super) enum Fill {
@@ -56,6 +40,8 @@ pub(super) enum Fill {
     Bytes(Range<u64>),
     /// What comes next is more than may be held.
     NoRoom,
+    /// What comes next is more than an object may become.
+    Refused(Reason),
 }
 
 pub(super) struct Column {
@@ -93,6 +79,10 @@ struct Current {
     rep: Option<Levels>,
     def: Option<Levels>,
     step: usize,
+    /// The row that is open began in it.
+    begins_row: bool,
+    /// What is charged for earlier pages, into which values of that row point.
+    earlier: usize,
 }
 
 #[derive(Default)]
@@ -139,26 +129,34 @@ impl Column {
         self.rows
     }
 
-    /// Bytes that begin at `start`. Shared ones are charged to whoever has the rest of them.
-    pub(super) fn supply(&mut self, start: u64, bytes: Bytes, shared: bool, meter: &mut Meter) {
-        // The page before may be a part of the window before.
-        let cost = if shared { 0 } else { 2 * bytes.len() };
-        meter.used = meter.used - self.costs.window + cost;
-        self.costs.window = cost;
+    /// Bytes that begin at `start`. They are charged already: as the window that was asked for, or to the row group.
+    pub(super) fn supply(&mut self, start: u64, bytes: Bytes) {
         self.window = (start, bytes);
+    }
+
+    /// Asks for the bytes that come next, `least` of them or the column's share. What there was of them makes room.
+    fn want(&mut self, least: usize, meter: &mut Meter) -> Fill {
+        let left = self.stored.end - self.stored.start;
+        let length = (least as u64).max(self.share).min(left);
+        // Twice: as they come, and in one.
+        if !meter.charge(&mut self.costs.window, 2 * length as usize) {
+            return Fill::NoRoom;
+        }
+        self.window = (self.stored.start, Bytes::new());
+        Fill::Bytes(self.stored.start..self.stored.start + length)
     }
 
     /// Makes room where everything of the column is done with.
     pub(super) fn release(self, meter: &mut Meter) {
         let Costs { window, page, dictionary, rows } = self.costs;
-        meter.used -= window + page + dictionary + rows;
+        meter.give_back(window + page + dictionary + rows);
     }
 
     /// Has up to `rows` complete rows at hand, and one at the least if there is one.
     pub(super) fn fill(&mut self, rows: usize, meter: &mut Meter) -> Result<Fill, String> {
         self.forget();
         while self.rows < rows && !self.ended {
-            let cost = self.levels.len() * size_of::<(i16, i16)>() + self.values.cost();
+            let cost = self.levels.capacity() * size_of::<(i16, i16)>() + self.values.cost();
             if !meter.charge(&mut self.costs.rows, cost) {
                 return Ok(Fill::NoRoom);
             }
@@ -184,6 +182,10 @@ impl Column {
     fn forget(&mut self) {
         self.levels.drain(..std::mem::take(&mut self.at));
         self.values.forget(std::mem::take(&mut self.value));
+        // After a long row.
+        if self.levels.is_empty() && self.levels.capacity() > 4 * STEP {
+            self.levels = Vec::new();
+        }
     }
 
     /// Takes levels and values from the page.
@@ -209,7 +211,12 @@ impl Column {
             page.left -= 1;
             self.levels.push((rep, def));
             present += usize::from(def == self.max_def);
-            if self.max_rep == 0 { self.rows += 1 } else { self.open = true }
+            if self.max_rep == 0 {
+                self.rows += 1
+            } else {
+                self.open = true
+            }
+            page.begins_row |= rep == 0;
         }
         self.values.read(present)
     }
@@ -223,14 +230,11 @@ impl Column {
             }
             let from = usize::try_from(self.stored.start - self.window.0).unwrap_or(usize::MAX);
             let have = self.window.1.get(from..).unwrap_or_default();
-            let more = |least: usize| {
-                let end = self.stored.start + (least as u64).max(self.share).min(left);
-                Ok(Some(Fill::Bytes(self.stored.start..end)))
-            };
+            let held = have.len();
             let header = match Header::read(have) {
                 Ok(header) => header,
-                Err(Fault::Short) if (have.len() as u64) < left && have.len() < MAX_HEADER => {
-                    return more(have.len() * 2 + 1024);
+                Err(Fault::Short) if (held as u64) < left && held < MAX_HEADER => {
+                    return Ok(Some(self.want(held * 2 + 1024, meter)));
                 }
                 Err(Fault::Short) => return Err("a page header has no end".to_owned()),
                 Err(Fault::Bad(fault)) => return Err(fault),
@@ -239,39 +243,42 @@ impl Column {
             if total as u64 > left {
                 return Err("a page reaches beyond its column".to_owned());
             }
-            if have.len() < total {
-                // Twice, as `supply` charges it.
-                if !meter.charge(&mut self.costs.window, 2 * total) {
+            if header.kind == Kind::Other {
+                self.stored.start += total as u64;
+                continue;
+            }
+            if held < total {
+                return Ok(Some(self.want(total, meter)));
+            }
+            let size = header.content(self.codec);
+            if let Kind::Dictionary { count, .. } = header.kind {
+                self.check_dictionary(count, size)?;
+                let cost = size + count as usize * Values::SIZE;
+                if !meter.charge(&mut self.costs.dictionary, cost) {
                     return Ok(Some(Fill::NoRoom));
                 }
-                return more(total);
-            }
-            let (cost, dictionary) = match &header.kind {
-                Kind::Other => {
-                    self.stored.start += total as u64;
-                    continue;
-                }
-                Kind::Dictionary { count, .. } => {
-                    self.check_dictionary(*count, header.unpacked)?;
-                    (header.unpacked as usize + *count as usize * Values::SIZE, true)
-                }
-                Kind::Data(_) => (header.unpacked as usize, false),
-            };
-            let charged = if dictionary { &mut self.costs.dictionary } else { &mut self.costs.page };
-            if !meter.charge(charged, cost) {
+            } else if !meter.has_room(size) {
+                // Beside the page before, which is there until this one is open.
                 return Ok(Some(Fill::NoRoom));
             }
-            let body = self.window.1.slice(from + header.length..from + total);
-            let page = header.unpack(self.codec, &body).map_err(|fault| format!("a page is corrupt: {fault}"))?;
-            self.stored.start += total as u64;
+            if let Err(reason) = meter.unpack(size) {
+                return Ok(Some(Fill::Refused(reason)));
+            }
+            let page = header
+                .unpack(self.codec, &have[header.length..total])
+                .map_err(|fault| format!("a page is corrupt: {fault}"))?;
             match header.kind {
                 Kind::Dictionary { count, encoding } => {
                     let page = Page::DictionaryPage { buf: page, num_values: count, encoding, is_sorted: false };
                     self.pages.push(page);
                     self.has_dictionary = true;
+                    self.stored.start += total as u64;
                 }
                 Kind::Data(data) => {
-                    self.open_page(&data, page)?;
+                    if !self.open_page(&data, page, meter)? {
+                        return Ok(Some(Fill::NoRoom));
+                    }
+                    self.stored.start += total as u64;
                     return Ok(Some(Fill::Ready));
                 }
                 Kind::Other => {}
@@ -280,7 +287,7 @@ impl Column {
     }
 
     /// The crate makes room for as many values as there are said to be.
-    fn check_dictionary(&self, count: u32, size: u32) -> Result<(), String> {
+    fn check_dictionary(&self, count: u32, size: usize) -> Result<(), String> {
         let least = match self.physical {
             Type::BOOLEAN => return Err("truth values have a dictionary".to_owned()),
             Type::INT32 | Type::FLOAT | Type::BYTE_ARRAY => 4,
@@ -288,7 +295,7 @@ impl Column {
             Type::INT96 => 12,
             Type::FIXED_LEN_BYTE_ARRAY => self.width.max(1) as u64,
         };
-        if u64::from(count) * least > u64::from(size) {
+        if u64::from(count) * least > size as u64 {
             return Err(format!("its dictionary of {size} bytes can't have {count} values"));
         }
         if self.has_dictionary {
@@ -297,7 +304,8 @@ impl Column {
         Ok(())
     }
 
-    fn open_page(&mut self, data: &Data, mut page: Bytes) -> Result<(), String> {
+    /// False where there is no room for what it needs beside its bytes.
+    fn open_page(&mut self, data: &Data, mut page: Bytes, meter: &mut Meter) -> Result<bool, String> {
         let size = page.len();
         let (rep, def) = match data.form {
             Form::V1 { definition, repetition } => {
@@ -324,12 +332,24 @@ impl Column {
         }
         let is_made = data.encoding == Encoding::DELTA_BYTE_ARRAY;
         let step = if is_made { MADE.checked_div(size).unwrap_or(STEP).clamp(1, STEP) } else { STEP };
-        self.values.are_made(is_made);
-        self.page = Current { left: data.levels, rep, def, step };
-        if present == 0 {
-            return Ok(());
+        if present > 0 {
+            delta::check(data.encoding, &page, present)?;
         }
-        delta::check(data.encoding, &page, present)?;
+        // At this point there are no values but of the open row.
+        let earlier = match self.values.point_into_pages() {
+            false => 0,
+            true if self.page.begins_row => self.costs.page - self.page.earlier,
+            true => self.costs.page,
+        };
+        let cost = size.saturating_add(delta::unpacked(data.encoding, present));
+        if !meter.has_room(cost) || !meter.charge(&mut self.costs.page, earlier + cost) {
+            return Ok(false);
+        }
+        self.values.are_made(is_made);
+        self.page = Current { left: data.levels, rep, def, step, begins_row: false, earlier };
+        if present == 0 {
+            return Ok(true);
+        }
         self.pages.push(Page::DataPage {
             buf: page,
             num_values: present,
@@ -338,7 +358,7 @@ impl Column {
             rep_level_encoding: Encoding::RLE,
             statistics: None,
         });
-        Ok(())
+        Ok(true)
     }
 
     /// Repetition and definition level of what comes next.

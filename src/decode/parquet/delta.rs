@@ -23,6 +23,16 @@ pub(super) fn check(encoding: Encoding, data: &[u8], values: u32) -> Result<(), 
     Ok(())
 }
 
+/// Bytes of the lengths that the crate unpacks all at once.
+pub(super) fn unpacked(encoding: Encoding, values: u32) -> usize {
+    let lengths = match encoding {
+        Encoding::DELTA_LENGTH_BYTE_ARRAY => 1,
+        Encoding::DELTA_BYTE_ARRAY => 2,
+        _ => 0,
+    };
+    lengths * values as usize * size_of::<i32>()
+}
+
 /// Passes over one sequence of packed integers, of which there must be `values`.
 fn pass(mut data: &[u8], values: u32) -> Option<&[u8]> {
     let block = usize::try_from(varint(&mut data)?).ok()?;

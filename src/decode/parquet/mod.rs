@@ -1,19 +1,24 @@
-//! Rows of a Parquet file as records. Knows nothing of objects: it says which bytes of the file it needs, and takes them.
+//! Rows of a Parquet file as records. Knows nothing of objects: it says which bytes of the file it needs, and takes
+//! them.
 //!
-//! The footer comes first, then row group by row group: its columns side by side, page by page, row by row. What is held at
-//! a time is counted: a small file or row group whole, else a window of each column; of each column one page, its
-//! dictionary and a few rows. More than [`RowDecoder::HELD`] needs permission, more than [`Decoder::LARGE_WINDOWS`] ends the
-//! reading. Nothing is made room for because a file says so: sizes and counts are held against the bytes that are there.
+//! The footer comes first, then row group by row group: its columns side by side, page by page, row by row. What is
+//! held at a time is counted: a small file or row group whole, else a window of each column; of each column one page,
+//! its dictionary and a few rows. More than [`RowDecoder::HELD`] needs permission, more than [`Decoder::LARGE_WINDOWS`]
+//! ends the reading. Nothing is made room for because a file says so: sizes and counts are held against the bytes that
+//! are there, [`meter`] is charged before anything grows, and no byte of the file belongs to two columns ([`chunks`]).
 //!
 //! The crate `parquet` decodes footer and values. Levels, page headers and compression are read here: its own ways need
-//! all pages of a column in memory, and bound neither what a page unpacks to nor a record that a page's levels make long.
+//! all pages of a column in memory, and bound neither what a page unpacks to nor a record that a page's levels make
+//! long.
 //!
 //! [`Decoder::LARGE_WINDOWS`]: super::Decoder::LARGE_WINDOWS
 
+mod chunks;
 mod column;
 mod delta;
 mod footer;
 mod levels;
+mod meter;
 mod page;
 mod row;
 mod schema;
@@ -22,20 +27,22 @@ mod thrift;
 mod values;
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;
 
 use std::ops::Range;
 
 use bytes::Bytes;
-use parquet::basic::Compression;
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::ParquetMetaData;
 
 use super::error::{DecodeError, Reason};
 use super::layer::SLICE;
 use super::pending::Emit;
-use super::{Decoder, Limits, MAX_RATIO, Piece, RATIO_FROM};
-use column::{Column, Fill, Meter};
+use super::{Decoder, Limits, Piece};
+use column::{Column, Fill};
 use footer::corrupt;
+use meter::Meter;
 use schema::Shape;
 use values::guarded;
 
@@ -61,7 +68,6 @@ pub struct RowDecoder {
     /// All of a small file.
     whole: Option<Bytes>,
     meter: Meter,
-    bytes_in: u64,
     bytes_out: u64,
     rows: u64,
     next_ordinal: u64,
@@ -82,8 +88,8 @@ struct Table {
     columns: Vec<Column>,
     /// Rows of the open group that are to come.
     left: u64,
-    /// Bytes of a small row group, which its columns share.
-    shared: usize,
+    /// What is charged for the open columns, and for the bytes of a small row group, which they share.
+    cost: usize,
     /// Whose bytes are wanted; of all columns if of none.
     column: Option<usize>,
 }
@@ -102,8 +108,11 @@ const LEAST_WINDOW: u64 = 4 * 1024;
 /// Rows whose columns are unpacked together.
 const TOGETHER: usize = 64;
 
-/// What a row costs beside its text, so that rows of nothing have an end, too.
+/// What a row costs beside its text and a byte for each column, so that rows of nothing have an end, too.
 const A_ROW: u64 = 64;
+
+/// Bytes of a column beside what its pages and rows need.
+const A_COLUMN: usize = 2 * 1024;
 
 impl RowDecoder {
     /// Bytes that a decoder may hold without further permission.
@@ -116,8 +125,7 @@ impl RowDecoder {
             stage: Stage::Tail,
             wanted: 0..0,
             whole: None,
-            meter: Meter { used: 0, limit: RowDecoder::HELD as usize },
-            bytes_in: 0,
+            meter: Meter::new(RowDecoder::HELD as usize, limits.max_object_bytes),
             bytes_out: 0,
             rows: 0,
             next_ordinal: 0,
@@ -130,11 +138,11 @@ impl RowDecoder {
     }
 
     pub fn allow_large_windows(&mut self) {
-        self.meter.limit = Decoder::LARGE_WINDOWS as usize;
+        self.meter.raise(Decoder::LARGE_WINDOWS as usize);
     }
 
-    /// Gives rows until about [`SLICE`] bytes of them are there, or says what it needs. After an error the decoder is of no
-    /// further use.
+    /// Gives rows until about [`SLICE`] bytes of them are there, or says what it needs. After an error the decoder is
+    /// of no further use.
     pub fn advance(&mut self, out: &mut Vec<Piece>) -> Result<Want, DecodeError> {
         let want = match &self.stage {
             Stage::Tail => {
@@ -145,7 +153,7 @@ impl RowDecoder {
             Stage::Rows(_) => self.rows(out),
         };
         match want.map_err(|reason| self.error(reason))? {
-            Want::LargeWindow if self.meter.limit as u64 == Decoder::LARGE_WINDOWS => {
+            Want::LargeWindow if self.meter.limit() as u64 == Decoder::LARGE_WINDOWS => {
                 Err(self.error(Reason::TooWide { limit: Decoder::LARGE_WINDOWS }))
             }
             Want::Bytes(range) => {
@@ -158,7 +166,7 @@ impl RowDecoder {
 
     /// The bytes that were wanted, all of them.
     pub fn supply(&mut self, bytes: Bytes) -> Result<(), DecodeError> {
-        self.bytes_in += bytes.len() as u64;
+        self.meter.was_read(bytes.len());
         self.accept(bytes).map_err(|reason| self.error(reason))
     }
 
@@ -170,7 +178,7 @@ impl RowDecoder {
             Stage::Tail => {
                 let at = footer::locate(self.size, &bytes)?;
                 if self.size <= WHOLE {
-                    self.meter.used += bytes.len();
+                    self.charge(bytes.len())?;
                     self.whole = Some(bytes.clone());
                 }
                 let start = self.wanted.start;
@@ -178,33 +186,34 @@ impl RowDecoder {
                     (self.stage, self.wanted) = (Stage::Footer, at);
                     return Ok(());
                 }
-                self.open(&bytes[(at.start - start) as usize..(at.end - start) as usize])
+                self.open(&bytes[(at.start - start) as usize..(at.end - start) as usize], at.start)
             }
-            Stage::Footer => self.open(&bytes),
+            Stage::Footer => self.open(&bytes, self.wanted.start),
             Stage::Rows(table) => {
                 match table.column.take() {
-                    Some(column) => table.columns[column].supply(self.wanted.start, bytes, false, &mut self.meter),
-                    None => {
-                        table.shared = bytes.len();
-                        self.meter.used += bytes.len();
-                        table.share(self.wanted.start, &bytes, &mut self.meter);
-                    }
+                    Some(column) => table.columns[column].supply(self.wanted.start, bytes),
+                    None => table.share(self.wanted.start, &bytes),
                 }
                 Ok(())
             }
         }
     }
 
-    /// Takes the footer.
-    fn open(&mut self, footer: &[u8]) -> Result<(), Reason> {
-        let weight = footer::weigh(footer)?;
-        // Its number of structures tells; a footer that needs permission for itself alone has no honest rows.
-        if !self.meter.charge(&mut 0, weight) {
-            return Err(Reason::TooWide { limit: RowDecoder::HELD });
+    /// Charges what stays to the end. What needs permission for itself alone has no honest rows.
+    fn charge(&mut self, bytes: usize) -> Result<(), Reason> {
+        match self.meter.charge(&mut 0, bytes) {
+            true => Ok(()),
+            false => Err(Reason::TooWide { limit: self.meter.limit() as u64 }),
         }
+    }
+
+    /// Takes the footer, which begins at `start`.
+    fn open(&mut self, footer: &[u8], start: u64) -> Result<(), Reason> {
+        self.charge(footer::weigh(footer)?)?;
         let metadata = footer::decode(footer)?;
         let shape = schema::shape_of(metadata.file_metadata().schema()).map_err(corrupt)?;
-        let table = Table { metadata, shape, opened: 0, columns: Vec::new(), left: 0, shared: 0, column: None };
+        chunks::check(&metadata, shape.columns.len(), start)?;
+        let table = Table { metadata, shape, opened: 0, columns: Vec::new(), left: 0, cost: 0, column: None };
         self.stage = Stage::Rows(Box::new(table));
         Ok(())
     }
@@ -213,20 +222,23 @@ impl RowDecoder {
         let RowDecoder { stage: Stage::Rows(table), limits, meter, .. } = self else { return Ok(Want::More) };
         let until = self.bytes_out + SLICE as u64;
         let limits = *limits;
+        let a_row = A_ROW + table.shape.columns.len() as u64;
         loop {
             if table.columns.is_empty() {
+                while table.metadata.row_groups().get(table.opened).is_some_and(|group| group.num_rows() == 0) {
+                    table.opened += 1;
+                }
                 if table.opened == table.metadata.num_row_groups() {
                     return Ok(Want::Done);
                 }
-                let span = table.open_group(self.size)?;
-                if table.left == 0 {
-                    // Its columns have nothing, often not even a page.
-                    table.columns.clear();
-                    continue;
-                }
+                let Some(span) = table.open_group(meter)? else { return Ok(Want::LargeWindow) };
+                let length = (span.end - span.start) as usize;
+                let with_it = table.cost + length;
                 match &self.whole {
-                    Some(whole) => table.share(0, whole, meter),
-                    None if span.end - span.start <= SPAN => return Ok(Want::Bytes(span)),
+                    Some(whole) => table.share(0, whole),
+                    None if length as u64 <= SPAN && meter.charge(&mut table.cost, with_it) => {
+                        return Ok(Want::Bytes(span));
+                    }
                     None => {}
                 }
             }
@@ -234,6 +246,7 @@ impl RowDecoder {
                 Fill::Ready => {}
                 Fill::Bytes(range) => return Ok(Want::Bytes(range)),
                 Fill::NoRoom => return Ok(Want::LargeWindow),
+                Fill::Refused(reason) => return Err(reason),
             }
             let ready = table.columns.iter().map(Column::rows).min().unwrap_or(0) as u64;
             if ready.min(table.left) == 0 {
@@ -257,10 +270,7 @@ impl RowDecoder {
                 if self.bytes_out > limits.max_object_bytes {
                     return Err(Reason::TooLarge { limit: limits.max_object_bytes });
                 }
-                let made = self.bytes_out + self.rows * A_ROW;
-                if made > RATIO_FROM && made / MAX_RATIO > self.bytes_in {
-                    return Err(Reason::Bomb { bytes_in: self.bytes_in, bytes_out: made });
-                }
+                meter.check_ratio(self.bytes_out + self.rows * a_row)?;
                 if self.bytes_out >= until || out.len() >= SLICE / A_ROW as usize {
                     return Ok(Want::More);
                 }
@@ -274,37 +284,34 @@ impl RowDecoder {
 }
 
 impl Table {
-    /// Begins the next row group; where its bytes are.
-    fn open_group(&mut self, size: u64) -> Result<Range<u64>, Reason> {
+    /// Begins the next row group; where its bytes are. `None` where there is no room for its columns.
+    fn open_group(&mut self, meter: &mut Meter) -> Result<Option<Range<u64>>, Reason> {
+        let count = self.shape.columns.len();
+        if !meter.charge(&mut self.cost, count * A_COLUMN) {
+            return Ok(None);
+        }
         let number = self.opened;
         let in_group = |fault: String| corrupt(format!("row group {number}: {fault}"));
         let group = self.metadata.row_group(number);
-        self.opened += 1;
-        self.left = u64::try_from(group.num_rows()).map_err(|_| in_group("a negative number of rows".to_owned()))?;
         let descr = self.metadata.file_metadata().schema_descr();
-        let count = self.shape.columns.len();
-        if group.columns().len() != count || descr.num_columns() != count {
-            return Err(in_group(format!("it has {} columns of {count}", group.columns().len())));
-        }
-        check_support(group)?;
+        self.opened += 1;
+        self.left = group.num_rows().unsigned_abs();
         let share = (WINDOWS / count as u64).max(LEAST_WINDOW);
         let mut span = Range { start: u64::MAX, end: 0 };
         for (index, chunk) in group.columns().iter().enumerate() {
             let descr = descr.column(index);
-            let stored = stored(chunk, size).ok_or_else(|| {
-                in_group(format!("column {}: its pages are not in the object", descr.path().string()))
-            })?;
+            let stored = chunks::stored(chunk).ok_or_else(|| in_group("its pages are nowhere".to_owned()))?;
             span = span.start.min(stored.start)..span.end.max(stored.end);
             let column = guarded(|| Ok(Column::new(&descr, chunk.compression(), stored, share))).map_err(in_group)?;
             self.columns.push(column);
         }
-        Ok(span)
+        Ok(Some(span))
     }
 
     /// Hands all columns their part of bytes that begin at `start`.
-    fn share(&mut self, start: u64, bytes: &Bytes, meter: &mut Meter) {
+    fn share(&mut self, start: u64, bytes: &Bytes) {
         for column in &mut self.columns {
-            column.supply(start, bytes.clone(), true, meter);
+            column.supply(start, bytes.clone());
         }
     }
 
@@ -328,36 +335,9 @@ impl Table {
             return Err(corrupt(format!("row group {number}: its columns have other numbers of rows than it says")));
         }
         self.columns.drain(..).for_each(|column| column.release(meter));
-        meter.used -= std::mem::take(&mut self.shared);
+        meter.give_back(std::mem::take(&mut self.cost));
         Ok(())
     }
-}
-
-fn check_support(group: &RowGroupMetaData) -> Result<(), Reason> {
-    for chunk in group.columns() {
-        let (name, remedy) = match chunk.compression() {
-            Compression::BROTLI(_) | Compression::LZO => {
-                ("a Parquet file with Brotli or LZO pages", "write it with zstd, snappy, gzip or lz4")
-            }
-            _ if chunk.file_path().is_some() => ("a Parquet file whose columns are in other files", "write it whole"),
-            _ => continue,
-        };
-        return Err(Reason::Container { name, remedy });
-    }
-    Ok(())
-}
-
-/// Where the pages of a column are, if that is within the file.
-fn stored(chunk: &ColumnChunkMetaData, size: u64) -> Option<Range<u64>> {
-    let data = chunk.data_page_offset();
-    // Some writers say zero where there is no dictionary.
-    let start = match chunk.dictionary_page_offset() {
-        Some(dictionary) if dictionary > 0 => dictionary.min(data),
-        _ => data,
-    };
-    let start = u64::try_from(start).ok()?;
-    let end = start.checked_add(u64::try_from(chunk.compressed_size()).ok()?)?;
-    (end <= size).then_some(start..end)
 }
 
 /// Decodes a file that is in memory, as are all its pieces then.

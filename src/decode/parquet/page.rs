@@ -1,8 +1,8 @@
 //! Pages: their headers (PageHeader of parquet-format's parquet.thrift), and what is in them, decompressed.
 //!
 //! The header is read here and not by the crate, because the crate reads a page only where all of it is at hand, and
-//! unpacks gzip to whatever length that has. Here a page never becomes larger than its header says, and what that is, is
-//! known before.
+//! unpacks gzip to whatever length that has. Here a page never becomes larger than its header says, and what that is,
+//! is known before.
 
 use std::io::Read;
 
@@ -114,18 +114,27 @@ impl Header {
         Ok(Header { length: compact.taken(), stored: top.get(3)?, unpacked: top.get(2)?, kind })
     }
 
-    /// The content of the page; its levels too, where they are not compressed.
-    pub(super) fn unpack(&self, codec: Compression, stored: &Bytes) -> Result<Bytes, String> {
+    /// Bytes of the content: what the header says of it, or those that are there if they are not packed.
+    pub(super) fn content(&self, codec: Compression) -> usize {
+        if self.is_plain(codec) { self.stored as usize } else { self.unpacked as usize }
+    }
+
+    fn is_plain(&self, codec: Compression) -> bool {
+        let is_packed = !matches!(self.kind, Kind::Data(Data { form: Form::V2 { packed: false, .. }, .. }));
+        codec == Compression::UNCOMPRESSED || !is_packed
+    }
+
+    /// The content of the page; its levels too, where they are not compressed. It holds no other bytes alive.
+    pub(super) fn unpack(&self, codec: Compression, stored: &[u8]) -> Result<Bytes, String> {
+        if self.is_plain(codec) {
+            return Ok(Bytes::copy_from_slice(stored));
+        }
         let plain = match &self.kind {
-            Kind::Data(Data { form: Form::V2 { packed: false, .. }, .. }) => return Ok(stored.clone()),
             Kind::Data(Data { form: Form::V2 { definition, repetition, .. }, .. }) => {
                 *definition as usize + *repetition as usize
             }
             _ => 0,
         };
-        if codec == Compression::UNCOMPRESSED {
-            return Ok(stored.clone());
-        }
         let size = self.unpacked as usize;
         if plain > stored.len() || plain > size {
             return Err("its levels are longer than the page".to_owned());

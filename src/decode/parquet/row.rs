@@ -1,16 +1,25 @@
-//! Rows from the levels and values of their columns (Dremel's record assembly), as JSON text. A null member is left out, as
-//! an absent one; a null element stays, because its neighbours are counted.
+//! Rows from the levels and values of their columns (Dremel's record assembly), as JSON text. A null member is left
+//! out, as an absent one; a null element stays, because its neighbours are counted.
 
 use super::column::Column;
 use super::schema::{Kind, Leaf, Repeated, Shape};
 use super::text;
+use super::values::Raw;
+use crate::model::Reject;
 
 /// A row that is being written.
 struct Row<'a> {
     columns: &'a mut [Column],
+    json: Json,
+}
+
+/// Text that ends where it is too long.
+struct Json {
     out: Vec<u8>,
     /// More is not kept, but passed over.
     limit: usize,
+    /// A value did not fit; nothing more is written.
+    is_cut: bool,
 }
 
 /// What a row became.
@@ -24,22 +33,47 @@ const DISAGREE: &str = "its columns disagree about how often something is there"
 
 /// Writes the next row, of which every column has all levels.
 pub(super) fn write(columns: &mut [Column], shape: &Shape, limit: usize) -> Result<Written, String> {
-    let mut row = Row { columns, out: Vec::new(), limit };
+    let mut row = Row { columns, json: Json { out: Vec::new(), limit, is_cut: false } };
     row.value(shape)?;
     for column in row.columns.iter_mut() {
         if !column.end_row() {
             return Err(DISAGREE.to_owned());
         }
     }
-    let Row { out, .. } = row;
-    Ok(Written { is_whole: out.len() <= limit, json: out })
+    Ok(Written { is_whole: row.json.takes_more(), json: row.json.out })
+}
+
+impl Json {
+    fn takes_more(&self) -> bool {
+        !self.is_cut && self.out.len() <= self.limit
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if self.takes_more() {
+            self.out.extend_from_slice(bytes);
+        }
+    }
+
+    /// Writes a value with `write`. Of one that is too long by itself, as much as a reject shows.
+    fn value(&mut self, leaf: Leaf, raw: Raw<'_>, write: fn(&mut Vec<u8>, Leaf, Raw<'_>)) {
+        if !self.takes_more() {
+            return;
+        }
+        let room = self.limit - self.out.len();
+        match raw {
+            Raw::Bytes(bytes) if !text::fits(leaf, raw, room) => {
+                self.is_cut = true;
+                let shown = bytes.len().min(room).min(Reject::RAW_LIMIT);
+                write(&mut self.out, leaf, Raw::Bytes(&bytes[..shown]));
+            }
+            raw => write(&mut self.out, leaf, raw),
+        }
+    }
 }
 
 impl Row<'_> {
     fn put(&mut self, bytes: &[u8]) {
-        if self.out.len() <= self.limit {
-            self.out.extend_from_slice(bytes);
-        }
+        self.json.put(bytes);
     }
 
     /// Writes a value, if there is one.
@@ -75,12 +109,12 @@ impl Row<'_> {
         self.put(b"{");
         let mut is_first = true;
         for (key, member) in members {
-            let before = self.out.len();
+            let before = self.json.out.len();
             if !is_first {
                 self.put(b",");
             }
             self.put(key);
-            if self.value(member)? { is_first = false } else { self.out.truncate(before) }
+            if self.value(member)? { is_first = false } else { self.json.out.truncate(before) }
         }
         self.put(b"}");
         Ok(())
@@ -110,9 +144,7 @@ impl Row<'_> {
         let (_, index) = self.columns[column].take().ok_or(DISAGREE)?;
         let raw = index.and_then(|index| self.columns[column].values().get(index));
         match (&key.kind, raw) {
-            (Kind::Leaf(leaf), Some(raw)) if self.out.len() <= self.limit => {
-                text::write_key(&mut self.out, *leaf, raw);
-            }
+            (Kind::Leaf(leaf), Some(raw)) => self.json.value(*leaf, raw, text::write_key),
             // Keys are required; some writers say otherwise, and hardly mean it.
             _ => self.put(b"\"\""),
         }
@@ -130,9 +162,7 @@ impl Row<'_> {
     fn leaf(&mut self, column: usize, leaf: Leaf) -> Result<(), String> {
         let (_, index) = self.columns[column].take().ok_or(DISAGREE)?;
         let raw = index.and_then(|index| self.columns[column].values().get(index)).ok_or(DISAGREE)?;
-        if self.out.len() <= self.limit {
-            text::write(&mut self.out, leaf, raw);
-        }
+        self.json.value(leaf, raw, text::write);
         Ok(())
     }
 

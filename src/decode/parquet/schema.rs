@@ -1,5 +1,5 @@
-//! The schema of a file as rows are made of it: which columns are an object's members, a list's elements, a map's entries
-//! (parquet-format's LogicalTypes.md, the rules for lists and maps of older writers among them).
+//! The schema of a file as rows are made of it: which columns are an object's members, a list's elements, a map's
+//! entries (parquet-format's LogicalTypes.md, the rules for lists and maps of older writers among them).
 
 use std::ops::Range;
 

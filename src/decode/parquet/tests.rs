@@ -16,7 +16,7 @@ use crate::decode::testing::{LIMITS, show, stream};
 use crate::decode::{Pace, decode_all};
 use crate::model::{Stream, StreamType};
 
-type Group<'a> = SerializedRowGroupWriter<'a, Vec<u8>>;
+pub(super) type Group<'a> = SerializedRowGroupWriter<'a, Vec<u8>>;
 
 /// What a column is written from: values, definition levels, repetition levels.
 macro_rules! column {
@@ -28,7 +28,7 @@ macro_rules! column {
     }};
 }
 
-fn file(
+pub(super) fn file(
     schema: &str,
     properties: WriterPropertiesBuilder,
     groups: &mut dyn FnMut(usize, &mut Group<'_>) -> bool,
@@ -53,7 +53,7 @@ fn rows(file: &Bytes) -> (Vec<String>, Option<DecodeError>) {
     (pieces.iter().map(show).collect(), error)
 }
 
-fn texts(values: &[&str]) -> Vec<ByteArray> {
+pub(super) fn texts(values: &[&str]) -> Vec<ByteArray> {
     values.iter().map(|value| ByteArray::from(*value)).collect()
 }
 
@@ -195,7 +195,7 @@ fn large_row_groups_are_read_by_windows_and_memory_is_counted() {
         let mut pieces = Vec::new();
         let want = decoder.advance(&mut pieces).unwrap();
         count += pieces.len();
-        most = most.max(decoder.meter.used as u64);
+        most = most.max(decoder.meter.used() as u64);
         match want {
             Want::Done => break,
             Want::More => {}
@@ -208,7 +208,7 @@ fn large_row_groups_are_read_by_windows_and_memory_is_counted() {
     }
     assert_eq!(count, 600);
     assert!(most < RowDecoder::HELD && most > WINDOWS, "{most} bytes");
-    assert!(decoder.meter.used < 100_000, "all of the row groups is given back: {}", decoder.meter.used);
+    assert!(decoder.meter.used() < 100_000, "all of the row groups is given back: {}", decoder.meter.used());
 
     // The dictionary is one page.
     let limit = 200 * 1024 * 1024;
@@ -249,6 +249,7 @@ fn rows_that_are_no_records_are_rejects_and_the_others_stay() {
     assert_eq!((&text.raw[..], &last.bytes[..]), (&b"{\"t\":\"\xff\\\"\"}"[..], &b"{\"t\":\"b\"}"[..]));
     assert!(text.reason.contains("not UTF-8"), "{}", text.reason);
     assert!(long.reason.contains("max_record_mib"), "{}", long.reason);
+    assert_eq!(long.raw.len(), crate::model::Reject::RAW_LIMIT);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Values as JSON text. Nothing is rounded: what JSON's numbers can't hold for every reader (decimals, and the floats that
-//! are no numbers) is a string.
+//! Values as JSON text. Nothing is rounded: what JSON's numbers can't hold for every reader (decimals, and the floats
+//! that are no numbers) is a string.
 
 use std::io::Write;
 
@@ -52,6 +52,29 @@ pub(super) fn write_key(out: &mut Vec<u8>, leaf: Leaf, raw: Raw<'_>) {
     if out.get(from) != Some(&b'"') {
         out.insert(from, b'"');
         out.push(b'"');
+    }
+}
+
+/// Whether a value has no more than `room` bytes as text; told without writing it.
+pub(super) fn fits(leaf: Leaf, raw: Raw<'_>, room: usize) -> bool {
+    let Raw::Bytes(bytes) = raw else { return true };
+    // One byte may become six, and there are quotes.
+    if bytes.len() <= MAX_DECIMAL || bytes.len().saturating_mul(6).saturating_add(2) <= room {
+        return true;
+    }
+    let length = match leaf {
+        Leaf::Text => bytes.iter().map(|byte| escaped(*byte)).sum(),
+        _ => bytes.len().div_ceil(3) * 4,
+    };
+    length + 2 <= room
+}
+
+/// Bytes of a byte within a string.
+fn escaped(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
     }
 }
 

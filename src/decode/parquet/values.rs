@@ -13,6 +13,9 @@ use parquet::schema::types::{ColumnDescPtr, ColumnDescriptor};
 
 use super::column::Pages;
 
+/// Values that a buffer has room for even when it has none.
+const MANY: usize = 4096;
+
 /// Runs code of the crate. It is known to panic on data that mean harm; nothing that it was given is used after.
 pub(super) fn guarded<T>(work: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
@@ -120,7 +123,7 @@ impl Values {
     }
 
     pub(super) fn forget(&mut self, count: usize) {
-        each!(&mut self.typed, buffer => drop(buffer.values.drain(..count)));
+        each!(&mut self.typed, buffer => buffer.forget(count));
         if self.made > 0 {
             let left = each!(&self.typed, buffer => buffer.values.len());
             self.made = (0..left).map(|index| self.length(index)).sum();
@@ -133,7 +136,16 @@ impl Values {
     }
 
     pub(super) fn cost(&self) -> usize {
-        self.made + each!(&self.typed, buffer => buffer.values.len()) * Values::SIZE
+        self.made + each!(&self.typed, buffer => buffer.values.capacity()) * Values::SIZE
+    }
+
+    /// Whether a page, or the dictionary, is kept by values that are here.
+    pub(super) fn point_into_pages(&self) -> bool {
+        match &self.typed {
+            Typed::Bytes(buffer) => !buffer.values.is_empty(),
+            Typed::Fixed(buffer) => !buffer.values.is_empty(),
+            _ => false,
+        }
     }
 
     fn length(&self, index: usize) -> usize {
@@ -165,5 +177,13 @@ impl<T: DataType> Buffer<T> {
     fn read(&mut self, count: usize) -> parquet::errors::Result<usize> {
         let (_, values, _) = self.reader.read_records(count, None, None, &mut self.values)?;
         Ok(values)
+    }
+
+    fn forget(&mut self, count: usize) {
+        self.values.drain(..count);
+        // After a long row.
+        if self.values.is_empty() && self.values.capacity() > MANY {
+            self.values = Vec::new();
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! All bytes of an object in order: the first range as it comes, each further one in memory before it is needed.
 //!
 //! The first request asks for the whole object, because only then S3 tells the checksum of the whole, and because an
-//! object that is no larger than one range costs one request so, whether or not the notification knows its size (an empty
-//! one too, of which no range could be had). Of a larger object it gives the first range, and its connection is closed.
+//! object that is no larger than one range costs one request so, whether or not the notification knows its size (an
+//! empty one too, of which no range could be had). Of a larger object it gives the first range, and its connection is
+//! closed.
 //!
 //! Ranges are read whole, so that no answer of S3 is held open while detection or the lake are slow.
 //!

@@ -1,5 +1,5 @@
-//! Listing a bucket, page by page. Every page is asked for by the key that it begins behind, so that a listing can go on
-//! in another process.
+//! Listing a bucket, page by page. Every page is asked for by the key that it begins behind, so that a listing can go
+//! on in another process.
 //!
 //! Source: Amazon S3 API reference, "ListObjectsV2": keys come in the order of their UTF-8 bytes, and with
 //! `encoding-type=url` as form-encoded text, because XML can't hold every key.

@@ -1,7 +1,7 @@
 //! The production store: Amazon S3, and what speaks its protocol. The only place that names the S3 SDK.
 //!
-//! `request` asks, again where that helps, in the `pace` that a bucket bears and through one of the `clients`; `body` and
-//! `part` turn the answers into one stream, `checksum` compares what came with what S3 says, `failure` gives every
+//! `request` asks, again where that helps, in the `pace` that a bucket bears and through one of the `clients`; `body`
+//! and `part` turn the answers into one stream, `checksum` compares what came with what S3 says, `failure` gives every
 //! error of S3 its disposition. Whose credentials are used comes in from outside as [`IdentityFor`].
 
 mod body;

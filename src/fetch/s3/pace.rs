@@ -1,7 +1,7 @@
 //! Asks a bucket slower after it has said that it is asked too fast, and faster again while it is content.
 //!
-//! One bucket's limit is nobody else's: a bucket that was never throttled is never slowed. Source: Amazon S3 user guide,
-//! "Best practices design patterns" (request rates are limited per prefix; clients reduce theirs after a 503).
+//! One bucket's limit is nobody else's: a bucket that was never throttled is never slowed. Source: Amazon S3 user
+//! guide, "Best practices design patterns" (request rates are limited per prefix; clients reduce theirs after a 503).
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};

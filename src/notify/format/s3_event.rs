@@ -1,14 +1,14 @@
 //! S3 event notifications, versions 2.0 to 2.3, as S3 sends them to SQS or SNS. Keys are form-encoded.
 //!
 //! Source: Amazon S3 user guide, "Event message structure". `ObjectCreated:*` announces bytes to read, and
-//! `ObjectRestore:Completed` does where the source wants them; a record without `eventName` counts, since some emulators
-//! leave it out. Names may have the prefix `s3:` (MinIO, Ceph).
+//! `ObjectRestore:Completed` does where the source wants them; a record without `eventName` counts, since some
+//! emulators leave it out. Names may have the prefix `s3:` (MinIO, Ceph).
 
 use serde_json::Value;
 
 use crate::model::ObjectRef;
 use crate::notify::body::{Body, at, text};
-use crate::notify::{Announced, BadBody, Cause, Format, Notice, Reading, key};
+use crate::notify::{BadBody, Cause, Format, Notice, Reading, key};
 
 pub(super) const FORMAT: Format = Format { name: "s3-event", read: parse };
 
@@ -29,23 +29,30 @@ fn reading(record: &Value) -> Reading {
         },
         Some(_) => return Reading::bad(record, "the record's eventName is not a text"),
     };
-    object(record, cause).map_or_else(|reason| Reading::bad(record, reason), Reading::Object)
+    object(record, cause)
 }
 
-fn object(record: &Value, cause: Cause) -> Result<Announced, String> {
-    let bucket = text(record, &["s3", "bucket", "name"]).ok_or("the record has no s3.bucket.name")?;
-    let key = text(record, &["s3", "object", "key"])
-        .ok_or_else(|| format!("the record has no s3.object.key; its bucket is {bucket:?}"))?;
+fn object(record: &Value, cause: Cause) -> Reading {
+    let Some(bucket) = text(record, &["s3", "bucket", "name"]) else {
+        return Reading::bad(record, "the record has no s3.bucket.name");
+    };
+    let Some(encoded) = text(record, &["s3", "object", "key"]) else {
+        return Reading::bad(record, format!("the record has no s3.object.key; its bucket is {bucket:?}"));
+    };
+    let key = match key::decode_form(encoded) {
+        Ok(key) => key,
+        Err(reason) => return Reading::bad_key(record, reason),
+    };
     let object = at(record, &["s3", "object"]).unwrap_or(&Value::Null);
     let part = |name| text(object, &[name]).map(str::to_owned);
     let decoded = ObjectRef {
         bucket: bucket.to_owned(),
-        key: key::decode_form(key)?,
+        key,
         version_id: part("versionId"),
         etag: part("eTag"),
         size: at(object, &["size"]).and_then(Value::as_u64),
         region: text(record, &["awsRegion"]).map(str::to_owned),
         sequencer: part("sequencer"),
     };
-    Ok(key::decoded(decoded, key, cause))
+    Reading::Object(key::decoded(decoded, encoded, cause))
 }

@@ -1,9 +1,9 @@
 //! What the pipeline would do with a message or an object, step by step, and where and why it stops: told, not done.
 //!
-//! Invariant: no side effect. Nothing is claimed, written, acknowledged or confirmed; what is asked are the object's bytes
-//! and the ledger. Every decision is made by the code that makes it for the daemon: the table of sources, the store, the
-//! decoder and classifier behind [`RecordReader`](super::reader::RecordReader), the engine, `disposition`. `told` is what
-//! comes out, `reading` reads, `verdicts` groups what the rules say, `ledger` tells what is known.
+//! Invariant: no side effect. Nothing is claimed, written, acknowledged or confirmed; what is asked are the object's
+//! bytes and the ledger. Every decision is made by the code that makes it for the daemon: the table of sources, the
+//! store, the decoder and classifier behind [`RecordReader`](super::reader::RecordReader), the engine, `disposition`.
+//! `told` is what comes out, `reading` reads, `verdicts` groups what the rules say, `ledger` tells what is known.
 
 mod ledger;
 mod reading;

@@ -1,5 +1,5 @@
-//! Reads an object, or as much of it as the asked records need, through the reader of the pipeline; no batch goes anywhere
-//! but to the rules.
+//! Reads an object, or as much of it as the asked records need, through the reader of the pipeline; no batch goes
+//! anywhere but to the rules.
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -20,7 +20,8 @@ use crate::pipeline::trace::{Trace, Traced, TracedEnd};
 use crate::runtime::blocking;
 use crate::state::{Attempts, ObjectState};
 
-/// Stored bytes that are read of an object unless all of it is asked for. A record that is as long as they may be fits in.
+/// Stored bytes that are read of an object unless all of it is asked for. A record that is as long as they may be fits
+/// in.
 const PART: u64 = 32 * 1024 * 1024;
 
 /// An object that is being read.

@@ -1,5 +1,5 @@
-//! What the rules say to the events that were read, as the alerts that would come of it: grouped by rule and dedup string,
-//! with the destinations of a new alert.
+//! What the rules say to the events that were read, as the alerts that would come of it: grouped by rule and dedup
+//! string, with the destinations of a new alert.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

@@ -29,6 +29,9 @@ impl Work<'_> {
         if let Some(newest) = reading.newest {
             telemetry.event_durable(source, self.pipeline.clock.now() - newest);
         }
+        if reading.fed_back > 0 {
+            telemetry.feedback_seen(source, &object.bucket, reading.fed_back);
+        }
         let (state, reason) = match reader.error() {
             None if reading.events + reading.rejects == 0 && reader.bytes() == 0 => (ObjectState::Empty, String::new()),
             None if reading.rejects > MOST_REJECTS => {
@@ -36,7 +39,7 @@ impl Work<'_> {
                 (ObjectState::Committed, reason)
             }
             None => (ObjectState::Committed, String::new()),
-            Some(error) => (disposition::of_fault(error, attempts), error.to_string()),
+            Some(error) => (disposition::of_fault(error, attempts), error.reason.code().with(error)),
         };
         if state != ObjectState::Partial {
             // Told once, not at each try.

@@ -1,13 +1,14 @@
 //! Rows of the ledger under a name by which an object is not read: its key alone, before its identity was known, or the
-//! key that was announced, where its other spelling was the right one. They end when the object was read, and what became
-//! of it stands under its own identity.
+//! key that was announced, where its other spelling was the right one. They end when the object was read, and what
+//! became of it stands under its own identity.
 
 use super::{Stop, Work};
 use crate::model::ObjectRef;
 use crate::state::{Claim, ClaimToken, ObjectOutcome, ObjectState};
 
 impl Work<'_> {
-    /// Ends the row of `object`, which was announced without an identity, when an earlier try or a refusal has left one.
+    /// Ends the row of `object`, which was announced without an identity, when an earlier try or a refusal has left
+    /// one.
     pub(super) async fn end_unnamed(&self, object: &ObjectRef, source: &str, read: &ObjectRef) -> Result<(), Stop> {
         let (state, id) = (&self.pipeline.state, object.id());
         if read.id() == id {

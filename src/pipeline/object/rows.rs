@@ -1,5 +1,5 @@
-//! An object that is read by ranges: its rows, as its decoder asks for the bytes they are in. All ranges are of the version
-//! that was opened.
+//! An object that is read by ranges: its rows, as its decoder asks for the bytes they are in. All ranges are of the
+//! version that was opened.
 
 use super::{Stop, Work};
 use crate::decode::RowDecoder;
@@ -34,7 +34,7 @@ impl Work<'_> {
         if most_held(route) == 0 {
             large_window = self.large_window(&mut reader).await;
         }
-        let mut reading = Reading::default();
+        let mut reading = Reading::of(opened);
         let mut bytes = None;
         loop {
             let advance;

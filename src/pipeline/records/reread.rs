@@ -1,5 +1,5 @@
-//! The object of rejects, read once more to its end: every record is classified, for the sake of what comes after it, and
-//! the events of those that are rejects are taken.
+//! The object of rejects, read once more to its end: every record is classified, for the sake of what comes after it,
+//! and the events of those that are rejects are taken.
 
 use std::collections::BTreeSet;
 
@@ -105,8 +105,8 @@ impl Mending<'_> {
 }
 
 impl Rereader {
-    /// What is wanted of the next part of the input, or of the end. Returns after each part, so that no more is held of the
-    /// events than there are in one.
+    /// What is wanted of the next part of the input, or of the end. Returns after each part, so that no more is held of
+    /// the events than there are in one.
     fn step(&mut self, input: &mut Bytes, ended: bool) -> (Vec<Found>, Next) {
         let mut pieces = Vec::new();
         let pace = if ended {

@@ -110,6 +110,23 @@ async fn a_panic_over_an_object_counts_for_that_and_not_by_how_often_its_message
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_was_overwritten_before_its_turn_is_read_when_it_is_there_again() {
+    let world = world().await;
+    let first = world.announce("okta/a", logins(1));
+    world.store.put("b", "okta/a", logins(2));
+    world.handle(1).await;
+    assert_eq!(world.state_of(&first).await, Some(ObjectState::Superseded));
+    // The message of that time again: nothing has changed.
+    world.queue.send(announcement(&first));
+    world.handle(1).await;
+    assert_eq!(world.state_of(&first).await, Some(ObjectState::Superseded));
+    assert_eq!(world.announce("okta/a", logins(1)).id(), first.id());
+    world.handle(1).await;
+    assert_eq!(world.state_of(&first).await, Some(ObjectState::Committed));
+    assert_eq!(world.catalog.rows("Okta.SystemLog").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_object_is_not_quarantined_for_want_of_a_rule_worker() {
     let mut world = world().await;
     world.change(|pipeline| pipeline.engine = Engine::without_any_worker());

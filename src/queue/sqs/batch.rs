@@ -1,5 +1,5 @@
-//! Makes batches of calls that come within a few milliseconds. Callers know nothing of it: each awaits the outcome of its
-//! own entry. Knows nothing of SQS but how many entries a batch has.
+//! Makes batches of calls that come within a few milliseconds. Callers know nothing of it: each awaits the outcome of
+//! its own entry. Knows nothing of SQS but how many entries a batch has.
 //!
 //! There is no task behind it. A batch is one future that all its callers share and poll, so it goes on for as long as
 //! one of them does; a caller that gives up before its batch is sent takes its entry out. So there are never more

@@ -1,6 +1,7 @@
 //! The production queue: Amazon SQS. The only place that names the SQS SDK.
 //!
-//! Deletions and changes of visibility that come together go out together: `batch` makes the batches, `calls` sends them.
+//! Deletions and changes of visibility that come together go out together: `batch` makes the batches, `calls` sends
+//! them.
 //!
 //! A receipt carries the message's id beside SQS's handle, so that a lost lease can be told by its message.
 

@@ -131,7 +131,7 @@ pub(in crate::state) async fn only_what_is_finished_for_good_is_forgotten<S: Sta
         intend(store, 2, name, &[part(&first, at(2, 0))]).await;
         store.finish(&first, &ObjectOutcome::without_events(state, "why"), START).await.unwrap();
         store.committed(commit(2), &[]).await.unwrap();
-        let expected = if state.is_final() { None } else { Some(at(2, 0)) };
+        let expected = if state.ends_reading() { None } else { Some(at(2, 0)) };
         assert_eq!(progress(store, object(name).id()).await.get(name).copied(), expected, "{name}");
     }
 }

@@ -72,9 +72,9 @@ pub(in crate::state) async fn what_a_person_can_mend_is_claimed_again<S: StateSt
         store.finish(&first, &ObjectOutcome::without_events(state, "why"), START).await.unwrap();
         let again = store.claim(&object(name), "s", None, START, START + LEASE).await.unwrap();
         match again {
-            Claim::Done(done) => assert!(done == state && state.is_final(), "{name}"),
+            Claim::Done(done) => assert!(done == state && state.ends_reading(), "{name}"),
             Claim::Granted(second, _) => {
-                assert!(!state.is_final() && second.fence > first.fence, "{name}");
+                assert!(!state.ends_reading() && second.fence > first.fence, "{name}");
                 store.finish(&second, &committed(), START).await.unwrap();
                 assert_eq!(store.outcome(second.object).await.unwrap(), Some(committed()));
             }
@@ -100,16 +100,20 @@ pub(in crate::state) async fn an_outcome_answers_what_was_announced_before_its_c
     assert_eq!(answered, Claim::Done(ObjectState::Parked), "the last claim counts");
 }
 
-pub(in crate::state) async fn a_superseded_key_without_an_identity_is_claimed_again<S: StateStore>(store: &S) {
+pub(in crate::state) async fn a_superseded_object_is_claimed_again_unless_its_version_is_pinned<S: StateStore>(
+    store: &S,
+) {
     let unnamed = ObjectRef { etag: None, ..object("key") };
-    for object in [object("key"), unnamed] {
+    let version =
+        |version: &str| ObjectRef { version_id: Some(version.into()), ..object(&format!("key of {version}")) };
+    for object in [object("key"), unnamed, version("null"), version("v1")] {
         let claim = async |announced| store.claim(&object, "s", announced, START, START + LEASE).await.unwrap();
         let Claim::Granted(token, _) = claim(None).await else { panic!("it is new") };
         let read = ObjectOutcome::without_events(ObjectState::Superseded, "read under its identity");
         store.finish(&token, &read, START).await.unwrap();
         assert_eq!(claim(Some(START)).await, Claim::Done(ObjectState::Superseded));
         let again = claim(None).await;
-        assert_eq!(matches!(again, Claim::Granted(..)), object.etag.is_none(), "{again:?}");
+        assert_eq!(matches!(again, Claim::Granted(..)), !object.is_pinned(), "{again:?}");
     }
 }
 
@@ -160,6 +164,8 @@ pub(in crate::state) async fn tries_are_counted_by_how_they_ended_until_there_is
     store.finish(&fifth, &ObjectOutcome::without_events(ObjectState::Parked, "why"), START).await.unwrap();
     let (_, attempts) = tried(store, "key", START).await;
     assert_eq!(attempts, Attempts { started: 1, ..Attempts::default() }, "an outcome begins the count anew");
+    assert_eq!(store.claims(object("key").id()).await.unwrap(), Some((6, START)), "all of them");
+    assert_eq!(store.claims(object("never seen").id()).await.unwrap(), None);
 }
 
 pub(in crate::state) async fn a_partial_reading_is_a_try_and_no_end<S: StateStore>(store: &S) {

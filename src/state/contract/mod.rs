@@ -28,7 +28,7 @@ macro_rules! contract_tests {
                 every_way_to_end_is_remembered,
                 what_a_person_can_mend_is_claimed_again,
                 an_outcome_answers_what_was_announced_before_its_claim,
-                a_superseded_key_without_an_identity_is_claimed_again,
+                a_superseded_object_is_claimed_again_unless_its_version_is_pinned,
                 finishing_again_changes_nothing,
                 a_lost_claim_is_refused_everywhere,
                 an_ended_claim_is_refused_everywhere,

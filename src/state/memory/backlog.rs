@@ -234,6 +234,12 @@ impl Archive for MemoryState {
         Ok(self.lock().all_kept().into_iter().filter(|kept| kept.id == id).collect())
     }
 
+    async fn claims(&self, object: ObjectId) -> Result<Option<(u64, OffsetDateTime)>, StateError> {
+        let tables = self.lock();
+        let entry = tables.objects.get(&object);
+        Ok(entry.map(|entry| (entry.fence.unsigned_abs(), entry.claimed_at)))
+    }
+
     async fn messages(
         &self,
         filter: &KeptFilter,

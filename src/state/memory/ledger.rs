@@ -76,8 +76,8 @@ impl Ledger for MemoryState {
             Slot::Occupied(slot) => slot.into_mut(),
         };
         if let Some((outcome, _)) = &entry.outcome {
-            let is_named = entry.object.version_id.is_some() || entry.object.etag.is_some();
-            let is_final = outcome.state.is_final() && (is_named || outcome.state != ObjectState::Superseded);
+            let may_come_back = outcome.state == ObjectState::Superseded && !entry.object.is_pinned();
+            let is_final = outcome.state.is_final() && !may_come_back;
             let answered =
                 announced.is_some_and(|sent| entry.claimed_at >= sent) && outcome.state != ObjectState::Partial;
             if is_final || answered {
@@ -142,7 +142,7 @@ impl Ledger for MemoryState {
         } else {
             entry.attempts.given_up.clear();
         }
-        if outcome.state.is_final() {
+        if outcome.state.ends_reading() {
             tables.forget(token.object);
         }
         if matches!(outcome.state, ObjectState::Committed | ObjectState::Empty) {

@@ -5,9 +5,11 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use time::OffsetDateTime;
 
-use super::columns::{micros, moment, name, named, text};
+use super::columns::{count, micros, moment, name, named, text};
 use super::{Durability, During, SqliteStore};
+use crate::model::ObjectId;
 use crate::state::{Archive, KeptFilter, Quarantined, StateError};
 
 /// Each kind by its own index, then all together. An object's address is read from the ledger, where the claim under
@@ -99,6 +101,16 @@ impl Archive for SqliteStore {
         };
         let rows = query.fetch_all(&self.readers).await.during("look for an id in quarantine")?;
         rows.iter().map(quarantined).collect()
+    }
+
+    async fn claims(&self, object: ObjectId) -> Result<Option<(u64, OffsetDateTime)>, StateError> {
+        // `fence` grows by one with each claim.
+        let row = sqlx::query("SELECT fence, claimed_at FROM objects WHERE id = ? AND claimed_at IS NOT NULL")
+            .bind(&object.0[..])
+            .fetch_optional(&self.readers)
+            .await
+            .during("read how often an object was tried")?;
+        row.map(|row| Ok((count(&row, "fence")?, moment(&row, "claimed_at")?))).transpose()
     }
 
     async fn messages(

@@ -13,8 +13,8 @@ use crate::model::{ObjectId, ObjectRef};
 use crate::state::{Attempts, Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, StateError};
 
 /// Takes the claim when the object is new, or neither finished for good nor held; the condition makes it one statement.
-/// The states are those of [`ObjectState::is_final`]; without an identity, `superseded` is none of them. Tries are counted from the last outcome on; a claim that was neither
-/// finished nor released before this one has crashed.
+/// The states are those of [`ObjectState::is_final`]; of a key whose version is not pinned, `superseded` is none of them. Tries
+/// are counted from the last outcome on; a claim that was neither finished nor released before this one has crashed.
 const CLAIM: &str = "
     INSERT INTO objects (id, bucket, key, version_id, etag, size, source, fence, claimed_until, started, first_claimed_at,
         claimed_at)
@@ -29,7 +29,7 @@ const CLAIM: &str = "
         open_reason = CASE WHEN state IS NULL THEN open_reason ELSE reason END
     WHERE (state IS NULL OR state = 'partial'
             OR ((state NOT IN ('committed', 'empty', 'folder', 'excluded', 'superseded')
-                    OR (state = 'superseded' AND version_id IS NULL AND etag IS NULL))
+                    OR (state = 'superseded' AND coalesce(version_id, 'null') = 'null'))
                 AND (?10 IS NULL OR claimed_at IS NULL OR claimed_at < ?10)))
         AND (claimed_until IS NULL OR claimed_until <= ?9)
     RETURNING fence, started, crashed";
@@ -172,7 +172,7 @@ impl Ledger for SqliteStore {
                 .during(ATTEMPT)?;
             held(before.is_some().into(), token)?;
         } else {
-            if outcome.state.is_final() {
+            if outcome.state.ends_reading() {
                 commits::forget(&mut tx, token.object).await?;
             }
             if outcome.state == ObjectState::Partial {

@@ -1,5 +1,5 @@
-//! What goes wrong, by script: which call, how often, and how. Nothing here is random; a test that wants chance draws it
-//! from a seed of its own.
+//! What goes wrong, by script: which call, how often, and how. Nothing here is random; a test that wants chance draws
+//! it from a seed of its own.
 
 use std::time::Duration;
 

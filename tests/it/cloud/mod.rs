@@ -92,8 +92,8 @@ impl Cloud {
         self.state.queue().send(body)
     }
 
-    /// Makes a message visible at once, although somebody has it: its lease has ended, or SQS delivers it twice. Nothing
-    /// happens when it is gone.
+    /// Makes a message visible at once, although somebody has it: its lease has ended, or SQS delivers it twice.
+    /// Nothing happens when it is gone.
     pub fn deliver_again(&self, id: &str) {
         self.state.queue().end_lease(id);
     }

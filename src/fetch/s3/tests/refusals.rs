@@ -78,7 +78,7 @@ async fn each_error_of_s3_has_its_disposition_and_its_remedy() {
         let text = error.to_string();
         assert!(text.contains(remedy) && text.contains("logs"), "{code}: {text}");
         if let FetchError::Forbidden(refusal, _) = error {
-            assert!(text.starts_with(&format!("{}: ", refusal.as_str())), "{text}");
+            assert!(text.starts_with(&format!("{}: ", refusal.code().as_str())), "{text}");
         }
     }
 }

@@ -69,6 +69,10 @@ impl Archive for StateView {
         self.call("find", self.state().find(id)).await
     }
 
+    async fn claims(&self, object: ObjectId) -> Result<Option<(u64, OffsetDateTime)>, StateError> {
+        self.call("count an object's claims", self.state().claims(object)).await
+    }
+
     async fn messages(
         &self,
         filter: &KeptFilter,

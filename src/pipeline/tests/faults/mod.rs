@@ -1,9 +1,9 @@
-//! The pipeline under seeded faults at every port, with an oracle. One seed is one run: paused time, one thread, and every
-//! fault a roll of the same dice, so that a seed that fails can be looked at again.
+//! The pipeline under seeded faults at every port, with an oracle. One seed is one run: paused time, one thread, and
+//! every fault a roll of the same dice, so that a seed that fails can be looked at again.
 //!
-//! `world` is what outlives a daemon (queue, store, state, catalog) with the dice and the trace, `content` what is in the
-//! bucket, `life` one daemon from its start to its crash or end, `ports`, `state` and `bodies` what it sees of the world, and
-//! `oracle` what must hold: at each step, at each acknowledgement, and when everything has drained.
+//! `world` is what outlives a daemon (queue, store, state, catalog) with the dice and the trace, `content` what is in
+//! the bucket, `life` one daemon from its start to its crash or end, `ports`, `state` and `bodies` what it sees of the
+//! world, and `oracle` what must hold: at each step, at each acknowledgement, and when everything has drained.
 //!
 //! A failure prints its seed, its trace and the command that runs it alone.
 

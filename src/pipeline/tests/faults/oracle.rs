@@ -62,8 +62,8 @@ impl World {
             earlier.push((token.fence, outcome.clone()));
             (book.versions.iter().find(|version| version.object.id() == token.object).cloned(), again)
         };
-        // That a key without an identity was read says nothing final of the key.
-        let again = again.filter(|(_, earlier)| version.is_some() || earlier.state != ObjectState::Superseded);
+        // What was overwritten may be announced again.
+        let again = again.filter(|(_, earlier)| earlier.state != ObjectState::Superseded);
         if let Some((fence, earlier)) = again {
             self.violated(format!("{} was finished as {:?} under {fence} and again", token.object, earlier.state));
         }

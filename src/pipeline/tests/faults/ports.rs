@@ -13,8 +13,8 @@ use crate::lake::memory::{MemoryFile, MemoryHead};
 use crate::queue::{Backlog, Delivery, MessageQueue, QueueError, Receipt};
 use crate::state::CommitId;
 
-/// A call of a port: it may be refused, take long, or be applied and answered with an error; the process may die before it
-/// is applied or before it hears of it.
+/// A call of a port: it may be refused, take long, or be applied and answered with an error; the process may die before
+/// it is applied or before it hears of it.
 pub(super) async fn call<T, E>(
     life: &Life,
     what: &str,

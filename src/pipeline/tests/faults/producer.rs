@@ -1,5 +1,5 @@
-//! Puts objects into the bucket and announces them, some twice, some by key only, some overwritten soon after; and sends
-//! messages that announce nothing.
+//! Puts objects into the bucket and announces them, some twice, some by key only, some overwritten soon after; and
+//! sends messages that announce nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
