@@ -1,10 +1,11 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
-//! changes, which `revisions` holds to what events are stored in; `errand` and `explain` compose the same parts for
+//! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts for
 //! commands, `upkeep` is what the daemon does for its state beside its work.
 
 mod catalogue;
 pub mod errand;
+mod examine;
 mod explain;
 mod revisions;
 mod upkeep;
@@ -22,6 +23,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use catalogue::{catalogue, log_types};
+pub use examine::examiner;
 pub use explain::explainer;
 pub use revisions::{Held, held_to_revisions};
 
@@ -306,12 +308,13 @@ async fn object_store(config: &Config, clock: &SharedClock, work: &Tasks) -> any
             let root = directory.path.clone().context("`queue.directory.path` is missing")?;
             Ok(Arc::new(fetch::directory::DirectoryStore::new(&root, &directory.bucket)?))
         }
-        queue::Kind::Sqs => {
-            let sdk = aws::sdk_config().await;
-            let identity = identities(Roles::new(sdk.clone(), clock.clone()));
-            Ok(Arc::new(fetch::s3::S3Store::new(&sdk, &config.fetch, identity, work.clone())))
-        }
+        queue::Kind::Sqs => Ok(Arc::new(s3_store(&aws::sdk_config().await, config, clock, work))),
     }
+}
+
+fn s3_store(sdk: &aws_config::SdkConfig, config: &Config, clock: &SharedClock, work: &Tasks) -> fetch::s3::S3Store {
+    let identity = identities(Roles::new(sdk.clone(), clock.clone()));
+    fetch::s3::S3Store::new(sdk, &config.fetch, identity, work.clone())
 }
 
 fn count_dropped_lines(telemetry: &Telemetry, log: LogHandle) {

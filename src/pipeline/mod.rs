@@ -5,7 +5,7 @@
 //! meanwhile, `object` takes each of its objects through claim, reading and outcome (`attempts` says what earlier tries mean
 //! for it, `disposition` what a failure to read means), and `reader` turns bytes into batches of events (`discovery` tells of
 //! fields that no schema has). `catalogue` is what new work begins with: sources and log types. `explain` tells all that
-//! without doing it, `trace` keeps what it shows. `records`
+//! without doing it, `trace` keeps what it shows; `health` examines the way to a source. `records`
 //! takes up single rejects of a committed object again, `parked` objects that were refused.
 //!
 //! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the outcome
@@ -17,6 +17,7 @@ mod catalogue;
 mod discovery;
 mod disposition;
 pub mod explain;
+pub mod health;
 mod intake;
 mod lease;
 mod message;
