@@ -34,7 +34,7 @@ use crate::aws;
 use crate::config::Config;
 use crate::detect::{Engine, reload};
 use crate::fetch::{self, ObjectStore};
-use crate::http::{self, Readiness, Surface};
+use crate::http::{self, Findings, Readiness, Surface};
 use crate::lake::{self, Lake, none::NoLake};
 use crate::model::Access;
 use crate::pipeline::{self, Catalogue, CurrentCatalogue, Discoveries, Pipeline, Slots, Unrouted};
@@ -94,7 +94,9 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
         tracing::warn!(target: "margay::logtype", "{warning}");
     }
     let front = Tasks::new();
-    let surface = Surface { readiness: readiness.clone(), telemetry: telemetry.clone(), log };
+    let findings = Findings::default();
+    let surface =
+        Surface { readiness: readiness.clone(), findings: findings.clone(), telemetry: telemetry.clone(), log };
     let end = front.token().clone();
     front.spawn_critical("http", async move {
         if let Err(error) = http::serve(listener, surface, end).await {
@@ -106,6 +108,7 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
     let parts = Parts::build(&config, catalogue, telemetry, &work).await?;
     let delivery = Tasks::new();
     let parts = parts.start(path, &config, &work, &delivery, hangups);
+    work.spawn(examine::rounds(parts.pipeline.clone(), config.clone(), findings, work.clone()));
     let trouble = parts.pipeline.trouble.subscribe();
     work.spawn_critical("readiness", show_trouble(readiness.clone(), trouble, work.token().clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "margay runs");

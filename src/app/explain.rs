@@ -29,7 +29,7 @@ pub(super) async fn explainer_over(
 ) -> anyhow::Result<Explainer> {
     let (engine, _) = Engine::start(&config.rules, program()?, Telemetry::new()).await?;
     Ok(Explainer {
-        catalogue,
+        catalogue: Arc::new(catalogue),
         objects,
         state: state_if_there(config).await?,
         engine,

@@ -74,6 +74,8 @@ pub struct Config {
     pub poison_after: u32,
     /// Time for work in flight after SIGTERM, in seconds.
     pub shutdown_grace_seconds: u64,
+    /// How often the way to each source is examined, in seconds; 0 for never.
+    pub source_check_seconds: u64,
 }
 
 impl Default for Config {
@@ -85,6 +87,7 @@ impl Default for Config {
             max_record_mib: 16,
             poison_after: 8,
             shutdown_grace_seconds: 25,
+            source_check_seconds: 15 * 60,
         }
     }
 }

@@ -21,6 +21,9 @@ use crate::queue::QueueSettings;
 use crate::source::{Routing, Scope};
 use crate::state::{Backlog, ObjectFilter, ObjectState, StateError};
 
+/// The steps in their order.
+pub const STEPS: [&str; 9] = ["role", "bucket", "kms", "list", "read", "notification", "topic", "queue", "flow"];
+
 /// Objects that are counted of each kind that was kept aside.
 const COUNTED: u32 = 1000;
 
@@ -66,6 +69,8 @@ pub struct Examiner {
     /// Settings of buckets and of the queue; `None` where there are none, as of a directory.
     pub announcements: Option<Arc<dyn Announcements>>,
     pub queue: Option<Arc<dyn QueueSettings>>,
+    /// Try whether a role can be had without the external id. A role that is well refuses that.
+    pub tries_without_id: bool,
 }
 
 impl Examiner {
@@ -110,7 +115,7 @@ impl Examiner {
     /// Whether the role can be had without the external id that the source has; then it protects nothing.
     async fn opens_without_id(&self, scope: &Scope, listings: &[(String, Result<Page, FetchError>)]) -> bool {
         let Some((prefix, Ok(_))) = listings.first() else { return false };
-        if scope.access.role_arn.is_none() || scope.access.external_id.is_none() {
+        if !self.tries_without_id || scope.access.role_arn.is_none() || scope.access.external_id.is_none() {
             return false;
         }
         let without = Access { external_id: None, ..(*scope.access).clone() };

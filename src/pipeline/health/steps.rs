@@ -183,12 +183,14 @@ pub(super) fn topic(
                 check("topic", Verdict::Failed, format!("{message}; margay does not confirm its subscription"))
                     .fix("set account_id of the source")
             }
-            _ => check(
-                "topic",
-                Verdict::Unknown,
-                format!("{arn} is told; who subscribes it is seen in its account only"),
-            )
-            .fix(format!("aws sns list-subscriptions-by-topic --topic-arn {arn}")),
+            Some(topic) => {
+                let message = format!("{topic} is told; who subscribes it is seen in its account only");
+                let ask =
+                    format!("aws sns list-subscriptions-by-topic --region {} --topic-arn {topic}", topic.region());
+                check("topic", Verdict::Unknown, message).fix(ask)
+            }
+            None => check("topic", Verdict::Failed, format!("{arn} is told, which is not the ARN of a topic"))
+                .fix("notify a topic"),
         },
         Target::Queue(arn) if queue.is_some_and(|queue| queue.arn == *arn) => {
             check("topic", Verdict::Healthy, "the bucket notifies margay's queue directly")
