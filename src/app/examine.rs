@@ -1,5 +1,5 @@
-//! The parts that examine sources: those of an explanation, and the settings of buckets and of the queue. For a command,
-//! and for the daemon, which examines its sources again and again at a gentle rate.
+//! The parts that examine sources: those of an explanation, and the settings of buckets and of the queue. For a
+//! command, and for the daemon, which examines its sources again and again at a gentle rate.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,8 +42,8 @@ pub async fn examiner(config: &Config, catalogue: Catalogue, work: &Tasks) -> an
 /// Settings of buckets and of the queue; neither is there without SQS.
 type Settings = (Option<Arc<dyn Announcements>>, Option<Arc<dyn QueueSettings>>);
 
-/// Examines all sources, every so often, until `work` ends. The first time after the interval: what is wrong at a start is told
-/// by the first objects.
+/// Examines all sources, every so often, until `work` ends. The first time after the interval: what is wrong at a
+/// start is told by the first objects.
 pub(super) async fn rounds(pipeline: Arc<Pipeline>, config: Config, findings: Findings, work: Tasks) {
     let interval = Duration::from_secs(config.pipeline.source_check_seconds);
     if interval.is_zero() {

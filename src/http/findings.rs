@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// JSON, a list with an entry a source. Cheap to clone; all clones are one. Empty until the first examination has ended.
+/// JSON, a list with an entry a source. Cheap to clone; all clones are one. Empty until the first examination has
+/// ended.
 #[derive(Clone)]
 pub struct Findings(Arc<RwLock<String>>);
 

@@ -1,6 +1,6 @@
-//! What is shipped to run margay, judged by the tools of those who run it: templates by cfn-lint and, where it is installed,
-//! terraform; the image's recipe by hadolint; the chart by Helm and the schemas of Kubernetes; rules of Prometheus by
-//! promtool, where it is installed (on Debian with `prometheus`).
+//! What is shipped to run margay, judged by the tools of those who run it: templates by cfn-lint and, where it is
+//! installed, terraform; the image's recipe by hadolint; the chart by Helm and the schemas of Kubernetes; rules of
+//! Prometheus by promtool, where it is installed (on Debian with `prometheus`).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -143,7 +143,8 @@ fn rules_of_prometheus_alert_when_they_should() {
     }
 }
 
-/// Renders the chart for each set of values, validates what Kubernetes itself knows, and gives all of it or the refusal.
+/// Renders the chart for each set of values, validates what Kubernetes itself knows, and gives all of it or the
+/// refusal.
 const RENDER: &str = r#"
 import json, sys
 import helm_python, kubernetes_validate, yaml

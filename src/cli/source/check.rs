@@ -1,5 +1,5 @@
-//! `margay source check`: examines sources step by step, with a remedy for what fails. Changes nothing; the daemon may be
-//! running.
+//! `margay source check`: examines sources step by step, with a remedy for what fails. Changes nothing; the daemon may
+//! be running.
 
 use std::fmt::Write;
 use std::process::ExitCode;

@@ -1,4 +1,5 @@
-//! `margay source template`: prints templates for the accounts around a source. Asks nothing of AWS and changes nothing.
+//! `margay source template`: prints templates for the accounts around a source. Asks nothing of AWS and changes
+//! nothing.
 
 use std::process::ExitCode;
 

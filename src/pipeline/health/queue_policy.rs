@@ -1,7 +1,7 @@
 //! Whether the policy of a queue lets the topics of an account send. Pure.
 //!
-//! Source: IAM user guide, "Policy evaluation logic" and "Condition operators"; only what policies of queues for SNS say
-//! is understood, and the rest is told as such.
+//! Source: IAM user guide, "Policy evaluation logic" and "Condition operators"; only what policies of queues for SNS
+//! say is understood, and the rest is told as such.
 
 use serde_json::Value;
 

@@ -1,8 +1,8 @@
 //! Writes Terraform's language, laid out as `terraform fmt` wants it: the equal signs of neighbouring lines stand below
 //! each other, and a value of several lines ends such a run.
 //!
-//! Source: HCL native syntax specification; Terraform, "Style conventions". No crate is used: those that write HCL bring
-//! a parser of the whole language for these hundred lines.
+//! Source: HCL native syntax specification; Terraform, "Style conventions". No crate is used: those that write HCL
+//! bring a parser of the whole language for these hundred lines.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! The topic that announces new objects, its policy and the subscription of the daemon's queue: in the account *and region
-//! of the bucket*. One topic serves every bucket there.
+//! The topic that announces new objects, its policy and the subscription of the daemon's queue: in the account *and
+//! region of the bucket*. One topic serves every bucket there.
 
 use serde_json::json;
 

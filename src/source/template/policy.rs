@@ -1,7 +1,8 @@
 //! The policies, as JSON documents. One text for every form of a template.
 //!
-//! Source: IAM user guide, "Grammar of the IAM JSON policy language" and "Policy variables"; Amazon SNS developer guide,
-//! "Example cases for access control"; Amazon S3 user guide, "Granting permissions to publish event notifications".
+//! Source: IAM user guide, "Grammar of the IAM JSON policy language" and "Policy variables"; Amazon SNS developer
+//! guide, "Example cases for access control"; Amazon S3 user guide, "Granting permissions to publish event
+//! notifications".
 
 use std::collections::BTreeSet;
 

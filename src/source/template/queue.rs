@@ -1,5 +1,5 @@
-//! The daemon's own account: the queue of notifications, where messages go that nobody could take, who may send, and the
-//! daemon's role.
+//! The daemon's own account: the queue of notifications, where messages go that nobody could take, who may send, and
+//! the daemon's role.
 
 use std::collections::BTreeSet;
 
