@@ -1,10 +1,11 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
-//! changes, which `revisions` holds to what events are stored in; `errand` and `explain` compose the same parts for
+//! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts for
 //! commands, `upkeep` is what the daemon does for its state beside its work.
 
 mod catalogue;
 pub mod errand;
+mod examine;
 mod explain;
 mod revisions;
 mod upkeep;
@@ -22,6 +23,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use catalogue::{catalogue, log_types};
+pub use examine::examiner;
 pub use explain::explainer;
 pub use revisions::{Held, held_to_revisions};
 
@@ -32,7 +34,7 @@ use crate::aws;
 use crate::config::Config;
 use crate::detect::{Engine, reload};
 use crate::fetch::{self, ObjectStore};
-use crate::http::{self, Readiness, Surface};
+use crate::http::{self, Findings, Readiness, Surface};
 use crate::lake::{self, Lake, none::NoLake};
 use crate::model::Access;
 use crate::pipeline::{self, Catalogue, CurrentCatalogue, Discoveries, Pipeline, Slots, Unrouted};
@@ -92,7 +94,9 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
         tracing::warn!(target: "margay::logtype", "{warning}");
     }
     let front = Tasks::new();
-    let surface = Surface { readiness: readiness.clone(), telemetry: telemetry.clone(), log };
+    let findings = Findings::default();
+    let surface =
+        Surface { readiness: readiness.clone(), findings: findings.clone(), telemetry: telemetry.clone(), log };
     let end = front.token().clone();
     front.spawn_critical("http", async move {
         if let Err(error) = http::serve(listener, surface, end).await {
@@ -104,6 +108,7 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
     let parts = Parts::build(&config, catalogue, telemetry, &work).await?;
     let delivery = Tasks::new();
     let parts = parts.start(path, &config, &work, &delivery, hangups);
+    work.spawn(examine::rounds(parts.pipeline.clone(), config.clone(), findings, work.clone()));
     let trouble = parts.pipeline.trouble.subscribe();
     work.spawn_critical("readiness", show_trouble(readiness.clone(), trouble, work.token().clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "margay runs");
@@ -306,12 +311,13 @@ async fn object_store(config: &Config, clock: &SharedClock, work: &Tasks) -> any
             let root = directory.path.clone().context("`queue.directory.path` is missing")?;
             Ok(Arc::new(fetch::directory::DirectoryStore::new(&root, &directory.bucket)?))
         }
-        queue::Kind::Sqs => {
-            let sdk = aws::sdk_config().await;
-            let identity = identities(Roles::new(sdk.clone(), clock.clone()));
-            Ok(Arc::new(fetch::s3::S3Store::new(&sdk, &config.fetch, identity, work.clone())))
-        }
+        queue::Kind::Sqs => Ok(Arc::new(s3_store(&aws::sdk_config().await, config, clock, work))),
     }
+}
+
+fn s3_store(sdk: &aws_config::SdkConfig, config: &Config, clock: &SharedClock, work: &Tasks) -> fetch::s3::S3Store {
+    let identity = identities(Roles::new(sdk.clone(), clock.clone()));
+    fetch::s3::S3Store::new(sdk, &config.fetch, identity, work.clone())
 }
 
 fn count_dropped_lines(telemetry: &Telemetry, log: LogHandle) {

@@ -5,6 +5,8 @@
 mod layering;
 #[path = "tidy/licences.rs"]
 mod licences;
+#[path = "tidy/monitoring.rs"]
+mod monitoring;
 #[path = "tidy/readme.rs"]
 mod readme;
 #[path = "tidy/shipped.rs"]

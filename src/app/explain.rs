@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use super::{destinations, object_store, program, state_for_reading};
 use crate::config::Config;
 use crate::detect::Engine;
+use crate::fetch::ObjectStore;
 use crate::pipeline::Catalogue;
 use crate::pipeline::explain::Explainer;
 use crate::runtime::{SharedClock, SystemClock, Tasks};
@@ -17,9 +18,18 @@ use crate::telemetry::Telemetry;
 pub async fn explainer(config: &Config, catalogue: Catalogue, work: &Tasks) -> anyhow::Result<Explainer> {
     let clock: SharedClock = Arc::new(SystemClock);
     let objects = object_store(config, &clock, work).await?;
+    explainer_over(objects, config, catalogue, clock).await
+}
+
+pub(super) async fn explainer_over(
+    objects: Arc<dyn ObjectStore>,
+    config: &Config,
+    catalogue: Catalogue,
+    clock: SharedClock,
+) -> anyhow::Result<Explainer> {
     let (engine, _) = Engine::start(&config.rules, program()?, Telemetry::new()).await?;
     Ok(Explainer {
-        catalogue,
+        catalogue: Arc::new(catalogue),
         objects,
         state: state_if_there(config).await?,
         engine,

@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod config;
 mod explain;
+mod health;
 mod listing;
 mod moment;
 mod parse;
@@ -19,6 +20,7 @@ mod rule_worker;
 mod rules;
 mod run;
 mod schema;
+mod source;
 mod test;
 
 use std::future::Future;
@@ -57,6 +59,8 @@ enum Command {
     Parse(parse::Arguments),
     /// List, show, infer, test and compare the schemas of log types.
     Schema(schema::Arguments),
+    /// Print templates for the accounts around a source, and tell how its sources fare.
+    Source(source::Arguments),
     /// Show what would become of an object or a notification, step by step, and where it stops. Changes nothing.
     Explain(explain::Arguments),
     /// List alerts.
@@ -69,6 +73,8 @@ enum Command {
     Backfill(backfill::Arguments),
     /// Find the objects of a bucket that were not ingested.
     Audit(audit::Arguments),
+    /// Ask the daemon of this host whether it lives; for health checks of containers.
+    Health(health::Arguments),
     /// Measure the pipeline from memory, stage by stage.
     Bench(bench::Arguments),
     /// The inside of a rule worker; started by the daemon and by `test`.
@@ -116,12 +122,14 @@ pub fn main() -> ExitCode {
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Parse(arguments) => parse::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Source(arguments) => source::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Alerts(arguments) => alerts::run(&arguments),
         Command::Quarantine(arguments) => quarantine::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Backfill(arguments) => backfill::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::Health(arguments) => health::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::RuleWorker(arguments) => rule_worker::run(&arguments),
     }

@@ -2,6 +2,7 @@
 //!
 //! `s3` is the production adapter, `directory` reads a directory as a bucket, `memory` is the honest fake.
 
+mod announcements;
 pub mod directory;
 pub mod memory;
 pub mod s3;
@@ -17,6 +18,8 @@ use futures_util::stream::BoxStream;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+
+pub use announcements::{Announcement, Announcements, Target};
 
 use crate::model::{Access, Code, ObjectRef};
 

@@ -5,6 +5,7 @@
 //! callers on the same host only.
 
 mod filter;
+mod findings;
 mod readiness;
 
 use std::io;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use findings::Findings;
 pub use readiness::Readiness;
 
 use crate::telemetry::{LogHandle, Telemetry};
@@ -47,6 +49,7 @@ pub struct BindError {
 #[derive(Clone)]
 pub struct Surface {
     pub readiness: Readiness,
+    pub findings: Findings,
     pub telemetry: Telemetry,
     pub log: LogHandle,
 }
@@ -60,6 +63,7 @@ const CLOSING: Duration = Duration::from_secs(2);
 const PATHS: &str = "/healthz     200 while the process lives
 /readyz      200 while it takes work in, else 503 and the reason
 /metrics     Prometheus text format
+/sources     how the way to each source was examined last, as JSON
 /log/filter  GET the log filter, PUT another one; from the same host only
 ";
 
@@ -88,6 +92,7 @@ fn router(surface: Surface) -> Router {
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/sources", get(sources))
         .route("/log/filter", get(filter::show).put(filter::change))
         .fallback(|| async { (StatusCode::NOT_FOUND, format!("no such path; there are\n{PATHS}")) })
         .method_not_allowed_fallback(|| async {
@@ -106,6 +111,10 @@ async fn ready(State(surface): State<Surface>) -> Response {
 
 async fn metrics(State(surface): State<Surface>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], surface.telemetry.encode())
+}
+
+async fn sources(State(surface): State<Surface>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], surface.findings.get())
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ struct Server {
 impl Server {
     async fn start() -> Server {
         let (subscriber, log) = telemetry::build(&telemetry::Config::default(), false, false, std::io::sink).unwrap();
-        let surface = Surface { readiness: Readiness::new(), telemetry: Telemetry::new(), log };
+        let surface =
+            Surface { readiness: Readiness::new(), findings: Findings::default(), telemetry: Telemetry::new(), log };
         let listener = bind(&Config { listen: (Ipv4Addr::LOCALHOST, 0).into() }).await.unwrap();
         let address = listener.local_addr().unwrap();
         let tasks = Tasks::new();

@@ -9,7 +9,7 @@
 //! its own reading makes, and `discovery` tells of fields that no schema has.
 //!
 //! Beside that way: `parked` takes up objects that were refused, `records` single rejects of a committed object, and
-//! `explain` tells all of it without doing it; `trace` keeps what it shows.
+//! `explain` tells all of it without doing it; `trace` keeps what it shows. `health` examines the way to a source.
 //!
 //! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the
 //! outcome of everything in it is durable: in the ledger, or in quarantine with its reason.
@@ -21,6 +21,7 @@ mod discovery;
 mod disposition;
 pub mod explain;
 mod feedback;
+pub mod health;
 mod intake;
 mod lease;
 mod message;
@@ -77,6 +78,8 @@ pub struct Config {
     pub poison_after: u32,
     /// Time for work in flight after SIGTERM, in seconds.
     pub shutdown_grace_seconds: u64,
+    /// How often the way to each source is examined, in seconds; 0 for never.
+    pub source_check_seconds: u64,
 }
 
 impl Default for Config {
@@ -88,6 +91,7 @@ impl Default for Config {
             max_record_mib: 16,
             poison_after: 8,
             shutdown_grace_seconds: 25,
+            source_check_seconds: 15 * 60,
         }
     }
 }

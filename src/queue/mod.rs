@@ -4,6 +4,7 @@
 //! through, `memory` is the honest fake.
 
 pub mod directory;
+mod facts;
 pub mod feed;
 mod leases;
 pub mod memory;
@@ -18,6 +19,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use serde::{Deserialize, Serialize};
+
+pub use facts::{QueueFacts, QueueSettings};
 
 use crate::model::Message;
 

@@ -1,13 +1,15 @@
 //! Which source an object belongs to, and the identity that reads it.
 //!
 //! `check` finds what is wrong with the configuration with the help of `name`, `table` matches objects to sources (all
-//! pure); `role` keeps the sessions of roles, `sts` asks for them. Nothing here reads an object.
+//! pure); `role` keeps the sessions of roles, `sts` asks for them; `template` writes what the accounts around a source
+//! need. Nothing here reads an object.
 
 mod check;
 mod name;
 mod role;
 mod sts;
 mod table;
+pub mod template;
 
 use serde::{Deserialize, Serialize};
 

@@ -161,6 +161,19 @@ impl Telemetry {
         self.metrics.source_last_contact_timestamp_seconds.set([source], seconds);
     }
 
+    /// The way to a source was examined: each step, and whether it fails.
+    pub fn source_examined(&self, source: &str, steps: &[(&str, bool)], now: time::OffsetDateTime) {
+        for (step, failed) in steps {
+            let gauge = &self.metrics.source_check_failed;
+            if *failed && gauge.get([source, *step]) == 0 {
+                tracing::warn!(target: "margay::source", source, step, "a step of the way to a source fails; `margay source check` tells more");
+            }
+            gauge.set([source, *step], u64::from(*failed));
+        }
+        let seconds = u64::try_from(now.unix_timestamp()).unwrap_or(0);
+        self.metrics.source_check_timestamp_seconds.set([source], seconds);
+    }
+
     /// A test of notifications arrived. CloudTrail's names no bucket.
     pub fn test_received(&self, format: &str, bucket: &str) {
         self.metrics.notification_records_total.inc([format, "test"]);

@@ -144,6 +144,8 @@ metrics! {
     notification_records_total: Counter ["format", "outcome"], "Records in messages, by notification format and what became of them.";
     subscription_messages_total: Counter ["outcome"], "Messages of SNS about a subscription of the queue: `confirmed`, `unknown_account`, `refused`, `unavailable` or `ended`.";
     source_last_contact_timestamp_seconds: Gauge ["source"], "Unix time of the last notification about the source, a test of its bucket included.";
+    source_check_failed: Gauge ["source", "check"], "1 while this step of the way to a source fails, else 0.";
+    source_check_timestamp_seconds: Gauge ["source"], "When the way to the source was examined last, in seconds since 1970.";
     key_encoding_fallback_total: Counter ["format"], "Objects looked for under the other reading of their key, because there was none under the first.";
     objects_total: Counter ["source", "state"], "Objects finished, by how they ended.";
     objects_quarantined_total: Counter ["source", "code"], "Objects kept aside, by the word that their reason begins with.";

@@ -58,6 +58,12 @@ impl Setup {
         self
     }
 
+    /// Adds a variable to the environment of everything that is started.
+    pub fn with_variable(mut self, name: &'static str, value: &str) -> Setup {
+        self.variables.push((name, value.to_owned()));
+        self
+    }
+
     /// Writes another configuration file, which a running daemon sees; gives back the former one.
     pub fn reconfigure(&self, toml: &str) -> String {
         let former = self.config.replace(toml.to_owned());
@@ -243,6 +249,13 @@ impl<'a> Daemon<'a> {
     /// Lines that it has printed on standard output so far.
     pub fn printed(&self) -> Vec<String> {
         self.printed.try_iter().collect()
+    }
+
+    /// Runs a command that asks this daemon, whose port is another one at every start.
+    pub fn margay_beside(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(MARGAY);
+        command.args(arguments).current_dir(self.setup.folder.path()).env_clear().envs(self.setup.variables.clone());
+        command.env("MARGAY_HTTP__LISTEN", &self.address).output().expect("run margay")
     }
 
     pub fn signal(&self, name: &str) {

@@ -105,10 +105,10 @@ impl World {
         ]);
         let sources: Vec<crate::source::SourceConfig> = serde_json::from_value(sources).unwrap();
         Explainer {
-            catalogue: Catalogue {
+            catalogue: Arc::new(Catalogue {
                 sources: SourceTable::new(&sources).unwrap(),
                 log_types: Arc::new(Registry::built_in()),
-            },
+            }),
             objects: Arc::new(Store { objects: self.store, refusal: self.refusal }),
             state: Some(self.state),
             engine: Engine::without_rules(),

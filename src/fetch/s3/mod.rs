@@ -9,6 +9,7 @@ mod checksum;
 mod clients;
 mod failure;
 mod listing;
+mod notifications;
 mod pace;
 mod part;
 mod request;

@@ -30,7 +30,7 @@ use crate::state::{Attempts, ObjectState, StateError, StateStore};
 
 /// What an explanation needs: the parts of a pipeline that change nothing.
 pub struct Explainer {
-    pub catalogue: Catalogue,
+    pub catalogue: Arc<Catalogue>,
     pub objects: Arc<dyn ObjectStore>,
     /// `None` while there is no state file.
     pub state: Option<Arc<dyn StateStore>>,

@@ -18,7 +18,7 @@ use aws_sdk_sqs::types::{Message as SqsMessage, MessageSystemAttributeName, Queu
 use aws_smithy_types::timeout::TimeoutConfig;
 use time::OffsetDateTime;
 
-use super::{Backlog, Delivery, MessageQueue, QueueError, Receipt, SqsConfig};
+use super::{Backlog, Delivery, MessageQueue, QueueError, QueueFacts, QueueSettings, Receipt, SqsConfig};
 use crate::model::Message;
 use batch::{Batches, Failure, LIMIT};
 use calls::{Deletion, Visibility};
@@ -171,6 +171,22 @@ impl MessageQueue for SqsQueue {
         Ok(Backlog {
             waiting: count(ApproximateNumberOfMessages) + count(ApproximateNumberOfMessagesDelayed),
             in_flight: count(ApproximateNumberOfMessagesNotVisible),
+        })
+    }
+}
+
+#[async_trait]
+impl QueueSettings for SqsQueue {
+    async fn facts(&self) -> Result<QueueFacts, QueueError> {
+        use QueueAttributeName::{Policy, QueueArn, RedrivePolicy};
+        let call = self.client.get_queue_attributes().queue_url(&self.url);
+        let answer = call.attribute_names(QueueArn).attribute_names(Policy).attribute_names(RedrivePolicy).send().await;
+        let answer = answer.map_err(|error| self.unavailable("asking", "sqs:GetQueueAttributes", &error))?;
+        let mut attributes = answer.attributes.unwrap_or_default();
+        Ok(QueueFacts {
+            arn: attributes.remove(&QueueArn).unwrap_or_default(),
+            policy: attributes.remove(&Policy).filter(|policy| !policy.is_empty()),
+            has_dead_letters: attributes.contains_key(&RedrivePolicy),
         })
     }
 }

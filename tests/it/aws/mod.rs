@@ -143,6 +143,12 @@ impl Aws {
         Logs { aws: self.clone(), bucket, queue_url, role_arn: format!("arn:aws:iam::{ACCOUNT}:role/margay-tests") }
     }
 
+    /// Who may send to a queue, and do what else with it.
+    pub async fn set_queue_policy(&self, queue_url: &str, policy: &str) {
+        let set = self.sqs.set_queue_attributes().queue_url(queue_url).attributes(QueueAttributeName::Policy, policy);
+        set.send().await.expect("set the queue's policy");
+    }
+
     /// Messages of a queue, waiting and in flight.
     pub async fn depth(&self, queue_url: &str) -> (u64, u64) {
         use QueueAttributeName::{ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible};

@@ -1,0 +1,50 @@
+{{- define "margay.name" -}}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 52 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "margay.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "margay.labels" -}}
+{{ include "margay.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "margay.serviceAccount" -}}
+{{- if .Values.serviceAccount.create }}{{ .Values.serviceAccount.name | default (include "margay.name" .) }}
+{{- else }}{{ .Values.serviceAccount.name | default "default" }}{{ end }}
+{{- end }}
+
+{{- define "margay.image" -}}
+{{- $tag := .Values.image.tag | default .Chart.AppVersion }}
+{{- .Values.image.repository }}{{ if hasPrefix "sha256:" $tag }}@{{ else }}:{{ end }}{{ $tag }}
+{{- end }}
+
+{{- /* Whether there are rules beside those of the image. */ -}}
+{{- define "margay.ownRules" -}}
+{{- if or .Values.rules.files .Values.rules.existingConfigMap .Values.rules.volume }}yes{{ end }}
+{{- end }}
+
+{{- /* What the schema of the values can't say. */ -}}
+{{- define "margay.check" -}}
+{{- if and (not .Values.state.shared) (gt (int .Values.replicas) 1) }}
+{{- fail "replicas: more than one copy needs a state that they share; set state.shared and configure one" }}
+{{- end }}
+{{- if and (not .Values.state.shared) .Values.autoscaling.enabled }}
+{{- fail "autoscaling: more than one copy needs a state that they share; set state.shared and configure one" }}
+{{- end }}
+{{- if and (not .Values.rules.builtIn) (not (include "margay.ownRules" .)) }}
+{{- fail "rules: give files, existingConfigMap or volume, or set builtIn" }}
+{{- end }}
+{{- if gt (len (compact (list (ternary "f" "" (not (empty .Values.rules.files))) .Values.rules.existingConfigMap (ternary "v" "" (not (empty .Values.rules.volume)))))) 1 }}
+{{- fail "rules: files, existingConfigMap and volume exclude each other" }}
+{{- end }}
+{{- if and (eq .Values.autoscaling.kind "keda") (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
+{{- fail "autoscaling: minReplicas is above maxReplicas" }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,183 @@
+//! `margay source template`: prints templates for the accounts around a source. Asks nothing of AWS and changes
+//! nothing.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::super::{ConfigArgument, print, usage};
+use crate::config::Config;
+use crate::source::template::{self, Daemon, Host, Kind, Notifications, Setting, TOPIC};
+use crate::source::{SourceConfig, SourceTable};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    template: Template,
+}
+
+#[derive(Subcommand)]
+enum Template {
+    /// The role that reads a source; for the account of its bucket.
+    Iam {
+        #[command(flatten)]
+        of: OfSource,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// The topic that announces new objects, and the queue's subscription; for account and region of the bucket.
+    Notifications {
+        #[command(flatten)]
+        of: OfSource,
+        /// Subscribe to a topic that the bucket notifies already, by its ARN, instead of making one.
+        #[arg(long, value_name = "ARN", conflicts_with_all = ["trail", "encrypted"])]
+        existing_topic: Option<String>,
+        /// A trail that may publish to the topic itself, by its ARN.
+        #[arg(long, value_name = "ARN")]
+        trail: Option<String>,
+        /// Encrypt the topic with a key of its own.
+        #[arg(long)]
+        encrypted: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// A new bucket that notifies the topic; as JSON, the notifications alone.
+    Bucket {
+        #[command(flatten)]
+        of: OfSource,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// The queue, its policy for all sources, and margay's own role; for margay's account.
+    Queue {
+        /// Fail unless this source is among those that the queue serves.
+        #[arg(long, value_name = "NAME")]
+        source: Option<String>,
+        /// Where margay runs, and so who gives it its role.
+        #[arg(long, value_enum, default_value = "ecs")]
+        host: HostArgument,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(clap::Args)]
+struct OfSource {
+    /// Name of the source, as in the configuration.
+    #[arg(long, value_name = "NAME")]
+    source: String,
+}
+
+#[derive(clap::Args)]
+struct Common {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// `json` prints the policies alone.
+    #[arg(long, value_enum, default_value = "cloudformation")]
+    format: Format,
+    /// ARN of the role that margay runs under; `margay-daemon` in the queue's account if it is not given.
+    #[arg(long, value_name = "ARN")]
+    daemon_role: Option<String>,
+    /// Region of the queue, where its URL does not say it.
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
+    /// Name of the topic in the sources' accounts. The queue's template takes several.
+    #[arg(long = "topic", value_name = "NAME", default_value = TOPIC)]
+    topics: Vec<String>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Format {
+    #[value(alias = "cfn")]
+    Cloudformation,
+    #[value(alias = "tf")]
+    Terraform,
+    Json,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum HostArgument {
+    Ecs,
+    Eks,
+    Ec2,
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let common = match &arguments.template {
+        Template::Iam { common, .. }
+        | Template::Notifications { common, .. }
+        | Template::Bucket { common, .. }
+        | Template::Queue { common, .. } => common,
+    };
+    let config = match common.config.load() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let filled = SourceTable::new(&config.sources).and_then(|_| fill(&arguments.template, common, &config));
+    match filled {
+        Ok(text) => match print(&text) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => super::super::failure(&error),
+        },
+        Err(problems) => usage(&common.config.located(&problems)),
+    }
+}
+
+fn fill(template: &Template, common: &Common, config: &Config) -> Result<String, Vec<String>> {
+    let setting = setting(common, config).map_err(|problem| vec![problem])?;
+    let format = match common.format {
+        Format::Cloudformation => template::Format::CloudFormation,
+        Format::Terraform => template::Format::Terraform,
+        Format::Json => template::Format::Json,
+    };
+    let of_source =
+        |of: &OfSource, kind: Kind<'_>| template::of_source(&setting, source(config, &of.source)?, &kind, format);
+    match template {
+        Template::Iam { of, .. } => of_source(of, Kind::Iam),
+        Template::Bucket { of, .. } => of_source(of, Kind::Bucket),
+        Template::Notifications { of, existing_topic, trail, encrypted, .. } => {
+            let (existing, trail) = (existing_topic.as_deref(), trail.as_deref());
+            of_source(of, Kind::Notifications(Notifications { existing, trail, encrypted: *encrypted }))
+        }
+        Template::Queue { source: named, host, .. } => {
+            if let Some(named) = named {
+                served(source(config, named)?)?;
+            }
+            let host = match host {
+                HostArgument::Ecs => Host::Ecs,
+                HostArgument::Eks => Host::Eks,
+                HostArgument::Ec2 => Host::Ec2,
+            };
+            template::of_daemon(&setting, host, config.queue.sqs.visibility_timeout_seconds, format)
+        }
+    }
+}
+
+fn setting<'c>(common: &Common, config: &'c Config) -> Result<Setting<'c>, String> {
+    let Some(url) = &config.queue.sqs.url else {
+        return Err(
+            "queue.sqs.url is not set; templates take margay's account, region and queue from it, also before \
+                    the queue exists: https://sqs.<region>.amazonaws.com/<account>/<name>"
+                .into(),
+        );
+    };
+    let daemon = Daemon::new(url, common.region.as_deref(), common.daemon_role.as_deref())?;
+    Ok(Setting { daemon, sources: &config.sources, topics: common.topics.clone() })
+}
+
+fn source<'c>(config: &'c Config, name: &str) -> Result<&'c SourceConfig, Vec<String>> {
+    let known = || config.sources.iter().map(|source| format!("{:?}", source.name)).collect::<Vec<_>>().join(", ");
+    let found = config.sources.iter().find(|source| source.name == name);
+    found.ok_or_else(|| vec![format!("there is no source {name:?}; there are {}", known())])
+}
+
+fn served(source: &SourceConfig) -> Result<(), Vec<String>> {
+    let name = &source.name;
+    match (source.enabled, &source.account_id) {
+        (false, _) => Err(vec![format!("source {name:?} is not enabled, so the queue does not serve it")]),
+        (true, None) => {
+            Err(vec![format!("source {name:?} has no account_id, so no topic of its account may send to the queue")])
+        }
+        (true, Some(_)) => Ok(()),
+    }
+}

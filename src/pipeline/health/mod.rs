@@ -1,0 +1,191 @@
+//! Whether a source works, step by step in the order in which an object comes: may its role be assumed, is the bucket
+//! there, can its objects be listed and read, are new ones announced, may the announcement come into the queue. Each
+//! step that fails says what to do.
+//!
+//! Changes nothing. Every answer comes from the port that the daemon works through, so a step that is well here is well
+//! there. `steps` makes verdicts of answers, `queue_policy` reads who may send.
+
+mod queue_policy;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::explain::{Depth, Explainer, ObjectTold};
+use crate::fetch::{Announcements, FetchError, Page, Refusal};
+use crate::model::{Access, ObjectRef};
+use crate::queue::QueueSettings;
+use crate::source::{Routing, Scope};
+use crate::state::{Backlog, ObjectFilter, ObjectState, StateError};
+
+/// The steps in their order.
+pub const STEPS: [&str; 9] = ["role", "bucket", "kms", "list", "read", "notification", "topic", "queue", "flow"];
+
+/// Objects that are counted of each kind that was kept aside.
+const COUNTED: u32 = 1000;
+
+/// Enough of an object to know whether it can be read and what it holds.
+const SHOWN: Depth = Depth { events: 1, whole: false };
+
+/// How a step went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Healthy,
+    /// It works, and something about it should be otherwise.
+    Warning,
+    Failed,
+    /// It can't be told from here.
+    Unknown,
+}
+
+impl Verdict {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Healthy => "healthy",
+            Verdict::Warning => "warning",
+            Verdict::Failed => "failed",
+            Verdict::Unknown => "unknown",
+        }
+    }
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Check {
+    pub check: &'static str,
+    pub verdict: Verdict,
+    pub message: String,
+    /// What to change, or which command tells more.
+    pub fix: Option<String>,
+}
+
+/// What an examination asks.
+pub struct Examiner {
+    pub explainer: Explainer,
+    /// Settings of buckets and of the queue; `None` where there are none, as of a directory.
+    pub announcements: Option<Arc<dyn Announcements>>,
+    pub queue: Option<Arc<dyn QueueSettings>>,
+    /// Try whether a role can be had without the external id. A role that is well refuses that.
+    pub tries_without_id: bool,
+}
+
+impl Examiner {
+    /// The steps of a source, up to the first one without which no other can be taken; `None` for a source that is not
+    /// configured, or not enabled.
+    pub async fn examine(&self, source: &str) -> Result<Option<Vec<Check>>, StateError> {
+        let Some(scope) = self.explainer.catalogue.sources.scope(source) else { return Ok(None) };
+        let mut checks = Vec::new();
+        let listings = self.listings(&scope).await;
+        checks.push(steps::role(&scope.access, &listings, self.opens_without_id(&scope, &listings).await));
+        if listings.iter().any(|(_, listing)| is_refused_role(listing)) {
+            return Ok(Some(checks));
+        }
+        let region = self.explainer.objects.region(&scope.access, &object(&scope.bucket, ""));
+        checks.push(steps::bucket(&scope, &listings, region));
+        if listings.iter().any(|(_, listing)| matches!(listing, Err(FetchError::NoBucket(_)))) {
+            return Ok(Some(checks));
+        }
+        let told = self.read(&listings).await?;
+        checks.push(steps::key(&scope.access, &told));
+        checks.push(steps::list(&listings));
+        checks.push(steps::read(&told));
+        self.way_of_notifications(&scope, &mut checks).await;
+        checks.push(self.kept_aside(&scope).await?);
+        Ok(Some(checks))
+    }
+
+    /// The first page of each prefix.
+    async fn listings(&self, scope: &Scope) -> Vec<(String, Result<Page, FetchError>)> {
+        let mut listings = Vec::new();
+        for prefix in &scope.prefixes {
+            let listing = self.explainer.objects.list(&scope.access, &scope.bucket, prefix, None).await;
+            let stops = is_refused_role(&listing);
+            listings.push((prefix.clone(), listing));
+            if stops {
+                break;
+            }
+        }
+        listings
+    }
+
+    /// Whether the role can be had without the external id that the source has; then it protects nothing.
+    async fn opens_without_id(&self, scope: &Scope, listings: &[(String, Result<Page, FetchError>)]) -> bool {
+        let Some((prefix, Ok(_))) = listings.first() else { return false };
+        if !self.tries_without_id || scope.access.role_arn.is_none() || scope.access.external_id.is_none() {
+            return false;
+        }
+        let without = Access { external_id: None, ..(*scope.access).clone() };
+        self.explainer.objects.list(&without, &scope.bucket, prefix, None).await.is_ok()
+    }
+
+    /// One object of each prefix, as far as it takes to see an event: the newest of the first page, which is the least
+    /// likely to be archived.
+    async fn read(&self, listings: &[(String, Result<Page, FetchError>)]) -> Result<Vec<ObjectTold>, StateError> {
+        let mut told = Vec::new();
+        for page in listings.iter().filter_map(|(_, listing)| listing.as_ref().ok()) {
+            let sources = &self.explainer.catalogue.sources;
+            let readable = page.objects.iter().filter(|listed| {
+                matches!(sources.route(&listed.object), Routing::Route(_)) && listed.object.size != Some(0)
+            });
+            let Some(newest) = readable.max_by_key(|listed| listed.modified) else { continue };
+            told.extend(self.explainer.object(newest.object.clone(), SHOWN).await?.objects);
+        }
+        Ok(told)
+    }
+
+    async fn way_of_notifications(&self, scope: &Scope, checks: &mut Vec<Check>) {
+        let (Some(announcements), Some(queue)) = (&self.announcements, &self.queue) else { return };
+        let announced = announcements.announcements(&scope.access, &scope.bucket).await;
+        let facts = queue.facts().await;
+        checks.push(steps::notification(scope, &announced));
+        if let Ok(announced) = &announced {
+            checks.extend(steps::topic(scope, announced, facts.as_ref().ok(), &self.explainer.catalogue.sources));
+        }
+        checks.push(steps::queue(scope, announced.as_deref().unwrap_or_default(), facts));
+    }
+
+    /// Objects of the source that came and did not end well.
+    async fn kept_aside(&self, scope: &Scope) -> Result<Check, StateError> {
+        let Some(state) = &self.explainer.state else { return Ok(steps::no_state()) };
+        let of_source = ObjectFilter { source: Some(scope.access.source.clone()), ..ObjectFilter::default() };
+        let of_bucket = ObjectFilter { bucket: Some(scope.bucket.clone()), ..ObjectFilter::default() };
+        let mut kept = Vec::new();
+        use ObjectState::{Archived, Missing, Parked, Partial, Quarantined, Unrouted};
+        for (kind, filter) in [
+            (Parked, &of_source),
+            (Quarantined, &of_source),
+            (Missing, &of_source),
+            (Archived, &of_source),
+            (Partial, &of_source),
+            (Unrouted, &of_bucket),
+        ] {
+            let now = self.explainer.clock.now();
+            let state: &dyn Backlog = &**state;
+            let entries = state.open_objects(&[kind], filter, None, COUNTED, now).await?;
+            if let Some(first) = entries.first() {
+                kept.push((kind, entries.len(), first.reason.clone()));
+            }
+        }
+        Ok(steps::flow(&scope.access.source, &kept))
+    }
+}
+
+fn is_refused_role(listing: &Result<Page, FetchError>) -> bool {
+    matches!(listing, Err(FetchError::Forbidden(Refusal::AssumeRoleDenied, _)))
+}
+
+fn object(bucket: &str, key: &str) -> ObjectRef {
+    ObjectRef {
+        bucket: bucket.to_owned(),
+        key: key.to_owned(),
+        version_id: None,
+        etag: None,
+        size: None,
+        region: None,
+        sequencer: None,
+    }
+}

@@ -1,0 +1,209 @@
+//! The policies, as JSON documents. One text for every form of a template.
+//!
+//! Source: IAM user guide, "Grammar of the IAM JSON policy language" and "Policy variables"; Amazon SNS developer
+//! guide, "Example cases for access control"; Amazon S3 user guide, "Granting permissions to publish event
+//! notifications".
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::super::{SourceConfig, name};
+use super::Daemon;
+
+/// More accounts than this share a statement: the policy of a queue has room for about twenty statements.
+const STATEMENTS: usize = 15;
+
+fn policy(statements: impl IntoIterator<Item = Value>) -> Value {
+    json!({ "Version": "2012-10-17", "Statement": statements.into_iter().collect::<Vec<_>>() })
+}
+
+/// A list, or its only element, as policies are usually written.
+fn one_or_many(mut items: Vec<String>) -> Value {
+    if items.len() == 1 { Value::String(items.remove(0)) } else { json!(items) }
+}
+
+pub(super) fn partition(source: &SourceConfig, daemon: &Daemon) -> String {
+    let of_role = source.role().and_then(|role| name::role(&role).map(|(partition, _)| partition.to_owned()));
+    let of_region = || source.region.as_deref().map(|region| name::partition(region).to_owned());
+    of_role.or_else(of_region).unwrap_or_else(|| daemon.partition.to_owned())
+}
+
+/// Who may become the role of a source: the daemon's role, if it knows the external id.
+pub(super) fn trust(source: &SourceConfig, daemon: &Daemon) -> Value {
+    let mut condition = json!({ "Bool": { "aws:SecureTransport": "true" } });
+    if let Some(external_id) = &source.external_id {
+        condition["StringEquals"] = json!({ "sts:ExternalId": external_id });
+    }
+    policy([json!({
+        "Sid": "MargayReads",
+        "Effect": "Allow",
+        "Principal": { "AWS": daemon.role_arn },
+        "Action": "sts:AssumeRole",
+        "Condition": condition,
+    })])
+}
+
+/// What reading a source takes. `s3:ListBucket` is there so that a missing object is told apart from a forbidden one.
+fn reading(source: &SourceConfig, partition: &str) -> Vec<Value> {
+    let bucket = format!("arn:{partition}:s3:::{}", source.bucket);
+    let objects = reduced_prefixes(source).into_iter().map(|prefix| format!("{bucket}/{}*", literal(&prefix)));
+    let mut statements = vec![
+        json!({
+            "Sid": "Bucket",
+            "Effect": "Allow",
+            "Action": ["s3:ListBucket", "s3:GetBucketNotification"],
+            "Resource": bucket,
+        }),
+        json!({
+            "Sid": "Objects",
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:GetObjectVersion"],
+            "Resource": one_or_many(objects.collect()),
+        }),
+    ];
+    statements.extend(
+        source
+            .kms_key_arn
+            .as_ref()
+            .map(|key| json!({ "Sid": "Key", "Effect": "Allow", "Action": "kms:Decrypt", "Resource": key })),
+    );
+    statements
+}
+
+pub(super) fn read_data(source: &SourceConfig, partition: &str) -> Value {
+    policy(reading(source, partition))
+}
+
+/// The prefixes of a source without those that another one covers, in order.
+pub(super) fn reduced_prefixes(source: &SourceConfig) -> Vec<String> {
+    let mut prefixes: Vec<String> = source.prefixes.iter().map(|prefix| prefix.prefix.clone()).collect();
+    prefixes.sort();
+    prefixes.dedup_by(|longer, shorter| longer.starts_with(shorter.as_str()));
+    prefixes
+}
+
+/// A key's start within an ARN: `${` begins a variable there.
+fn literal(prefix: &str) -> String {
+    prefix.replace("${", "${$}{")
+}
+
+/// Who may use a topic: the buckets to publish, a trail, too, and the daemon's account to subscribe its queue.
+pub(super) fn topic(topic: &str, account: &str, buckets: &[String], trail: Option<&str>, daemon: &Daemon) -> Value {
+    let mut statements = vec![json!({
+        "Sid": "AllowS3EventNotifications",
+        "Effect": "Allow",
+        "Principal": { "Service": "s3.amazonaws.com" },
+        "Action": "sns:Publish",
+        "Resource": topic,
+        "Condition": {
+            "StringEquals": { "aws:SourceAccount": account },
+            "ArnLike": { "aws:SourceArn": one_or_many(buckets.to_vec()) },
+        },
+    })];
+    statements.extend(trail.map(|trail| {
+        json!({
+            "Sid": "AllowCloudTrailNotification",
+            "Effect": "Allow",
+            "Principal": { "Service": "cloudtrail.amazonaws.com" },
+            "Action": "sns:Publish",
+            "Resource": topic,
+            "Condition": { "StringEquals": { "aws:SourceArn": trail } },
+        })
+    }));
+    statements.push(subscribe("AllowSubscriptionToMargay", topic, daemon));
+    policy(statements)
+}
+
+/// What the policy of a topic that is there already must allow, if the subscription is made from the daemon's account.
+pub(super) fn subscribe(sid: &str, topic: &str, daemon: &Daemon) -> Value {
+    json!({
+        "Sid": sid,
+        "Effect": "Allow",
+        "Principal": { "AWS": format!("arn:{}:iam::{}:root", daemon.partition, daemon.account) },
+        "Action": "sns:Subscribe",
+        "Resource": topic,
+        "Condition": { "StringEquals": { "sns:Protocol": "sqs", "sns:Endpoint": daemon.queue_arn() } },
+    })
+}
+
+/// The policy of the key that encrypts a topic. `*` in the policy of a key is that key.
+pub(super) fn topic_key(account: &str, daemon: &Daemon, trail: bool) -> Value {
+    let services: &[&str] =
+        if trail { &["s3.amazonaws.com", "cloudtrail.amazonaws.com"] } else { &["s3.amazonaws.com"] };
+    policy([
+        json!({
+            "Sid": "Administration",
+            "Effect": "Allow",
+            "Principal": { "AWS": format!("arn:{}:iam::{account}:root", daemon.partition) },
+            "Action": "kms:*",
+            "Resource": "*",
+        }),
+        json!({
+            "Sid": "Publishers",
+            "Effect": "Allow",
+            "Principal": { "Service": one_or_many(services.iter().map(|name| (*name).to_owned()).collect()) },
+            "Action": ["kms:GenerateDataKey", "kms:Decrypt"],
+            "Resource": "*",
+            "Condition": { "StringEquals": { "aws:SourceAccount": account } },
+        }),
+    ])
+}
+
+/// Who may send to the queue: topics of the accounts of sources.
+pub(super) fn queue(daemon: &Daemon, accounts: &BTreeSet<String>) -> Value {
+    let topics = |account: &String| format!("arn:{}:sns:*:{account}:*", daemon.partition);
+    let statement = |sid: String, topics: Value| {
+        json!({
+            "Sid": sid,
+            "Effect": "Allow",
+            "Principal": { "Service": "sns.amazonaws.com" },
+            "Action": "sqs:SendMessage",
+            "Resource": daemon.queue_arn(),
+            "Condition": { "ArnLike": { "aws:SourceArn": topics } },
+        })
+    };
+    if accounts.len() > STATEMENTS {
+        let topics: Vec<String> = accounts.iter().map(topics).collect();
+        return policy([statement("MargaySubscriptions".into(), json!(topics))]);
+    }
+    policy(accounts.iter().map(|account| statement(format!("MargaySubscription-{account}"), topics(account).into())))
+}
+
+/// What the daemon itself may do.
+pub(super) fn daemon(
+    daemon: &Daemon,
+    sources: &[&SourceConfig],
+    accounts: &BTreeSet<String>,
+    topics: &[String],
+) -> Value {
+    let roles: BTreeSet<String> = sources.iter().filter_map(|source| source.role()).collect();
+    let topics = accounts.iter().flat_map(|account| {
+        topics.iter().map(move |topic| format!("arn:{}:sns:*:{account}:{topic}", daemon.partition))
+    });
+    let mut statements = vec![json!({
+        "Sid": "Queue",
+        "Effect": "Allow",
+        "Action": ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"],
+        "Resource": daemon.queue_arn(),
+    })];
+    if !roles.is_empty() {
+        let roles = one_or_many(roles.into_iter().collect());
+        statements.push(json!({ "Sid": "Sources", "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": roles }));
+    }
+    if !accounts.is_empty() {
+        let topics = one_or_many(topics.collect());
+        statements.push(json!({
+            "Sid": "Subscriptions", "Effect": "Allow", "Action": "sns:ConfirmSubscription", "Resource": topics,
+        }));
+    }
+    let own = sources.iter().filter(|source| source.role().is_none() && source.endpoint.is_none());
+    for (number, source) in (1..).zip(own) {
+        for mut statement in reading(source, &partition(source, daemon)) {
+            let sid = format!("{}{number}", statement["Sid"].as_str().unwrap_or_default());
+            statement["Sid"] = sid.into();
+            statements.push(statement);
+        }
+    }
+    policy(statements)
+}

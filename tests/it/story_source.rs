@@ -1,0 +1,130 @@
+//! How the way to a source is examined: against a real API server when all is well, and against one that refuses.
+
+use serde_json::Value;
+
+use crate::aws::{Aws, Channel};
+use crate::cloud::{Cloud, Effect, Moment, Op, Refusal, on};
+use crate::daemon::Setup;
+use crate::events::logins;
+
+const RULE: &str = "def rule(event):\n    return False\n";
+
+/// The steps of the source `remote`, and the exit code.
+fn checked(setup: &Setup) -> (Vec<Value>, i32) {
+    let output = setup.margay(&["source", "check", "remote", "--config", "margay.toml", "--format", "jsonl"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line: Value = serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(line["source"], "remote");
+    (line["checks"].as_array().unwrap().clone(), output.status.code().unwrap())
+}
+
+fn verdict<'c>(checks: &'c [Value], name: &str) -> &'c str {
+    let check = checks.iter().find(|check| check["check"] == name);
+    check.map_or("absent", |check| check["verdict"].as_str().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_is_well_once_the_templates_are_applied() {
+    let aws = Aws::start().await;
+    let logs = aws.bucket_announced_by(Channel::SnsToSqs).await;
+    let setup = Setup::new().rule("Never", RULE).reading_sqs(&aws, &logs);
+    logs.put_gz("okta/a.json.gz", logins(2)).await;
+
+    let (checks, code) = checked(&setup);
+    assert_eq!((verdict(&checks, "queue"), code), ("failed", 1), "its policy lets nobody send: {checks:?}");
+    let template =
+        ["source", "template", "queue", "--config", "margay.toml", "--region", "us-east-1", "--format", "json"];
+    let documents: Value = serde_json::from_slice(&setup.margay(&template).stdout).unwrap();
+    aws.set_queue_policy(&logs.queue_url, &documents["QueuePolicy"].to_string()).await;
+
+    let (checks, code) = checked(&setup);
+    assert_eq!(code, 0, "{checks:?}");
+    for (name, wanted) in [
+        // The server lets everybody assume every role.
+        ("role", "warning"),
+        ("bucket", "healthy"),
+        ("kms", "healthy"),
+        ("list", "healthy"),
+        ("read", "healthy"),
+        ("notification", "healthy"),
+        ("topic", "unknown"),
+        ("queue", "warning"),
+        ("flow", "unknown"),
+    ] {
+        assert_eq!(verdict(&checks, name), wanted, "{name}: {checks:?}");
+    }
+    assert_eq!(checks.len(), 9, "{checks:?}");
+    let read = checks.iter().find(|check| check["check"] == "read").unwrap();
+    assert!(read["message"].as_str().unwrap().contains("Okta.SystemLog"), "{read}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_step_that_blocks_is_the_last() {
+    let denied = || Effect::Refuse(Moment::Before, Refusal::new(403, "AccessDenied", "not authorized"));
+    let cloud = Cloud::start();
+    cloud.store("a.json", logins(1));
+    let setup = Setup::new().rule("Never", RULE).reading_cloud(&cloud);
+    let (checks, _) = checked(&setup);
+    assert_eq!((verdict(&checks, "role"), verdict(&checks, "read")), ("warning", "healthy"), "{checks:?}");
+
+    cloud.fault(on(Op::AssumeRole).times(9).does(denied()));
+    let (checks, code) = checked(&setup);
+    assert_eq!((checks.len(), verdict(&checks, "role"), code), (1, "failed", 1), "{checks:?}");
+    let fix = checks[0]["fix"].as_str().unwrap();
+    assert!(fix.contains("margay source template iam --source remote"), "{fix}");
+
+    let cloud = Cloud::start();
+    cloud.store("a.json", logins(1));
+    cloud.fault(on(Op::ListObjects).times(9).does(denied()));
+    let setup = Setup::new().rule("Never", RULE).reading_cloud(&cloud);
+    let (checks, code) = checked(&setup);
+    assert_eq!((verdict(&checks, "role"), verdict(&checks, "list"), code), ("warning", "failed", 1), "{checks:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_shows_what_the_daemon_has_seen() {
+    let cloud = Cloud::start();
+    let setup = Setup::new().rule("Never", RULE).reading_cloud(&cloud);
+    let alone = setup.margay(&["source", "list", "--config", "margay.toml", "--format", "jsonl"]);
+    let line: Value = serde_json::from_slice(&alone.stdout).unwrap();
+    assert_eq!((&line["name"], &line["seen"]), (&"remote".into(), &Value::Null));
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("no daemon answers"));
+
+    let daemon = setup.start().await;
+    cloud.put("a.json", logins(3));
+    daemon.until(|d| d.metrics().get("margay_messages_acknowledged_total") == 1.0).await;
+    let listed = daemon.margay_beside(&["source", "list", "--config", "margay.toml", "--format", "jsonl"]);
+    let line: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let seen = &line["seen"];
+    assert_eq!((&seen["committed"], &seen["events"], &seen["failed"]), (&1.into(), &3.into(), &0.into()), "{line}");
+    assert!(seen["last_notification"].as_str().is_some_and(|time| time.starts_with("20")), "{line}");
+
+    let health = daemon.margay_beside(&["health"]);
+    assert_eq!((health.status.code(), &health.stdout[..]), (Some(0), &b"alive\n"[..]));
+    assert!(daemon.margay_beside(&["health", "--ready"]).status.success());
+    drop(daemon);
+    assert_eq!(setup.margay(&["health", "--address", "127.0.0.1:9"]).status.code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_examines_its_sources_again_and_again() {
+    let cloud = Cloud::start();
+    cloud.fault(
+        on(Op::ListObjects)
+            .times(u32::MAX)
+            .does(Effect::Refuse(Moment::Before, Refusal::new(403, "AccessDenied", "not authorized"))),
+    );
+    let setup =
+        Setup::new().rule("Never", RULE).reading_cloud(&cloud).configured("[pipeline]\nsource_check_seconds = 1\n");
+    let daemon = setup.start().await;
+    let failed = |step: &str| format!("margay_source_check_failed{{check=\"{step}\",source=\"remote\"}}");
+    daemon.until(|d| d.metrics().get(&failed("list")) == 1.0).await;
+    let metrics = daemon.metrics();
+    assert_eq!(metrics.get(&failed("role")), 0.0);
+    assert!(metrics.get("margay_source_check_timestamp_seconds{source=\"remote\"}") > 1_700_000_000.0);
+    // Shown when the round is over.
+    daemon.until(|d| d.get("/sources").contains("s3:ListBucket")).await;
+    let asked = cloud.calls(Op::ListObjects).len();
+    daemon.until(|_| cloud.calls(Op::ListObjects).len() > asked).await;
+}
