@@ -37,6 +37,15 @@ impl DetectError {
     }
 }
 
+/// What a rule set is loaded from and how it is run.
+struct LoadPlan {
+    directories: Vec<PathBuf>,
+    packs: Vec<String>,
+    command: WorkerCommand,
+    workers: usize,
+    guards: bool,
+}
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
@@ -44,10 +53,7 @@ pub struct Engine {
 }
 
 struct Inner {
-    directories: Vec<PathBuf>,
-    command: WorkerCommand,
-    workers: usize,
-    guards: bool,
+    plan: LoadPlan,
     current: RwLock<Current>,
     /// Number of the current rule set, from 1.
     generation: AtomicU64,
@@ -93,13 +99,17 @@ impl Engine {
             0 => super::cores(),
             workers => workers,
         };
-        let (current, report) = load(&config.directories, &command, workers, config.guards, None).await?;
-        tell_loaded(&telemetry, 1, &report);
-        let inner = Inner {
+        let plan = LoadPlan {
             directories: config.directories.clone(),
+            packs: config.packs.clone(),
             command,
             workers,
             guards: config.guards,
+        };
+        let (current, report) = plan.load(None).await?;
+        tell_loaded(&telemetry, 1, &report);
+        let inner = Inner {
+            plan,
             current: RwLock::new(current),
             generation: AtomicU64::new(1),
             python_calls: AtomicU64::new(0),
@@ -133,11 +143,9 @@ impl Engine {
         let content = Content::default();
         let set = RuleSet::new(&content, Arc::new(content.sources()), &[]);
         let generation = Arc::new(Generation::without_workers(set, command.clone()));
+        let plan = LoadPlan { directories: Vec::new(), packs: Vec::new(), command, workers: 0, guards: false };
         let inner = Inner {
-            directories: Vec::new(),
-            command,
-            workers: 0,
-            guards: false,
+            plan,
             current: RwLock::new(Current { generation, good: Arc::new(content) }),
             generation: AtomicU64::new(1),
             python_calls: AtomicU64::new(0),
@@ -152,7 +160,7 @@ impl Engine {
     pub async fn reload(&self, meant: bool) -> Result<LoadReport, DetectError> {
         let good = self.current().good;
         let inner = &self.inner;
-        let (next, report) = load(&inner.directories, &inner.command, inner.workers, inner.guards, Some(&good)).await?;
+        let (next, report) = inner.plan.load(Some(&good)).await?;
         if report.rules == 0 && !good.rules.is_empty() && !meant {
             return Err(DetectError::Empty);
         }
@@ -221,58 +229,55 @@ fn tell_loaded(telemetry: &Telemetry, generation: u64, report: &LoadReport) {
     telemetry.rule_set_loaded(generation, report.rules, report.problems.len());
 }
 
-async fn load(
-    directories: &[PathBuf],
-    command: &WorkerCommand,
-    workers: usize,
-    guards: bool,
-    good: Option<&Content>,
-) -> Result<(Current, LoadReport), DetectError> {
-    let directories = directories.to_vec();
-    let mut content = blocking(move || content::read(&directories)).await;
-    content.retain_runnable();
-    let mut problems = std::mem::take(&mut content.problems);
-    let not_evaluated = std::mem::take(&mut content.not_evaluated);
-    if let Some(good) = good {
-        content.problems.clone_from(&problems);
-        content.restore_unreadable(good);
-        content.problems.clear();
-    }
-    let mut round = 1;
-    let (first, sources, faults) = loop {
-        let sources = Arc::new(content.sources());
-        let (worker, faults) = match Generation::first_worker(command, &sources).await {
-            Err(WorkerError::LoadStuck { place }) => {
-                // This module alone is left out (or replaced by its last good version): there is one fewer each time.
-                let fault = stuck(place);
-                remember(&mut problems, &content, std::slice::from_ref(&fault));
-                if !good.is_some_and(|good| content.restore_faulted(std::slice::from_ref(&fault), good)) {
-                    content = content.without(&[fault]);
-                }
-                continue;
-            }
-            started => started?,
-        };
-        remember(&mut problems, &content, &faults);
-        let restored = good.is_some_and(|good| content.restore_faulted(&faults, good));
-        if !restored || round == LOAD_ROUNDS {
-            break (worker, sources, faults);
+impl LoadPlan {
+    async fn load(&self, good: Option<&Content>) -> Result<(Current, LoadReport), DetectError> {
+        let directories = self.directories.clone();
+        let mut content = blocking(move || content::read(&directories)).await;
+        content.enable_packs(&self.packs);
+        content.retain_runnable();
+        let mut problems = std::mem::take(&mut content.problems);
+        let not_evaluated = std::mem::take(&mut content.not_evaluated);
+        if let Some(good) = good {
+            content.problems.clone_from(&problems);
+            content.restore_unreadable(good);
+            content.problems.clear();
         }
-        round += 1;
-    };
-    let mut set = RuleSet::new(&content, sources, &faults);
-    if guards {
-        let faults = faults.clone();
-        set = blocking_deep(move || set.guarded(&faults)).await;
+        let mut round = 1;
+        let (first, sources, faults) = loop {
+            let sources = Arc::new(content.sources());
+            let (worker, faults) = match Generation::first_worker(&self.command, &sources).await {
+                Err(WorkerError::LoadStuck { place }) => {
+                    // This module alone is left out (or replaced by its last good version): there is one fewer each time.
+                    let fault = stuck(place);
+                    remember(&mut problems, &content, std::slice::from_ref(&fault));
+                    if !good.is_some_and(|good| content.restore_faulted(std::slice::from_ref(&fault), good)) {
+                        content = content.without(&[fault]);
+                    }
+                    continue;
+                }
+                started => started?,
+            };
+            remember(&mut problems, &content, &faults);
+            let restored = good.is_some_and(|good| content.restore_faulted(&faults, good));
+            if !restored || round == LOAD_ROUNDS {
+                break (worker, sources, faults);
+            }
+            round += 1;
+        };
+        let mut set = RuleSet::new(&content, sources, &faults);
+        if self.guards {
+            let faults = faults.clone();
+            set = blocking_deep(move || set.guarded(&faults)).await;
+        }
+        let generation = Generation::start(set, self.command.clone(), first, self.workers).await?;
+        let report = LoadReport {
+            rules: content.rules.len() - faults.iter().filter(|fault| is_rule(fault)).count(),
+            problems,
+            not_evaluated,
+        };
+        let good = Arc::new(content.without(&faults));
+        Ok((Current { generation: Arc::new(generation), good }, report))
     }
-    let generation = Generation::start(set, command.clone(), first, workers).await?;
-    let report = LoadReport {
-        rules: content.rules.len() - faults.iter().filter(|fault| is_rule(fault)).count(),
-        problems,
-        not_evaluated,
-    };
-    let good = Arc::new(content.without(&faults));
-    Ok((Current { generation: Arc::new(generation), good }, report))
 }
 
 fn remember(problems: &mut Vec<Problem>, content: &Content, faults: &[LoadFault]) {

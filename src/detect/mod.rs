@@ -1,9 +1,9 @@
 //! Detections: Python rules over events.
 //!
 //! `engine` is the face to the rest of margay: it evaluates batches on the current rule set. In the order in which a
-//! change of the rules travels: `reload` watches the folders, `spec` is the YAML as written, `content` folders of it,
-//! `ruleset` what an event visits, with last good versions, `generation` a rule set with its workers. In the order in
-//! which a batch travels: `guard` decides what can be decided without Python, `plan` says which events which rules ask
+//! change of the rules travels: `reload` watches the folders, `spec` is the YAML as written, `declared` what it says
+//! without Python, `content` folders of it, `ruleset` what an event visits, with last good versions, `generation` a rule
+//! set with its workers. In the order in which a batch travels: `guard` decides what can be decided without Python, `plan` says which events which rules ask
 //! Python about, `strikes` leaves out rules that are switched off, `worker` is one process, `protocol` what is said over
 //! its pipe, `python` the inside of that process, and the only place that names rustpython. `outcome` applies the defaults
 //! of production mode, `verdicts` makes matches and faults of them.
@@ -13,6 +13,7 @@
 //! No rule runs in this process, and no event is changed by one.
 
 pub mod content;
+mod declared;
 mod engine;
 mod generation;
 pub mod guard;
@@ -43,6 +44,8 @@ pub struct Config {
     pub guards: bool,
     /// Folders with rules, helpers and data models, read recursively. Relative to the configuration file.
     pub directories: Vec<PathBuf>,
+    /// Packs whose items are evaluated though they are disabled in their own files, by `PackID`.
+    pub packs: Vec<String>,
     /// Worker processes; 0 means one per core.
     pub workers: usize,
     /// Wall time of one function call of a rule, in milliseconds.
@@ -58,6 +61,7 @@ impl Default for Config {
         Config {
             guards: false,
             directories: Vec::new(),
+            packs: Vec::new(),
             workers: 0,
             call_timeout_ms: 1000,
             worker_memory_mib: 1024,

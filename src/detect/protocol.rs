@@ -12,6 +12,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::declared::Declared;
+
 pub const VERSION: u32 = 1;
 
 /// Above this a frame is refused by both ends. A batch is cut well below it.
@@ -57,6 +59,9 @@ pub struct ModuleSource {
 pub struct RuleSource {
     pub id: String,
     pub module: ModuleSource,
+    /// What the YAML says beside the Python, or in its place.
+    #[serde(default, skip_serializing_if = "Declared::is_empty")]
+    pub declared: Declared,
     /// `rule(event)` of a rule, `policy(resource)` of a policy; a scheduled rule may leave `rule` out.
     pub kind: RuleKind,
 }

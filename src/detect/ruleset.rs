@@ -89,8 +89,12 @@ impl Content {
 
     /// What a worker imports.
     pub fn sources(&self) -> Sources {
-        let rule =
-            |rule: &Rule| RuleSource { id: rule.meta.id.to_string(), module: rule.module.clone(), kind: rule.kind };
+        let rule = |rule: &Rule| RuleSource {
+            id: rule.meta.id.to_string(),
+            module: rule.module.clone(),
+            declared: rule.declared.clone(),
+            kind: rule.kind,
+        };
         Sources {
             globals: self.globals.iter().map(|global| global.module.clone()).collect(),
             rules: self.rules.iter().map(rule).collect(),
@@ -242,6 +246,7 @@ mod tests {
             kind: RuleKind::Rule,
             log_types: vec!["T.A".into(), "T.B".into(), "T.A".into()],
             module: module(id, source),
+            declared: Default::default(),
             tests: Vec::new(),
         }
     }

@@ -17,6 +17,7 @@ fn sources(rules: &[&str], helper: &str) -> Sources {
     let rule = |(at, source): (usize, &&str)| RuleSource {
         id: format!("Rule.{at}"),
         module: module("rule_file", source),
+        declared: Default::default(),
         kind: RuleKind::Rule,
     };
     let rules = rules.iter().enumerate().map(rule).collect();

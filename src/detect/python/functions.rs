@@ -110,7 +110,7 @@ impl Returned<'_> {
 
     fn text(&self, vm: &VirtualMachine) -> Result<String, Refused> {
         match self.value.downcast_ref::<PyStr>() {
-            Some(value) => Ok(text::shorten(value.to_string_lossy().into_owned(), TEXT_LIMIT)),
+            Some(value) => Ok(bounded_text(value.to_string_lossy().into_owned())),
             None => Err(self.wrong_type("str", vm)),
         }
     }
@@ -146,14 +146,7 @@ impl Returned<'_> {
         if !is_mapping_class(self.value, vm)? {
             return Err(self.wrong_type("Mapping", vm));
         }
-        let written = context::to_json(self.value, vm)?;
-        let size = written.chars().count();
-        if size <= CONTEXT_LIMIT {
-            return Ok(written);
-        }
-        let said =
-            format!("alert_context size is [{size}] characters, bigger than maximum of [{CONTEXT_LIMIT}] characters");
-        Ok(format!(r#"{{"_error": "{said}"}}"#))
+        Ok(bounded_context(context::to_json(self.value, vm)?))
     }
 
     fn wrong_type(&self, expected: &str, vm: &VirtualMachine) -> Refused {
@@ -165,6 +158,22 @@ impl Returned<'_> {
         );
         Refused::Fault(fault::plain("FunctionReturnTypeError", &said, vm))
     }
+}
+
+/// A text that a rule gives, within its limit.
+pub(super) fn bounded_text(text: String) -> String {
+    text::shorten(text, TEXT_LIMIT)
+}
+
+/// A serialised alert context, or what stands in the place of one that is too large.
+pub(super) fn bounded_context(written: String) -> String {
+    let size = written.chars().count();
+    if size <= CONTEXT_LIMIT {
+        return written;
+    }
+    let said =
+        format!("alert_context size is [{size}] characters, bigger than maximum of [{CONTEXT_LIMIT}] characters");
+    format!(r#"{{"_error": "{said}"}}"#)
 }
 
 fn is_mapping_class(value: &PyObject, vm: &VirtualMachine) -> PyResult<bool> {

@@ -15,6 +15,7 @@ use super::functions::Function;
 use super::interpreter::Python;
 use super::jsonpath::JsonPath;
 use super::watch::{Watch, Work};
+use crate::detect::declared::Declared;
 use crate::detect::protocol::{
     DataModelSource, Fault, LoadFault, MappingTarget, ModuleSource, Place, RuleKind, RuleSource, Sources,
 };
@@ -35,8 +36,9 @@ pub(super) struct Rule {
     pub(super) kind: RuleKind,
     /// The namespace of its module.
     pub(super) namespace: PyDictRef,
-    /// `None` only for a scheduled rule without `rule`, which matches every row.
+    /// `None` only where the YAML decides, and for a scheduled rule without `rule`, which matches every row.
     pub(super) rule: Option<PyObjectRef>,
+    pub(super) declared: Declared,
     pub(super) auxiliary: Vec<(Function, PyObjectRef)>,
 }
 
@@ -120,7 +122,7 @@ impl Loader<'_> {
     fn functions(&self, source: &RuleSource, namespace: PyDictRef) -> Result<Rule, Problem> {
         let main = Function::Rule.name(source.kind);
         let rule = self.callable(&namespace, main)?;
-        if rule.is_none() && source.kind != RuleKind::ScheduledRule {
+        if rule.is_none() && source.kind != RuleKind::ScheduledRule && !source.declared.decides() {
             let said = format!("{} has no function '{main}'", source.module.file);
             return Err(self.problem("AttributeError", &said));
         }
@@ -130,7 +132,8 @@ impl Loader<'_> {
                 auxiliary.push((function, object));
             }
         }
-        Ok(Rule { id: source.id.clone(), kind: source.kind, namespace, rule, auxiliary })
+        let declared = source.declared.clone();
+        Ok(Rule { id: source.id.clone(), kind: source.kind, namespace, rule, declared, auxiliary })
     }
 
     /// A function of a module; `None` when the name is not there, a problem when it is something else.

@@ -5,11 +5,12 @@
 //! fault, or the end of the process.
 //!
 //! From the outside in: `serve` (the process), `runner` (calls), `loader` (modules), `interpreter` (what Python there is),
-//! `event` (what rules see); `functions`, `context`, `fault`, `text` shape what comes back; `tree` and `jsonpath` read
+//! `event` (what rules see); `declared` adds what a rule's YAML says; `functions`, `context`, `fault`, `text` shape what comes back; `tree` and `jsonpath` read
 //! events without Python; `watch` keeps the time.
 
 mod context;
 mod data_model;
+mod declared;
 mod event;
 mod fault;
 mod functions;

@@ -9,6 +9,7 @@ use rustpython_vm::builtins::PyBaseExceptionRef;
 use rustpython_vm::{AsObject, PyObject, PyObjectRef, PyPayload, PyResult, VirtualMachine};
 use serde_json::value::RawValue;
 
+use super::declared;
 use super::event::{self, PantherEvent};
 use super::fault;
 use super::functions::{Function, Refused, Returned};
@@ -100,7 +101,11 @@ impl Runner {
         };
         let decided = argument.map_err(|error| self.describe(&error, vm)).and_then(|argument| {
             let call = Call { event, rule_at, rule, argument };
-            self.decide(&call, vm).map(|alerts| (call, alerts))
+            let alerts = match declared::decision(rule, fields, vm)? {
+                Some(alerts) => alerts,
+                None => self.decide(&call, vm)?,
+            };
+            Ok((call, alerts))
         });
         let mut functions = match decided {
             Ok((_, false)) => return None,
@@ -110,6 +115,7 @@ impl Runner {
                 for (function, object) in &rule.auxiliary {
                     self.run(&call, *function, object, &mut functions, vm);
                 }
+                declared::complete(rule, fields, &mut functions, vm);
                 functions
             }
         };
@@ -176,6 +182,19 @@ impl Runner {
         let call = Call { event: 0, rule_at, rule, argument };
         let mut functions = Functions::default();
         for function in [Function::Rule].into_iter().chain(Function::AUXILIARY) {
+            if function == Function::Rule {
+                match declared::decision(rule, fields, vm) {
+                    Ok(None) => {}
+                    Ok(decided) => {
+                        functions.rule = decided;
+                        continue;
+                    }
+                    Err(fault) => {
+                        functions.faults.insert("rule".to_owned(), fault);
+                        continue;
+                    }
+                }
+            }
             // Looked up anew: a mock may stand in its place.
             match rule.namespace.get_item_opt(function.name(rule.kind), vm)? {
                 Some(object) => self.run(&call, function, &object, &mut functions, vm),
@@ -183,6 +202,7 @@ impl Runner {
                 None => {}
             }
         }
+        declared::complete(rule, fields, &mut functions, vm);
         vm.call_method(&store, "_end", ())?;
         mocked.restore(vm)?;
         Ok(functions)

@@ -14,7 +14,7 @@ pub use format::{jsonl, text};
 
 use super::content::{self, Content, Problem, Rule};
 use super::outcome;
-use super::protocol::{Fault, Functions, LoadFault, Mock, Place, Sources};
+use super::protocol::{Fault, Functions, LoadFault, Mock, Place, RuleKind, Sources};
 use super::spec::TestSpec;
 use super::worker::{Worker, WorkerCommand, WorkerError};
 use crate::runtime::blocking;
@@ -152,10 +152,10 @@ fn event_of(test: &TestSpec) -> Result<Box<RawValue>, String> {
 
 /// Applies the rule of test mode to one case.
 fn judge(rule: &Rule, test: &TestSpec, functions: Functions) -> CaseReport {
-    let passed = match test.expected_result {
-        true => functions.rule == Some(true) && functions.faults.is_empty(),
-        false => functions.rule == Some(false),
-    };
+    // A policy alerts where it returns false, a rule where it returns true.
+    let alerts = rule.kind != RuleKind::Policy;
+    let passed =
+        functions.rule == Some(test.expected_result) && (test.expected_result != alerts || functions.faults.is_empty());
     let failed = functions.faults.contains_key("dedup");
     let dedup =
         (!failed).then(|| outcome::dedup(&rule.meta.id, functions.dedup.clone(), functions.title.as_deref(), false));

@@ -5,14 +5,21 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::*;
+use crate::detect::declared::Declared;
 use crate::detect::protocol::{DataModelSource, Mapping, MappingTarget, ModuleSource, Place, RuleSource};
+use crate::detect::spec::{self, Item};
 
 fn module(name: &str, source: &str) -> ModuleSource {
     ModuleSource { name: name.to_owned(), file: format!("{name}.py"), source: source.to_owned() }
 }
 
 fn rule(id: &str, source: &str) -> RuleSource {
-    RuleSource { id: id.to_owned(), module: module("rule_file", source), kind: RuleKind::Rule }
+    RuleSource {
+        id: id.to_owned(),
+        module: module("rule_file", source),
+        declared: Default::default(),
+        kind: RuleKind::Rule,
+    }
 }
 
 fn raw(text: &str) -> Box<RawValue> {
@@ -486,4 +493,57 @@ def dedup(event):
 fn an_event_that_is_not_an_object_is_a_fault() {
     let functions = matched("def rule(event): return True", "[1]");
     assert_eq!(functions.faults["rule"].error_type, "ValueError");
+}
+
+/// A rule whose YAML has `keys` beside or in the place of Python.
+fn declaring(keys: &str, source: &str) -> RuleSource {
+    let yaml = format!("AnalysisType: rule\nRuleID: D\nEnabled: true\nSeverity: Low\nLogTypes: [X.Y]\n{keys}");
+    let Some(Item::Rule(spec)) = spec::parse(&yaml).unwrap().pop() else { panic!("one rule") };
+    RuleSource { declared: Declared::read(&spec).unwrap(), ..rule("D", source) }
+}
+
+#[test]
+fn what_the_yaml_says_stands_beside_the_functions_and_they_win() {
+    let detection = "Detection: [{Key: a, Condition: Equals, Value: 1}]\n";
+    let words = "AlertTitle: 'a is {a}'\nGroupBy: [b]\nAlertContext: [{KeyName: b, KeyValue: {Key: b}}]\n\
+                 DynamicSeverities: [{ChangeTo: High, Conditions: [{Key: b, Condition: Exists}]}]\n";
+    let (runner, faults) = load(Sources {
+        rules: vec![
+            declaring(&format!("{detection}{words}"), ""),
+            declaring(words, "def rule(event): return True\ndef title(event): return 'mine'"),
+            declaring("AlertTitle: '{length(b)}'\n", "def rule(event): return True"),
+        ],
+        ..Sources::default()
+    });
+    assert_eq!(faults, []);
+    let outcomes = evaluate(&runner, &[0, 1, 2], r#"{"a":1,"b":2}"#);
+    let said = |at: usize| {
+        let functions = &outcomes[at].functions;
+        (functions.title.as_deref(), functions.dedup.as_deref(), functions.severity.as_deref())
+    };
+    assert_eq!(said(0), (Some("a is 1"), Some("2"), Some("HIGH")));
+    assert_eq!(said(1), (Some("mine"), Some("2"), Some("HIGH")));
+    assert_eq!(outcomes[0].functions.alert_context.as_deref(), Some(r#"{"b":2}"#));
+    assert_eq!(outcomes[2].functions.faults["title"].error_type, "ConditionError");
+    assert!(evaluate(&runner, &[0], r#"{"a":2}"#).is_empty());
+}
+
+#[test]
+fn filters_are_asked_before_the_rule() {
+    let source = "def rule(event): return event['must_be_there'] == 1";
+    let (runner, faults) = load(Sources {
+        rules: vec![
+            declaring("InlineFilters: [{Key: env, Condition: Equals, Value: prod}]\n", source),
+            declaring("InlineFilters: [{KeyPath: 'length(env) > `2`', Condition: Equals, Value: true}]\n", source),
+        ],
+        ..Sources::default()
+    });
+    assert_eq!(faults, []);
+    assert!(evaluate(&runner, &[0], r#"{"env":"test"}"#).is_empty());
+    let faulty = evaluate(&runner, &[0, 1], r#"{"env":"prod"}"#);
+    assert_eq!(faulty[0].functions.faults["rule"].error_type, "KeyError");
+    assert_eq!(evaluate(&runner, &[1], r#"{"env":5}"#)[0].functions.faults["rule"].error_type, "ConditionError");
+
+    let tested = runner.test(0, &raw(r#"{"env":"test"}"#), &[]);
+    assert_eq!((tested.rule, tested.faults.len()), (Some(false), 0));
 }

@@ -1,5 +1,7 @@
-//! The YAML of detection content, as written: one type for each kind of item that margay evaluates. Field names are the
-//! content's own. Nothing is resolved here; `content` reads folders of these.
+//! The YAML of detection content, as written: one type for each kind of item. Field names are the content's own. Nothing
+//! is resolved here; `content` reads folders of these. `unevaluated` has the kinds that are checked and not run.
+
+mod unevaluated;
 
 use std::collections::BTreeMap;
 
@@ -11,24 +13,22 @@ use serde_json::Value;
 #[derive(Debug)]
 pub enum Item {
     Rule(Box<RuleSpec>),
+    Policy(Box<PolicySpec>),
     Global(GlobalSpec),
     DataModel(DataModelSpec),
+    Pack(PackSpec),
     /// A kind that is valid content but is not evaluated, by its `AnalysisType`.
     NotEvaluated(String),
 }
 
-/// Kinds that are accepted in a content folder and not evaluated.
-const NOT_EVALUATED: &[&str] =
-    &["policy", "pack", "saved_query", "scheduled_query", "correlation_rule", "lookup_table", "scheduled_prompt"];
-
-/// A `rule` or `scheduled_rule`.
-#[derive(Debug, Deserialize)]
+/// A `rule` or `scheduled_rule`. With `BaseDetection` it says only what differs from that rule.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct RuleSpec {
     pub analysis_type: String,
     #[serde(rename = "RuleID")]
     pub rule_id: String,
-    pub enabled: bool,
+    pub enabled: Option<bool>,
     pub severity: Option<String>,
     pub log_types: Option<Vec<String>>,
     pub scheduled_queries: Option<Vec<String>>,
@@ -65,13 +65,115 @@ pub struct RuleSpec {
     _created_by: Option<Value>,
 }
 
+impl RuleSpec {
+    /// What this one says, and the rest of `base`. Tests are added; one of the same name takes the other's place.
+    pub fn over(&self, base: &RuleSpec) -> RuleSpec {
+        let own = self.clone();
+        RuleSpec {
+            analysis_type: base.analysis_type.clone(),
+            rule_id: own.rule_id,
+            base_detection: own.base_detection,
+            enabled: own.enabled.or(base.enabled),
+            severity: own.severity.or_else(|| base.severity.clone()),
+            log_types: base.log_types.clone(),
+            scheduled_queries: base.scheduled_queries.clone(),
+            filename: base.filename.clone(),
+            detection: base.detection.clone(),
+            inline_filters: own.inline_filters.or_else(|| base.inline_filters.clone()),
+            dynamic_severities: own.dynamic_severities.or_else(|| base.dynamic_severities.clone()),
+            alert_title: own.alert_title.or_else(|| base.alert_title.clone()),
+            alert_context: own.alert_context.or_else(|| base.alert_context.clone()),
+            group_by: own.group_by.or_else(|| base.group_by.clone()),
+            create_alert: own.create_alert.or(base.create_alert),
+            dedup_period_minutes: own.dedup_period_minutes.or(base.dedup_period_minutes),
+            threshold: own.threshold.or(base.threshold),
+            output_ids: own.output_ids.or_else(|| base.output_ids.clone()),
+            display_name: own.display_name.or_else(|| base.display_name.clone()),
+            description: own.description.or_else(|| base.description.clone()),
+            reference: own.reference.or_else(|| base.reference.clone()),
+            runbook: own.runbook.or_else(|| base.runbook.clone()),
+            tags: own.tags.or_else(|| base.tags.clone()),
+            reports: own.reports.or_else(|| base.reports.clone()),
+            tests: Some(added(own.tests.unwrap_or_default(), base.tests.as_deref().unwrap_or_default())),
+            ..base.clone()
+        }
+    }
+}
+
+fn added(own: Vec<TestSpec>, base: &[TestSpec]) -> Vec<TestSpec> {
+    let replaced = |test: &&TestSpec| own.iter().any(|other| other.name == test.name);
+    base.iter().filter(|test| !replaced(test)).chain(&own).cloned().collect()
+}
+
+/// A check of a cloud resource. margay has no scanner that would bring resources; it runs the tests.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct PolicySpec {
+    #[serde(rename = "AnalysisType")]
+    _analysis_type: String,
+    #[serde(rename = "PolicyID")]
+    pub policy_id: String,
+    pub enabled: bool,
+    pub severity: String,
+    pub filename: String,
+    pub display_name: Option<String>,
+    pub description: Option<String>,
+    pub reference: Option<String>,
+    pub runbook: Option<String>,
+    pub tags: Option<Vec<String>>,
+    pub reports: Option<BTreeMap<String, Vec<Value>>>,
+    pub tests: Option<Vec<TestSpec>>,
+    // Accepted because content has them; they are about scanning.
+    #[serde(rename = "ResourceTypes")]
+    _resource_types: Option<Vec<String>>,
+    #[serde(rename = "Suppressions")]
+    _suppressions: Option<Vec<String>>,
+    #[serde(rename = "ActionDelaySeconds")]
+    _action_delay_seconds: Option<u64>,
+    #[serde(rename = "AutoRemediationID")]
+    _auto_remediation_id: Option<String>,
+    #[serde(rename = "AutoRemediationParameters")]
+    _auto_remediation_parameters: Option<BTreeMap<String, Value>>,
+    #[serde(rename = "OutputIds")]
+    _output_ids: Option<Vec<String>>,
+    #[serde(rename = "Status")]
+    _status: Option<Value>,
+    #[serde(rename = "CreatedBy")]
+    _created_by: Option<Value>,
+    #[serde(rename = "BaseVersion")]
+    _base_version: Option<Value>,
+}
+
+/// A set of items that one line of the configuration switches on.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct PackSpec {
+    #[serde(rename = "AnalysisType")]
+    _analysis_type: String,
+    #[serde(rename = "PackID")]
+    pub pack_id: String,
+    pub pack_definition: PackDefinition,
+    #[serde(rename = "DisplayName")]
+    _display_name: Option<String>,
+    #[serde(rename = "Description")]
+    _description: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackDefinition {
+    #[serde(rename = "IDs")]
+    pub ids: Vec<String>,
+}
+
 /// One case of `Tests:`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct TestSpec {
     pub name: String,
     pub expected_result: bool,
-    /// A mapping, or its JSON text.
+    /// A mapping, or its JSON text. A policy's is a `Resource`.
+    #[serde(alias = "Resource")]
     pub log: Value,
     #[serde(default)]
     pub mocks: Vec<MockSpec>,
@@ -165,16 +267,21 @@ fn item(value: Value, text: Option<&str>) -> Result<Item, SpecError> {
     };
     Ok(match kind.as_str() {
         "rule" | "scheduled_rule" => Item::Rule(Box::new(read(value, text)?)),
+        "policy" => Item::Policy(Box::new(read(value, text)?)),
         "global" => Item::Global(read(value, text)?),
         "datamodel" => Item::DataModel(read(value, text)?),
-        other if NOT_EVALUATED.contains(&other) => Item::NotEvaluated(kind),
-        other => {
-            let known = ["rule", "scheduled_rule", "global", "datamodel"].join(", ");
-            return Err(SpecError::new(format!(
-                "`{other}` is no AnalysisType; known are {known}, {}",
-                NOT_EVALUATED.join(", ")
-            )));
-        }
+        "pack" => Item::Pack(read(value, text)?),
+        other => match unevaluated::check(other, value, text) {
+            Some(checked) => {
+                checked?;
+                Item::NotEvaluated(kind)
+            }
+            None => {
+                let known = ["rule", "scheduled_rule", "policy", "global", "datamodel", "pack"].join(", ");
+                let others = unevaluated::KINDS.join(", ");
+                return Err(SpecError::new(format!("`{other}` is no AnalysisType; known are {known}, {others}")));
+            }
+        },
     })
 }
 
@@ -232,9 +339,9 @@ mod tests {
 
     #[test]
     fn several_items_in_one_file() {
-        let text = format!("{RULE}---\nAnalysisType: pack\nPackID: P\n");
+        let text = format!("{RULE}---\nAnalysisType: pack\nPackID: P\nPackDefinition: {{IDs: [A.B]}}\n");
         let items = parse(&text).unwrap();
-        assert!(matches!(items.as_slice(), [Item::Rule(_), Item::NotEvaluated(kind)] if kind == "pack"));
+        assert!(matches!(items.as_slice(), [Item::Rule(_), Item::Pack(pack)] if pack.pack_definition.ids == ["A.B"]));
     }
 
     #[test]

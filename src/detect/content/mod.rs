@@ -1,17 +1,20 @@
 //! Folders of detection content -> the items in them, with everything that is wrong with them. Reads files; runs nothing.
 //!
 //! A broken file is a [`Problem`] and never hides another: what could be read is there beside the list of problems.
+//! `rule` builds a rule, also one that derives from another, and a policy.
 
-use std::collections::BTreeMap;
+mod rule;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, fs};
 
-use sha2::{Digest, Sha256};
-
+use self::rule::Written;
+use super::declared::Declared;
 use super::protocol::{DataModelSource, Mapping, MappingTarget, ModuleSource, RuleKind};
-use super::spec::{self, DataModelSpec, GlobalSpec, Item, RuleSpec, TestSpec};
-use crate::model::{RuleMeta, Severity};
+use super::spec::{self, DataModelSpec, GlobalSpec, Item, PackSpec, TestSpec};
+use crate::model::RuleMeta;
 use crate::runtime::files_below;
 
 /// What a set of folders holds.
@@ -20,6 +23,7 @@ pub struct Content {
     pub globals: Vec<Global>,
     pub rules: Vec<Rule>,
     pub data_models: Vec<DataModel>,
+    pub packs: Vec<Pack>,
     /// Items of kinds that are not evaluated, counted by kind.
     pub not_evaluated: BTreeMap<String, usize>,
     pub problems: Vec<Problem>,
@@ -39,10 +43,18 @@ pub struct Rule {
     pub meta: Arc<RuleMeta>,
     pub enabled: bool,
     pub kind: RuleKind,
-    /// Empty for a scheduled rule.
+    /// Empty for a scheduled rule and a policy.
     pub log_types: Vec<String>,
+    /// Without a line of Python when the YAML says it all.
     pub module: ModuleSource,
+    pub declared: Declared,
     pub tests: Vec<TestSpec>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Pack {
+    pub origin: PathBuf,
+    pub spec: PackSpec,
 }
 
 #[derive(Clone, Debug)]
@@ -78,14 +90,17 @@ impl fmt::Display for Problem {
 /// Reads every `.yml` and `.yaml` below `directories`, in the order of their paths.
 pub fn read(directories: &[PathBuf]) -> Content {
     let mut content = Content::default();
+    let mut written = Vec::new();
     for entry in directories.iter().flat_map(|directory| files_below(directory)) {
         match entry {
-            Ok(file) if is_yaml(&file) => content.read_file(&file),
+            Ok(file) if is_yaml(&file) => content.read_file(&file, &mut written),
             Ok(_) => {}
             Err((path, reason)) => content.problem(&path, None, None, reason),
         }
     }
+    content.add_rules(&written);
     content.refuse_doubles();
+    content.problems.sort();
     content
 }
 
@@ -94,7 +109,24 @@ fn is_yaml(path: &Path) -> bool {
 }
 
 impl Content {
-    fn read_file(&mut self, file: &Path) {
+    /// Switches the items of these packs on.
+    pub fn enable_packs(&mut self, names: &[String]) {
+        for name in names {
+            let Some(pack) = self.packs.iter().find(|pack| pack.spec.pack_id == *name) else {
+                let said = format!("`rules.packs` names the pack {name}, and no folder has it; correct or remove it");
+                self.problem(Path::new("rules.packs"), None, Some(name), said);
+                continue;
+            };
+            let ids: BTreeSet<&str> = pack.spec.pack_definition.ids.iter().map(String::as_str).collect();
+            let listed = self.rules.iter_mut().filter(|rule| ids.contains(&*rule.meta.id));
+            listed.for_each(|rule| rule.enabled = true);
+            let listed = self.data_models.iter_mut().filter(|model| ids.contains(model.source.id.as_str()));
+            listed.for_each(|model| model.enabled = true);
+        }
+    }
+
+    /// Rules are left in `written`: one may derive from another that is read later.
+    fn read_file(&mut self, file: &Path, written: &mut Vec<Written>) {
         let text = match fs::read_to_string(file) {
             Ok(text) => text,
             Err(error) => return self.problem(file, None, None, format!("could not be read: {error}")),
@@ -105,7 +137,13 @@ impl Content {
         };
         for item in items {
             match item {
-                Item::Rule(spec) => self.add_rule(file, &text, *spec),
+                Item::Rule(spec) => written.push(Written { file: file.into(), text: text.clone(), spec: *spec }),
+                Item::Policy(spec) => {
+                    let id = spec.policy_id.clone();
+                    *self.not_evaluated.entry("policy".into()).or_default() += 1;
+                    self.add_rule(file, &id, rule::policy(file, &text, *spec));
+                }
+                Item::Pack(spec) => self.packs.push(Pack { origin: file.into(), spec }),
                 Item::Global(spec) => self.add_global(file, spec),
                 Item::DataModel(spec) => self.add_data_model(file, spec),
                 Item::NotEvaluated(kind) => *self.not_evaluated.entry(kind).or_default() += 1,
@@ -113,13 +151,24 @@ impl Content {
         }
     }
 
-    fn add_rule(&mut self, file: &Path, text: &str, spec: RuleSpec) {
-        let id = spec.rule_id.clone();
-        match rule(file, text, spec) {
+    fn add_rules(&mut self, written: &[Written]) {
+        for one in written {
+            let base = one.spec.base_detection.as_deref().map(|base| rule::base_of(base, written));
+            let built = match base {
+                None => rule::rule(one, None),
+                Some(Ok(base)) => rule::rule(one, Some(base)),
+                Some(Err(problem)) => Err(vec![problem]),
+            };
+            self.add_rule(&one.file, &one.spec.rule_id, built);
+        }
+    }
+
+    fn add_rule(&mut self, file: &Path, id: &str, built: Result<Rule, Vec<String>>) {
+        match built {
             Ok(rule) => self.rules.push(rule),
             Err(messages) => {
                 for message in messages {
-                    self.problem(file, None, Some(&id), message);
+                    self.problem(file, None, Some(id), message);
                 }
             }
         }
@@ -152,6 +201,7 @@ impl Content {
             let key = if model.enabled { model.source.log_type.clone() } else { model.source.id.clone() };
             (key, &model.origin)
         });
+        first_of_each(&mut self.packs, &mut problems, "pack", |pack| (pack.spec.pack_id.clone(), &pack.origin));
         self.problems.extend(problems);
     }
 
@@ -181,111 +231,6 @@ fn first_of_each<T>(
         });
         false
     });
-}
-
-/// Checks a rule's YAML as a whole; every problem is told.
-fn rule(file: &Path, text: &str, spec: RuleSpec) -> Result<Rule, Vec<String>> {
-    let mut problems = Vec::new();
-    let kind = if spec.analysis_type == "scheduled_rule" { RuleKind::ScheduledRule } else { RuleKind::Rule };
-    let severity = match spec.severity.as_deref().map(str::parse::<Severity>) {
-        Some(Ok(severity)) => severity,
-        Some(Err(problem)) => {
-            problems.push(format!("Severity: {problem}"));
-            Severity::Info
-        }
-        None => {
-            problems.push("`Severity` is missing".into());
-            Severity::Info
-        }
-    };
-    if spec.rule_id.is_empty() || spec.rule_id.contains(['<', '>', '&', '"', '%']) {
-        problems.push("`RuleID` must not be empty or contain any of < > & \" %".into());
-    }
-    let (needed, have) = match kind {
-        RuleKind::ScheduledRule => ("ScheduledQueries", spec.scheduled_queries.as_ref()),
-        _ => ("LogTypes", spec.log_types.as_ref()),
-    };
-    if have.is_none_or(Vec::is_empty) {
-        problems.push(format!("`{needed}` is missing or empty"));
-    }
-    if spec.dedup_period_minutes == Some(0) || spec.threshold == Some(0) {
-        problems.push("`DedupPeriodMinutes` and `Threshold` must be at least 1".into());
-    }
-    let module = match spec.filename.as_deref().map(|name| module(file, name)) {
-        Some(Ok(module)) => Some(module),
-        Some(Err(problem)) => {
-            problems.push(problem);
-            None
-        }
-        None => {
-            problems.push("`Filename` is missing; name the Python file with the rule".into());
-            None
-        }
-    };
-    problems.extend(unsupported(&spec, module.as_ref().map_or("", |module| &module.source)));
-    let (Some(module), true) = (module, problems.is_empty()) else { return Err(problems) };
-    Ok(Rule {
-        origin: file.into(),
-        enabled: spec.enabled,
-        kind,
-        log_types: spec.log_types.clone().unwrap_or_default(),
-        meta: Arc::new(meta(&spec, severity, version(text, &module.source))),
-        module,
-        tests: spec.tests.unwrap_or_default(),
-    })
-}
-
-/// Keys whose meaning margay does not have yet. To load the rule without them would change what it says, unless its
-/// Python has the function that takes precedence over the key.
-fn unsupported(spec: &RuleSpec, python: &str) -> Vec<String> {
-    let defined = |function: &str| python.lines().any(|line| line.starts_with(&format!("def {function}(")));
-    // `- All: []` is a filter that lets everything through.
-    let no_op = serde_json::json!({"All": []});
-    let filters = spec.inline_filters.iter().flatten().any(|filter| *filter != no_op);
-    let keys = [
-        ("Detection", spec.detection.is_some()),
-        ("BaseDetection", spec.base_detection.is_some()),
-        ("InlineFilters", filters),
-        ("DynamicSeverities", spec.dynamic_severities.is_some() && !defined("severity")),
-        ("AlertTitle", spec.alert_title.is_some() && !defined("title")),
-        ("AlertContext", spec.alert_context.is_some() && !defined("alert_context")),
-        ("GroupBy", spec.group_by.is_some() && !defined("dedup")),
-    ];
-    keys.iter()
-        .filter(|(_, used)| *used)
-        .map(|(key, _)| format!("`{key}` is not supported; use Python functions"))
-        .collect()
-}
-
-fn meta(spec: &RuleSpec, severity: Severity, version: String) -> RuleMeta {
-    let reports = spec.reports.iter().flatten().map(|(framework, ids)| {
-        let ids = ids.iter().map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
-        (framework.clone(), ids.collect())
-    });
-    RuleMeta {
-        id: spec.rule_id.as_str().into(),
-        version,
-        display_name: spec.display_name.clone().unwrap_or_default(),
-        severity,
-        description: spec.description.clone().unwrap_or_default(),
-        reference: spec.reference.clone().unwrap_or_default(),
-        runbook: spec.runbook.clone().unwrap_or_default(),
-        dedup_period_minutes: spec.dedup_period_minutes.unwrap_or(60),
-        threshold: spec.threshold.unwrap_or(1),
-        create_alert: spec.create_alert.unwrap_or(true),
-        tags: spec.tags.clone().unwrap_or_default(),
-        reports: reports.collect(),
-        output_ids: spec.output_ids.clone().unwrap_or_default(),
-    }
-}
-
-/// 12 hex digits over the YAML and the Python text.
-fn version(yaml: &str, python: &str) -> String {
-    let mut hash = Sha256::new();
-    hash.update((yaml.len() as u64).to_le_bytes());
-    hash.update(yaml);
-    hash.update(python);
-    hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn data_model(file: &Path, spec: DataModelSpec) -> Result<DataModel, String> {
@@ -324,6 +269,7 @@ fn module(yaml: &Path, filename: &str) -> Result<ModuleSource, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Severity;
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -345,9 +291,9 @@ mod tests {
             ("a.py", "def rule(event):\n    return True\n"),
             ("a.yml", &yaml("A", "Threshold: 5\n")),
             ("b.yml", "AnalysisType: rule\n  RuleID: [\n"),
-            ("c.yml", &yaml("C", "Threshold: 0\nDetection: []\n")),
+            ("c.yml", &yaml("C", "Threshold: 0\nAlertTitle: 5\n")),
             ("d.yml", &yaml("A", "")),
-            ("e.yml", "AnalysisType: saved_query\nQueryName: q\n"),
+            ("e.yml", "AnalysisType: saved_query\nQueryName: q\nQuery: SELECT 1\n"),
         ]);
         let content = read(&[folder.path().into()]);
         assert_eq!(content.rules.len(), 1);
@@ -363,15 +309,23 @@ mod tests {
         let folder = folder(&[("a.yml", &yaml("A", ""))]);
         let content = read(&[folder.path().into(), "/nowhere/rules".into()]);
         let texts: Vec<_> = content.problems.iter().map(Problem::to_string).collect();
-        assert!(texts[0].contains("A: ") && texts[0].contains("a.py"), "{texts:?}");
-        assert!(texts[1].starts_with("/nowhere/rules: "), "{texts:?}");
+        assert!(texts[0].starts_with("/nowhere/rules: "), "{texts:?}");
+        assert!(texts[1].contains("A: ") && texts[1].contains("a.py"), "{texts:?}");
     }
 
     #[test]
-    fn the_version_follows_yaml_and_python() {
-        let one = version("y", "p");
-        assert_eq!(one.len(), 12);
-        assert_ne!(one, version("y", "q"));
-        assert_ne!(one, version("yp", ""));
+    fn a_pack_switches_its_items_on() {
+        let disabled = |id| yaml(id, "").replace("Enabled: true", "Enabled: false");
+        let folder = folder(&[
+            ("a.py", "def rule(event):\n    return True\n"),
+            ("a.yml", &disabled("A")),
+            ("b.yml", &disabled("B")),
+            ("p.yml", "AnalysisType: pack\nPackID: P\nPackDefinition: {IDs: [A, Elsewhere]}\n"),
+        ]);
+        let mut content = read(&[folder.path().into()]);
+        content.enable_packs(&["P".into(), "Q".into()]);
+        let enabled: Vec<bool> = content.rules.iter().map(|rule| rule.enabled).collect();
+        assert_eq!(enabled, [true, false]);
+        assert!(content.problems[0].to_string().contains("names the pack Q"), "{:?}", content.problems);
     }
 }

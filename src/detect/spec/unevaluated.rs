@@ -1,0 +1,381 @@
+//! Kinds of items that margay checks and does not evaluate: queries, correlation rules, lookup tables. A folder with them
+//! loads, and a mistake in one is told like any other.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{SpecError, read};
+
+pub(super) const KINDS: &[&str] =
+    &["saved_query", "scheduled_query", "correlation_rule", "lookup_table", "scheduled_prompt"];
+
+/// Whether an item of this kind is well formed; `None` for a kind that is not of this file.
+pub(super) fn check(kind: &str, value: Value, text: Option<&str>) -> Option<Result<(), SpecError>> {
+    Some(match kind {
+        "saved_query" => read::<QuerySpec>(value, text).and_then(|query| query.check(false)),
+        "scheduled_query" => read::<QuerySpec>(value, text).and_then(|query| query.check(true)),
+        "correlation_rule" => read::<CorrelationSpec>(value, text).and_then(|rule| rule.check()),
+        "lookup_table" => read::<LookupSpec>(value, text).and_then(|table| table.check()),
+        "scheduled_prompt" => Ok(()),
+        _ => return None,
+    })
+}
+
+fn require(holds: bool, said: &str) -> Result<(), SpecError> {
+    if holds { Ok(()) } else { Err(SpecError::new(said)) }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct QuerySpec {
+    #[serde(rename = "AnalysisType")]
+    _analysis_type: String,
+    query_name: String,
+    query: Option<String>,
+    athena_query: Option<String>,
+    snowflake_query: Option<String>,
+    databricks_query: Option<String>,
+    enabled: Option<bool>,
+    schedule: Option<Schedule>,
+    #[serde(rename = "Description")]
+    _description: Option<String>,
+    #[serde(rename = "Tags")]
+    _tags: Option<Vec<String>>,
+    #[serde(rename = "Lookback")]
+    _lookback: Option<bool>,
+    #[serde(rename = "LookbackWindowSeconds")]
+    _lookback_window_seconds: Option<u64>,
+    #[serde(rename = "EmailConfig")]
+    _email_config: Option<EmailConfig>,
+    #[serde(rename = "CreatedBy")]
+    _created_by: Option<Value>,
+    #[serde(rename = "BaseVersion")]
+    _base_version: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct EmailConfig {
+    #[serde(rename = "Recipients")]
+    _recipients: Vec<String>,
+    #[serde(rename = "SendEmpty")]
+    _send_empty: Option<bool>,
+    #[serde(rename = "PreferAttachment")]
+    _prefer_attachment: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Schedule {
+    cron_expression: Option<String>,
+    rate_minutes: Option<u64>,
+    timeout_minutes: Option<u64>,
+}
+
+impl QuerySpec {
+    fn check(&self, scheduled: bool) -> Result<(), SpecError> {
+        require(!self.query_name.is_empty(), "`QueryName` is empty")?;
+        let texts = [&self.query, &self.athena_query, &self.snowflake_query, &self.databricks_query];
+        require(
+            texts.into_iter().any(Option::is_some),
+            "one of `Query`, `AthenaQuery`, `SnowflakeQuery` and `DatabricksQuery` is needed",
+        )?;
+        match (&self.schedule, scheduled) {
+            (Some(schedule), _) => schedule.check()?,
+            (None, true) => return Err(SpecError::new("`Schedule` is missing")),
+            (None, false) => {}
+        }
+        require(!scheduled || self.enabled.is_some(), "`Enabled` is missing")
+    }
+}
+
+impl Schedule {
+    fn check(&self) -> Result<(), SpecError> {
+        match (&self.cron_expression, self.rate_minutes) {
+            (Some(cron), None) => require(
+                cron.split_whitespace().count() == 5,
+                "`CronExpression` must have five fields: minute, hour, day, month, day of the week",
+            ),
+            (None, Some(rate)) => {
+                require(rate > 1, "`RateMinutes` must be above 1")?;
+                let timeout = self.timeout_minutes.unwrap_or(0);
+                require(rate >= timeout, "`RateMinutes` must not be below `TimeoutMinutes`")
+            }
+            _ => Err(SpecError::new("`Schedule` needs exactly one of `CronExpression` and `RateMinutes`")),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct CorrelationSpec {
+    #[serde(rename = "AnalysisType")]
+    _analysis_type: String,
+    #[serde(rename = "RuleID")]
+    _rule_id: String,
+    #[serde(rename = "Enabled")]
+    _enabled: bool,
+    severity: String,
+    detection: Vec<CorrelationDetection>,
+    #[serde(rename = "DisplayName")]
+    _display_name: Option<String>,
+    #[serde(rename = "Description")]
+    _description: Option<String>,
+    #[serde(rename = "Reference")]
+    _reference: Option<String>,
+    #[serde(rename = "Runbook")]
+    _runbook: Option<String>,
+    #[serde(rename = "Status")]
+    _status: Option<Value>,
+    #[serde(rename = "Tags")]
+    _tags: Option<Vec<String>>,
+    #[serde(rename = "Reports")]
+    _reports: Option<BTreeMap<String, Vec<Value>>>,
+    #[serde(rename = "SummaryAttributes")]
+    _summary_attributes: Option<Value>,
+    #[serde(rename = "DedupPeriodMinutes")]
+    _dedup_period_minutes: Option<u32>,
+    #[serde(rename = "Threshold")]
+    _threshold: Option<u64>,
+    #[serde(rename = "OutputIds")]
+    _output_ids: Option<Vec<String>>,
+    #[serde(rename = "AlertTitle")]
+    _alert_title: Option<Value>,
+    #[serde(rename = "AlertContext")]
+    _alert_context: Option<Value>,
+    #[serde(rename = "GroupBy")]
+    _group_by: Option<Value>,
+    #[serde(rename = "DynamicSeverities")]
+    _dynamic_severities: Option<Value>,
+    #[serde(rename = "CreateAlert")]
+    _create_alert: Option<bool>,
+    #[serde(rename = "OnlyUseBaseRiskScore")]
+    _only_use_base_risk_score: Option<Value>,
+    #[serde(rename = "Tests")]
+    _tests: Option<Vec<CorrelationTest>>,
+    #[serde(rename = "CreatedBy")]
+    _created_by: Option<Value>,
+    #[serde(rename = "BaseVersion")]
+    _base_version: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct CorrelationDetection {
+    group: Option<Vec<Step>>,
+    sequence: Option<Vec<Step>>,
+    #[serde(default)]
+    match_criteria: BTreeMap<String, Vec<Criterion>>,
+    #[serde(default)]
+    transitions: Vec<Transition>,
+    schedule: Schedule,
+    #[serde(rename = "LookbackWindowMinutes")]
+    _lookback_window_minutes: u64,
+    event_evaluation_order: Option<String>,
+    #[serde(rename = "MinMatchCount")]
+    _min_match_count: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Step {
+    #[serde(rename = "ID")]
+    id: Option<String>,
+    #[serde(rename = "RuleID")]
+    rule_id: String,
+    min_match_count: Option<u64>,
+    max_match_count: Option<u64>,
+    #[serde(rename = "Absence")]
+    _absence: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Criterion {
+    #[serde(rename = "GroupID")]
+    group_id: String,
+    #[serde(rename = "Match")]
+    _match: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Transition {
+    #[serde(rename = "ID")]
+    _id: Option<String>,
+    from: String,
+    to: String,
+    #[serde(rename = "WithinTimeFrameMinutes")]
+    _within_time_frame_minutes: Option<u64>,
+    #[serde(rename = "Match", default)]
+    matches: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct CorrelationTest {
+    #[serde(rename = "Name")]
+    _name: String,
+    #[serde(rename = "ExpectedResult")]
+    _expected_result: bool,
+    #[serde(rename = "RuleOutputs")]
+    _rule_outputs: Vec<RuleOutput>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct RuleOutput {
+    #[serde(rename = "ID")]
+    _id: String,
+    /// Minutes at which a path has a value.
+    #[serde(rename = "Matches", default)]
+    _matches: BTreeMap<String, BTreeMap<String, Vec<i64>>>,
+}
+
+impl CorrelationSpec {
+    fn check(&self) -> Result<(), SpecError> {
+        self.severity
+            .parse::<crate::model::Severity>()
+            .map_err(|problem| SpecError::new(format!("Severity: {problem}")))?;
+        let [detection] = self.detection.as_slice() else {
+            return Err(SpecError::new("`Detection` of a correlation rule must have exactly one element"));
+        };
+        detection.check()
+    }
+}
+
+impl CorrelationDetection {
+    fn check(&self) -> Result<(), SpecError> {
+        let steps = match (&self.group, &self.sequence) {
+            (Some(steps), None) | (None, Some(steps)) => steps,
+            _ => return Err(SpecError::new("`Detection` needs exactly one of `Group` and `Sequence`")),
+        };
+        require(!steps.is_empty(), "`Group` or `Sequence` is empty")?;
+        for step in steps {
+            let (least, most) = (step.min_match_count.unwrap_or(1), step.max_match_count.unwrap_or(u64::MAX));
+            require(least <= most, "`MinMatchCount` is above `MaxMatchCount`")?;
+        }
+        let is_known = |name: &str| steps.iter().any(|step| step.id.as_deref().unwrap_or(&step.rule_id) == name);
+        let named = self.match_criteria.values().flatten().map(|criterion| &criterion.group_id);
+        let named = named.chain(self.transitions.iter().flat_map(|transition| [&transition.from, &transition.to]));
+        for name in named {
+            require(is_known(name), &format!("no step has the `ID` {name}"))?;
+        }
+        let at_most_one = self.transitions.iter().all(|transition| transition.matches.len() <= 1);
+        require(at_most_one, "a transition may have one `Match` only")?;
+        if let Some(order) = &self.event_evaluation_order {
+            let known = ["Chronological", "ReverseChronological"];
+            require(known.contains(&order.as_str()), &format!("`EventEvaluationOrder` must be one of {known:?}"))?;
+        }
+        self.schedule.check()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct LookupSpec {
+    #[serde(rename = "AnalysisType")]
+    _analysis_type: String,
+    #[serde(rename = "LookupName")]
+    _lookup_name: String,
+    #[serde(rename = "Enabled")]
+    _enabled: bool,
+    #[serde(rename = "Schema")]
+    _schema: String,
+    #[serde(rename = "LogTypeMap")]
+    _log_type_map: Option<LogTypeMap>,
+    filename: Option<String>,
+    refresh: Option<BTreeMap<String, Value>>,
+    query: Option<Value>,
+    #[serde(rename = "Description")]
+    _description: Option<String>,
+    #[serde(rename = "Reference")]
+    _reference: Option<String>,
+    #[serde(rename = "Indicators")]
+    _indicators: Option<Value>,
+    #[serde(rename = "Validations")]
+    _validations: Option<Value>,
+    #[serde(rename = "Tags")]
+    _tags: Option<Vec<String>>,
+    #[serde(rename = "CreatedBy")]
+    _created_by: Option<Value>,
+    #[serde(rename = "BaseVersion")]
+    _base_version: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct LogTypeMap {
+    #[serde(rename = "PrimaryKey")]
+    _primary_key: String,
+    #[serde(rename = "AssociatedLogTypes")]
+    _associated_log_types: Vec<AssociatedLogType>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct AssociatedLogType {
+    #[serde(rename = "LogType")]
+    _log_type: String,
+    #[serde(rename = "Selectors")]
+    _selectors: Vec<String>,
+}
+
+impl LookupSpec {
+    fn check(&self) -> Result<(), SpecError> {
+        let sources = [self.filename.is_some(), self.query.is_some(), self.refresh.is_some() && self.query.is_none()];
+        let count = sources.into_iter().filter(|given| *given).count();
+        require(count == 1, "a lookup table needs exactly one of `Filename`, `Refresh` and `Query`")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+
+    fn problem(yaml: &str) -> String {
+        parse(yaml).unwrap_err().message
+    }
+
+    #[test]
+    fn queries_need_a_text_and_a_schedule_that_can_be_kept() {
+        let query = "AnalysisType: scheduled_query\nQueryName: q\nEnabled: true\nQuery: SELECT 1\n";
+        assert!(parse(&format!("{query}Schedule: {{RateMinutes: 15, TimeoutMinutes: 5}}\n")).is_ok());
+        assert!(parse(&format!("{query}Schedule: {{CronExpression: '0 5 * * *', TimeoutMinutes: 5}}\n")).is_ok());
+        for (rest, said) in [
+            ("", "`Schedule` is missing"),
+            ("Schedule: {RateMinutes: 1}\n", "above 1"),
+            ("Schedule: {RateMinutes: 5, TimeoutMinutes: 9}\n", "below `TimeoutMinutes`"),
+            ("Schedule: {CronExpression: '* * *'}\n", "five fields"),
+            ("Schedule: {RateMinutes: 5, CronExpression: '* * * * *'}\n", "exactly one"),
+        ] {
+            assert!(problem(&format!("{query}{rest}")).contains(said), "{rest}");
+        }
+        assert!(problem("AnalysisType: saved_query\nQueryName: q\n").contains("one of `Query`"));
+    }
+
+    #[test]
+    fn steps_of_a_correlation_are_named() {
+        let rule = |detection: &str| {
+            format!(
+                "AnalysisType: correlation_rule\nRuleID: C\nEnabled: true\nSeverity: High\nDetection:\n  - {detection}\n    \
+                 Schedule: {{RateMinutes: 60}}\n    LookbackWindowMinutes: 90\n"
+            )
+        };
+        let group = "Group: [{ID: one, RuleID: A}, {RuleID: B, Absence: true}]\n    MatchCriteria:\n      ip: ";
+        assert!(parse(&rule(&format!("{group}[{{GroupID: one, Match: x}}, {{GroupID: B, Match: x}}]"))).is_ok());
+        assert!(problem(&rule(&format!("{group}[{{GroupID: two, Match: x}}]"))).contains("`ID` two"));
+        assert!(problem(&rule("EventEvaluationOrder: Chronological")).contains("`Group` and `Sequence`"));
+        assert!(problem(&rule("Group: [{RuleID: A, MinMatchCount: 3, MaxMatchCount: 2}]")).contains("`MinMatchCount`"));
+    }
+
+    #[test]
+    fn a_lookup_table_comes_from_one_place() {
+        let table = "AnalysisType: lookup_table\nLookupName: t\nEnabled: true\nSchema: S.T\n";
+        assert!(parse(&format!("{table}Filename: t.csv\n")).is_ok());
+        assert!(problem(table).contains("exactly one"));
+        assert!(problem(&format!("{table}Filenmae: t.csv\n")).contains("Filenmae"));
+    }
+}
