@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::detect::protocol::{DataModelSource, Mapping, MappingTarget, ModuleSource, Place, RuleSource};
+use crate::detect::protocol::{DataModelSource, Mapping, MappingTarget, ModuleSource, RuleSource};
 
 fn module(name: &str, source: &str) -> ModuleSource {
     ModuleSource { name: name.to_owned(), file: format!("{name}.py"), source: source.to_owned() }
@@ -21,7 +21,7 @@ fn raw(text: &str) -> Box<RawValue> {
 
 fn load(sources: Sources) -> (Runner, Vec<LoadFault>) {
     let mut runner = Runner::start(Arc::new(Watch::default())).unwrap();
-    let faults = runner.load(&sources);
+    let faults = runner.load(&sources, &mut |_| ());
     (runner, faults)
 }
 
