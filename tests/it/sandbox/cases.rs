@@ -123,7 +123,7 @@ async fn no_bomb_costs_another_rule_a_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_that_hoards_memory_costs_the_others_nothing() {
-    let hoard = "kept = []\ndef rule(event):\n    kept.append(bytearray(b'x') * 20_000_000)\n    return False\n";
+    let hoard = "kept = []\ndef rule(event):\n    kept.append(bytes(20_000_000))\n    return False\n";
     let world = World::new().configured(|config| config.worker_memory_mib = 1024).rule("Hoard", hoard);
     let (engine, _) = world.start().await;
     for number in 0..20 {

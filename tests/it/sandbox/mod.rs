@@ -9,6 +9,7 @@ mod processes;
 mod protocol;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use margay::telemetry::Telemetry;
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
+use crate::aws::python;
 use crate::daemon::MARGAY;
 
 /// Matches every event while what rules share is as it should be.
@@ -92,6 +94,14 @@ impl World {
     async fn start_as(&self, program: PathBuf) -> Result<(Engine, LoadReport), margay::detect::DetectError> {
         self.write_rule("Witness", &self.log_types, WITNESS);
         Engine::start(&self.config, program, self.telemetry.clone()).await
+    }
+
+    /// A program in Python that stands where the margay binary should be.
+    fn program(&self, name: &str, source: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, format!("#!{}\n{source}", python::interpreter().display())).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
     }
 
     fn metric(&self, sample: &str) -> u64 {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
+use super::{World, batch, event, matches};
 use crate::daemon::{MARGAY, Setup};
 use crate::events::login;
 
@@ -69,4 +70,35 @@ async fn workers_die_with_a_daemon_that_is_killed_even_when_they_stand_still() {
     daemon.ended();
     // Whoever inherits it may take its time to bury it: a dead process has no program any more.
     daemon.until(|_| fs::read_link(format!("/proc/{}/exe", workers[0])).is_err()).await;
+}
+
+/// Starts the real worker where the system call that sets up a filter is refused, as in some containers.
+const NO_FILTER: &str = r#"
+import ctypes, os, platform, struct, sys
+seccomp = {"x86_64": 317, "aarch64": 277}[platform.machine()]
+steps = [(0x20, 0, 0, 0), (0x15, 0, 1, seccomp), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7FFF0000)]
+steps = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("steps", ctypes.c_void_p)]
+
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(Program(4, ctypes.addressof(steps))), 0, 0) == 0
+os.execv("MARGAY", ["margay", *sys.argv[1:]])
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kernel_that_refuses_the_filter_is_told_of_and_may_be_a_reason_not_to_start() {
+    let world = World::new().rule("Quiet", "def rule(event):\n    return True\n");
+    let program = world.program("unfiltered", &NO_FILTER.replace("MARGAY", MARGAY));
+    let (engine, report) = world.start_as(program.clone()).await.unwrap();
+    let told = report.unwalled.unwrap();
+    assert!(told.starts_with("the filter of system calls was refused"), "{told}");
+    let found = engine.evaluate(&batch(vec![event("Quiet", 0, "{}")])).await.unwrap();
+    assert_eq!((matches(&found, "Witness"), matches(&found, "Quiet")), (1, 1));
+
+    let strict = world.configured(|config| config.require_seccomp = true);
+    let error = strict.start_as(program).await.err().unwrap().to_string();
+    assert!(error.contains("or set `rules.require_seccomp` to false"), "{error}");
 }

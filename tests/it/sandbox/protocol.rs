@@ -1,8 +1,6 @@
 //! What is said over the pipe of a worker when one of the two ends misbehaves.
 
-use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use super::{World, batch, event, matches};
@@ -10,7 +8,7 @@ use crate::daemon::MARGAY;
 
 /// A stand-in for a worker: the first speaks well until it is asked to evaluate, then does `MISCHIEF`; each later one
 /// is the real thing.
-const FAKE: &str = r#"#!/usr/bin/env python3
+const FAKE: &str = r#"
 import json, os, struct, sys, time
 try:
     os.mkdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), "was_here"))
@@ -53,9 +51,7 @@ async fn a_worker_that_talks_nonsense_is_replaced_and_its_batch_is_evaluated() {
         "sys.stderr.write('last words\\x1b[31m\\n' * 10000); sys.exit(9)",
     ] {
         let world = World::new().rule("Quiet", "def rule(event):\n    return True\n");
-        let program = world.folder.path().join("fake");
-        fs::write(&program, FAKE.replace("MARGAY", MARGAY).replace("MISCHIEF", mischief)).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let program = world.program("fake", &FAKE.replace("MARGAY", MARGAY).replace("MISCHIEF", mischief));
         let (engine, _) = world.start_as(program).await.unwrap();
         let found = engine.evaluate(&batch(vec![event("Quiet", 0, "{}")])).await.unwrap();
         assert_eq!((matches(&found, "Witness"), matches(&found, "Quiet"), found.faults.len()), (1, 1, 0), "{mischief}");
@@ -66,22 +62,20 @@ async fn a_worker_that_talks_nonsense_is_replaced_and_its_batch_is_evaluated() {
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_says_nothing_is_given_up() {
     let world = World::new().rule("Quiet", "def rule(event):\n    return True\n");
-    let program = world.folder.path().join("silent");
-    fs::write(&program, "#!/bin/sh\nexec sleep 1000\n").unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = world.program("silent", "import time\ntime.sleep(1000)\n");
     let error = world.start_as(program).await.err().unwrap().to_string();
     assert!(error.contains("no sign of life for 30s"), "{error}");
 }
 
 #[test]
 fn a_worker_ends_when_its_daemon_talks_nonsense() {
-    for (said, status) in [
-        (&b""[..], 0),
-        (b"\x05\x00", 65),
-        (b"\x05\x00\x00\x00{", 65),
-        (b"\xff\xff\xff\xff", 65),
-        (b"\x04\x00\x00\x00none", 65),
-        (b"\x02\x00\x00\x00{}", 65),
+    for (said, goes_away, status) in [
+        (&b""[..], true, 0),
+        (b"\x05\x00", true, 65),
+        (b"\x05\x00\x00\x00{", true, 65),
+        (b"\xff\xff\xff\xff", false, 65),
+        (b"\x04\x00\x00\x00none", false, 65),
+        (b"\x02\x00\x00\x00{}", false, 65),
     ] {
         let mut worker = Command::new(MARGAY)
             .args(["rule-worker", "--memory-mib", "1024"])
@@ -90,8 +84,11 @@ fn a_worker_ends_when_its_daemon_talks_nonsense() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        worker.stdin.take().unwrap().write_all(said).unwrap();
+        let mut input = worker.stdin.take().unwrap();
+        input.write_all(said).unwrap();
+        let held = (!goes_away).then_some(input);
         let ended = worker.wait_with_output().unwrap();
+        drop(held);
         assert_eq!(ended.status.code(), Some(status), "{said:?}");
         assert_eq!(ended.stderr.is_empty(), status == 0, "{said:?}");
     }
