@@ -180,7 +180,7 @@ impl Worker {
             match self.reply(calling).await? {
                 Reply::Calling { event, rule } if asked(event, rule) => calling = Some((event, rule)),
                 Reply::Overrun { event, rule, function } if asked(event, rule) => {
-                    return Err(WorkerError::Overrun { event, rule, function });
+                    return Err(WorkerError::Overrun { event, rule, function: printable(&function) });
                 }
                 Reply::Tampered { call: Some((event, rule)), what } if asked(event, rule) => {
                     return Err(WorkerError::Tampered { event, rule, what: printable(&what) });

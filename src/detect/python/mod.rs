@@ -4,10 +4,10 @@
 //! batching, retries and defaults are the daemon's. Nothing a rule does can end a call with anything but a value, a
 //! fault, or the end of the process.
 //!
-//! From the outside in: `serve` (the process), `runner` (calls), `loader` (modules), `interpreter` (what Python there is), `seal` (what
-//! rules share),
-//! `event` (what rules see); `functions`, `context`, `fault`, `text` shape what comes back; `tree` and `jsonpath` read
-//! events without Python; `watch` keeps the time, `walls` are those of the operating system.
+//! From the outside in: `serve` (the process), `walls` (what the operating system keeps it from), `runner` (calls), `loader`
+//! (modules), `interpreter` (what Python there is), `seal` (what rules share), `event` (what rules see); `functions`,
+//! `context`, `fault`, `text` shape what comes back; `tree` and `jsonpath` read events without Python; `watch` keeps the
+//! time.
 
 mod context;
 mod data_model;

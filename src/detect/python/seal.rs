@@ -28,6 +28,8 @@ pub(super) struct Seal {
     /// Modules and classes that have been looked at, by address; `spaces` keeps those alive that count.
     known: HashSet<usize>,
     modules: PyDictRef,
+    /// How many modules there were at the last look.
+    imported: usize,
 }
 
 /// Names, and what each was bound to.
@@ -51,7 +53,7 @@ enum Holder {
 impl Seal {
     /// `builtins` are dicts that stand behind every module, by name.
     pub(super) fn new(modules: PyDictRef, builtins: Vec<(&str, PyDictRef)>) -> Seal {
-        let mut seal = Seal { spaces: Vec::new(), known: HashSet::new(), modules };
+        let mut seal = Seal { spaces: Vec::new(), known: HashSet::new(), modules, imported: 0 };
         for (name, dict) in builtins {
             let mut space = Space::new(name, Holder::Dict(dict), |_, _| true);
             space.complete = Some(space.entries.len());
@@ -62,13 +64,20 @@ impl Seal {
 
     /// Takes in what was imported since. `helpers` are the rule set's own modules.
     pub(super) fn extend(&mut self, helpers: &PyDictRef) {
+        if self.modules.__len__() == self.imported {
+            return;
+        }
         let modules = self.modules.items_vec();
+        self.imported = modules.len();
         let mut imported = HashSet::new();
         for (key, module) in modules {
+            if !self.known.insert(module.get_id()) {
+                continue;
+            }
             let Some(name) = key.downcast_ref::<PyStr>().map(|name| name.to_string_lossy().into_owned()) else {
                 continue;
             };
-            if name.starts_with(PRIVATE) || !self.known.insert(module.get_id()) {
+            if name.starts_with(PRIVATE) {
                 continue;
             }
             if let Some(module) = module.downcast_ref::<PyModule>() {
