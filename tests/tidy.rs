@@ -86,6 +86,13 @@ fn every_file_says_first_what_it_is() {
     none(silent.map(|path| format!("{path} must open with `//!` and say what it is")).collect());
 }
 
+/// A rule worker dies with the thread that started it, and this turns a thread that stays into one that ends when idle.
+#[test]
+fn threads_that_start_rule_workers_stay() {
+    let files = rust_files("src").into_iter().filter(|path| code(path).contains("block_in_place"));
+    none(files.map(|path| format!("{path} uses block_in_place; use runtime::blocking")).collect());
+}
+
 #[test]
 fn files_stay_readable() {
     let limit = |path: &str| if path == "src/main.rs" { 60 } else { 400 };

@@ -78,8 +78,11 @@ fn id(at: usize) -> String {
 }
 
 /// Each case sees one event; in `batches` at a time, each on a worker of its own.
-async fn run(cases: &[Case], batches: usize) -> World {
-    let mut world = World::new().configured(|config| config.workers = batches);
+async fn run(cases: &[Case], batches: usize, call_timeout_ms: u64) -> World {
+    let mut world = World::new().configured(|config| {
+        config.workers = batches;
+        config.call_timeout_ms = call_timeout_ms;
+    });
     for (at, case) in cases.iter().enumerate() {
         world = world.rule(&id(at), &case.source);
     }
@@ -108,7 +111,7 @@ async fn evaluate(engine: &Engine, events: Vec<margay::model::Event>) -> Detecti
 #[tokio::test(flavor = "multi_thread")]
 async fn every_way_out_of_a_rule_ends_at_a_wall() {
     let cases: Vec<Case> = table("escapes").into_iter().chain(imports()).collect();
-    let world = run(&cases, 1).await;
+    let world = run(&cases, 1, 10_000).await;
     let tampered = cases.iter().filter(|case| case.error == ["RuleTampering"]).count() as u64;
     let replaced = world.metric(r#"margay_rule_worker_restarts_total{reason="tampering"}"#);
     // One is refused when it is loaded, and costs no worker.
@@ -117,7 +120,7 @@ async fn every_way_out_of_a_rule_ends_at_a_wall() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_bomb_costs_another_rule_a_call() {
-    let world = run(&table("bombs"), 2).await;
+    let world = run(&table("bombs"), 2, 1_000).await;
     assert!(world.metric(r#"margay_rule_worker_restarts_total{reason="timeout"}"#) > 0);
 }
 
