@@ -106,6 +106,13 @@ fn the_map_of_a_room_names_every_file() {
     none(broken);
 }
 
+/// A rule worker dies with the thread that started it, and this turns a thread that stays into one that ends when idle.
+#[test]
+fn threads_that_start_rule_workers_stay() {
+    let files = rust_files("src").into_iter().filter(|path| code(path).contains("block_in_place"));
+    none(files.map(|path| format!("{path} uses block_in_place; use runtime::blocking")).collect());
+}
+
 #[test]
 fn files_stay_readable() {
     let limit = |path: &str| if path == "src/main.rs" { 60 } else { 400 };

@@ -34,6 +34,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         let command = WorkerCommand {
             program: app::program()?,
             memory_mib: defaults.worker_memory_mib,
+            require_seccomp: false,
             call_timeout: Duration::from_millis(defaults.call_timeout_ms),
         };
         let workers = arguments.workers.unwrap_or_else(detect::cores);

@@ -81,6 +81,8 @@ pub struct LoadReport {
     pub problems: Vec<Problem>,
     /// Items of kinds that are not evaluated, by kind.
     pub not_evaluated: BTreeMap<String, usize>,
+    /// Why the kernel does not keep rule workers from system calls, where it does not.
+    pub unwalled: Option<String>,
 }
 
 impl Engine {
@@ -94,6 +96,7 @@ impl Engine {
             program,
             memory_mib: config.worker_memory_mib,
             call_timeout: Duration::from_millis(config.call_timeout_ms),
+            require_seccomp: config.require_seccomp,
         };
         let workers = match config.workers {
             0 => super::cores(),
@@ -139,7 +142,12 @@ impl Engine {
     pub(crate) fn evaluating(
         double: impl Fn(&EventBatch) -> Result<Detections, DetectError> + Send + Sync + 'static,
     ) -> Engine {
-        let command = WorkerCommand { program: PathBuf::new(), memory_mib: 0, call_timeout: Duration::ZERO };
+        let command = WorkerCommand {
+            program: PathBuf::new(),
+            memory_mib: 0,
+            call_timeout: Duration::ZERO,
+            require_seccomp: false,
+        };
         let content = Content::default();
         let set = RuleSet::new(&content, Arc::new(content.sources()), &[]);
         let generation = Arc::new(Generation::without_workers(set, command.clone()));
@@ -226,6 +234,9 @@ fn tell_loaded(telemetry: &Telemetry, generation: u64, report: &LoadReport) {
     for problem in &report.problems {
         telemetry.rule_not_loaded(&problem.file.display().to_string(), &problem.to_string());
     }
+    if let Some(reason) = &report.unwalled {
+        telemetry.rule_workers_unwalled(reason);
+    }
     telemetry.rule_set_loaded(generation, report.rules, report.problems.len());
 }
 
@@ -246,9 +257,9 @@ impl LoadPlan {
         let (first, sources, faults) = loop {
             let sources = Arc::new(content.sources());
             let (worker, faults) = match Generation::first_worker(&self.command, &sources).await {
-                Err(WorkerError::LoadStuck { place }) => {
+                Err(error @ (WorkerError::LoadStuck { place } | WorkerError::LoadDied { place, .. })) => {
                     // This module alone is left out (or replaced by its last good version): there is one fewer each time.
-                    let fault = stuck(place);
+                    let fault = of_the_load(place, &error);
                     remember(&mut problems, &content, std::slice::from_ref(&fault));
                     if !good.is_some_and(|good| content.restore_faulted(std::slice::from_ref(&fault), good)) {
                         content = content.without(&[fault]);
@@ -269,11 +280,13 @@ impl LoadPlan {
             let faults = faults.clone();
             set = blocking_deep(move || set.guarded(&faults)).await;
         }
+        let unwalled = first.unwalled().map(str::to_owned);
         let generation = Generation::start(set, self.command.clone(), first, self.workers).await?;
         let report = LoadReport {
             rules: content.rules.len() - faults.iter().filter(|fault| is_rule(fault)).count(),
             problems,
             not_evaluated,
+            unwalled,
         };
         let good = Arc::new(content.without(&faults));
         Ok((Current { generation: Arc::new(generation), good }, report))
@@ -289,10 +302,19 @@ fn remember(problems: &mut Vec<Problem>, content: &Content, faults: &[LoadFault]
     }
 }
 
-fn stuck(place: Place) -> LoadFault {
-    let message = "the import of this module did not end; look for a loop outside of its functions".to_owned();
-    let fault = Fault { error_type: "RuleTimeout".into(), short_error: format!("RuleTimeout({message:?})"), message };
-    LoadFault { place, fault, line: None }
+/// An import that no worker survives.
+fn of_the_load(place: Place, error: &WorkerError) -> LoadFault {
+    let (error_type, message) = match error {
+        WorkerError::LoadDied { how, .. } => {
+            ("RuleCrash", format!("the import of this module ended its process: {how}"))
+        }
+        _ => {
+            let said = "the import of this module did not end; look for a loop outside of its functions";
+            ("RuleTimeout", said.to_owned())
+        }
+    };
+    let short_error = format!("{error_type}({message:?})");
+    LoadFault { place, fault: Fault { error_type: error_type.into(), short_error, message }, line: None }
 }
 
 fn is_rule(fault: &LoadFault) -> bool {

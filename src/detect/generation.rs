@@ -14,6 +14,10 @@ use super::ruleset::RuleSet;
 use super::strikes::Strikes;
 use super::worker::{Progress, Worker, WorkerCommand, WorkerError};
 
+/// A worker that has taken more than this part of its address space is replaced before a rule that needs a little more
+/// of it is blamed for what others have left behind.
+const MOST_OF_MEMORY: f64 = 0.75;
+
 /// A batch is given up after this many workers died without saying in which call.
 const UNEXPLAINED_DEATHS: u32 = 3;
 
@@ -37,7 +41,7 @@ pub struct Evaluated {
 
 /// Why a worker had to be replaced.
 pub struct Death {
-    /// `timeout` or `crash`.
+    /// `timeout`, `crash`, `tampering` or `memory`.
     pub reason: &'static str,
     pub detail: String,
 }
@@ -91,7 +95,7 @@ impl Generation {
             }
             let shared = Arc::new(calls);
             let mut progress = Progress::default();
-            let result = self.attempt(careful, &shared, &mut progress).await;
+            let result = self.attempt(careful, &shared, &mut progress, &mut done.deaths).await;
             calls =
                 Arc::try_unwrap(shared).unwrap_or_else(|_| unreachable!("the request was dropped when it was sent"));
             let Err(error) = result else {
@@ -103,8 +107,12 @@ impl Generation {
             let (event, rule, reason, fault) = match error {
                 WorkerError::Overrun { event, rule, function } => {
                     let limit = self.command.call_timeout;
-                    let fault = own_fault("RuleTimeout", format!("`{function}` ran longer than {limit:?}"));
-                    (event, rule, "timeout", fault)
+                    let said = format!("`{function}` ran longer than {limit:?}");
+                    (event, rule, "timeout", of_overrun(function, own_fault("RuleTimeout", said)))
+                }
+                WorkerError::Tampered { event, rule, what } => {
+                    let said = format!("it changed {what}, which all rules share; leave it as it is");
+                    (event, rule, "tampering", own_fault("RuleTampering", said))
                 }
                 WorkerError::Died { calling: Some((event, rule)), how } => {
                     let fault = own_fault("RuleCrash", format!("the call ended its worker process: {how}"));
@@ -134,10 +142,18 @@ impl Generation {
         careful: bool,
         calls: &Arc<Vec<EventCalls>>,
         progress: &mut Progress,
+        deaths: &mut Vec<Death>,
     ) -> Result<(), WorkerError> {
         let mut lease = self.worker().await?;
         lease.worker().evaluate(careful, calls, progress).await?;
-        lease.keep();
+        let limit = self.command.memory_mib * 1024 * 1024;
+        match lease.worker().address_space() {
+            Some(bytes) if bytes as f64 > limit as f64 * MOST_OF_MEMORY => {
+                let detail = format!("it had taken {} of {} MiB", bytes / 1024 / 1024, self.command.memory_mib);
+                deaths.push(Death { reason: "memory", detail });
+            }
+            _ => lease.keep(),
+        }
         Ok(())
     }
 
@@ -198,6 +214,18 @@ fn keep_finished(calls: &mut [EventCalls], progress: Progress, done: &mut Evalua
         call.rules.clear();
     }
     done.outcomes.extend(progress.outcomes.into_iter().filter(|outcome| outcome.event < progress.through));
+}
+
+/// A function that says what a match is about never loses the match: the defaults stand in for it, and for the others, whose
+/// results went with the process.
+fn of_overrun(function: String, mut functions: Functions) -> Functions {
+    if !["rule", "policy"].contains(&function.as_str())
+        && let Some(fault) = functions.faults.remove("rule")
+    {
+        functions.rule = Some(true);
+        functions.faults.insert(function, fault);
+    }
+    functions
 }
 
 /// A fault of `rule` that Python did not raise.

@@ -52,6 +52,8 @@ pub struct Config {
     pub call_timeout_ms: u64,
     /// Address space of one worker process, in MiB.
     pub worker_memory_mib: u64,
+    /// Refuse to start where the kernel does not filter the system calls of rule workers.
+    pub require_seccomp: bool,
     /// A change of the rules, the sources or the log types is loaded after this much quiet, in milliseconds.
     pub reload_debounce_ms: u64,
 }
@@ -65,6 +67,7 @@ impl Default for Config {
             workers: 0,
             call_timeout_ms: 1000,
             worker_memory_mib: 1024,
+            require_seccomp: false,
             reload_debounce_ms: 500,
         }
     }

@@ -1,8 +1,8 @@
 //! What the daemon and a rule worker say to each other over the worker's standard input and output.
 //!
 //! A frame is a length (4 bytes, little endian, bounded) and that many bytes of JSON. The daemon speaks first; a worker
-//! answers each request with exactly one final reply, before which any number of [`Reply::Alive`], [`Reply::Calling`]
-//! and [`Reply::Outcomes`] may come. Events cross as the JSON text they are, not parsed on the way. Both ends are the same binary, so [`VERSION`]
+//! answers each request with exactly one final reply, before which [`Reply::Alive`], [`Reply::Loading`],
+//! [`Reply::Calling`] and [`Reply::Outcomes`] may come. Events cross as the JSON text they are, not parsed on the way. Both ends are the same binary, so [`VERSION`]
 //! only catches a binary that was replaced under a running daemon.
 
 use std::collections::BTreeMap;
@@ -14,10 +14,13 @@ use serde_json::value::RawValue;
 
 use super::declared::Declared;
 
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
-/// Above this a frame is refused by both ends. A batch is cut well below it.
-pub const FRAME_LIMIT: usize = 256 * 1024 * 1024;
+/// Above this a request is refused by both ends. A batch is cut well below it.
+pub const REQUEST_LIMIT: usize = 256 * 1024 * 1024;
+
+/// Above this a reply is refused by both ends. The largest are the faults of a rule set in which nothing loads.
+pub const REPLY_LIMIT: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -115,16 +118,22 @@ pub struct Mock {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// Answer to `Hello`.
-    Ready { version: u32 },
+    /// Answer to `Hello`. `unwalled` is why the kernel does not keep the process from system calls, where it does not.
+    Ready { version: u32, unwalled: Option<String> },
+    /// Before each module that `Load` runs, so that one that ends the process is known.
+    Loading { place: Place },
     /// Answer to `Load`: what did not import. The rest is loaded.
     Loaded { faults: Vec<LoadFault> },
     /// In careful mode, before each call: positions in `calls` and in the list of rules of the rule set.
     Calling { event: u32, rule: u32 },
-    /// Sent by the watchdog thread every second while the worker is busy.
-    Alive,
+    /// Sent by the watchdog thread every second while the worker is busy. `steps` grows with each call and each module that
+    /// is begun or ended: a worker in which it stands still is stuck, whatever else it says.
+    Alive { steps: u64 },
     /// A call overran its time. Sent by the watchdog thread; the worker exits after it, and its batch has no other reply.
     Overrun { event: u32, rule: u32, function: String },
+    /// A rule changed what all rules share; in careful mode with the call that did it. Nothing that was evaluated since the
+    /// last part of the answer is worth anything. The worker exits after it.
+    Tampered { call: Option<(u32, u32)>, what: String },
     /// Importing a module overran its time, which is ten times that of a call but at least ten seconds. Sent by the
     /// watchdog thread; the worker exits after it, and `Load` has no other reply.
     LoadOverrun { place: Place },
@@ -144,7 +153,9 @@ impl Reply {
             Reply::Ready { .. } => "ready",
             Reply::Loaded { .. } => "loaded",
             Reply::Calling { .. } => "calling",
-            Reply::Alive => "alive",
+            Reply::Alive { .. } => "alive",
+            Reply::Loading { .. } => "loading",
+            Reply::Tampered { .. } => "tampered",
             Reply::Overrun { .. } => "overrun",
             Reply::LoadOverrun { .. } => "load_overrun",
             Reply::Outcomes { .. } => "outcomes",
@@ -232,9 +243,10 @@ pub struct Fault {
     pub message: String,
 }
 
+/// Of the worker's end, as is [`read_frame`].
 pub fn write_frame<T: Serialize>(to: &mut impl Write, frame: &T) -> io::Result<()> {
     let body = serde_json::to_vec(frame)?;
-    if body.len() > FRAME_LIMIT {
+    if body.len() > REPLY_LIMIT {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("a frame of {} bytes is too large", body.len()),
@@ -253,7 +265,7 @@ pub fn read_frame(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
         n => from.read_exact(&mut length[n..])?,
     }
     let length = u32::from_le_bytes(length) as usize;
-    if length > FRAME_LIMIT {
+    if length > REQUEST_LIMIT {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame announces {length} bytes")));
     }
     let mut body = vec![0; length];

@@ -8,15 +8,21 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::time::timeout;
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::time::{Instant, timeout};
 
 use super::protocol::{
-    self, EventCalls, FRAME_LIMIT, Functions, LoadFault, Mock, Outcome, Place, Reply, Request, Sources,
+    self, EventCalls, Functions, LoadFault, Mock, Outcome, Place, REPLY_LIMIT, REQUEST_LIMIT, Reply, Request, Sources,
 };
 
 /// A busy worker's watchdog says every second that it lives. After this much silence the process is taken for stuck.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// Of what a dying worker says on its standard error.
+const LAST_WORDS: u64 = 500;
+
+/// Functions of a rule that may run on one event.
+const FUNCTIONS: usize = 10;
 
 /// How to start a worker.
 #[derive(Clone, Debug)]
@@ -25,6 +31,8 @@ pub struct WorkerCommand {
     pub program: PathBuf,
     pub memory_mib: u64,
     pub call_timeout: Duration,
+    /// No worker is better than one that the kernel does not keep from system calls.
+    pub require_seccomp: bool,
 }
 
 /// Why a worker gave no answer. The process is of no more use after any of these.
@@ -36,8 +44,12 @@ pub enum WorkerError {
     /// `calling` is what it had announced last, in careful mode.
     #[error("the rule worker died: {how}")]
     Died { calling: Option<(u32, u32)>, how: String },
+    #[error("a rule changed {what}, which all rules share")]
+    Tampered { event: u32, rule: u32, what: String },
     #[error("an import did not end")]
     LoadStuck { place: Place },
+    #[error("an import ended its rule worker: {how}")]
+    LoadDied { place: Place, how: String },
     #[error("a request of {length} bytes is more than a rule worker takes; lower `pipeline.max_record_mib`")]
     TooLarge { length: usize },
     #[error("could not start a rule worker as `{}`: {reason}", program.display())]
@@ -67,6 +79,10 @@ pub struct Worker {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
+    errors: ChildStderr,
+    call_timeout: Duration,
+    /// Why the kernel does not keep the process from system calls, where it does not.
+    unwalled: Option<String>,
 }
 
 impl Worker {
@@ -78,8 +94,12 @@ impl Worker {
             .arg(command.memory_mib.to_string())
             // Rules see no environment; nothing of the daemon's secrets is there to be found.
             .env_clear()
+            // Without it the machine's zone would be read from a file, and the same rule would say other things elsewhere.
+            .env("TZ", "UTC0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Ours are not a rule worker's to write to: what it says there is bounded and goes where its end is told.
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
             // Ctrl-C on a terminal is for the daemon, which lets its batches end.
             .process_group(0)
@@ -87,13 +107,22 @@ impl Worker {
             .map_err(|error| failed(error.to_string()))?;
         let input = child.stdin.take().expect("stdin was piped");
         let output = BufReader::new(child.stdout.take().expect("stdout was piped"));
-        let mut worker = Worker { child, input, output };
+        let errors = child.stderr.take().expect("stderr was piped");
+        let call_timeout = command.call_timeout;
+        let mut worker = Worker { child, input, output, errors, call_timeout, unwalled: None };
         let call_timeout_ms = command.call_timeout.as_millis() as u64;
         let hello = Request::Hello { version: protocol::VERSION, call_timeout_ms };
         worker.send(&hello).await.map_err(|error| error.at_start(command))?;
         match worker.reply(None).await.map_err(|error| error.at_start(command))? {
-            Reply::Ready { version: protocol::VERSION } => Ok(worker),
-            Reply::Ready { version } => Err(failed(format!(
+            Reply::Ready { version: protocol::VERSION, unwalled: Some(reason) } if command.require_seccomp => {
+                let reason = printable(&reason);
+                Err(failed(format!("{reason}; allow seccomp here, or set `rules.require_seccomp` to false")))
+            }
+            Reply::Ready { version: protocol::VERSION, unwalled } => {
+                worker.unwalled = unwalled;
+                Ok(worker)
+            }
+            Reply::Ready { version, .. } => Err(failed(format!(
                 "it speaks version {version} of the protocol, not {}: the binary was replaced; restart the daemon",
                 protocol::VERSION
             ))),
@@ -104,11 +133,36 @@ impl Worker {
     /// Imports everything; what failed comes back, the rest is loaded.
     pub async fn load(&mut self, sources: &Arc<Sources>) -> Result<Vec<LoadFault>, WorkerError> {
         self.send(&Request::Load(sources.clone())).await?;
-        match self.reply(None).await? {
-            Reply::Loaded { faults } => Ok(faults),
-            Reply::LoadOverrun { place } => Err(WorkerError::LoadStuck { place }),
-            other => Err(unexpected(&other)),
+        let mut loading = None;
+        // Some are run twice, when one of several has changed what they share.
+        let mut modules = 2 * (sources.globals.len() + sources.rules.len() + sources.data_models.len());
+        loop {
+            match self.reply(None).await {
+                Ok(Reply::Loading { place }) if modules > 0 => {
+                    modules -= 1;
+                    loading = Some(place);
+                }
+                Ok(Reply::Loaded { faults }) => return Ok(faults),
+                Ok(Reply::LoadOverrun { place }) => return Err(WorkerError::LoadStuck { place }),
+                Ok(other) => return Err(unexpected(&other)),
+                Err(WorkerError::Died { how, .. }) if let Some(place) = loading => {
+                    return Err(WorkerError::LoadDied { place, how });
+                }
+                Err(error) => return Err(error),
+            }
         }
+    }
+
+    /// Why the kernel does not keep the process from system calls, where it does not.
+    pub fn unwalled(&self) -> Option<&str> {
+        self.unwalled.as_deref()
+    }
+
+    /// Bytes of address space in use; `None` where the system does not tell.
+    pub fn address_space(&self) -> Option<u64> {
+        let told = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id()?)).ok()?;
+        let pages: u64 = told.split(' ').next()?.parse().ok()?;
+        Some(pages * rustix::param::page_size() as u64)
     }
 
     /// Runs rules over a batch. `progress` has what came back, also when the worker dies on the way.
@@ -121,15 +175,26 @@ impl Worker {
         self.send(&Request::Evaluate { careful, calls: calls.clone() }).await?;
         let asked = |event: u32, rule: u32| calls.get(event as usize).is_some_and(|call| call.rules.contains(&rule));
         let mut calling = None;
+        let mut room: usize = calls.iter().map(|call| call.rules.len()).sum();
         loop {
             match self.reply(calling).await? {
                 Reply::Calling { event, rule } if asked(event, rule) => calling = Some((event, rule)),
                 Reply::Overrun { event, rule, function } if asked(event, rule) => {
-                    return Err(WorkerError::Overrun { event, rule, function });
+                    return Err(WorkerError::Overrun { event, rule, function: printable(&function) });
+                }
+                Reply::Tampered { call: Some((event, rule)), what } if asked(event, rule) => {
+                    return Err(WorkerError::Tampered { event, rule, what: printable(&what) });
+                }
+                Reply::Tampered { call: None, what } => {
+                    let how = format!("a rule changed {}, which all rules share", printable(&what));
+                    return Err(WorkerError::Died { calling: None, how });
                 }
                 Reply::Outcomes { through, outcomes }
-                    if through as usize <= calls.len() && outcomes.iter().all(|o| asked(o.event, o.rule)) =>
+                    if (progress.through as usize..=calls.len()).contains(&(through as usize))
+                        && outcomes.len() <= room
+                        && outcomes.iter().all(|o| asked(o.event, o.rule)) =>
                 {
+                    room -= outcomes.len();
                     calling = None;
                     progress.through = through;
                     progress.outcomes.extend(outcomes);
@@ -146,6 +211,7 @@ impl Worker {
         match self.reply(None).await? {
             Reply::Tested(functions) => Ok(*functions),
             Reply::Overrun { event, rule, function } => Err(WorkerError::Overrun { event, rule, function }),
+            Reply::Tampered { what, .. } => Err(WorkerError::Tampered { event: 0, rule, what: printable(&what) }),
             other => Err(unexpected(&other)),
         }
     }
@@ -154,7 +220,7 @@ impl Worker {
         let mut frame = vec![0; 4];
         serde_json::to_writer(&mut frame, request).expect("requests have string keys and write to memory");
         let length = frame.len() - 4;
-        if length > FRAME_LIMIT {
+        if length > REQUEST_LIMIT {
             return Err(WorkerError::TooLarge { length });
         }
         frame[..4].copy_from_slice(&(length as u32).to_le_bytes());
@@ -167,10 +233,18 @@ impl Worker {
 
     /// The next reply that says something. `calling` is told when the worker dies instead.
     async fn reply(&mut self, calling: Option<(u32, u32)>) -> Result<Reply, WorkerError> {
+        let mut standing: Option<(u64, Instant)> = None;
         loop {
             match timeout(SILENCE, self.frame()).await {
                 Err(_) => return Err(self.died(calling, silent()).await),
-                Ok(Ok(Reply::Alive)) => {}
+                Ok(Ok(Reply::Alive { steps })) => match standing {
+                    Some((before, since)) if before == steps => {
+                        if since.elapsed() > self.patience() {
+                            return Err(self.died(calling, "it let a call run on".into()).await);
+                        }
+                    }
+                    _ => standing = Some((steps, Instant::now())),
+                },
                 Ok(Ok(reply)) => return Ok(reply),
                 Ok(Err(how)) => return Err(self.died(calling, how).await),
             }
@@ -179,12 +253,17 @@ impl Worker {
 
     async fn frame(&mut self) -> Result<Reply, String> {
         let length = self.output.read_u32_le().await.map_err(|error| error.to_string())? as usize;
-        if length > FRAME_LIMIT {
+        if length > REPLY_LIMIT {
             return Err(format!("it announced a reply of {length} bytes"));
         }
         let mut body = vec![0; length];
         self.output.read_exact(&mut body).await.map_err(|error| error.to_string())?;
         serde_json::from_slice(&body).map_err(|error| format!("its reply is not understood: {error}"))
+    }
+
+    /// How long a worker may stand still in what it does. It ends by itself long before.
+    fn patience(&self) -> Duration {
+        self.call_timeout * FUNCTIONS as u32 * 2 + SILENCE
     }
 
     /// Ends the process, and tells how it ended when it had ended by itself.
@@ -198,8 +277,20 @@ impl Worker {
                 "killed".to_owned()
             }
         };
-        WorkerError::Died { calling, how: format!("{how} ({status})") }
+        let mut said = Vec::new();
+        let words = (&mut self.errors).take(LAST_WORDS);
+        // The words of a process that is killed may be cut; without any, its status says enough.
+        let _ = timeout(Duration::from_secs(1), { words }.read_to_end(&mut said)).await;
+        let said = printable(&String::from_utf8_lossy(&said));
+        let words = if said.is_empty() { String::new() } else { format!(": {said}") };
+        WorkerError::Died { calling, how: format!("{how} ({status}){words}") }
     }
+}
+
+/// What a worker said, as one line that a log can hold.
+fn printable(said: &str) -> String {
+    let visible = said.chars().map(|c| if c.is_control() { ' ' } else { c });
+    visible.take(LAST_WORDS as usize).collect::<String>().trim().to_owned()
 }
 
 fn silent() -> String {

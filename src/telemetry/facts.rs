@@ -345,6 +345,11 @@ impl Telemetry {
         tracing::warn!(target: "margay::detect", reason, detail, "rule worker replaced");
     }
 
+    /// The interpreter still gives rules no file, process or network; what is missing is the second wall behind it.
+    pub fn rule_workers_unwalled(&self, reason: &str) {
+        tracing::warn!(target: "margay::detect", reason, "rule workers run without a filter of their system calls");
+    }
+
     /// For a while, which is longer each time. Rules that are loaded anew begin again.
     pub fn rule_disabled(&self, rule: &str) {
         self.metrics.rules_disabled_total.inc([rule]);

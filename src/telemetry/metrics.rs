@@ -173,7 +173,7 @@ metrics! {
     rule_function_errors_total: Counter ["rule", "function"], "Failures of a rule's other functions; their default was used.";
     rule_batch_seconds: Histogram [] in WORK_SECONDS, "Seconds of evaluating all rules over one batch of events.";
     rules_disabled_total: Counter ["rule"], "Rules switched off after repeated overruns or crashes, each time for longer; loaded anew, they begin again.";
-    rule_worker_restarts_total: Counter ["reason"], "Rule workers that were replaced.";
+    rule_worker_restarts_total: Counter ["reason"], "Rule workers that were replaced, after a `timeout`, a `crash`, `tampering` with what rules share, or for the `memory` they had taken.";
 
     alerts_opened_total: Counter ["severity", "type"], "Alerts opened.";
     deliveries_total: Counter ["destination", "outcome"], "Attempts to deliver an alert.";

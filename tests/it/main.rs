@@ -13,6 +13,7 @@ mod events;
 mod fetch;
 mod notifications;
 mod queue;
+mod sandbox;
 mod schemas;
 mod story_aws;
 mod story_explain;

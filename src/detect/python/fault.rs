@@ -14,6 +14,7 @@ use crate::detect::protocol::Fault;
 /// Characters kept of `repr`; it becomes the title of an alert.
 const SHORT_LIMIT: usize = 1000;
 const MESSAGE_LIMIT: usize = 4000;
+const NAME_LIMIT: usize = 100;
 
 /// The sources of the rule set by the internal name of their module.
 #[derive(Default)]
@@ -38,7 +39,7 @@ struct Frame {
 }
 
 pub(super) fn describe(error: &Py<PyBaseException>, origins: &Origins, vm: &VirtualMachine) -> Fault {
-    let error_type = error.class().name().to_string();
+    let error_type = class_name(&error.class().name());
     let said =
         error.as_object().str(vm).map_or_else(|_| error_type.clone(), |said| said.to_string_lossy().into_owned());
     let short =
@@ -53,6 +54,13 @@ pub(super) fn describe(error: &Py<PyBaseException>, origins: &Origins, vm: &Virt
         }
     };
     Fault { error_type, short_error: text::shorten(short, SHORT_LIMIT), message: text::shorten(message, MESSAGE_LIMIT) }
+}
+
+/// A class that was made while a rule ran is named by whoever wrote the log, and its name becomes that of an alert and of a
+/// line in margay's own log.
+fn class_name(name: &str) -> String {
+    let plain = name.chars().all(|c| c == '_' || c.is_alphanumeric()) && name.chars().count() <= NAME_LIMIT;
+    if plain && !name.is_empty() { name.to_owned() } else { "Exception".to_owned() }
 }
 
 /// A fault that is not an exception of Python, written as if it were.

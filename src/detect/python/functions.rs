@@ -137,7 +137,7 @@ impl Returned<'_> {
             .borrow_vec()
             .iter()
             .take(DESTINATION_LIMIT)
-            .map(|name| Some(name.downcast_ref::<PyStr>()?.to_string_lossy().into_owned()))
+            .map(|name| Some(text::shorten(name.downcast_ref::<PyStr>()?.to_string_lossy().into_owned(), TEXT_LIMIT)))
             .collect();
         names.map(Some).ok_or_else(|| self.wrong_type("list of str", vm))
     }

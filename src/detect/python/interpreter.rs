@@ -3,15 +3,19 @@
 //!
 //! The rules of what can be imported and called are in `shims/sandbox.py`. No rule is loaded here.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use rustpython_vm::builtins::{PyBaseExceptionRef, PyModule};
+use rustpython_vm::builtins::{PyBaseExceptionRef, PyDict, PyDictRef, PyModule};
 use rustpython_vm::class::PyClassImpl;
 use rustpython_vm::common::rc::PyRc;
-use rustpython_vm::{AsObject, Interpreter, PyObjectRef, PyPayload, PyRef, PyResult, Settings, VirtualMachine};
+use rustpython_vm::{
+    AsObject, Interpreter, PyObject, PyObjectRef, PyPayload, PyRef, PyResult, Settings, VirtualMachine,
+};
 
 use super::event;
 use super::output::{Captured, RuleOutput};
+use super::seal::Seal;
 
 /// Native modules that the frozen library needs and rules may use. Everything else that is compiled in is left out.
 const NATIVE_MODULES: &[&str] = &[
@@ -90,6 +94,9 @@ pub(super) struct Python {
     /// `shims/sandbox.py`.
     pub(super) sandbox: PyObjectRef,
     pub(super) output: Arc<Captured>,
+    pub(super) seal: RefCell<Seal>,
+    /// The rule set's own modules by name.
+    helpers: PyDictRef,
 }
 
 /// The interpreter did not start; a defect of this binary, never of a rule.
@@ -114,9 +121,35 @@ impl Python {
             })
             .build();
         let output = Arc::new(Captured::default());
-        let sandbox =
-            interpreter.enter(|vm| bootstrap(&output, vm).map_err(|error| StartError(describe(&error, vm))))?;
-        Ok(Python { interpreter, sandbox, output })
+        let (sandbox, helpers, seal) = interpreter
+            .enter(|vm| {
+                let sandbox = bootstrap(&output, vm)?;
+                let helpers = dict_of(&sandbox, "helpers", vm)?;
+                Ok((sandbox.clone(), helpers, sealed(&sandbox, vm)?))
+            })
+            .map_err(|error: PyBaseExceptionRef| StartError(interpreter.enter(|vm| describe(&error, vm))))?;
+        let python = Python { interpreter, sandbox, output, seal: RefCell::new(seal), helpers };
+        python.take_in();
+        Ok(python)
+    }
+
+    /// What was imported since belongs to all rules from now on.
+    pub(super) fn take_in(&self) {
+        self.seal.borrow_mut().extend(&self.helpers);
+    }
+
+    /// Whether a rule has changed what belongs to all, and what.
+    pub(super) fn tampering(&self) -> Option<String> {
+        let changed = self.seal.borrow_mut().changed();
+        self.take_in();
+        changed
+    }
+
+    /// The same, and it is put back.
+    pub(super) fn undo_tampering(&self, vm: &VirtualMachine) -> PyResult<Option<String>> {
+        let changed = self.seal.borrow_mut().restore(vm);
+        self.take_in();
+        changed
     }
 }
 
@@ -164,6 +197,22 @@ fn bootstrap(output: &Arc<Captured>, vm: &VirtualMachine) -> PyResult {
     Ok(sandbox.into())
 }
 
+fn sealed(sandbox: &PyObject, vm: &VirtualMachine) -> PyResult<Seal> {
+    let modules = vm.sys_module.get_attr("modules", vm)?.downcast::<PyDict>();
+    let modules = modules.map_err(|_| vm.new_type_error("sys.modules is a dict"))?;
+    let builtins = vec![
+        ("builtins", vm.builtins.dict()),
+        ("builtins", dict_of(sandbox, "rule_builtins", vm)?),
+        ("builtins", dict_of(&*sandbox.get_attr("restricted_builtins", vm)?, "__dict__", vm)?),
+    ];
+    Ok(Seal::new(modules, builtins))
+}
+
+fn dict_of(object: &PyObject, name: &'static str, vm: &VirtualMachine) -> PyResult<PyDictRef> {
+    let dict = object.get_attr(name, vm)?.downcast::<PyDict>();
+    dict.map_err(|_| vm.new_type_error(format!("{name} is a dict")))
+}
+
 /// What the Python side of this folder imports from here.
 fn native_module(vm: &VirtualMachine) -> PyResult<PyRef<PyModule>> {
     let module = vm.new_module("_margay", vm.ctx.new_dict(), None);
@@ -191,9 +240,7 @@ fn random_bytes(count: usize, vm: &VirtualMachine) -> PyResult {
         return Err(vm.new_value_error(format!("at most {LIMIT} random bytes at a time")));
     }
     let mut bytes = vec![0; count];
-    let read =
-        std::fs::File::open("/dev/urandom").and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
-    match read {
+    match getrandom::fill(&mut bytes) {
         Ok(()) => Ok(vm.ctx.new_bytes(bytes).into()),
         Err(error) => Err(vm.new_runtime_error(format!("could not read random bytes: {error}"))),
     }

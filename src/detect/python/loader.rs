@@ -7,18 +7,22 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rustpython_vm::builtins::{PyBaseExceptionRef, PyDictRef, PyModule};
-use rustpython_vm::{AsObject, PyObject, PyObjectRef, PyResult, VirtualMachine};
+use rustpython_vm::{AsObject, PyObjectRef, PyResult, VirtualMachine};
 
 use super::data_model::{DataModel, Target};
 use super::fault::{self, Origins};
 use super::functions::Function;
 use super::interpreter::Python;
 use super::jsonpath::JsonPath;
+use super::seal::PRIVATE;
 use super::watch::{Watch, Work};
 use crate::detect::declared::Declared;
 use crate::detect::protocol::{
     DataModelSource, Fault, LoadFault, MappingTarget, ModuleSource, Place, RuleKind, RuleSource, Sources,
 };
+
+/// So many rules are loaded between two looks at what all share: a look takes about as long as loading a rule.
+const GROUP: usize = 32;
 
 /// A loaded rule set.
 #[derive(Default)]
@@ -48,20 +52,26 @@ struct Problem {
     line: Option<u32>,
 }
 
-pub(super) fn load(python: &Python, sources: &Sources, watch: &Watch, vm: &VirtualMachine) -> Loaded {
-    let mut loader = Loader { sandbox: &python.sandbox, watch, vm, loaded: Loaded::default() };
+/// `announce` is told each module before it runs, so that one that ends the process is known.
+pub(super) fn load(
+    python: &Python,
+    sources: &Sources,
+    watch: &Watch,
+    announce: &mut dyn FnMut(Place),
+    vm: &VirtualMachine,
+) -> Loaded {
+    let mut loader = Loader { python, announce, watch, vm, loaded: Loaded::default() };
     loader.globals(&sources.globals);
     for (at, source) in sources.data_models.iter().enumerate() {
         loader.data_model(at as u32, source);
     }
-    for (at, source) in sources.rules.iter().enumerate() {
-        loader.rule(at as u32, source);
-    }
+    loader.rules(&sources.rules);
     loader.loaded
 }
 
 struct Loader<'a> {
-    sandbox: &'a PyObject,
+    python: &'a Python,
+    announce: &'a mut dyn FnMut(Place),
     watch: &'a Watch,
     vm: &'a VirtualMachine,
     loaded: Loaded,
@@ -87,30 +97,49 @@ impl Loader<'_> {
         // All are known before the first is imported, since they import each other.
         for (place, source) in &good {
             self.loaded.origins.insert(&source.name, &source.source);
-            if let Err(error) = self.announce(source) {
+            if let Err(error) = self.make_known(source) {
                 self.report(*place, &error, &source.name);
             }
         }
         for (place, source) in good {
+            (self.announce)(place);
             let running = self.watch.enter(Work::Load(place));
             if let Err(error) = self.vm.import(&self.vm.ctx.new_str(source.name.as_str()), 0) {
                 self.report(place, &error, &source.name);
             }
             drop(running);
+            if let Err(Problem { fault, line }) = self.tampering(&source.file) {
+                self.loaded.faults.push(LoadFault { place, fault, line });
+            }
         }
     }
 
-    fn announce(&self, source: &ModuleSource) -> PyResult<()> {
+    fn make_known(&self, source: &ModuleSource) -> PyResult<()> {
         let vm = self.vm;
         let entry = vec![vm.ctx.new_str(source.file.as_str()).into(), vm.ctx.new_str(source.source.as_str()).into()];
-        self.sandbox.get_attr("helpers", vm)?.set_item(source.name.as_str(), vm.ctx.new_tuple(entry).into(), vm)
+        self.python.sandbox.get_attr("helpers", vm)?.set_item(source.name.as_str(), vm.ctx.new_tuple(entry).into(), vm)
     }
 
-    fn rule(&mut self, at: u32, source: &RuleSource) {
+    fn rules(&mut self, sources: &[RuleSource]) {
+        for (number, group) in sources.chunks(GROUP).enumerate() {
+            let first = number * GROUP;
+            let faults = self.loaded.faults.len();
+            (first..).zip(group).for_each(|(at, source)| self.rule(at as u32, source, false));
+            if self.tampering("").is_err() {
+                // One of them did it, and those after it may have seen it.
+                self.loaded.rules.truncate(first);
+                self.loaded.faults.truncate(faults);
+                (first..).zip(group).for_each(|(at, source)| self.rule(at as u32, source, true));
+            }
+        }
+    }
+
+    fn rule(&mut self, at: u32, source: &RuleSource, looking: bool) {
         let place = Place::Rule(at);
-        let name = format!("margay_rule_{at}");
+        let name = format!("{PRIVATE}rule_{at}");
+        (self.announce)(place);
         let running = self.watch.enter(Work::Load(place));
-        let rule = self.module(&name, &source.module).and_then(|namespace| self.functions(source, namespace));
+        let rule = self.module(&name, &source.module, looking).and_then(|namespace| self.functions(source, namespace));
         drop(running);
         self.loaded.rules.push(rule.map_err(|problem| {
             let fault = problem.fault.clone();
@@ -154,11 +183,12 @@ impl Loader<'_> {
             self.refuse(place, "ValueError", &format!("log type '{}' has a data model already", source.log_type));
             return;
         }
-        let name = format!("margay_data_model_{at}");
+        let name = format!("{PRIVATE}data_model_{at}");
         let mut namespace = None;
         if let Some(module) = &source.module {
+            (self.announce)(place);
             let running = self.watch.enter(Work::Load(place));
-            match self.module(&name, module) {
+            match self.module(&name, module, true) {
                 Ok(loaded) => namespace = Some(loaded),
                 Err(problem) => {
                     self.loaded.faults.push(LoadFault { place, fault: problem.fault, line: problem.line });
@@ -200,15 +230,30 @@ impl Loader<'_> {
     }
 
     /// Runs a module that only its owner knows.
-    fn module(&mut self, name: &str, source: &ModuleSource) -> Result<PyDictRef, Problem> {
+    fn module(&mut self, name: &str, source: &ModuleSource, looking: bool) -> Result<PyDictRef, Problem> {
         self.loaded.origins.insert(name, &source.source);
         let load = || -> PyResult<PyDictRef> {
             let arguments = (name.to_owned(), source.file.clone(), source.source.clone());
-            let module = self.vm.call_method(self.sandbox, "load", arguments)?;
+            let module = self.vm.call_method(&self.python.sandbox, "load", arguments)?;
             let module = module.downcast::<PyModule>();
             module.map(|module| module.dict()).map_err(|_| self.vm.new_type_error("a module was expected"))
         };
-        load().map_err(|error| self.described(&error, name))
+        let loaded = load().map_err(|error| self.described(&error, name));
+        if looking {
+            self.tampering(&source.file)?;
+        }
+        loaded
+    }
+
+    /// A module that changes what all share is not loaded, and leaves no trace.
+    fn tampering(&self, file: &str) -> Result<(), Problem> {
+        match self.python.undo_tampering(self.vm) {
+            Ok(None) => Ok(()),
+            Ok(Some(what)) => {
+                Err(self.problem("RuleTampering", &format!("{file} changes {what}, which all rules share")))
+            }
+            Err(error) => Err(self.described(&error, "")),
+        }
     }
 
     fn described(&self, error: &PyBaseExceptionRef, module: &str) -> Problem {

@@ -4,9 +4,10 @@
 //! batching, retries and defaults are the daemon's. Nothing a rule does can end a call with anything but a value, a
 //! fault, or the end of the process.
 //!
-//! From the outside in: `serve` (the process), `runner` (calls), `loader` (modules), `interpreter` (what Python there is),
-//! `event` (what rules see); `declared` adds what a rule's YAML says; `functions`, `context`, `fault`, `text` shape what comes back; `tree` and `jsonpath` read
-//! events without Python; `watch` keeps the time.
+//! From the outside in: `serve` (the process), `walls` (what the operating system keeps it from), `runner` (calls), `loader`
+//! (modules), `interpreter` (what Python there is), `seal` (what rules share), `event` (what rules see); `declared` adds what
+//! a rule's YAML says; `functions`, `context`, `fault`, `text` shape what comes back; `tree` and `jsonpath` read events
+//! without Python; `watch` keeps the time.
 
 mod context;
 mod data_model;
@@ -20,11 +21,13 @@ mod loader;
 mod mocks;
 mod output;
 mod runner;
+mod seal;
 mod serve;
 #[cfg(test)]
 pub(super) mod probe;
 mod text;
 pub(super) mod tree;
+mod walls;
 mod watch;
 
 pub(super) use jsonpath::JsonPath;

@@ -12,7 +12,7 @@ pub(in crate::detect) struct Probe(Runner);
 impl Probe {
     pub(in crate::detect) fn load(sources: &Sources) -> (Probe, Vec<LoadFault>) {
         let mut runner = Runner::start(Arc::new(Watch::default())).unwrap();
-        let faults = runner.load(sources);
+        let faults = runner.load(sources, &mut |_| ());
         (Probe(runner), faults)
     }
 

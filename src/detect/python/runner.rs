@@ -17,7 +17,7 @@ use super::interpreter::{KEY_VALUE_MODULE, Python, StartError};
 use super::loader::{self, Loaded, Rule};
 use super::mocks::Mocked;
 use super::watch::{Watch, Work};
-use crate::detect::protocol::{EventCalls, Fault, Functions, LoadFault, Mock, Outcome, RuleKind, Sources};
+use crate::detect::protocol::{EventCalls, Fault, Functions, LoadFault, Mock, Outcome, Place, RuleKind, Sources};
 use crate::model::{Map, Value};
 
 /// An interpreter with a rule set.
@@ -50,11 +50,17 @@ impl Runner {
         Ok(Runner { python: Python::start()?, loaded: Loaded::default(), watch })
     }
 
-    pub(super) fn load(&mut self, sources: &Sources) -> Vec<LoadFault> {
+    /// `announce` is told each module before it runs.
+    pub(super) fn load(&mut self, sources: &Sources, announce: &mut dyn FnMut(Place)) -> Vec<LoadFault> {
         let python = &self.python;
-        self.loaded = python.interpreter.enter(|vm| loader::load(python, sources, &self.watch, vm));
+        self.loaded = python.interpreter.enter(|vm| loader::load(python, sources, &self.watch, announce, vm));
         self.python.output.clear();
         std::mem::take(&mut self.loaded.faults)
+    }
+
+    /// What a rule has changed of what all rules share, if any has.
+    pub(super) fn tampering(&self) -> Option<String> {
+        self.python.tampering()
     }
 
     /// Production mode.

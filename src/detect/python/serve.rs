@@ -1,7 +1,8 @@
-//! The life of a worker process: frames in, Python, frames out, and three ways to end at once.
+//! The life of a worker process: frames in, Python, frames out, and four ways to end at once.
 //!
 //! - The reader's thread ends the process when the daemon is gone or speaks nonsense, even while Python is busy.
 //! - The watchdog's thread ends it when a call overran its budget, after saying so.
+//! - The interpreter's thread ends it when a rule changed what all rules share, after saying so.
 //! - A panic in the interpreter ends it with a failure status, which the daemon takes for a crash.
 //!
 //! The output is locked for the length of one frame and never while Python runs.
@@ -14,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::runner::{Listener, Runner};
+use super::walls;
 use super::watch::Watch;
 use crate::detect::protocol::{self, Outcome, Reply, Request};
 
@@ -25,6 +27,8 @@ const STATUS_PROTOCOL: u8 = 65;
 const STATUS_BROKEN: u8 = 70;
 /// A call overran its budget, and that was reported.
 const STATUS_OVERRUN: u8 = 75;
+/// A rule changed what all rules share, and that was reported.
+const STATUS_TAMPERED: u8 = 76;
 
 /// Of the interpreter's thread. Python's own limit is 1000 frames, and the interpreter raises `RecursionError` before
 /// this stack ends, so the size decides how deep native recursion (parsing, comparing, `repr`) may go. Only pages
@@ -33,6 +37,10 @@ const STACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// Outcomes are said when they have about so many bytes.
 const PART_BYTES: usize = 256 * 1024;
+
+/// Of the alert contexts of one batch. A batch is a MiB of events or so, and its outcomes lie in the daemon's memory until
+/// they are stored.
+const CONTEXT_BYTES: usize = 256 * 1024 * 1024;
 
 /// Requests waiting while one is worked on. The daemon sends one at a time; this is for the first two.
 const WAITING: usize = 2;
@@ -43,8 +51,8 @@ pub fn serve(
     output: impl Write + Send + 'static,
     memory_limit: Option<u64>,
 ) -> ExitCode {
-    if let Err(error) = limit_resources(memory_limit) {
-        complain(&format!("could not limit the resources of this process: {error}"));
+    if let Err(error) = walls::close_behind(memory_limit) {
+        complain(&format!("could not limit this process: {error}"));
         return ExitCode::from(STATUS_BROKEN);
     }
     // The text of a panic may quote an event; the daemon's log must not have it.
@@ -80,18 +88,6 @@ fn spawn<T: Send + 'static>(
     stack.into_iter().fold(builder, thread::Builder::stack_size).spawn(body)
 }
 
-fn limit_resources(memory: Option<u64>) -> io::Result<()> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    // Running out of memory aborts, and the image of an aborted process would hold events.
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    if let Some(bytes) = memory {
-        // A limit that is in force already can only be lowered.
-        let bytes = getrlimit(Resource::As).maximum.map_or(bytes, |ceiling| ceiling.min(bytes));
-        setrlimit(Resource::As, Rlimit { current: Some(bytes), maximum: Some(bytes) })?;
-    }
-    Ok(())
-}
-
 /// Hands frames on until there are no more, and takes the process along.
 fn read(mut input: impl Read, requests: SyncSender<Vec<u8>>) {
     let _end_on_panic = EndOnPanic;
@@ -115,7 +111,7 @@ fn read(mut input: impl Read, requests: SyncSender<Vec<u8>>) {
 fn report_overrun(watch: &Watch, output: &Mutex<impl Write>) {
     let _end_on_panic = EndOnPanic;
     // A daemon that can't be told is gone, and the reader's thread ends the process.
-    let overrun = watch.until_overrun(|| drop(say(output, &Reply::Alive)));
+    let overrun = watch.until_overrun(|steps| drop(say(output, &Reply::Alive { steps })));
     let said = say(output, &overrun);
     end(if said.is_ok() { STATUS_OVERRUN } else { STATUS_PROTOCOL });
 }
@@ -129,6 +125,8 @@ fn answer(requests: &Receiver<Vec<u8>>, watch: &Arc<Watch>, output: &Mutex<impl 
             return STATUS_BROKEN;
         }
     };
+    // The other threads run by now: this one is started last.
+    let unwalled = walls::lock().err();
     while let Ok(frame) = requests.recv() {
         let request = match serde_json::from_slice(&frame) {
             Ok(request) => request,
@@ -139,7 +137,7 @@ fn answer(requests: &Receiver<Vec<u8>>, watch: &Arc<Watch>, output: &Mutex<impl 
         };
         drop(frame);
         watch.wake();
-        let reply = reply_to(request, &mut runner, watch, output);
+        let reply = reply_to(request, &unwalled, &mut runner, watch, output);
         watch.rest();
         if let Err(error) = reply.and_then(|reply| say(output, &reply)) {
             complain(&format!("could not write an answer: {error}"));
@@ -149,36 +147,64 @@ fn answer(requests: &Receiver<Vec<u8>>, watch: &Arc<Watch>, output: &Mutex<impl 
     STATUS_PROTOCOL
 }
 
-fn reply_to(request: Request, runner: &mut Runner, watch: &Watch, output: &Mutex<impl Write>) -> io::Result<Reply> {
+fn reply_to(
+    request: Request,
+    unwalled: &Option<String>,
+    runner: &mut Runner,
+    watch: &Watch,
+    output: &Mutex<impl Write>,
+) -> io::Result<Reply> {
     Ok(match request {
         Request::Hello { version: _, call_timeout_ms } => {
             watch.set_budget(Duration::from_millis(call_timeout_ms));
             // The daemon compares versions: it is the one that can start another worker.
-            Reply::Ready { version: protocol::VERSION }
+            Reply::Ready { version: protocol::VERSION, unwalled: unwalled.clone() }
         }
-        Request::Load(sources) => Reply::Loaded { faults: runner.load(&sources) },
+        Request::Load(sources) => {
+            let mut said = Ok(());
+            let mut announce = |place| {
+                if said.is_ok() {
+                    said = say(output, &Reply::Loading { place });
+                }
+            };
+            let faults = runner.load(&sources, &mut announce);
+            said?;
+            Reply::Loaded { faults }
+        }
         Request::Evaluate { careful, calls } => {
-            let mut answer = Answer { output, careful, part: Vec::new(), bytes: 0, said: Ok(()) };
+            let said = Ok(());
+            let mut answer =
+                Answer { runner, output, careful, calling: None, part: Vec::new(), bytes: 0, contexts: 0, said };
             runner.evaluate(&calls, &mut answer);
             answer.flush(calls.len() as u32);
             answer.said?;
             Reply::Evaluated
         }
-        Request::Test { rule, event, mocks } => Reply::Tested(Box::new(runner.test(rule, &event, &mocks))),
+        Request::Test { rule, event, mocks } => {
+            let functions = runner.test(rule, &event, &mocks);
+            end_if_tampered(runner, Some((0, rule)), output);
+            Reply::Tested(Box::new(functions))
+        }
     })
 }
 
 /// The answer to one `Evaluate`, said in parts.
 struct Answer<'a, W> {
+    runner: &'a Runner,
     output: &'a Mutex<W>,
     careful: bool,
+    /// The last call that was announced.
+    calling: Option<(u32, u32)>,
     part: Vec<Outcome>,
     bytes: usize,
+    /// Bytes of alert contexts so far.
+    contexts: usize,
     said: io::Result<()>,
 }
 
 impl<W: Write> Answer<'_, W> {
     fn flush(&mut self, through: u32) {
+        end_if_tampered(self.runner, self.calling.take(), self.output);
         let outcomes = std::mem::take(&mut self.part);
         self.bytes = 0;
         self.say(&Reply::Outcomes { through, outcomes });
@@ -194,11 +220,19 @@ impl<W: Write> Answer<'_, W> {
 impl<W: Write> Listener for Answer<'_, W> {
     fn calling(&mut self, event: u32, rule: u32) {
         if self.careful {
+            end_if_tampered(self.runner, self.calling.replace((event, rule)), self.output);
             self.say(&Reply::Calling { event, rule });
         }
     }
 
-    fn outcome(&mut self, outcome: Outcome) {
+    fn outcome(&mut self, mut outcome: Outcome) {
+        if let Some(context) = &mut outcome.functions.alert_context {
+            self.contexts += context.len();
+            if self.contexts > CONTEXT_BYTES {
+                *context =
+                    format!(r#"{{"_error": "the alert contexts of one batch are more than {CONTEXT_BYTES} bytes"}}"#);
+            }
+        }
         let event = outcome.event;
         self.bytes += outcome.functions.size();
         self.part.push(outcome);
@@ -212,6 +246,14 @@ impl<W: Write> Listener for Answer<'_, W> {
         if self.careful {
             self.flush(event + 1);
         }
+    }
+}
+
+/// What rules say after one of them changed what they share is not what they would say alone.
+fn end_if_tampered(runner: &Runner, call: Option<(u32, u32)>, output: &Mutex<impl Write>) {
+    if let Some(what) = runner.tampering() {
+        let said = say(output, &Reply::Tampered { call, what });
+        end(if said.is_ok() { STATUS_TAMPERED } else { STATUS_PROTOCOL });
     }
 }
 

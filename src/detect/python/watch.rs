@@ -95,8 +95,9 @@ impl Watch {
 
     /// Runs on the watchdog's thread until work overruns; returns what to say before the process ends. From then on
     /// the interpreter's thread can no longer leave the work, so it cannot answer as if nothing had happened. Calls
-    /// `alive` every second while there is work, so that a long batch is told from a process that is stuck.
-    pub(super) fn until_overrun(&self, mut alive: impl FnMut()) -> Reply {
+    /// `alive` every second while there is work, with how much was begun and ended so far, so that a long batch is told
+    /// from a process that is stuck.
+    pub(super) fn until_overrun(&self, mut alive: impl FnMut(u64)) -> Reply {
         let _ = self.watchdog.set(thread::current());
         let mut seen = Seen::default();
         let mut said_alive = Instant::now();
@@ -114,7 +115,7 @@ impl Watch {
             watched += asleep.elapsed().min(tick * 2);
             if said_alive.elapsed() >= ALIVE_INTERVAL {
                 said_alive = Instant::now();
-                alive();
+                alive(self.epoch.load(Ordering::Acquire));
             }
             // Not before the sleep: the budget must be the one under which the work that is seen now began.
             let call = self.budget();
@@ -247,7 +248,7 @@ mod tests {
         let work = Work::Call { event: 3, rule: 4, function: Function::Dedup, kind: RuleKind::Rule };
         let running = watch.enter(work);
         watch.wake();
-        let reply = thread::scope(|scope| scope.spawn(|| watch.until_overrun(|| ())).join().unwrap());
+        let reply = thread::scope(|scope| scope.spawn(|| watch.until_overrun(|_| ())).join().unwrap());
         let Reply::Overrun { event: 3, rule: 4, function } = reply else { panic!("{reply:?}") };
         assert_eq!(function, "dedup");
         assert_eq!(watch.epoch.load(Ordering::Relaxed), CONDEMNED);

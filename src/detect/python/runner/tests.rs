@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::*;
 use crate::detect::declared::Declared;
-use crate::detect::protocol::{DataModelSource, Mapping, MappingTarget, ModuleSource, Place, RuleSource};
+use crate::detect::protocol::{DataModelSource, Mapping, MappingTarget, ModuleSource, RuleSource};
 use crate::detect::spec::{self, Item};
 
 fn module(name: &str, source: &str) -> ModuleSource {
@@ -28,7 +28,7 @@ fn raw(text: &str) -> Box<RawValue> {
 
 fn load(sources: Sources) -> (Runner, Vec<LoadFault>) {
     let mut runner = Runner::start(Arc::new(Watch::default())).unwrap();
-    let faults = runner.load(&sources);
+    let faults = runner.load(&sources, &mut |_| ());
     (runner, faults)
 }
 

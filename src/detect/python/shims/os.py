@@ -17,8 +17,19 @@ extsep = "."
 defpath = "/bin:/usr/bin"
 devnull = "/dev/null"
 error = OSError
-environ = {}
-environb = {}
+
+
+class _Environment(dict):
+    """Empty, and it stays so: what one rule puts into it, another would see."""
+
+    def _refuse(self, *args, **kwargs):
+        raise PermissionError("os.environ cannot be changed: rules have no environment")
+
+    __setitem__ = __ior__ = setdefault = update = _refuse
+
+
+environ = _Environment()
+environb = _Environment()
 supports_bytes_environ = True
 
 

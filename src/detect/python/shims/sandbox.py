@@ -7,8 +7,11 @@ and in plain words. Runs once, with `SHIMS` (name -> (source, is a package)) alr
 import sys
 from _frozen_importlib import ModuleSpec, _call_with_frames_removed
 
+import _io
 import _thread
 import builtins
+import io
+import marshal
 
 NO_ACCESS = "rules have no file, network or process access"
 NO_CONTROL = "rules do not control the interpreter"
@@ -27,11 +30,14 @@ ABSENT = dict.fromkeys(
 # The standard library may import these, rules may not.
 DENIED = ABSENT | dict.fromkeys(
     """
-    _interpchannels _interpqueues _interpreters _remote_debugging _testinternalcapi bdb cProfile code codeop compileall
-    concurrent ensurepip faulthandler gc idlelib marshal pdb profile py_compile pydoc runpy trace tracemalloc
+    _frozen_importlib _frozen_importlib_external _imp _interpchannels _interpqueues _interpreters _remote_debugging
+    _testinternalcapi _thread atexit bdb cProfile code codeop compileall concurrent dis ensurepip faulthandler gc idlelib
+    importlib._bootstrap importlib._bootstrap_external marshal pdb profile py_compile pydoc runpy signal site
+    trace tracemalloc
     """.split(),
     NO_CONTROL,
 )
+DENIED |= dict.fromkeys(("_pickle", "pickle", "pickletools"), "reading a pickle runs what came with the data")
 
 # Helper modules of the rule set: name -> (file, source).
 helpers = {}
@@ -133,12 +139,24 @@ def forbidden(name, reason):
     return call
 
 
+def build_class(function, name, *bases, **keywords):
+    built = plain_build_class(function, name, *bases, **keywords)
+    if isinstance(built, type) and "__del__" in vars(built):
+        raise TypeError(f"class {name} has a __del__ method, which would run in the time of another rule")
+    return built
+
+
 plain_import = builtins.__import__
+plain_build_class = builtins.__build_class__
+# Nobody has these, so the standard library need not have them either.
+for name in ("open", "input", "breakpoint"):
+    setattr(builtins, name, forbidden(name, NO_ACCESS))
 rule_builtins = dict(builtins.__dict__)
 rule_builtins["__import__"] = rule_import
+rule_builtins["__build_class__"] = build_class
 for name in ("eval", "exec", "compile"):
     rule_builtins[name] = forbidden(name, "rules do not run generated code")
-for name in ("open", "input", "breakpoint", "help", "exit", "quit"):
+for name in ("help", "exit", "quit"):
     rule_builtins[name] = forbidden(name, NO_ACCESS)
 restricted_builtins = type(sys)("builtins")
 restricted_builtins.__dict__.update(rule_builtins)
@@ -146,10 +164,26 @@ restricted_builtins.__dict__.update(rule_builtins)
 # A thread would outlive the call that started it and its time budget with it.
 for name in ("start_new", "start_new_thread", "start_joinable_thread"):
     setattr(_thread, name, forbidden(f"_thread.{name}", "rules run in one thread"))
-# Raising the limit would trade an exception for a crash.
-sys.setrecursionlimit = forbidden("sys.setrecursionlimit", NO_CONTROL)
-for name in ("settrace", "setprofile", "addaudithook", "breakpointhook"):
+# Raising a limit would trade an exception for a crash, and it would be raised for all rules.
+for name in (
+    "setrecursionlimit",
+    "set_int_max_str_digits",
+    "settrace",
+    "setprofile",
+    "addaudithook",
+    "breakpointhook",
+    "setswitchinterval",
+    "set_asyncgen_hooks",
+    "set_coroutine_origin_tracking_depth",
+    "_current_frames",
+):
     setattr(sys, name, forbidden(f"sys.{name}", NO_CONTROL))
+# Code in this form is not checked before it runs.
+for name in ("load", "loads"):
+    setattr(marshal, name, forbidden(f"marshal.{name}", "rules do not run generated code"))
+for name in ("open", "open_code", "FileIO"):
+    setattr(_io, name, forbidden(f"io.{name}", NO_ACCESS))
+    setattr(io, name, getattr(_io, name))
 
 sys.meta_path.insert(0, Finder)
 sys.path[:] = []
