@@ -150,7 +150,7 @@ impl Space {
         // A class has no version before it is first asked for something.
         let _ = class.get_attr(Context::genesis().intern_str("__init__"));
         let version = class.tp_version_tag.load(Ordering::Acquire);
-        let counts = |_: &PyObject, value: &PyObject| is_code(value) || is_constant(value);
+        let counts = |key: &PyObject, value: &PyObject| is_code(value) || (is_constant(value) && !is_of_import(key));
         let mut space = Space::new(&name, Holder::Class(class), counts);
         space.version = version;
         space
