@@ -73,6 +73,8 @@ struct Current {
 pub struct LoadReport {
     pub rules: usize,
     pub problems: Vec<Problem>,
+    /// What takes the guards of rules away.
+    pub warnings: Vec<Problem>,
     /// Items of kinds that are not evaluated, by kind.
     pub not_evaluated: BTreeMap<String, usize>,
 }
@@ -265,10 +267,12 @@ async fn load(
         let faults = faults.clone();
         set = blocking_deep(move || set.guarded(&faults)).await;
     }
+    let warnings = set.reflections().iter().map(|(place, found)| content.guard_warning(*place, found)).collect();
     let generation = Generation::start(set, command.clone(), first, workers).await?;
     let report = LoadReport {
         rules: content.rules.len() - faults.iter().filter(|fault| is_rule(fault)).count(),
         problems,
+        warnings,
         not_evaluated,
     };
     let good = Arc::new(content.without(&faults));

@@ -52,7 +52,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            guards: false,
+            guards: true,
             directories: Vec::new(),
             workers: 0,
             call_timeout_ms: 1000,

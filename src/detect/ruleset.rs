@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::content::{Content, Problem, Rule};
-use super::guard::Guards;
+use super::guard::{Guards, Reach, Reflection};
 use super::protocol::{Fault, LoadFault, Place, RuleKind, RuleSource, Sources};
 use crate::model::{Event, RuleMeta};
 
@@ -55,6 +55,11 @@ impl RuleSet {
     pub fn guarded(mut self, faults: &[LoadFault]) -> RuleSet {
         self.guards = Some(Guards::derive(&self.sources, &self.by_log_type, faults));
         self
+    }
+
+    /// What takes the guards of rules away.
+    pub fn reflections(&self) -> &[(Place, Reflection)] {
+        self.guards.as_ref().map_or(&[], Guards::reflections)
     }
 
     /// The rules of the event's log type that Python has to run.
@@ -156,7 +161,23 @@ impl Content {
 
     /// A load fault as a problem of its file.
     pub fn load_problem(&self, fault: &LoadFault) -> Problem {
-        let (file, item, module) = match fault.place {
+        let message = format!("{}: {}", fault.fault.error_type, fault.fault.message);
+        self.problem_at(fault.place, fault.line.map(u64::from), message)
+    }
+
+    /// Reflection as a problem of its file.
+    pub fn guard_warning(&self, place: Place, found: &Reflection) -> Problem {
+        let costs = match found.reach {
+            Reach::Own => "guards take nothing of this module for certain, so Python decides what uses it",
+            Reach::Everything => {
+                "this can change any module, so no rule has a guard and every event goes to Python; take it out"
+            }
+        };
+        self.problem_at(place, Some(found.line as u64), format!("{}: {costs}", found.what))
+    }
+
+    fn problem_at(&self, place: Place, line: Option<u64>, message: String) -> Problem {
+        let (file, item, module) = match place {
             Place::Global(index) => {
                 let global = &self.globals[index as usize];
                 (&global.origin, global.module.name.clone(), Some(&global.module))
@@ -171,8 +192,7 @@ impl Content {
             }
         };
         let file = module.map_or(file.clone(), |module| file.with_file_name(&module.file));
-        let message = format!("{}: {}", fault.fault.error_type, fault.fault.message);
-        Problem { file, line: fault.line.map(u64::from), item: Some(item), message }
+        Problem { file, line, item: Some(item), message }
     }
 
     /// Without the items that did not import: what may serve as last good version later.

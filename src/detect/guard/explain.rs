@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use super::Guards;
 use super::explore::{Fancy, explore};
+use super::index::{self, Found, Key};
 use super::program::Unknown;
-use super::{Guards, index};
 
 /// Texts of a field that are written out.
 const TEXTS_SHOWN: usize = 12;
@@ -26,6 +27,8 @@ pub struct Explanation {
 pub struct Needed {
     pub field: String,
     pub texts: Vec<String>,
+    /// Texts that the value may begin with.
+    pub prefixes: Vec<String>,
     pub or_missing: bool,
 }
 
@@ -37,12 +40,7 @@ impl Guards {
             let rejects = |fancy| explore(&self.program, function, log_type, None, fancy).no;
             explanation.guarded |= rejects(Fancy::Any) || rejects(Fancy::Texts);
             let keys = index::keys(&self.program, function, log_type).into_iter();
-            let needed = keys.map(|key| Needed {
-                field: self.program.paths[key.path].join("."),
-                texts: key.texts.into_iter().filter(|text| !text.is_empty()).collect(),
-                or_missing: key.missing,
-            });
-            let needed: Vec<Needed> = needed.collect();
+            let needed: Vec<Needed> = keys.map(|key| self.needed(key)).collect();
             explanation.guarded |= !needed.is_empty();
             explanation.fields.push((log_type.clone(), needed));
         }
@@ -61,6 +59,19 @@ impl Guards {
         explanation.unknown = unknown.map(|at| self.program.unknown[*at].clone()).collect();
         explanation.unknown.dedup();
         explanation
+    }
+}
+
+impl Guards {
+    fn needed(&self, key: Key) -> Needed {
+        let field = self.program.paths[key.path].join(".");
+        match key.found {
+            Found::Present => Needed { field, texts: Vec::new(), prefixes: Vec::new(), or_missing: false },
+            Found::Text { mut texts, prefixes, missing } => {
+                texts.retain(|text| !text.is_empty());
+                Needed { field, texts, prefixes, or_missing: missing }
+            }
+        }
     }
 }
 
@@ -98,12 +109,20 @@ impl fmt::Display for Needed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.field)?;
         match &*self.texts {
-            [] => write!(f, " (any text)")?,
+            [] if self.prefixes.is_empty() => write!(f, " (any value)")?,
+            [] => {}
             [one] => write!(f, " = {one}")?,
             several => write!(f, " in {}", several[..several.len().min(TEXTS_SHOWN)].join(", "))?,
         }
         if self.texts.len() > TEXTS_SHOWN {
             write!(f, " and {} more", self.texts.len() - TEXTS_SHOWN)?;
+        }
+        match &*self.prefixes {
+            [] => {}
+            prefixes => {
+                let or = if self.texts.is_empty() { "" } else { " or" };
+                write!(f, "{or} beginning with {}", prefixes[..prefixes.len().min(TEXTS_SHOWN)].join(", "))?;
+            }
         }
         if self.or_missing { write!(f, ", or without it") } else { Ok(()) }
     }

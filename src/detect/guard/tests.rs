@@ -2,7 +2,10 @@
 
 mod compared;
 mod generated;
+mod holes;
 mod mutations;
+mod programs;
+mod sequences;
 
 use std::collections::HashMap;
 

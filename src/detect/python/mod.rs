@@ -26,5 +26,6 @@ mod text;
 pub(super) mod tree;
 mod watch;
 
+pub(super) use interpreter::may_have_module;
 pub(super) use jsonpath::JsonPath;
 pub use serve::serve;
