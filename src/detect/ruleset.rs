@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::content::{Content, Problem, Rule};
-use super::guard::{Guards, Reach, Reflection};
+use super::guard::{Admitted, Guards, Reach, Reflection};
 use super::protocol::{Fault, LoadFault, Place, RuleKind, RuleSource, Sources};
 use crate::model::{Event, RuleMeta};
 
@@ -63,11 +63,11 @@ impl RuleSet {
     }
 
     /// The rules of the event's log type that Python has to run.
-    pub fn for_event(&self, event: &Event) -> Vec<u32> {
+    pub fn for_event(&self, event: &Event) -> Admitted {
         let rules = self.for_log_type(&event.log_type);
         match &self.guards {
             Some(guards) if !rules.is_empty() => guards.admitted(&event.log_type, &event.fields, rules),
-            _ => rules.to_vec(),
+            _ => Admitted { rules: rules.to_vec(), matching: Vec::new() },
         }
     }
 
@@ -327,6 +327,16 @@ mod tests {
         assert!(next.restore_faulted(&[fault(Place::Rule(0)), fault(Place::Global(0))], &good));
         assert_eq!(next.globals[0].module.source, "good");
         assert_eq!(sources_of(&next), ["new"]);
+    }
+
+    #[test]
+    fn what_takes_guards_away_names_the_python_file_and_line() {
+        let content = Content { rules: vec![rule("one", "x = 1\nglobals()['x'] = 2\n")], ..Content::default() };
+        let set = RuleSet::new(&content, Arc::new(content.sources()), &[]).guarded(&[]);
+        let warnings = set.reflections().iter().map(|(place, found)| content.guard_warning(*place, found).to_string());
+        let warnings: Vec<String> = warnings.collect();
+        assert!(warnings[0].starts_with("one.py:2: one: "), "{warnings:?}");
+        assert_eq!(warnings.len(), 1);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::module::{Module, first};
+use super::uses;
 
 /// What the functions that guards know are made of, of modules outside of the rule set.
 const BELOW: &[(&str, &[&str])] =
@@ -29,7 +30,10 @@ impl<'a> Changes<'a> {
     /// `named` has the modules that can be imported.
     pub(super) fn find(modules: &[Module<'a>], named: &HashMap<&'a str, usize>) -> Changes<'a> {
         let mut finder = Finder { modules, named, changes: Changes::default(), followed: HashSet::new() };
-        let operators = modules.iter().any(|module| module.has_operators);
+        // Whoever puts another function in the place of a builtin one gets to see what it is called with.
+        let hides =
+            |module: &Module<'_>| module.rebound.iter().any(|(_, attribute)| uses::BUILTINS.contains(attribute));
+        let operators = modules.iter().any(|module| module.has_operators || hides(module));
         for (at, module) in modules.iter().enumerate() {
             module.escaped.iter().for_each(|(name, attribute)| finder.escape(at, name, *attribute));
             if operators {

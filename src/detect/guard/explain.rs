@@ -6,6 +6,7 @@ use super::Guards;
 use super::explore::{Fancy, explore};
 use super::index::{self, Found, Key};
 use super::program::Unknown;
+use crate::detect::protocol::Place;
 
 /// Texts of a field that are written out.
 const TEXTS_SHOWN: usize = 12;
@@ -18,7 +19,7 @@ pub struct Explanation {
     pub fields: Vec<(String, Vec<Needed>)>,
     /// What was not understood, in this rule and the functions it calls.
     pub unknown: Vec<Unknown>,
-    /// Why no rule of the set has a guard.
+    /// Why the rule has no guard whatever it says.
     pub refused: Option<String>,
 }
 
@@ -35,6 +36,10 @@ pub struct Needed {
 impl Guards {
     pub fn explain(&self, rule: u32, log_types: &[String]) -> Explanation {
         let mut explanation = Explanation { refused: self.refused.clone(), ..Explanation::default() };
+        let own = self.reflections.iter().find(|(place, _)| *place == Place::Rule(rule));
+        if let (None, Some((_, found))) = (&self.refused, own) {
+            explanation.refused = Some(format!("line {}: {}", found.line, found.what));
+        }
         let Some(function) = self.rules[rule as usize] else { return explanation };
         for log_type in log_types {
             let rejects = |fancy| explore(&self.program, function, log_type, None, fancy).no;
@@ -78,7 +83,7 @@ impl Guards {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(reason) = &self.refused {
-            return writeln!(f, "no guards: a module can change others behind their names ({reason})");
+            return writeln!(f, "no guard: code can change what names mean, past the names ({reason})");
         }
         if !self.guarded {
             writeln!(f, "no guard: every event of its log types is for Python to decide")?;

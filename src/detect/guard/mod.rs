@@ -61,6 +61,14 @@ pub struct Guards {
     refused: Option<String>,
 }
 
+/// What an event goes to Python for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Admitted {
+    pub rules: Vec<u32>,
+    /// Of these, the ones that match: Python is there for the functions after `rule`.
+    pub matching: Vec<u32>,
+}
+
 impl Guards {
     /// Reads the sources; `by_log_type` names the rules that events can visit, `faults` what did not load. Recursive over
     /// text that people write, so it wants a deep stack.
@@ -84,7 +92,7 @@ impl Guards {
     }
 
     /// Of the rules of the event's log type, those that Python has to run.
-    pub fn admitted(&self, log_type: &str, fields: &Map, rules: &[u32]) -> Vec<u32> {
+    pub fn admitted(&self, log_type: &str, fields: &Map, rules: &[u32]) -> Admitted {
         let event = RealEvent::new(fields, &self.program);
         let mut visited = Vec::new();
         match self.by_log_type.get(log_type) {
@@ -94,8 +102,15 @@ impl Guards {
             }
             _ => visited.extend(rules),
         }
-        visited.retain(|rule| self.decide(*rule, &event) != Verdict::No);
-        visited
+        let mut matching = Vec::new();
+        visited.retain(|rule| {
+            let verdict = self.decide(*rule, &event);
+            if verdict == Verdict::Yes {
+                matching.push(*rule);
+            }
+            verdict != Verdict::No
+        });
+        Admitted { rules: visited, matching }
     }
 
     /// What the rule says about an event, whatever its log type.

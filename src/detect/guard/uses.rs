@@ -18,7 +18,7 @@ const READING_ARGUMENTS: &[&str] =
     &["difference", "endswith", "intersection", "isdisjoint", "issubset", "issuperset", "join", "startswith", "union"];
 
 /// Builtin functions that keep no hold of their arguments.
-const BUILTINS: &[&str] = &[
+pub(super) const BUILTINS: &[&str] = &[
     "all",
     "any",
     "bool",
@@ -156,7 +156,7 @@ struct Uses<'m, 'a> {
 }
 
 /// The name at the bottom of `name.a.b`, and the attributes.
-fn chain<'a>(expr: &'a Expr) -> Option<(&'a ast::ExprName, Vec<&'a str>)> {
+fn chain(expr: &Expr) -> Option<(&ast::ExprName, Vec<&str>)> {
     match expr {
         Expr::Name(name) => Some((name, Vec::new())),
         Expr::Attribute(attribute) => {

@@ -67,7 +67,10 @@ impl Runner {
                 for rule in &call.rules {
                     listener.calling(event, *rule);
                     let functions = match (&fields, &shared) {
-                        (Ok(fields), Some(shared)) => self.evaluate_rule(event, *rule, fields, shared, vm),
+                        (Ok(fields), Some(shared)) => {
+                            let matches = call.matching.contains(rule);
+                            self.evaluate_rule((event, *rule), matches, fields, shared, vm)
+                        }
                         (Err(said), _) => Some(failed(fault::plain("ValueError", said, vm))),
                         (Ok(_), None) => None,
                     };
@@ -80,11 +83,11 @@ impl Runner {
         });
     }
 
-    /// `None` when the rule had nothing to say.
+    /// `None` when the rule had nothing to say; `matches` when it is known to match.
     fn evaluate_rule(
         &self,
-        event: u32,
-        rule_at: u32,
+        (event, rule_at): (u32, u32),
+        matches: bool,
         fields: &Map,
         shared: &PyObject,
         vm: &VirtualMachine,
@@ -100,7 +103,7 @@ impl Runner {
         };
         let decided = argument.map_err(|error| self.describe(&error, vm)).and_then(|argument| {
             let call = Call { event, rule_at, rule, argument };
-            self.decide(&call, vm).map(|alerts| (call, alerts))
+            if matches { Ok((call, true)) } else { self.decide(&call, vm).map(|alerts| (call, alerts)) }
         });
         let mut functions = match decided {
             Ok((_, false)) => return None,

@@ -14,15 +14,54 @@ const GROUPS: usize = 24;
 const RULES: usize = 4;
 const CALLS: usize = 60;
 
-struct Writer(Mutator);
+/// What rules do to what they share.
+const EFFECTS: &[&str] = &[
+    "NAMES.append('q')",
+    "helper.NAMES.append('ab')",
+    "FAR.append('q')",
+    "helper.other_1.FAR.append('q')",
+    "helper.FAR.pop() if len(helper.FAR) > 1 else None",
+    "PAIR[0].append('q')",
+    "TABLE['q'] = 'x'",
+    "TABLE['ab'].append('q')",
+    "SET.add('ab')",
+    "SET.discard('x')",
+    "helper.LIMIT = 0",
+    "helper.WORD = 'q'",
+    "setattr(helper, 'LIMIT', 1)",
+    "helper.h = lambda event: True",
+    "helper.f = f",
+    "global LIMIT; LIMIT = 2",
+    "global STATE; STATE += 1",
+    "m = helper; m.NAMES = ['q']",
+    "local = helper.other_1.poke() > 1",
+    "local = [NAMES.pop() for i in 'a' if len(NAMES) > 1]",
+    "local = f'{SET.add(\"q\")}'",
+    "import helper as k; k.SET.add('q')",
+    "other = NAMES; other += ['q']",
+    "del NAMES[1:]",
+    "NAMES[0] = 'q'",
+    "MINE.append(1)",
+];
+
+struct Writer {
+    mutator: Mutator,
+    /// Of [`EFFECTS`], those of the group that is being written. More, and nothing is certain any more.
+    effects: Vec<&'static str>,
+}
 
 impl Writer {
     fn one_of(&mut self, of: &[&str]) -> String {
-        (*self.0.pick(of)).to_owned()
+        (*self.mutator.pick(of)).to_owned()
     }
 
     fn chance(&mut self, of: usize) -> bool {
-        self.0.below(of) == 0
+        self.mutator.below(of) == 0
+    }
+
+    fn start_group(&mut self) {
+        let count = self.mutator.below(3);
+        self.effects = (0..count).map(|_| *self.mutator.pick(EFFECTS)).collect();
     }
 
     /// A module with what the rules look for, and perhaps something that changes it.
@@ -96,7 +135,7 @@ impl Writer {
             ]);
         }
         let below = depth - 1;
-        match self.0.below(15) {
+        match self.mutator.below(15) {
             0..=2 => self.value(0),
             3 => format!(
                 "({}).{}",
@@ -171,7 +210,7 @@ impl Writer {
 
     fn condition(&mut self, depth: usize) -> String {
         if depth == 0 {
-            return match self.0.below(9) {
+            return match self.mutator.below(9) {
                 0 => format!("f({})", self.value(0)),
                 1 => format!(
                     "f({}, {})",
@@ -192,7 +231,7 @@ impl Writer {
             };
         }
         let below = depth - 1;
-        match self.0.below(9) {
+        match self.mutator.below(9) {
             0 => format!("({} and {})", self.condition(below), self.condition(below)),
             1 => format!("({} or {})", self.condition(below), self.condition(below)),
             2 => format!("not {}", self.condition(below)),
@@ -205,41 +244,15 @@ impl Writer {
         }
     }
 
-    /// Something that a later call may notice.
+    /// Something that a later call may notice, of what this group's rules may do.
     fn effect(&mut self) -> String {
-        self.one_of(&[
-            "NAMES.append('q')",
-            "helper.NAMES.append('ab')",
-            "FAR.append('q')",
-            "helper.other_1.FAR.append('q')",
-            "helper.FAR.pop() if len(helper.FAR) > 1 else None",
-            "PAIR[0].append('q')",
-            "TABLE['q'] = 'x'",
-            "TABLE['ab'].append('q')",
-            "SET.add('ab')",
-            "SET.discard('x')",
-            "helper.LIMIT = 0",
-            "helper.WORD = 'q'",
-            "setattr(helper, 'LIMIT', 1)",
-            "helper.h = lambda event: True",
-            "helper.f = f",
-            "global LIMIT; LIMIT = 2",
-            "global STATE; STATE += 1",
-            "m = helper; m.NAMES = ['q']",
-            "local = helper.other_1.poke() > 1",
-            "local = [NAMES.pop() for i in 'a' if len(NAMES) > 1]",
-            "local = f'{SET.add(\"q\")}'",
-            "import helper as k; k.SET.add('q')",
-            "other = NAMES; other += ['q']",
-            "del NAMES[1:]",
-            "NAMES[0] = 'q'",
-            "MINE.append(1)",
-        ])
+        let at = self.mutator.below(self.effects.len());
+        self.effects.get(at).map_or("pass", |effect| effect).to_owned()
     }
 
     fn statement(&mut self) -> String {
         let indented = |text: String| text.replace('\n', "\n    ");
-        match self.0.below(14) {
+        match self.mutator.below(14) {
             0 => format!("local = {}\n", self.value(2)),
             1 => format!("if {}:\n    return {}\n", self.condition(1), self.one_of(&["True", "False", "None"])),
             2 => format!("if {}:\n    {}\n", self.condition(0), self.effect()),
@@ -291,7 +304,7 @@ impl Writer {
         if self.chance(4) {
             body += &format!("{}\n", self.effect());
         }
-        for _ in 0..self.0.below(4) {
+        for _ in 0..self.mutator.below(4) {
             body += &self.statement();
         }
         body += &format!("return {}\n", self.condition(2));
@@ -303,7 +316,7 @@ impl Writer {
         let assigned = globals.iter().filter_map(|line| line.split_once("; ")).map(|(_, rest)| rest);
         let lines: Vec<String> =
             declared.into_iter().chain(assigned).chain(body).map(|line| format!("    {line}\n")).collect();
-        let extra = if self.chance(8) {
+        let extra = if self.chance(24) {
             self.one_of(&[
                 "from helper import *\n",
                 "import helper as NAMES\n",
@@ -329,7 +342,7 @@ fn generated_rule_sets_say_the_same_with_and_without_guards() {
 }
 
 fn try_set(seed: u64) {
-    let mut writer = Writer(Mutator::new(seed));
+    let mut writer = Writer { mutator: Mutator::new(seed), effects: Vec::new() };
     let mut events = Mutator::new(seed + 77);
     let seeds = [
         r#"{"p_log_type":"T","a":"x","n":1,"l":["x","ab"],"o":{"p":"ab","P":"x"}}"#,
@@ -339,6 +352,7 @@ fn try_set(seed: u64) {
     ];
     let mut set = Cases::none();
     for _ in 0..GROUPS {
+        writer.start_group();
         let (helper, rules): (_, Vec<String>) = (writer.helper(), (0..RULES).map(|_| writer.rule()).collect());
         let calls = (0..CALLS).map(|_| {
             let event = map(seeds[events.below(seeds.len())]);

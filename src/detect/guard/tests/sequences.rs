@@ -81,9 +81,15 @@ impl Cases {
         for (_, rule, event) in &self.calls {
             ran.without.push(call(&python, *rule, event));
             // A broken rule is never asked.
-            let visited = !rules.contains(rule) || guards.admitted("T", event, &[*rule]).contains(rule);
-            ran.spared += usize::from(!visited);
-            ran.with.push(if visited { call(&guarded, *rule, event) } else { None });
+            let admitted = rules.contains(rule).then(|| guards.admitted("T", event, &[*rule]));
+            let visited = admitted.as_ref().is_none_or(|admitted| admitted.rules.contains(rule));
+            let matching = admitted.is_some_and(|admitted| admitted.matching.contains(rule));
+            ran.spared += usize::from(!visited || matching);
+            ran.with.push(match (visited, matching) {
+                (false, _) => None,
+                (true, false) => call(&guarded, *rule, event),
+                (true, true) => guarded.evaluate_matching(&[*rule], event).pop().map(|(_, said)| said),
+            });
         }
         ran
     }
