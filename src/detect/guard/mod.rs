@@ -17,6 +17,7 @@ mod event;
 mod explore;
 mod fields;
 mod explain;
+mod imported;
 mod index;
 mod lower;
 mod lower_constant;

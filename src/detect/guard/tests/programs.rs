@@ -231,12 +231,16 @@ impl Writer {
             };
         }
         let below = depth - 1;
-        match self.mutator.below(9) {
+        match self.mutator.below(11) {
             0 => format!("({} and {})", self.condition(below), self.condition(below)),
             1 => format!("({} or {})", self.condition(below), self.condition(below)),
             2 => format!("not {}", self.condition(below)),
             3 => format!("{}({} for each in {})", self.one_of(&["any", "all"]), self.condition(below), self.listing()),
-            4 => format!("{} {} {}", self.value(1), self.one_of(&["==", "!=", "<=", "in", "not in"]), self.value(1)),
+            4 => {
+                let operator = self.one_of(&["==", "!=", "<=", "in", "not in"]);
+                let left = if self.chance(3) { self.value(1) } else { self.value(0) };
+                format!("{left} {operator} {}", self.value(0))
+            }
             5 => format!("{} < {} <= {}", self.value(0), self.value(1), self.value(0)),
             6 => format!("bool({})", self.value(2)),
             7 => format!("({}).{}({})", self.value(1), self.one_of(&["startswith", "endswith"]), self.value(0)),
@@ -252,7 +256,9 @@ impl Writer {
 
     fn statement(&mut self) -> String {
         let indented = |text: String| text.replace('\n', "\n    ");
-        match self.mutator.below(14) {
+        // Half of them are what rules are mostly made of.
+        let kind = if self.chance(2) { [1, 9, 10][self.mutator.below(3)] } else { self.mutator.below(14) };
+        match kind {
             0 => format!("local = {}\n", self.value(2)),
             1 => format!("if {}:\n    return {}\n", self.condition(1), self.one_of(&["True", "False", "None"])),
             2 => format!("if {}:\n    {}\n", self.condition(0), self.effect()),
@@ -300,14 +306,15 @@ impl Writer {
         if !self.chance(6) {
             body += "each = 'x'\n";
         }
-        body += &format!("local = {}\n", self.value(1));
+        body += &format!("local = {}\n", self.value(0));
         if self.chance(4) {
             body += &format!("{}\n", self.effect());
         }
-        for _ in 0..self.mutator.below(4) {
+        for _ in 0..self.mutator.below(3) {
             body += &self.statement();
         }
-        body += &format!("return {}\n", self.condition(2));
+        let depth = 1 + self.mutator.below(2);
+        body += &format!("return {}\n", self.condition(depth));
         // A name can't be used before it is declared to be global.
         let (globals, body): (Vec<_>, Vec<_>) = body.lines().partition(|line| line.trim().starts_with("global "));
         let mut declared: Vec<&str> = globals.iter().filter_map(|line| line.trim().split(';').next()).collect();
