@@ -26,6 +26,9 @@ async fn check(argument: &ConfigArgument, config: Config) -> anyhow::Result<Exit
     for problem in &report.problems {
         writeln!(text, "{problem}")?;
     }
+    for warning in &report.warnings {
+        writeln!(text, "warning: {warning}")?;
+    }
     match &catalogue {
         Ok(catalogue) => {
             let held = app::held_to_revisions(&config, catalogue).await;

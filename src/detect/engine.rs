@@ -79,6 +79,8 @@ struct Current {
 pub struct LoadReport {
     pub rules: usize,
     pub problems: Vec<Problem>,
+    /// What takes the guards of rules away.
+    pub warnings: Vec<Problem>,
     /// Items of kinds that are not evaluated, by kind.
     pub not_evaluated: BTreeMap<String, usize>,
     /// Why the kernel does not keep rule workers from system calls, where it does not.
@@ -280,11 +282,13 @@ impl LoadPlan {
             let faults = faults.clone();
             set = blocking_deep(move || set.guarded(&faults)).await;
         }
+        let warnings = set.reflections().iter().map(|(place, found)| content.guard_warning(*place, found)).collect();
         let unwalled = first.unwalled().map(str::to_owned);
         let generation = Generation::start(set, self.command.clone(), first, self.workers).await?;
         let report = LoadReport {
             rules: content.rules.len() - faults.iter().filter(|fault| is_rule(fault)).count(),
             problems,
+            warnings,
             not_evaluated,
             unwalled,
         };

@@ -61,7 +61,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            guards: false,
+            guards: true,
             directories: Vec::new(),
             packs: Vec::new(),
             workers: 0,

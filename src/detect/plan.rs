@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::guard::Admitted;
 use super::protocol::EventCalls;
 use super::ruleset::RuleSet;
 use crate::model::EventBatch;
@@ -43,9 +44,9 @@ impl Plan {
                 Some(count) => *count += 1,
                 None => drop(plan.tally.events.insert(event.log_type.to_string(), 1)),
             }
-            let rules = match batch.bytes {
+            let Admitted { rules, matching } = match batch.bytes {
                 ..=MOST_GUARDED_BYTES => set.for_event(event),
-                _ => set.for_log_type(&event.log_type).to_vec(),
+                _ => Admitted { rules: set.for_log_type(&event.log_type).to_vec(), matching: Vec::new() },
             };
             if rules.is_empty() {
                 continue;
@@ -55,7 +56,7 @@ impl Plan {
             }
             let event = serde_json::value::to_raw_value(&event.fields).expect("an event has string keys");
             plan.positions.push(at);
-            plan.calls.push(EventCalls { rules, event });
+            plan.calls.push(EventCalls { rules, matching, event });
         }
         plan
     }

@@ -105,6 +105,9 @@ pub enum MappingTarget {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EventCalls {
     pub rules: Vec<u32>,
+    /// Of these, the ones that are known to match: only the functions after `rule` are called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matching: Vec<u32>,
     pub event: Box<RawValue>,
 }
 
@@ -280,7 +283,11 @@ mod tests {
     #[test]
     fn a_frame_survives_the_pipe_with_its_event_text_untouched() {
         let event = r#"{"b":1.50,"a":"é"}"#;
-        let calls = vec![EventCalls { rules: vec![3, 1], event: RawValue::from_string(event.into()).unwrap() }];
+        let calls = vec![EventCalls {
+            rules: vec![3, 1],
+            matching: vec![1],
+            event: RawValue::from_string(event.into()).unwrap(),
+        }];
         let mut pipe = Vec::new();
         write_frame(&mut pipe, &Request::Evaluate { careful: false, calls: calls.into() }).unwrap();
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::content::{Content, Problem, Rule};
-use super::guard::Guards;
+use super::guard::{Admitted, Guards, Reach, Reflection};
 use super::protocol::{Fault, LoadFault, Place, RuleKind, RuleSource, Sources};
 use crate::model::{Event, RuleMeta};
 
@@ -57,12 +57,17 @@ impl RuleSet {
         self
     }
 
+    /// What takes the guards of rules away.
+    pub fn reflections(&self) -> &[(Place, Reflection)] {
+        self.guards.as_ref().map_or(&[], Guards::reflections)
+    }
+
     /// The rules of the event's log type that Python has to run.
-    pub fn for_event(&self, event: &Event) -> Vec<u32> {
+    pub fn for_event(&self, event: &Event) -> Admitted {
         let rules = self.for_log_type(&event.log_type);
         match &self.guards {
             Some(guards) if !rules.is_empty() => guards.admitted(&event.log_type, &event.fields, rules),
-            _ => rules.to_vec(),
+            _ => Admitted { rules: rules.to_vec(), matching: Vec::new() },
         }
     }
 
@@ -160,7 +165,23 @@ impl Content {
 
     /// A load fault as a problem of its file.
     pub fn load_problem(&self, fault: &LoadFault) -> Problem {
-        let (file, item, module) = match fault.place {
+        let message = format!("{}: {}", fault.fault.error_type, fault.fault.message);
+        self.problem_at(fault.place, fault.line.map(u64::from), message)
+    }
+
+    /// Reflection as a problem of its file.
+    pub fn guard_warning(&self, place: Place, found: &Reflection) -> Problem {
+        let costs = match found.reach {
+            Reach::Own => "guards take nothing of this module for certain, so Python decides what uses it",
+            Reach::Everything => {
+                "this can change any module, so no rule has a guard and every event goes to Python; take it out"
+            }
+        };
+        self.problem_at(place, Some(found.line as u64), format!("{}: {costs}", found.what))
+    }
+
+    fn problem_at(&self, place: Place, line: Option<u64>, message: String) -> Problem {
+        let (file, item, module) = match place {
             Place::Global(index) => {
                 let global = &self.globals[index as usize];
                 (&global.origin, global.module.name.clone(), Some(&global.module))
@@ -175,8 +196,7 @@ impl Content {
             }
         };
         let file = module.map_or(file.clone(), |module| file.with_file_name(&module.file));
-        let message = format!("{}: {}", fault.fault.error_type, fault.fault.message);
-        Problem { file, line: fault.line.map(u64::from), item: Some(item), message }
+        Problem { file, line, item: Some(item), message }
     }
 
     /// Without the items that did not import: what may serve as last good version later.
@@ -312,6 +332,16 @@ mod tests {
         assert!(next.restore_faulted(&[fault(Place::Rule(0)), fault(Place::Global(0))], &good));
         assert_eq!(next.globals[0].module.source, "good");
         assert_eq!(sources_of(&next), ["new"]);
+    }
+
+    #[test]
+    fn what_takes_guards_away_names_the_python_file_and_line() {
+        let content = Content { rules: vec![rule("one", "x = 1\nglobals()['x'] = 2\n")], ..Content::default() };
+        let set = RuleSet::new(&content, Arc::new(content.sources()), &[]).guarded(&[]);
+        let warnings = set.reflections().iter().map(|(place, found)| content.guard_warning(*place, found).to_string());
+        let warnings: Vec<String> = warnings.collect();
+        assert!(warnings[0].starts_with("one.py:2: one: "), "{warnings:?}");
+        assert_eq!(warnings.len(), 1);
     }
 
     #[test]

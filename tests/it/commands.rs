@@ -46,7 +46,8 @@ fn check_tells_of_sources_log_types_and_rules_at_once() {
 
 #[test]
 fn what_is_probably_a_mistake_is_told_and_is_no_failure() {
-    let setup = Setup::new().rule("Good", "def rule(event):\n    return True\n").watching_directory().configured(
+    let reflecting = "LIMIT = 1\nglobals()['LIMIT'] = 2\ndef rule(event):\n    return True\n";
+    let setup = Setup::new().rule("Good", reflecting).watching_directory().configured(
         "[[sources]]\nname = \"trail\"\nbucket = \"logs\"\naccount_id = \"999999999999\"\n\
          role_arn = \"arn:aws:iam::111122223333:role/r\"\nprefixes = [{ log_types = [\"Okta.SystemLog\"] }]\n",
     );
@@ -54,6 +55,7 @@ fn what_is_probably_a_mistake_is_told_and_is_no_failure() {
     let said = text(&output.stdout);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("warning: source \"trail\": role_arn is in account 111122223333"), "{said}");
+    assert!(said.contains("Good.py:2: Good: reaches into its own namespace"), "{said}");
 }
 
 #[test]

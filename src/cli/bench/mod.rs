@@ -4,6 +4,7 @@
 //! thread), because machines differ and are noisy. Rates count decompressed bytes.
 
 mod events;
+mod growth;
 mod rules;
 mod stages;
 
@@ -33,6 +34,8 @@ pub(super) struct Arguments {
 enum Only {
     /// Measure the rules of a folder over events of a file, with or without their guards.
     Rules(rules::Arguments),
+    /// Measure what an event costs as rules of one log type become more: invented ones, each with constants of its own.
+    Growth(growth::Arguments),
 }
 
 /// One line of the result.
@@ -44,8 +47,10 @@ struct Stage {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    if let Some(Only::Rules(arguments)) = &arguments.only {
-        return rules::run(arguments);
+    match &arguments.only {
+        Some(Only::Rules(arguments)) => return rules::run(arguments),
+        Some(Only::Growth(arguments)) => return growth::run(arguments),
+        None => {}
     }
     block_on(async {
         let objects = events::objects(arguments.events as usize);

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::stages::cpu_seconds;
 use crate::app;
-use crate::cli::{block_on, print};
+use crate::cli::{block_on, complain, print};
 use crate::detect::{self, Engine};
 use crate::model::{Event, EventBatch, Map, ObjectId, Position, RowId, Value};
 use crate::runtime::{Clock, SystemClock};
@@ -53,29 +53,17 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             workers: arguments.workers,
             ..detect::Config::default()
         };
-        let (engine, report) = Engine::start(&config, app::program()?, Telemetry::new()).await?;
-        anyhow::ensure!(report.rules > 0, "no rule could be loaded from {}", arguments.folder.display());
-        let (started, cpu) = (Instant::now(), cpu_seconds());
-        let workers = if arguments.workers == 0 { detect::cores() } else { arguments.workers };
-        let (matches, errors) = futures_util::stream::iter(&batches)
-            .map(|batch| engine.evaluate(batch))
-            .buffer_unordered(workers)
-            .try_fold((0, 0), |(matches, errors), found| async move {
-                Ok((matches + found.matches.len(), errors + found.faults.len()))
-            })
-            .await?;
-        let (wall, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
-        let events: usize = batches.iter().map(|batch| batch.events.len()).sum();
+        let measured = measure(&config, &batches).await?;
         let result = json!({
-            "rules": report.rules,
-            "events": events,
+            "rules": measured.rules,
+            "events": measured.events,
             "bytes": bytes,
-            "matches": matches,
-            "errors": errors,
-            "python_calls": engine.python_calls(),
-            "wall_seconds": wall,
-            "cpu_seconds": cpu,
-            "events_per_cpu_second": events as f64 / cpu,
+            "matches": measured.matches,
+            "errors": measured.errors,
+            "python_calls": measured.python_calls,
+            "wall_seconds": measured.wall_seconds,
+            "cpu_seconds": measured.cpu_seconds,
+            "events_per_cpu_second": measured.events as f64 / measured.cpu_seconds,
         });
         match arguments.format {
             Format::Json => print(&format!("{result}\n"))?,
@@ -85,6 +73,41 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             }
         }
         Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// What rules cost, without the time to load them.
+pub(super) struct Measured {
+    pub(super) rules: usize,
+    pub(super) events: usize,
+    pub(super) matches: usize,
+    pub(super) errors: usize,
+    pub(super) python_calls: u64,
+    pub(super) wall_seconds: f64,
+    pub(super) cpu_seconds: f64,
+}
+
+pub(super) async fn measure(config: &detect::Config, batches: &[Arc<EventBatch>]) -> anyhow::Result<Measured> {
+    let (engine, report) = Engine::start(config, app::program()?, Telemetry::new()).await?;
+    report.problems.iter().for_each(|problem| complain(format_args!("{problem}")));
+    anyhow::ensure!(report.rules > 0, "no rule could be loaded from {:?}", config.directories);
+    let (started, cpu) = (Instant::now(), cpu_seconds());
+    let workers = if config.workers == 0 { detect::cores() } else { config.workers };
+    let (matches, errors) = futures_util::stream::iter(batches)
+        .map(|batch| engine.evaluate(batch))
+        .buffer_unordered(workers)
+        .try_fold((0, 0), |(matches, errors), found| async move {
+            Ok((matches + found.matches.len(), errors + found.faults.len()))
+        })
+        .await?;
+    Ok(Measured {
+        rules: report.rules,
+        events: batches.iter().map(|batch| batch.events.len()).sum(),
+        matches,
+        errors,
+        python_calls: engine.python_calls(),
+        wall_seconds: started.elapsed().as_secs_f64(),
+        cpu_seconds: cpu_seconds() - cpu,
     })
 }
 

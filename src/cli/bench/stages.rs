@@ -93,7 +93,7 @@ fn decode(objects: &Objects) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn classify(objects: &Objects, log_types: &Registry) -> anyhow::Result<Vec<Arc<EventBatch>>> {
+pub(super) fn classify(objects: &Objects, log_types: &Registry) -> anyhow::Result<Vec<Arc<EventBatch>>> {
     let mut batches = Vec::new();
     for (index, body) in objects.bodies.iter().enumerate() {
         let object = ObjectId((index as u128).to_le_bytes());

@@ -110,7 +110,8 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
             None => {}
         }
         for (name, value) in named {
-            let parameter = function.parameters.iter().chain(&function.keyword_only).find(|p| *p.name == *name);
+            let parameter =
+                function.parameters.iter().chain(&function.keyword_only).find(|p| *p.name == *name && !p.by_place);
             let slot = parameter.ok_or(Ask)?.slot;
             if frame[slot].replace(value).is_some() {
                 return Err(Ask);

@@ -29,6 +29,7 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
             _ => return Err(Ask),
         };
         let Some(map) = self.fields.map() else { return Ok(V::Any) };
+        self.exactly()?;
         let item = |item: Item| match item {
             Item::Value(value) => V::json(value, false),
             Item::Default => default.clone(),
@@ -40,6 +41,11 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
         })
     }
 
+    /// For what looks at the event behind the back of [`V`].
+    fn exactly(&self) -> Result<()> {
+        if self.fields.crosses_exactly() { Ok(()) } else { Err(Ask) }
+    }
+
     pub(super) fn udm(&self, plain: &[V<'e>], named: &[(&'e str, V<'e>)]) -> Result<V<'e>> {
         let default = match named {
             [] => V::None,
@@ -47,6 +53,7 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
             _ => return Err(Ask),
         };
         let keys = plain.iter().map(|key| key.text().ok_or(Ask)).collect::<Result<Vec<_>>>()?;
+        self.exactly()?;
         let model = self.fields.log_type().and_then(|log_type| self.program.models.get(log_type));
         if let ([key], Some(model)) = (&*keys, model) {
             match model.as_ref().ok_or(Ask)?.get(*key) {

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use super::Guards;
 use super::explore::{Fancy, explore};
+use super::index::{self, Found, Key};
 use super::program::Unknown;
-use super::{Guards, index};
+use crate::detect::protocol::Place;
 
 /// Texts of a field that are written out.
 const TEXTS_SHOWN: usize = 12;
@@ -17,7 +19,7 @@ pub struct Explanation {
     pub fields: Vec<(String, Vec<Needed>)>,
     /// What was not understood, in this rule and the functions it calls.
     pub unknown: Vec<Unknown>,
-    /// Why no rule of the set has a guard.
+    /// Why the rule has no guard whatever it says.
     pub refused: Option<String>,
 }
 
@@ -26,23 +28,24 @@ pub struct Explanation {
 pub struct Needed {
     pub field: String,
     pub texts: Vec<String>,
+    /// Texts that the value may begin with.
+    pub prefixes: Vec<String>,
     pub or_missing: bool,
 }
 
 impl Guards {
     pub fn explain(&self, rule: u32, log_types: &[String]) -> Explanation {
         let mut explanation = Explanation { refused: self.refused.clone(), ..Explanation::default() };
+        let own = self.reflections.iter().find(|(place, _)| *place == Place::Rule(rule));
+        if let (None, Some((_, found))) = (&self.refused, own) {
+            explanation.refused = Some(format!("line {}: {}", found.line, found.what));
+        }
         let Some(function) = self.rules[rule as usize] else { return explanation };
         for log_type in log_types {
             let rejects = |fancy| explore(&self.program, function, log_type, None, fancy).no;
             explanation.guarded |= rejects(Fancy::Any) || rejects(Fancy::Texts);
             let keys = index::keys(&self.program, function, log_type).into_iter();
-            let needed = keys.map(|key| Needed {
-                field: self.program.paths[key.path].join("."),
-                texts: key.texts.into_iter().filter(|text| !text.is_empty()).collect(),
-                or_missing: key.missing,
-            });
-            let needed: Vec<Needed> = needed.collect();
+            let needed: Vec<Needed> = keys.map(|key| self.needed(key)).collect();
             explanation.guarded |= !needed.is_empty();
             explanation.fields.push((log_type.clone(), needed));
         }
@@ -64,10 +67,23 @@ impl Guards {
     }
 }
 
+impl Guards {
+    fn needed(&self, key: Key) -> Needed {
+        let field = self.program.paths[key.path].join(".");
+        match key.found {
+            Found::Present => Needed { field, texts: Vec::new(), prefixes: Vec::new(), or_missing: false },
+            Found::Text { mut texts, prefixes, missing } => {
+                texts.retain(|text| !text.is_empty());
+                Needed { field, texts, prefixes, or_missing: missing }
+            }
+        }
+    }
+}
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(reason) = &self.refused {
-            return writeln!(f, "no guards: a module can change others behind their names ({reason})");
+            return writeln!(f, "no guard: code can change what names mean, past the names ({reason})");
         }
         if !self.guarded {
             writeln!(f, "no guard: every event of its log types is for Python to decide")?;
@@ -98,12 +114,20 @@ impl fmt::Display for Needed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.field)?;
         match &*self.texts {
-            [] => write!(f, " (any text)")?,
+            [] if self.prefixes.is_empty() => write!(f, " (any value)")?,
+            [] => {}
             [one] => write!(f, " = {one}")?,
             several => write!(f, " in {}", several[..several.len().min(TEXTS_SHOWN)].join(", "))?,
         }
         if self.texts.len() > TEXTS_SHOWN {
             write!(f, " and {} more", self.texts.len() - TEXTS_SHOWN)?;
+        }
+        match &*self.prefixes {
+            [] => {}
+            prefixes => {
+                let or = if self.texts.is_empty() { "" } else { " or" };
+                write!(f, "{or} beginning with {}", prefixes[..prefixes.len().min(TEXTS_SHOWN)].join(", "))?;
+            }
         }
         if self.or_missing { write!(f, ", or without it") } else { Ok(()) }
     }

@@ -18,7 +18,7 @@ const WAYS: usize = 256;
 /// What is known of the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probe {
-    /// A text that equals no text the rule compares it with.
+    /// A text that equals no text the rule compares it with, and begins with none.
     Other,
     /// The field, or one above it, is not there.
     Missing,
@@ -43,6 +43,8 @@ pub(super) struct Explored {
     pub(super) ask: bool,
     /// Texts that the known field was compared with, in lower case.
     pub(super) texts: BTreeSet<String>,
+    /// And those that it might have begun with.
+    pub(super) prefixes: BTreeSet<String>,
     /// Paths that were read.
     pub(super) paths: BTreeSet<usize>,
 }
@@ -69,6 +71,7 @@ pub(super) fn explore(
         ways: RefCell::new(Vec::new()),
         at: Cell::new(0),
         texts: RefCell::default(),
+        prefixes: RefCell::default(),
         paths: RefCell::default(),
     };
     let mut explored = Explored::default();
@@ -80,15 +83,11 @@ pub(super) fn explore(
             Verdict::Ask => explored.ask = true,
         }
         if !event.next_way() || (until_possible && !explored.only_no()) {
-            explored.texts = event.texts.into_inner().into_iter().collect();
-            explored.paths = event.paths.into_inner();
-            return explored;
+            return event.into(explored);
         }
     }
     explored.ask = true;
-    explored.texts = event.texts.into_inner().into_iter().collect();
-    explored.paths = event.paths.into_inner();
-    explored
+    event.into(explored)
 }
 
 struct Imagined<'e> {
@@ -99,10 +98,20 @@ struct Imagined<'e> {
     ways: RefCell<Vec<bool>>,
     at: Cell<usize>,
     texts: RefCell<HashSet<String>>,
+    prefixes: RefCell<HashSet<String>>,
     paths: RefCell<BTreeSet<usize>>,
 }
 
 impl Imagined<'_> {
+    fn into(self, explored: Explored) -> Explored {
+        Explored {
+            texts: self.texts.into_inner().into_iter().collect(),
+            prefixes: self.prefixes.into_inner().into_iter().collect(),
+            paths: self.paths.into_inner(),
+            ..explored
+        }
+    }
+
     fn next_way(&self) -> bool {
         let mut ways = self.ways.borrow_mut();
         ways.truncate(self.at.get());
@@ -122,6 +131,10 @@ impl Imagined<'_> {
 impl Notes for Imagined<'_> {
     fn note(&self, text: &str) {
         self.texts.borrow_mut().insert(text.to_ascii_lowercase());
+    }
+
+    fn note_prefix(&self, text: &str) {
+        self.prefixes.borrow_mut().insert(text.to_ascii_lowercase());
     }
 }
 
@@ -149,6 +162,10 @@ impl<'e> Fields<'e> for Imagined<'e> {
 
     fn log_type(&self) -> Option<&'e str> {
         Some(self.log_type)
+    }
+
+    fn crosses_exactly(&self) -> bool {
+        true
     }
 
     fn choose(&self) -> Result<bool> {

@@ -1,7 +1,7 @@
 //! Where a guard reads the fields of an event: from the event itself, each path once for all rules. The other source is
 //! [`super::explore`], which imagines events.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 
 use super::program::Program;
 use super::value::{Ask, Notes, Result, V};
@@ -14,6 +14,8 @@ pub(super) trait Fields<'e>: Notes {
     /// The whole event; none when it is imagined.
     fn map(&self) -> Option<&'e Map>;
     fn log_type(&self) -> Option<&'e str>;
+    /// Every number of it is the same once it has come to a worker.
+    fn crosses_exactly(&self) -> bool;
     /// Decides what is not known.
     fn choose(&self) -> Result<bool>;
 }
@@ -30,11 +32,12 @@ pub(super) enum Found<'e> {
 pub(super) struct RealEvent<'e> {
     pub(super) fields: &'e Map,
     looked_up: RefCell<Vec<Option<Option<&'e Value>>>>,
+    exact: OnceCell<bool>,
 }
 
 impl<'e> RealEvent<'e> {
     pub(super) fn new(fields: &'e Map, program: &Program) -> RealEvent<'e> {
-        RealEvent { fields, looked_up: RefCell::new(vec![None; program.paths.len()]) }
+        RealEvent { fields, looked_up: RefCell::new(vec![None; program.paths.len()]), exact: OnceCell::new() }
     }
 
     pub(super) fn value(&self, program: &Program, path: usize) -> Option<&'e Value> {
@@ -47,6 +50,8 @@ impl<'e> RealEvent<'e> {
 
 impl Notes for RealEvent<'_> {
     fn note(&self, _text: &str) {}
+
+    fn note_prefix(&self, _text: &str) {}
 }
 
 impl<'e> Fields<'e> for RealEvent<'e> {
@@ -62,7 +67,20 @@ impl<'e> Fields<'e> for RealEvent<'e> {
         self.fields.get("p_log_type").and_then(Value::as_str)
     }
 
+    fn crosses_exactly(&self) -> bool {
+        *self.exact.get_or_init(|| self.fields.iter().all(|(_, value)| crosses_exactly(value)))
+    }
+
     fn choose(&self) -> Result<bool> {
         Err(Ask)
+    }
+}
+
+fn crosses_exactly(value: &Value) -> bool {
+    match value {
+        Value::Float(_) => matches!(V::seen(value), V::Float(_)),
+        Value::List(items) => items.iter().all(crosses_exactly),
+        Value::Map(map) => map.iter().all(|(_, value)| crosses_exactly(value)),
+        _ => true,
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Every function is read once, when a rule, another function or a data model first calls it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ruff_python_ast::visitor::{self, Visitor};
 use ruff_python_ast::{self as ast, Expr as Tree, ExprContext, Stmt as Statement};
 use ruff_text_size::{Ranged, TextSize};
 
+use super::changes::Changes;
 use super::constant::Const;
 use super::module::{Binding, Module, line};
 use super::program::{Expr, For, Function, Parameter, Program, Slot, Stmt, Target, Unknown};
@@ -18,10 +19,9 @@ const IMPORT_STEPS: usize = 8;
 
 pub(super) struct Lower<'a> {
     pub(super) modules: Vec<Module<'a>>,
-    /// Modules that others can import, by name.
-    pub(super) importable: HashMap<&'a str, usize>,
-    /// Objects that something may change: module and name, or `*` for all of a module.
-    pub(super) changing: HashSet<(usize, &'a str)>,
+    /// Modules that others can import, by name; none for those that did not load.
+    importable: HashMap<&'a str, Option<usize>>,
+    pub(super) changes: Changes<'a>,
     pub(super) program: Program,
     functions: HashMap<(usize, &'a str), usize>,
     pub(super) constants: HashMap<(usize, &'a str), Option<Arc<Const>>>,
@@ -48,72 +48,67 @@ pub(super) struct Scope<'a> {
     pub(super) slots: usize,
     pub(super) calls: Vec<usize>,
     pub(super) unknown: Vec<usize>,
+    /// Comprehensions and lambdas around: what they assign depends on how often they run.
+    pub(super) nested: usize,
 }
 
 impl<'a> Lower<'a> {
-    pub(super) fn new(modules: Vec<Module<'a>>, importable: HashMap<&'a str, usize>) -> Lower<'a> {
-        let mut lower = Lower {
+    pub(super) fn new(
+        modules: Vec<Module<'a>>,
+        importable: HashMap<&'a str, Option<usize>>,
+        changes: Changes<'a>,
+    ) -> Lower<'a> {
+        Lower {
             modules,
             importable,
-            changing: HashSet::new(),
+            changes,
             program: Program::default(),
             functions: HashMap::new(),
             constants: HashMap::new(),
             paths: HashMap::new(),
-        };
-        lower.find_changing();
-        lower
+        }
     }
 
-    /// Follows what may be changed in any module to the module that owns it.
-    fn find_changing(&mut self) {
-        let mut changing = HashSet::new();
-        for (at, module) in self.modules.iter().enumerate() {
-            for (name, attribute) in &module.escaped {
-                match (module.binding(name), attribute) {
-                    (Some(Binding::Imported { module, name }), _) => {
-                        changing.extend(self.importable.get(module).map(|owner| (*owner, name)));
-                    }
-                    (Some(Binding::Module(module)), attribute) => {
-                        changing.extend(self.importable.get(module).map(|owner| (*owner, attribute.unwrap_or("*"))));
-                    }
-                    _ => drop(changing.insert((at, *name))),
-                }
-            }
-            for (module, name) in &module.inner_imports {
-                changing.extend(self.importable.get(module).map(|owner| (*owner, *name)));
-            }
-        }
-        // An imported name that is imported again from there.
-        for _ in 0..IMPORT_STEPS {
-            let more: Vec<_> = changing
-                .iter()
-                .filter_map(|(at, name)| match self.modules[*at].binding(name) {
-                    Some(Binding::Imported { module, name }) => Some((*self.importable.get(module)?, name)),
-                    _ => None,
-                })
-                .collect();
-            changing.extend(more);
-        }
-        self.changing = changing;
-    }
-
+    /// What a name stands for inside a module.
     pub(super) fn meaning(&self, module: usize, name: &'a str) -> Meaning<'a> {
+        let bound = self.modules[module].binding(name).is_some();
+        // A name that is imported from a module without it may be anything, but no builtin.
+        if bound || self.changes.of_name(module, name) { self.attribute_of(module, name) } else { Meaning::Builtin }
+    }
+
+    /// What an attribute of a module stands for.
+    pub(super) fn attribute_of(&self, module: usize, name: &'a str) -> Meaning<'a> {
         let (mut module, mut name) = (module, name);
         for _ in 0..IMPORT_STEPS {
+            if self.changes.of_name(module, name) {
+                return Meaning::Unknown;
+            }
             match self.modules[module].binding(name) {
                 Some(Binding::Function(def)) => return Meaning::Function(module, def),
                 Some(Binding::Value(value)) => return Meaning::Value(module, name, value),
                 Some(Binding::Module(module)) => return Meaning::Module(module),
                 Some(Binding::Imported { module: from, name: imported }) => match self.importable.get(from) {
-                    Some(owner) => (module, name) = (*owner, imported),
-                    None => return Meaning::Native(from, imported),
+                    Some(Some(owner)) => (module, name) = (*owner, imported),
+                    Some(None) => return Meaning::Unknown,
+                    None => return self.outside(from, imported),
                 },
-                Some(Binding::Several) => return Meaning::Unknown,
-                None => return Meaning::Builtin,
+                Some(Binding::Several) | None => return Meaning::Unknown,
             }
         }
         Meaning::Unknown
+    }
+
+    /// What `module.name` stands for, where `module` was imported under that name.
+    pub(super) fn member(&self, module: &'a str, name: &'a str) -> Meaning<'a> {
+        match self.importable.get(module) {
+            Some(Some(owner)) => self.attribute_of(*owner, name),
+            Some(None) => Meaning::Unknown,
+            None => self.outside(module, name),
+        }
+    }
+
+    fn outside(&self, module: &'a str, name: &'a str) -> Meaning<'a> {
+        if self.changes.outside(module) { Meaning::Unknown } else { Meaning::Native(module, name) }
     }
 
     /// The function that a module binds to a name.
@@ -138,6 +133,7 @@ impl<'a> Lower<'a> {
             slots: 0,
             calls: Vec::new(),
             unknown: Vec::new(),
+            nested: 0,
         };
         let mut function = self.body(def, &mut scope);
         function.slots = scope.slots;
@@ -164,8 +160,10 @@ impl<'a> Lower<'a> {
             return Function { body: vec![Stmt::Unknown], ..Function::default() };
         }
         let parameters = &def.parameters;
-        let plain = parameters.posonlyargs.iter().chain(&parameters.args);
-        let plain: Vec<Parameter> = plain.map(|parameter| self.parameter(parameter, scope)).collect();
+        let plain = parameters.posonlyargs.iter().map(|parameter| (parameter, true));
+        let plain = plain.chain(parameters.args.iter().map(|parameter| (parameter, false)));
+        let plain = plain.map(|(parameter, by_place)| Parameter { by_place, ..self.parameter(parameter, scope) });
+        let plain: Vec<Parameter> = plain.collect();
         let rest = parameters.vararg.as_ref().map(|rest| scope.local(&rest.name));
         let keyword_only = parameters.kwonlyargs.iter().map(|parameter| self.parameter(parameter, scope)).collect();
         for name in locals.names.into_iter().filter(|name| !locals.global.contains(name)) {
@@ -177,11 +175,12 @@ impl<'a> Lower<'a> {
 
     fn parameter(&mut self, parameter: &'a ast::ParameterWithDefault, scope: &mut Scope<'a>) -> Parameter {
         let default = parameter.default.as_deref().map(|default| match self.constant(scope.module, default) {
-            Some(value) if !value.is_mutable() => Expr::Const(Arc::new(value)),
+            // It is made once, so that what is inside of it may have been changed by the last call.
+            Some(value) if !value.is_mutable() => Expr::Const(Arc::new(value.with_opaque_parts())),
             _ => self.unknown("a default that can change or is computed", default.start(), scope),
         });
         let name = parameter.parameter.name.as_str();
-        Parameter { name: name.into(), slot: scope.local(name), default }
+        Parameter { name: name.into(), slot: scope.local(name), default, by_place: false }
     }
 
     fn block(&mut self, body: &'a [Statement], scope: &mut Scope<'a>) -> Vec<Stmt> {
@@ -200,7 +199,8 @@ impl<'a> Lower<'a> {
             },
             Statement::AnnAssign(assign) => match &assign.value {
                 Some(value) => self.assign(&assign.target, value, scope),
-                None => Stmt::Pass,
+                None if assign.target.is_name_expr() => Stmt::Pass,
+                None => self.unknown_statement("a type of something but a name", statement.start(), scope),
             },
             Statement::If(branch) => {
                 let mut branches = vec![(self.expr(&branch.test, scope), self.block(&branch.body, scope))];
@@ -321,8 +321,18 @@ struct Locals<'a> {
 impl<'a> Visitor<'a> for Locals<'a> {
     fn visit_stmt(&mut self, statement: &'a Statement) {
         match statement {
-            Statement::FunctionDef(def) => self.names.push(&def.name),
-            Statement::ClassDef(class) => self.names.push(&class.name),
+            // Their bodies are scopes of their own; what stands around them is not.
+            Statement::FunctionDef(def) => {
+                self.names.push(&def.name);
+                def.decorator_list.iter().for_each(|decorator| self.visit_decorator(decorator));
+                self.visit_parameters(&def.parameters);
+                def.returns.iter().for_each(|returns| self.visit_expr(returns));
+            }
+            Statement::ClassDef(class) => {
+                self.names.push(&class.name);
+                class.decorator_list.iter().for_each(|decorator| self.visit_decorator(decorator));
+                class.arguments.iter().for_each(|arguments| self.visit_arguments(arguments));
+            }
             // These names are the module's, which is why they are no constants there and can't be assigned to here.
             Statement::Global(global) => self.global.extend(global.names.iter().map(|name| name.as_str())),
             Statement::Nonlocal(_) => self.refused = Some("a function that sets names outside of it"),
@@ -352,7 +362,7 @@ impl<'a> Visitor<'a> for Locals<'a> {
         match expr {
             Tree::Name(name) if name.ctx != ExprContext::Load => self.names.push(&name.id),
             Tree::Yield(_) | Tree::YieldFrom(_) | Tree::Await(_) => self.generator = true,
-            Tree::Lambda(_) => {}
+            Tree::Lambda(lambda) => lambda.parameters.iter().for_each(|parameters| self.visit_parameters(parameters)),
             other => visitor::walk_expr(self, other),
         }
     }

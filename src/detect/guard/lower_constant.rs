@@ -15,7 +15,7 @@ impl<'a> Lower<'a> {
         }
         // A constant that names itself is none.
         self.constants.insert((owner, name), None);
-        let changes = self.changing.contains(&(owner, name)) || self.changing.contains(&(owner, "*"));
+        let changes = self.changes.of_object(owner, name);
         let constant = self.constant(owner, value).filter(|value| !value.is_mutable() || !changes);
         let constant = constant.map(|value| Arc::new(value.with_opaque_parts()));
         self.constants.insert((owner, name), constant.clone());

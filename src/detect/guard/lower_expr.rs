@@ -62,7 +62,7 @@ impl<'a> Lower<'a> {
             Tree::Named(named) => {
                 let value = Box::new(self.expr(&named.value, scope));
                 match &*named.target {
-                    Tree::Name(name) if scope.locals.contains_key(&*name.id) => {
+                    Tree::Name(name) if scope.nested == 0 && scope.locals.contains_key(&*name.id) => {
                         Expr::Named(scope.local(&name.id), value)
                     }
                     _ => self.unknown("this assignment", tree.start(), scope),
@@ -139,23 +139,28 @@ impl<'a> Lower<'a> {
         scope: &mut Scope<'a>,
     ) -> Option<Comprehension> {
         let depth = scope.inner.len();
-        let mut read = Vec::new();
-        for clause in clauses {
-            let over = self.expr(&clause.iter, scope);
-            for name in names_of(&clause.target) {
-                scope.enter(name);
-            }
-            let target = self.target(&clause.target, scope).filter(|_| !clause.is_async);
-            let Some(target) = target else {
-                self.unknown("this comprehension", element.start(), scope);
-                scope.inner.truncate(depth);
-                return None;
-            };
-            read.push((target, over, self.exprs(&clause.ifs, scope)));
+        scope.nested += 1;
+        let mut first = clauses.first().map(|clause| self.expr(&clause.iter, scope));
+        // Its names are its own in all of it but there, also before they are bound.
+        for name in clauses.iter().flat_map(|clause| names_of(&clause.target)) {
+            scope.enter(name);
         }
-        let element = self.expr(element, scope);
+        let mut read = Some(Vec::new());
+        for clause in clauses {
+            let over = first.take().unwrap_or_else(|| self.expr(&clause.iter, scope));
+            let target = self.target(&clause.target, scope).filter(|_| !clause.is_async);
+            match (target, &mut read) {
+                (Some(target), Some(read)) => read.push((target, over, self.exprs(&clause.ifs, scope))),
+                _ => read = None,
+            }
+        }
+        let read = read.map(|clauses| Comprehension { element: self.expr(element, scope), clauses });
         scope.inner.truncate(depth);
-        Some(Comprehension { element, clauses: read })
+        scope.nested -= 1;
+        if read.is_none() {
+            self.unknown("this comprehension", element.start(), scope);
+        }
+        read
     }
 
     fn call(&mut self, call: &'a ast::ExprCall, scope: &mut Scope<'a>) -> Expr {
@@ -172,12 +177,7 @@ impl<'a> Lower<'a> {
                     && scope.slot(&name.id).is_none()
                     && let Meaning::Module(module) = self.meaning(scope.module, &name.id)
                 {
-                    let meaning = match self.importable.get(module) {
-                        Some(owner) => self.meaning(*owner, &attribute.attr),
-                        None => Meaning::Native(module, &attribute.attr),
-                    };
-                    // What the other module does not have is no builtin of this one.
-                    let meaning = if matches!(meaning, Meaning::Builtin) { Meaning::Unknown } else { meaning };
+                    let meaning = self.member(module, &attribute.attr);
                     return self.call_of(meaning, &attribute.attr, call, scope);
                 }
                 let Some(method) = Method::named(&attribute.attr) else {
@@ -221,7 +221,14 @@ impl<'a> Lower<'a> {
             }
             (meaning, ..) if plain => match known(&meaning, name) {
                 Some(builtin) => {
-                    let arguments = arguments.iter().map(|argument| self.listed(argument, scope)).collect();
+                    // These go through a generator, to others it is an object of its own.
+                    let lists =
+                        matches!(builtin, Builtin::All | Builtin::Any | Builtin::List | Builtin::Set | Builtin::Tuple);
+                    let argument = |argument: &'a Tree| match argument {
+                        argument if lists => self.listed(argument, scope),
+                        argument => self.expr(argument, scope),
+                    };
+                    let arguments = arguments.iter().map(argument).collect();
                     Expr::Builtin(builtin, arguments)
                 }
                 None => self.unknown(&format!("the function `{name}`"), call.start(), scope),
@@ -252,7 +259,9 @@ impl<'a> Lower<'a> {
         let [over, initial] = [over, initial].map(|tree| self.expr(tree, scope));
         let depth = scope.inner.len();
         let slots = [scope.enter(left), scope.enter(right)];
+        scope.nested += 1;
         let body = self.expr(&lambda.body, scope);
+        scope.nested -= 1;
         scope.inner.truncate(depth);
         Expr::Reduce(Box::new(Reduce { slots, body, over, initial }))
     }
@@ -312,7 +321,7 @@ impl<'a> Lower<'a> {
             return None;
         }
         let Meaning::Module(module) = self.meaning(scope.module, &name.id) else { return None };
-        match self.meaning(*self.importable.get(module)?, &attribute.attr) {
+        match self.member(module, &attribute.attr) {
             Meaning::Value(owner, owned, value) => self.constant_named(owner, owned, value),
             _ => None,
         }

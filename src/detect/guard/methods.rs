@@ -7,7 +7,7 @@ use super::constant::Const;
 use super::eval::{Frame, Run, TEXT_LIMIT};
 use super::fields::{Fields, Found};
 use super::program::{Arguments, Builtin, Method, Type};
-use super::value::{Ask, Result, Truth, V};
+use super::value::{Ask, Notes, Result, Truth, V};
 use crate::model::Value;
 
 /// Python's blanks in ASCII.
@@ -250,7 +250,7 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
     }
 
     fn text_method(&self, of: &V<'e>, method: Method, arguments: &[V<'e>]) -> Result<V<'e>> {
-        let Some(text) = of.text() else { return imagined_text_method(of, method, arguments) };
+        let Some(text) = of.text() else { return imagined_text_method(of, method, arguments, self.fields) };
         let ascii = || if text.is_ascii() { Ok(text) } else { Err(Ask) };
         Ok(match (method, arguments) {
             (Method::Lower, []) => V::Text(ascii()?.to_ascii_lowercase().into()),
@@ -292,8 +292,16 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
 }
 
 /// Of a text that is not known.
-fn imagined_text_method<'e>(of: &V<'e>, method: Method, arguments: &[V<'e>]) -> Result<V<'e>> {
+fn imagined_text_method<'e>(of: &V<'e>, method: Method, arguments: &[V<'e>], notes: &impl Notes) -> Result<V<'e>> {
     match (of, method, arguments) {
+        (V::Other, Method::StartsWith, [affix]) => {
+            // Every text begins with the empty one.
+            let begins = |affix: &str| {
+                notes.note_prefix(affix);
+                affix.is_empty()
+            };
+            one_of(affix, begins).map(Truth::value)
+        }
         (V::Other, Method::Lower | Method::Upper, []) => Ok(V::Other),
         (V::AnyText | V::Other, Method::Lower | Method::Upper | Method::Strip, []) => Ok(V::AnyText),
         (V::AnyText | V::Other, Method::StartsWith | Method::EndsWith, [affix]) => {
@@ -323,7 +331,7 @@ fn views<'e>(of: &V<'e>, items: bool) -> Result<V<'e>> {
 }
 
 /// Whether a test holds for a text or for any of a tuple of texts.
-fn one_of(affix: &V<'_>, test: impl Fn(&str) -> bool) -> Result<Truth> {
+fn one_of(affix: &V<'_>, mut test: impl FnMut(&str) -> bool) -> Result<Truth> {
     if let Some(affix) = affix.text() {
         return Ok(test(affix).into());
     }

@@ -6,15 +6,18 @@
 //! raise. There is no other approximation, so a guard is right or silent. `explore` and `index` find the rules that an
 //! event has to visit at all by the values of its fields.
 //!
-//! What is certain rests on one thing about a rule set: that nothing changes functions and constants behind their
-//! names. `module` watches for that, and where it cannot be excluded, there are no guards.
+//! What is certain rests on one thing about a rule set: that it is known who can change functions and constants behind
+//! their names. `module` and `uses` read that off each module, `changes` follows it to the others. Where a module can reach
+//! anything (`reflection`), there are no guards.
 
+mod changes;
 mod constant;
 mod eval;
 mod event;
 mod explore;
 mod fields;
 mod explain;
+mod imported;
 mod index;
 mod lower;
 mod lower_constant;
@@ -22,8 +25,10 @@ mod lower_expr;
 mod methods;
 mod module;
 mod program;
+mod reflection;
 #[cfg(test)]
 mod tests;
+mod uses;
 mod value;
 
 use std::collections::HashMap;
@@ -31,6 +36,7 @@ use std::collections::HashMap;
 use ruff_python_ast::ModModule;
 use ruff_python_parser::parse_module;
 
+use self::changes::Changes;
 pub use self::eval::Verdict;
 pub use self::explain::Explanation;
 use self::fields::RealEvent;
@@ -38,8 +44,9 @@ use self::index::{Index, Key};
 use self::lower::Lower;
 use self::module::Module;
 use self::program::{Program, Udm};
+pub use self::reflection::{Reach, Reflection};
 use super::protocol::{LoadFault, MappingTarget, ModuleSource, Place, RuleKind, Sources};
-use crate::detect::python::JsonPath;
+use crate::detect::python::{JsonPath, may_have_module};
 use crate::model::Map;
 
 /// The guards of a rule set.
@@ -49,8 +56,18 @@ pub struct Guards {
     /// By rule: its function, unless it has none that could be read.
     rules: Vec<Option<usize>>,
     by_log_type: HashMap<String, Index>,
+    /// Where code reaches past names, which takes guards away.
+    reflections: Vec<(Place, Reflection)>,
     /// Why there are none at all.
     refused: Option<String>,
+}
+
+/// What an event goes to Python for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Admitted {
+    pub rules: Vec<u32>,
+    /// Of these, the ones that match: Python is there for the functions after `rule`.
+    pub matching: Vec<u32>,
 }
 
 impl Guards {
@@ -61,7 +78,8 @@ impl Guards {
         let mut guards = trees.guards(sources, faults);
         for (log_type, rules) in by_log_type {
             let keys = rules.iter().map(|rule| (*rule, guards.keys(*rule, log_type))).collect();
-            guards.by_log_type.insert(log_type.clone(), Index::new(keys));
+            let index = Index::new(&guards.program, keys);
+            guards.by_log_type.insert(log_type.clone(), index);
         }
         guards
     }
@@ -70,8 +88,12 @@ impl Guards {
         self.rules[rule as usize].map_or_else(Vec::new, |function| index::keys(&self.program, function, log_type))
     }
 
+    pub fn reflections(&self) -> &[(Place, Reflection)] {
+        &self.reflections
+    }
+
     /// Of the rules of the event's log type, those that Python has to run.
-    pub fn admitted(&self, log_type: &str, fields: &Map, rules: &[u32]) -> Vec<u32> {
+    pub fn admitted(&self, log_type: &str, fields: &Map, rules: &[u32]) -> Admitted {
         let event = RealEvent::new(fields, &self.program);
         let mut visited = Vec::new();
         match self.by_log_type.get(log_type) {
@@ -81,8 +103,15 @@ impl Guards {
             }
             _ => visited.extend(rules),
         }
-        visited.retain(|rule| self.decide(*rule, &event) != Verdict::No);
-        visited
+        let mut matching = Vec::new();
+        visited.retain(|rule| {
+            let verdict = self.decide(*rule, &event);
+            if verdict == Verdict::Yes {
+                matching.push(*rule);
+            }
+            verdict != Verdict::No
+        });
+        Admitted { rules: visited, matching }
     }
 
     /// What the rule says about an event, whatever its log type.
@@ -100,7 +129,7 @@ impl Guards {
 
 /// The parsed modules of a rule set: helpers, rules, modules of data models.
 struct Trees<'a> {
-    sources: Vec<(&'a ModuleSource, ModModule)>,
+    sources: Vec<(Place, &'a ModuleSource, ModModule)>,
     /// Positions in `sources`; none for what could not be parsed.
     globals: Vec<Option<usize>>,
     rules: Vec<Option<usize>>,
@@ -110,26 +139,47 @@ struct Trees<'a> {
 impl<'a> Trees<'a> {
     fn parse(sources: &'a Sources) -> Trees<'a> {
         let mut parsed_modules = Vec::new();
-        let mut parse = |module: &'a ModuleSource| {
+        // What can't be parsed here is no Python: no worker runs it.
+        let mut parse = |place: Place, module: &'a ModuleSource| {
             let parsed = parse_module(&module.source).ok()?;
-            parsed_modules.push((module, parsed.into_syntax()));
+            parsed_modules.push((place, module, parsed.into_syntax()));
             Some(parsed_modules.len() - 1)
         };
-        let globals = sources.globals.iter().map(&mut parse).collect();
-        let rules = sources.rules.iter().map(|rule| parse(&rule.module)).collect();
-        let models = sources.data_models.iter().map(|model| parse(model.module.as_ref()?)).collect();
+        let globals = (0..).zip(&sources.globals).map(|(at, global)| parse(Place::Global(at), global)).collect();
+        let rules = (0..).zip(&sources.rules).map(|(at, rule)| parse(Place::Rule(at), &rule.module)).collect();
+        let models = (0..).zip(&sources.data_models);
+        let models = models.map(|(at, model)| parse(Place::DataModel(at), model.module.as_ref()?)).collect();
         Trees { sources: parsed_modules, globals, rules, models }
     }
 
     fn guards(&self, sources: &Sources, faults: &[LoadFault]) -> Guards {
-        let modules: Vec<Module<'_>> = self.sources.iter().map(|(source, tree)| Module::read(source, tree)).collect();
-        if let Some(reason) = modules.iter().find_map(|module| module.reflection.clone()) {
-            let rules = vec![None; sources.rules.len()];
-            return Guards { rules, refused: Some(reason), ..Guards::default() };
+        let mut modules: Vec<Module<'_>> =
+            self.sources.iter().map(|(_, source, tree)| Module::read(source, tree)).collect();
+        let mut named = HashMap::new();
+        let mut importable = HashMap::new();
+        for (index, (source, at)) in (0..).zip(sources.globals.iter().zip(&self.globals)) {
+            let loaded = at.filter(|_| !faults.iter().any(|fault| fault.place == Place::Global(index)));
+            // Of two with one name, workers know the first.
+            importable.entry(source.name.as_str()).or_insert(loaded);
+            at.iter().for_each(|at| {
+                named.entry(source.name.as_str()).or_insert(*at);
+            });
         }
-        let globals = sources.globals.iter().zip(&self.globals);
-        let importable = globals.filter_map(|(source, at)| Some((source.name.as_str(), (*at)?))).collect();
-        let mut lower = Lower::new(modules, importable);
+        modules
+            .iter_mut()
+            .for_each(|module| module.check_imports(|name| importable.contains_key(name), may_have_module));
+        let reflections = self.sources.iter().zip(&modules);
+        let reflections: Vec<_> =
+            reflections.filter_map(|((place, ..), module)| Some((*place, module.reflection.clone()?))).collect();
+        let far = modules.iter().find_map(|module| {
+            Some((module, module.reflection.as_ref()?)).filter(|(_, reflection)| reflection.reach == Reach::Everything)
+        });
+        if let Some((module, reflection)) = far {
+            let refused = Some(format!("{}:{}: {}", module.source.file, reflection.line, reflection.what));
+            return Guards { rules: vec![None; sources.rules.len()], reflections, refused, ..Guards::default() };
+        }
+        let changes = Changes::find(&modules, &named);
+        let mut lower = Lower::new(modules, importable, changes);
         for (at, (source, module)) in (0..).zip(sources.data_models.iter().zip(&self.models)) {
             let failed = faults.iter().any(|fault| fault.place == Place::DataModel(at));
             let targets = source.mappings.iter().map(|mapping| {
@@ -149,6 +199,6 @@ impl<'a> Trees<'a> {
             _ => None,
         });
         let rules = rules.collect();
-        Guards { program: lower.program, rules, ..Guards::default() }
+        Guards { program: lower.program, rules, reflections, ..Guards::default() }
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct Parameter {
     pub(super) name: Arc<str>,
     pub(super) slot: Slot,
     pub(super) default: Option<Expr>,
+    /// It cannot be given by name.
+    pub(super) by_place: bool,
 }
 
 pub(super) enum Stmt {

@@ -2,7 +2,11 @@
 
 mod compared;
 mod generated;
+mod holes;
 mod mutations;
+mod programs;
+mod reflections;
+mod sequences;
 
 use std::collections::HashMap;
 
@@ -102,8 +106,9 @@ fn the_index_leads_to_the_rules_of_a_value() {
     assert_eq!(visited(r#"{"name":"b","size":"x"}"#), [1]);
     assert_eq!(visited(r#"{"name":"c","size":3}"#), [2]);
     assert_eq!(visited(r#"{"name":["a"]}"#), [0, 1]);
-    assert!(guards.admitted("T", &map(r#"{"p_log_type":"T","name":"b","size":"x"}"#), &[0, 1, 2]).is_empty());
-    assert_eq!(guards.admitted("T", &map(r#"{"name":"a","size":3}"#), &[0, 1, 2]), [0, 2]);
+    assert!(guards.admitted("T", &map(r#"{"p_log_type":"T","name":"b","size":"x"}"#), &[0, 1, 2]).rules.is_empty());
+    let admitted = guards.admitted("T", &map(r#"{"name":"a","size":3}"#), &[0, 1, 2]);
+    assert_eq!(admitted, Admitted { rules: vec![0, 2], matching: vec![0, 2] });
 }
 
 #[test]

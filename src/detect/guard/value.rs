@@ -74,7 +74,8 @@ pub(super) enum V<'e> {
     Any,
     AnyBool,
     AnyText,
-    /// Not empty, and unequal to every text it is compared with, whatever the case; those are noted.
+    /// Not empty, and a text that equals none and begins with none that it is compared with, whatever the case; those are
+    /// noted.
     Other,
 }
 
@@ -85,9 +86,10 @@ enum Sequence {
     Tuple,
 }
 
-/// Notes what [`V::Other`] is unequal to.
+/// Notes what [`V::Other`] is unequal to, and what it does not begin with.
 pub(super) trait Notes {
     fn note(&self, text: &str);
+    fn note_prefix(&self, text: &str);
 }
 
 impl<'e> V<'e> {
@@ -105,10 +107,23 @@ impl<'e> V<'e> {
             Value::Bool(value) => V::Bool(value),
             Value::Int(value) => V::Int(value.into()),
             Value::UInt(value) => V::Int(value.into()),
-            Value::Float(value) => V::Float(value),
+            Value::Float(value) => V::float(value),
             Value::Str(text) => V::Text(text),
             value @ (Value::List(_) | Value::Map(_)) => V::Json { value, wrapped },
         }
+    }
+
+    /// A number as it is when it has come through the pipe to a worker. Of one that does not come through as it is,
+    /// nothing is said.
+    fn float(value: f64) -> V<'e> {
+        /// Whole numbers up to here are read exactly.
+        const PLAIN: f64 = 1e15;
+        if !value.is_finite() {
+            return V::None;
+        }
+        let kept = (value.fract() == 0.0 && value.abs() < PLAIN)
+            || serde_json::from_str(&value.to_string()).is_ok_and(|read: f64| read.to_bits() == value.to_bits());
+        if kept { V::Float(value) } else { V::Any }
     }
 
     pub(super) fn constant(value: &'e Const) -> Result<V<'e>> {
@@ -324,6 +339,8 @@ impl<'e> V<'e> {
                 self.hashable()?;
                 self.is_one_of(items, notes)
             }
+            // A view of the items of an event ignores the case of keys.
+            V::Iterable(_) if matches!(self, V::Tuple(_) | V::Const(_)) => Err(Ask),
             V::List(items) | V::Tuple(items) | V::Iterable(items) => self.is_one_of(items, notes),
             V::Json { value: Value::List(_), .. } => self.is_one_of(&container.elements()?, notes),
             V::Json { value: Value::Map(map), wrapped } => {

@@ -4,7 +4,8 @@
 //! The rules of what can be imported and called are in `shims/sandbox.py`. No rule is loaded here.
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
 
 use rustpython_vm::builtins::{PyBaseExceptionRef, PyDict, PyDictRef, PyModule};
 use rustpython_vm::class::PyClassImpl;
@@ -103,6 +104,16 @@ pub(super) struct Python {
 #[derive(Debug, thiserror::Error)]
 #[error("could not start the Python interpreter: {0}")]
 pub(super) struct StartError(String);
+
+/// Whether rules may come by a module of this name, as far as the standard library and own modules go.
+pub(in crate::detect) fn may_have_module(name: &str) -> bool {
+    /// Compiled in, besides those that begin with an underscore.
+    const ALWAYS: &[&str] = &["atexit", "builtins", "errno", "gc", "itertools", "marshal", "sys", "time"];
+    static FROZEN: LazyLock<HashSet<&str>> =
+        LazyLock::new(|| rustpython_pylib::FROZEN_STDLIB.into_iter().map(|(name, _)| name).collect());
+    let shim = SHIMS.iter().any(|(shim, ..)| *shim == name);
+    shim || name.starts_with('_') || ALWAYS.contains(&name) || NATIVE_MODULES.contains(&name) || FROZEN.contains(name)
+}
 
 impl Python {
     /// To be called on the thread that will run it: the interpreter measures that thread's stack.

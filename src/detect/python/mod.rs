@@ -30,5 +30,6 @@ pub(super) mod tree;
 mod walls;
 mod watch;
 
+pub(super) use interpreter::may_have_module;
 pub(super) use jsonpath::JsonPath;
 pub use serve::serve;

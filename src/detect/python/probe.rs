@@ -18,9 +18,19 @@ impl Probe {
 
     /// What each of the rules says about the event; a rule that doesn't match is left out.
     pub(in crate::detect) fn evaluate(&self, rules: &[u32], event: &Map) -> Vec<(u32, Functions)> {
+        self.heard(rules, &[], event)
+    }
+
+    /// The same of rules that are known to match: without the function `rule`.
+    pub(in crate::detect) fn evaluate_matching(&self, rules: &[u32], event: &Map) -> Vec<(u32, Functions)> {
+        self.heard(rules, rules, event)
+    }
+
+    fn heard(&self, rules: &[u32], matching: &[u32], event: &Map) -> Vec<(u32, Functions)> {
         let event = serde_json::value::to_raw_value(event).unwrap();
         let mut heard = Heard::default();
-        self.0.evaluate(&[EventCalls { rules: rules.to_vec(), event }], &mut heard);
+        let calls = EventCalls { rules: rules.to_vec(), matching: matching.to_vec(), event };
+        self.0.evaluate(&[calls], &mut heard);
         heard.0
     }
 }

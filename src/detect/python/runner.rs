@@ -74,7 +74,10 @@ impl Runner {
                 for rule in &call.rules {
                     listener.calling(event, *rule);
                     let functions = match (&fields, &shared) {
-                        (Ok(fields), Some(shared)) => self.evaluate_rule(event, *rule, fields, shared, vm),
+                        (Ok(fields), Some(shared)) => {
+                            let matches = call.matching.contains(rule);
+                            self.evaluate_rule((event, *rule), matches, fields, shared, vm)
+                        }
                         (Err(said), _) => Some(failed(fault::plain("ValueError", said, vm))),
                         (Ok(_), None) => None,
                     };
@@ -87,11 +90,11 @@ impl Runner {
         });
     }
 
-    /// `None` when the rule had nothing to say.
+    /// `None` when the rule had nothing to say; `matches` when it is known to match.
     fn evaluate_rule(
         &self,
-        event: u32,
-        rule_at: u32,
+        (event, rule_at): (u32, u32),
+        matches: bool,
         fields: &Map,
         shared: &PyObject,
         vm: &VirtualMachine,
@@ -107,7 +110,9 @@ impl Runner {
         };
         let decided = argument.map_err(|error| self.describe(&error, vm)).and_then(|argument| {
             let call = Call { event, rule_at, rule, argument };
-            let alerts = match declared::decision(rule, fields, vm)? {
+            // A guard that says so for certain has seen that nothing else has a say.
+            let decided = if matches { Some(true) } else { declared::decision(rule, fields, vm)? };
+            let alerts = match decided {
                 Some(alerts) => alerts,
                 None => self.decide(&call, vm)?,
             };

@@ -63,7 +63,7 @@ impl Listener for Heard {
 
 fn evaluate(runner: &Runner, rules: &[u32], event: &str) -> Vec<Outcome> {
     let mut heard = Heard::default();
-    runner.evaluate(&[EventCalls { rules: rules.to_vec(), event: raw(event) }], &mut heard);
+    runner.evaluate(&[EventCalls { rules: rules.to_vec(), matching: Vec::new(), event: raw(event) }], &mut heard);
     heard.outcomes
 }
 
@@ -72,6 +72,17 @@ fn matched(source: &str, event: &str) -> Functions {
     let mut outcomes = evaluate(&load_rules(&[source]), &[0], event);
     assert_eq!(outcomes.len(), 1, "one outcome");
     outcomes.remove(0).functions
+}
+
+#[test]
+fn of_a_rule_that_is_known_to_match_only_the_other_functions_are_called() {
+    let source = "def rule(event):\n    raise ValueError\ndef title(event):\n    return event['x']\n";
+    let runner = load_rules(&[source]);
+    let mut heard = Heard::default();
+    let calls = EventCalls { rules: vec![0], matching: vec![0], event: raw(r#"{"x":"seen"}"#) };
+    runner.evaluate(&[calls], &mut heard);
+    let functions = &heard.outcomes[0].functions;
+    assert_eq!((functions.rule, functions.title.as_deref()), (Some(true), Some("seen")));
 }
 
 #[test]
@@ -146,8 +157,9 @@ fn only_matches_and_faults_come_back_and_rules_do_not_disturb_each_other() {
         "count = 0\ndef rule(event):\n    global count\n    count += 1\n    return True\ndef title(event): return str(count)",
         "def rule(event):\n    print('no match')\n    return event['x'] > 1",
     ]);
-    let calls: Vec<EventCalls> =
-        ["{\"x\":1}", "{\"x\":2}"].map(|event| EventCalls { rules: vec![0, 1, 2, 3], event: raw(event) }).into();
+    let calls: Vec<EventCalls> = ["{\"x\":1}", "{\"x\":2}"]
+        .map(|event| EventCalls { rules: vec![0, 1, 2, 3], matching: Vec::new(), event: raw(event) })
+        .into();
     let mut heard = Heard::default();
     runner.evaluate(&calls, &mut heard);
     let Heard { called: announced, outcomes, done } = heard;
