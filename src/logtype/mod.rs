@@ -22,6 +22,7 @@ mod parser;
 mod registry;
 pub mod revision;
 pub mod schema;
+mod standard;
 mod stream;
 mod time_format;
 mod transform;

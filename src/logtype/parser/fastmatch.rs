@@ -72,20 +72,20 @@ impl Fastmatch {
         Ok(())
     }
 
-    pub(super) fn fields<'a>(&self, text: &'a str) -> Result<Fields<'a>, String> {
+    pub(super) fn fields<'a>(&'a self, text: &'a str) -> Result<Fields<'a>, String> {
         let fields = self.patterns.iter().find_map(|pattern| pattern.fields(text));
         fields.ok_or_else(|| "the record matches none of the patterns".into())
     }
 }
 
 impl Pattern {
-    fn fields<'a>(&self, text: &'a str) -> Option<Fields<'a>> {
+    fn fields<'a>(&'a self, text: &'a str) -> Option<Fields<'a>> {
         let mut rest = text.strip_prefix(self.prefix.as_str())?;
         let mut fields = Vec::with_capacity(self.fields.len());
         for field in &self.fields {
             let (value, after) = field.take(rest)?;
             if !field.name.is_empty() {
-                fields.push((Cow::Owned(field.name.clone()), value));
+                fields.push((field.name.as_str(), value));
             }
             rest = after;
         }

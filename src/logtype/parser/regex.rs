@@ -37,16 +37,16 @@ impl RegexParser {
         Ok(RegexParser { fields: fields.collect(), regex })
     }
 
-    pub(super) fn fields<'a>(&self, text: &'a str) -> Result<Fields<'a>, String> {
+    pub(super) fn fields<'a>(&'a self, text: &'a str) -> Result<Fields<'a>, String> {
         let captures = self.regex.captures(text).ok_or("the record does not match the pattern")?;
         let mut fields: Fields<'a> = Vec::with_capacity(self.fields.len());
         for (index, name) in &self.fields {
             let value = captures.get(*index).map_or("", |found| found.as_str());
             // A name in two alternatives keeps the value of the one that matched.
-            match fields.iter_mut().find(|(known, _)| known == name) {
+            match fields.iter_mut().find(|(known, _)| *known == name.as_str()) {
                 Some((_, known)) if known.is_empty() => *known = Cow::Borrowed(value),
                 Some(_) => {}
-                None => fields.push((Cow::Owned(name.clone()), Cow::Borrowed(value))),
+                None => fields.push((name.as_str(), Cow::Borrowed(value))),
             }
         }
         Ok(fields)
@@ -92,7 +92,7 @@ mod tests {
     fn fields(pattern: &str, text: &str) -> Result<Vec<(String, String)>, String> {
         let parser = RegexParser::compile(&[pattern.to_string()], &BTreeMap::new())?;
         let fields = parser.fields(text)?;
-        Ok(fields.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+        Ok(fields.into_iter().map(|(name, value)| (name.to_owned(), value.into_owned())).collect())
     }
 
     #[test]
