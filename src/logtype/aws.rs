@@ -5,6 +5,10 @@ use crate::model::{Seen, View, Writer};
 
 /// The six parts of an ARN: `arn:partition:service:region:account:resource`.
 fn parts(text: &str) -> Option<[&str; 6]> {
+    // Most texts are none.
+    if !text.starts_with("arn:") {
+        return None;
+    }
     let mut parts = text.splitn(6, ':');
     let parts = [(); 6].map(|()| parts.next());
     match parts {
@@ -93,8 +97,8 @@ fn by_key(key: &str, text: &str, found: &mut Indicators, out: &Writer<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logtype::coerce::put_raw;
     use crate::logtype::json;
+    use crate::logtype::put::put_raw;
     use crate::logtype::standard::NameTable;
     use crate::model::Key;
 

@@ -13,11 +13,12 @@ use std::sync::Arc;
 
 use time::{Duration, OffsetDateTime};
 
-use super::coerce::{Coercion, put_time};
+use super::coerce::Coercion;
 use super::discovery::Discovery;
 use super::header;
 use super::indicator::Indicators;
 use super::parser::{Entry, Memory};
+use super::put::put_time;
 use super::registry::{Registry, UnknownLogType};
 use super::schema::Schema;
 use super::standard;
@@ -88,7 +89,7 @@ impl Classifier {
 
     pub fn classify(&mut self, record: &Record) -> Classified {
         self.misses.clear();
-        let text = match std::str::from_utf8(&record.bytes) {
+        let text = match simdutf8::basic::from_utf8(&record.bytes) {
             Ok(text) => text.trim_ascii(),
             Err(_) => {
                 return Classified::Rejected(Reject::new(record.ordinal, &record.bytes, "the record is not UTF-8"));
@@ -180,7 +181,7 @@ impl Candidate {
     fn events(&mut self, entry: &Entry<'_>, context: &Context, record: &Record) -> Result<Vec<Event>, String> {
         let Candidate { schema, version, memory, discovery, .. } = self;
         let before = discovery.mark();
-        let mut events = Vec::new();
+        let mut events = Vec::with_capacity(1);
         let parse = || {
             schema.parser.run(entry, memory, &mut |raw| {
                 let text = entry.text_of(raw);

@@ -19,6 +19,7 @@ mod indicator;
 pub mod infer;
 mod json;
 mod parser;
+mod put;
 mod registry;
 pub mod revision;
 pub mod schema;

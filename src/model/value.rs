@@ -62,7 +62,8 @@ impl Value {
 /// must not make every rule walk all of them.
 const INDEX_FROM: usize = 24;
 
-/// An immutable, ordered map with shared ownership: built, or on the tape of an event.
+/// An immutable, ordered map with shared ownership: built, or on the tape of an event. One on a tape keeps the whole
+/// tape alive.
 #[derive(Clone)]
 pub struct Map(Arc<Inner>);
 

@@ -102,8 +102,12 @@ impl Field {
             let (value, length) = unquoted(text, quote)?;
             return Some((value, text[length..].strip_prefix(self.delimiter.as_str())?));
         }
-        let (value, rest) = text.split_once(self.delimiter.as_str())?;
-        Some((Cow::Borrowed(value), rest))
+        // Mostly a space.
+        let end = match self.delimiter.as_bytes() {
+            [byte] => memchr::memchr(*byte, text.as_bytes())?,
+            bytes => memchr::memmem::find(text.as_bytes(), bytes)?,
+        };
+        Some((Cow::Borrowed(&text[..end]), &text[end + self.delimiter.len()..]))
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) struct Memory {
     seen: u64,
     /// The header, as it was written.
     header: Option<Header>,
+    /// Where the groups of a pattern matched, in the last record.
+    groups: Option<::regex::CaptureLocations>,
 }
 
 #[derive(Debug)]

@@ -37,7 +37,7 @@ impl TextParser {
         }
         let fields = match &self.matcher {
             Matcher::Csv(csv) => csv.fields(entry.text, memory)?,
-            Matcher::Regex(regex) => regex.fields(entry.text)?,
+            Matcher::Regex(regex) => regex.fields(entry.text, &mut memory.groups)?,
             Matcher::Fastmatch(fastmatch) => fastmatch.fields(entry.text)?,
         };
         let fields = self.options.apply(fields);
