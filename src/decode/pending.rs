@@ -15,7 +15,9 @@ pub(super) struct Emit<'a> {
 
 impl Emit<'_> {
     pub(super) fn record(&mut self, bytes: Bytes, origin: Option<Box<Origin>>) {
-        if let Err(error) = std::str::from_utf8(&bytes) {
+        if simdutf8::basic::from_utf8(&bytes).is_err()
+            && let Err(error) = std::str::from_utf8(&bytes)
+        {
             return self.reject(&bytes, not_utf8(error));
         }
         let ordinal = self.number();

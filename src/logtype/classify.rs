@@ -13,13 +13,16 @@ use std::sync::Arc;
 
 use time::{Duration, OffsetDateTime};
 
-use super::coerce::{Coercion, add_indicators};
+use super::coerce::Coercion;
 use super::discovery::Discovery;
-use super::header::header;
+use super::header;
+use super::indicator::Indicators;
 use super::parser::{Entry, Memory};
+use super::put::put_time;
 use super::registry::{Registry, UnknownLogType};
 use super::schema::Schema;
-use crate::model::{Event, ObjectId, Origin, Position, Record, Reject, RowId, UnknownField, Value, stored_time};
+use super::standard;
+use crate::model::{Event, Leaf, ObjectId, Origin, Position, Record, Reject, RowId, UnknownField, Writer};
 
 /// What all events of an object have in common.
 #[derive(Clone, Debug)]
@@ -86,7 +89,7 @@ impl Classifier {
 
     pub fn classify(&mut self, record: &Record) -> Classified {
         self.misses.clear();
-        let text = match std::str::from_utf8(&record.bytes) {
+        let text = match simdutf8::basic::from_utf8(&record.bytes) {
             Ok(text) => text.trim_ascii(),
             Err(_) => {
                 return Classified::Rejected(Reject::new(record.ordinal, &record.bytes, "the record is not UTF-8"));
@@ -178,37 +181,23 @@ impl Candidate {
     fn events(&mut self, entry: &Entry<'_>, context: &Context, record: &Record) -> Result<Vec<Event>, String> {
         let Candidate { schema, version, memory, discovery, .. } = self;
         let before = discovery.mark();
-        let mut events = Vec::new();
+        let mut events = Vec::with_capacity(1);
         let parse = || {
             schema.parser.run(entry, memory, &mut |raw| {
-                let mut coercion = Coercion::new(schema, context.keep_unknown, context.parse_time);
+                let text = entry.text_of(raw);
+                let mut coercion = Coercion::new(schema, context.keep_unknown, context.parse_time, text);
                 coercion.discovery = Some(&mut *discovery);
-                let columns = coercion.record(raw).map_err(|mismatch| mismatch.to_string())?;
+                let members = coercion.record(raw).map_err(|mismatch| mismatch.to_string())?;
+                let Coercion { mut out, indicators, event_time, .. } = coercion;
                 let position = Position { ordinal: record.ordinal, index: events.len() as u32 };
                 let row_id = RowId::new(context.object, position.ordinal, position.index);
-                let (found, indicators) = (coercion.event_time, coercion.indicators);
-                let time = context.event_time(found, record.origin.as_deref());
-                let mut columns = columns;
-                columns.insert("p_log_type", Value::Str(schema.name.clone()));
-                columns.insert("p_row_id", Value::str(row_id.to_string()));
-                columns.insert("p_event_time", Value::str(stored_time(time)));
-                columns.insert("p_parse_time", Value::str(stored_time(context.parse_time)));
-                if !context.source.is_empty() {
-                    columns.insert("p_source_id", Value::Str(context.source.clone()));
-                    columns.insert("p_source_label", Value::Str(context.source.clone()));
-                }
-                add_indicators(indicators, &mut columns);
-                if let Some(header) = record.origin.as_deref().and_then(header) {
-                    columns.insert("p_header", Value::Map(header));
-                }
-                if let Some(version) = version {
-                    columns.insert("p_schema_version", Value::Int(i64::from(*version)));
-                }
-                if let Some(address) = &context.address {
-                    columns.insert("p_object", Value::Str(address.clone()));
-                    columns.insert("p_offset", Value::Int(i64::try_from(record.ordinal).unwrap_or(i64::MAX)));
-                }
-                events.push(Event { log_type: schema.name.clone(), row_id, position, time, fields: columns.build() });
+                let time = context.event_time(event_time, record.origin.as_deref());
+                let version = version.map(i64::from);
+                let standard =
+                    Standard { log_type: &schema.name, row_id, position, time, context, indicators, version, record };
+                let members = members + standard.put(&mut out);
+                out.end_map(0, members);
+                events.push(Event { log_type: schema.name.clone(), row_id, position, time, fields: out.finish() });
                 Ok(())
             })
         };
@@ -219,6 +208,51 @@ impl Candidate {
         };
         discovery.forget(before);
         Err(reason)
+    }
+}
+
+/// What an event has beside the fields of its record.
+struct Standard<'c> {
+    log_type: &'c str,
+    row_id: RowId,
+    position: Position,
+    time: OffsetDateTime,
+    context: &'c Context,
+    indicators: Indicators,
+    version: Option<i64>,
+    record: &'c Record,
+}
+
+impl Standard<'_> {
+    /// Writes the fields behind those of the record, and returns how many they are.
+    fn put(self, out: &mut Writer<'_>) -> usize {
+        let Standard { context, position, .. } = self;
+        out.put_text(standard::LOG_TYPE, self.log_type);
+        let digits = self.row_id.digits();
+        out.put_text(standard::ROW_ID, std::str::from_utf8(&digits).expect("hex digits are ASCII"));
+        put_time(standard::EVENT_TIME, self.time, out);
+        put_time(standard::PARSE_TIME, context.parse_time, out);
+        let mut members = 4;
+        if !context.source.is_empty() {
+            let source = Leaf::Str(out.span(&context.source));
+            out.put(standard::SOURCE_ID, source);
+            out.put(standard::SOURCE_LABEL, source);
+            members += 2;
+        }
+        members += self.indicators.put(out);
+        if let Some(origin) = self.record.origin.as_deref() {
+            members += usize::from(header::put(origin, out));
+        }
+        if let Some(version) = self.version {
+            out.put(standard::SCHEMA_VERSION, Leaf::Int(version));
+            members += 1;
+        }
+        if let Some(address) = &context.address {
+            out.put_text(standard::OBJECT, address);
+            out.put(standard::OFFSET, Leaf::Int(i64::try_from(position.ordinal).unwrap_or(i64::MAX)));
+            members += 2;
+        }
+        members
     }
 }
 

@@ -4,7 +4,6 @@
 //! Absent and null fields and empty typed arrays are left out of the event.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use time::OffsetDateTime;
 
@@ -12,16 +11,18 @@ use super::aws;
 use super::columns::is_standard;
 use super::discovery::Discovery;
 use super::indicator::Indicators;
-use super::json::{self, Raw};
+use super::json::{self, Children, Form, Raw};
+use super::put::{put_form, put_members, put_time};
 use super::schema::{Field, Kind, Object, Schema, Text, Timestamp, Width};
-use crate::model::{MapBuilder, Value, stored_time};
+use crate::model::{Key, Leaf, Writer};
 
 /// One record on its way through one schema.
-pub(super) struct Coercion<'s> {
+pub(super) struct Coercion<'s, 'd> {
     schema: &'s Schema,
     keep_unknown: bool,
     /// Completes timestamps without a year.
     now: OffsetDateTime,
+    pub(super) out: Writer<'d>,
     pub(super) indicators: Indicators,
     /// The first event time in schema order.
     pub(super) event_time: Option<OffsetDateTime>,
@@ -56,14 +57,29 @@ fn mismatch<T>(reason: impl Into<Cow<'static, str>>) -> Result<T, Mismatch> {
 }
 
 /// A value or its absence.
-type Coerced = Result<Option<Value>, Mismatch>;
+type Coerced = Result<Option<Leaf>, Mismatch>;
 
-impl<'s> Coercion<'s> {
-    pub(super) fn new(schema: &'s Schema, keep_unknown: bool, now: OffsetDateTime) -> Coercion<'s> {
+/// Whether there was a value to write.
+type Written = Result<bool, Mismatch>;
+
+/// Where a value goes, and what its field says beside its type.
+#[derive(Clone, Copy)]
+struct Place<'s> {
+    key: Key,
+    field: &'s Field,
+}
+
+/// An object with so many fields needs no allocation to find them.
+const FEW: usize = 32;
+
+impl<'s, 'd> Coercion<'s, 'd> {
+    /// `record` is the text that the raw values are from, most of it to be part of the event.
+    pub(super) fn new(schema: &'s Schema, keep_unknown: bool, now: OffsetDateTime, record: &'d str) -> Self {
         Coercion {
             schema,
             keep_unknown: keep_unknown || schema.field_discovery,
             now,
+            out: Writer::new(schema.names.clone(), record),
             indicators: Indicators::default(),
             event_time: None,
             in_array: false,
@@ -71,192 +87,218 @@ impl<'s> Coercion<'s> {
         }
     }
 
-    /// The fields of the record.
-    pub(super) fn record(&mut self, raw: &Raw<'_>) -> Result<MapBuilder, Mismatch> {
-        let Raw::Map(entries) = raw else { return mismatch(format!("the record is {}, not an object", raw.kind())) };
-        self.object(&self.schema.fields, raw, entries, true)
+    /// Begins the event with the fields of the record, and returns how many there are.
+    pub(super) fn record(&mut self, raw: Raw<'_>) -> Result<usize, Mismatch> {
+        let Form::Map(entries) = raw.form() else {
+            return mismatch(format!("the record is {}, not an object", raw.kind()));
+        };
+        self.out.begin(Key::NONE);
+        self.object(&self.schema.fields, entries, true)
     }
 
-    fn object(
-        &mut self,
-        object: &Object,
-        raw: &Raw<'_>,
-        entries: &[(Cow<'_, str>, Raw<'_>)],
-        top: bool,
-    ) -> Result<MapBuilder, Mismatch> {
-        let mut known: Vec<Option<&Raw<'_>>> = vec![None; object.fields.len()];
+    fn object(&mut self, object: &'s Object, entries: Children<'_>, top: bool) -> Result<usize, Mismatch> {
+        let (mut few, mut many);
+        let known: &mut [Option<Raw<'_>>] = if object.fields.len() <= FEW {
+            few = [None; FEW];
+            &mut few[..object.fields.len()]
+        } else {
+            many = vec![None; object.fields.len()];
+            &mut many
+        };
         let mut unknown = Vec::new();
         for (key, value) in entries {
             match object.position(key) {
                 Some(at) => known[at] = Some(value),
-                None => unknown.push((&**key, value)),
+                None => unknown.push((key, value)),
             }
         }
         unknown.retain(|(key, value)| match object.renamed_to(key) {
             Some(at) if known[at].is_none() => {
-                known[at] = Some(value);
+                known[at] = Some(*value);
                 false
             }
             _ => self.keep_unknown,
         });
-        let mut columns = MapBuilder::default();
+        let mut members = 0;
         for (field, own) in object.fields.iter().zip(known) {
-            let value = self.field(field, own, raw).map_err(|error| error.within(&field.name))?;
-            if let Some(value) = value {
-                columns.insert(field.column.clone(), value);
-            }
+            let written = self.field(field, *own, entries).map_err(|error| error.within(&field.name))?;
+            members += usize::from(written);
         }
-        for (key, value) in unknown {
-            if let Some(discovery) = &mut self.discovery {
-                discovery.see(object, key, value);
-            }
-            let name = free_name(key, top, |name| object.has_column(name));
-            columns.insert(name, value.to_value());
+        if unknown.is_empty() {
+            return Ok(members);
         }
-        Ok(columns)
+        if let Some(discovery) = &mut self.discovery {
+            unknown.iter().for_each(|(key, value)| discovery.see(object, key, value.kind()));
+        }
+        let named = unknown.into_iter().map(|(key, value)| (free_name(key, top, object), value));
+        Ok(members + put_members(named.collect(), &mut self.out))
     }
 
-    fn field(&mut self, field: &Field, own: Option<&Raw<'_>>, object: &Raw<'_>) -> Coerced {
-        let value = if field.transform.has_source() {
+    fn field(&mut self, field: &'s Field, own: Option<Raw<'_>>, object: Children<'_>) -> Written {
+        let place = Place { key: field.stored, field };
+        let begun = self.out.place();
+        let mut written = if field.transform.has_source() {
             match field.transform.source(own, object) {
-                Some(raw) => self.value(&field.kind, &field.name, &raw, field)?,
-                None => None,
+                Some(source) => self.value(&field.kind, source.form(), place)?,
+                None => false,
             }
         } else {
             match own {
-                Some(raw) => self.value(&field.kind, &field.name, raw, field)?,
-                None => None,
+                Some(raw) => self.value(&field.kind, raw.form(), place)?,
+                None => false,
             }
         };
-        if value.is_none() && field.required && (!self.in_array || self.schema.strict_arrays) {
+        if !written && field.required && (!self.in_array || self.schema.strict_arrays) {
             return mismatch("is required and absent");
         }
         // A required array may be empty, but it is left out like any other.
-        Ok(value.filter(|value| !is_empty_array(&field.kind, value)))
+        if written && matches!(field.kind, Kind::Array { .. }) && self.out.place() == begun + 1 {
+            self.out.undo(begun);
+            written = false;
+        }
+        Ok(written)
     }
 
-    fn value(&mut self, kind: &Kind, name: &str, raw: &Raw<'_>, field: &Field) -> Coerced {
-        if let Raw::Null = raw {
-            return Ok(None);
+    fn value(&mut self, kind: &'s Kind, form: Form<'_>, place: Place<'s>) -> Written {
+        if let Form::Null = form {
+            return Ok(false);
         }
-        match kind {
-            Kind::String(text) => self.string(text, raw, field),
-            Kind::Int(width) => integer(*width, raw),
-            Kind::Float => float(raw),
-            Kind::Boolean => boolean(raw),
-            Kind::Timestamp(timestamp) => self.timestamp(timestamp, raw),
-            Kind::Array { element, embedded } => self.array(element, *embedded, name, raw, field),
-            Kind::Object { object, embedded } => self.with_embedded(*embedded, raw, |this, raw| match raw {
-                Raw::Map(entries) => {
-                    let before = this.discovery.as_ref().map(|discovery| discovery.mark());
-                    let fields = this.object(object, raw, entries, false)?.build();
-                    if let (Some(discovery), Some(before)) = (&mut this.discovery, before) {
-                        discovery.within(before, name);
+        let leaf = match kind {
+            Kind::String(text) => return self.string(text, form, place),
+            Kind::Timestamp(timestamp) => return self.timestamp(timestamp, form, place),
+            Kind::Int(width) => integer(*width, form)?,
+            Kind::Float => float(form)?,
+            Kind::Boolean => boolean(form)?,
+            Kind::Array { element, embedded } => return self.array(element, *embedded, form, place),
+            Kind::Object { object, embedded } => return self.nested(object, *embedded, form, place),
+            Kind::Json(json) => {
+                return self.with_embedded(json.embedded, form, |this, form| {
+                    if let Form::Null = form {
+                        return Ok(false);
                     }
-                    Ok(Some(Value::Map(fields)))
-                }
-                Raw::Null => Ok(None),
-                other => mismatch(format!("is {}, not an object", other.kind())),
-            }),
-            Kind::Json(json) => self.with_embedded(json.embedded, raw, |this, raw| {
-                let value = raw.to_value();
-                if json.aws {
-                    aws::walk(name, &value, &mut this.indicators);
-                }
-                Ok((value != Value::Null).then_some(value))
-            }),
+                    let at = this.out.place();
+                    put_form(place.key, form, &mut this.out);
+                    if json.aws {
+                        aws::walk(&place.field.name, this.out.seen(at), &mut this.indicators, &this.out);
+                    }
+                    Ok(true)
+                });
+            }
+        };
+        if let Some(leaf) = leaf {
+            self.out.put(place.key, leaf);
         }
+        Ok(leaf.is_some())
     }
 
     /// Looks into a string that holds JSON, where the schema says that there may be one.
     fn with_embedded(
         &mut self,
         embedded: bool,
-        raw: &Raw<'_>,
-        convert: impl FnOnce(&mut Self, &Raw<'_>) -> Coerced,
-    ) -> Coerced {
-        match raw {
-            Raw::Str(text) if embedded => {
+        form: Form<'_>,
+        convert: impl FnOnce(&mut Self, Form<'_>) -> Written,
+    ) -> Written {
+        match form {
+            Form::Str(text) if embedded => {
                 if text.trim().is_empty() {
-                    return Ok(None);
+                    return Ok(false);
                 }
                 match json::parse(text) {
-                    Ok((inner, 0)) => convert(self, &inner),
+                    Ok((inner, 0)) => convert(self, inner.root().form()),
                     Ok(_) => mismatch("holds more than one JSON value"),
                     Err(message) => mismatch(message),
                 }
             }
-            _ => convert(self, raw),
+            _ => convert(self, form),
         }
     }
 
-    fn string(&mut self, kind: &Text, raw: &Raw<'_>, field: &Field) -> Coerced {
-        let Some(text) = raw.text() else { return mismatch(format!("is {}, not a string", raw.kind())) };
+    fn nested(&mut self, object: &'s Object, embedded: bool, form: Form<'_>, place: Place<'s>) -> Written {
+        self.with_embedded(embedded, form, |this, form| match form {
+            Form::Map(entries) => {
+                let before = this.discovery.as_ref().map(|discovery| discovery.mark());
+                let map = this.out.begin(place.key);
+                let members = this.object(object, entries, false)?;
+                this.out.end_map(map, members);
+                if let (Some(discovery), Some(before)) = (&mut this.discovery, before) {
+                    discovery.within(before, &place.field.name);
+                }
+                Ok(true)
+            }
+            Form::Null => Ok(false),
+            other => mismatch(format!("is {}, not an object", other.kind())),
+        })
+    }
+
+    fn string(&mut self, kind: &'s Text, form: Form<'_>, place: Place<'s>) -> Written {
+        let Some(text) = form.text() else { return mismatch(format!("is {}, not a string", form.kind())) };
         if let Some(Err(reason)) = kind.validate.as_ref().map(|validate| validate.check(text)) {
             return mismatch(reason);
         }
-        let text: Arc<str> = match &field.transform.mask {
-            Some(mask) => mask.apply(text).into(),
-            None => text.into(),
+        let text = match &place.field.transform.mask {
+            Some(mask) => Cow::Owned(mask.apply(text)),
+            None => Cow::Borrowed(text),
         };
+        self.out.put_text(place.key, &text);
         for scanner in &kind.indicators {
-            self.indicators.scan(*scanner, &text);
+            self.indicators.scan(*scanner, &text, &self.out);
         }
-        Ok(Some(Value::Str(text)))
+        Ok(true)
     }
 
-    fn timestamp(&mut self, timestamp: &Timestamp, raw: &Raw<'_>) -> Coerced {
-        if raw.text() == Some("") {
-            return Ok(None);
+    fn timestamp(&mut self, timestamp: &Timestamp, form: Form<'_>, place: Place<'s>) -> Written {
+        if form.text() == Some("") {
+            return Ok(false);
         }
-        match timestamp.formats.iter().find_map(|format| format.read(raw, self.now)) {
+        match timestamp.formats.iter().find_map(|format| format.read(form, self.now)) {
             Some(at) => {
                 if timestamp.is_event_time && self.event_time.is_none() {
                     self.event_time = Some(at);
                 }
-                Ok(Some(Value::str(stored_time(at))))
+                put_time(place.key, at, &mut self.out);
+                Ok(true)
             }
             None => mismatch("is no timestamp of the expected format"),
         }
     }
 
-    fn array(&mut self, element: &Kind, embedded: bool, name: &str, raw: &Raw<'_>, field: &Field) -> Coerced {
-        self.with_embedded(embedded, raw, |this, raw| {
-            let items = match raw {
-                Raw::List(items) => items,
-                Raw::Null => return Ok(None),
+    fn array(&mut self, element: &'s Kind, embedded: bool, form: Form<'_>, place: Place<'s>) -> Written {
+        self.with_embedded(embedded, form, |this, form| {
+            let items = match form {
+                Form::List(items) => items,
+                Form::Null => return Ok(false),
                 other => return mismatch(format!("is {}, not an array", other.kind())),
             };
             let outer = std::mem::replace(&mut this.in_array, true);
-            let values = items.iter().enumerate().map(|(index, item)| {
-                let value = this.value(element, name, item, field).map_err(|error| error.within(&format!("[{index}]")));
-                Ok(value?.unwrap_or(Value::Null))
-            });
-            let values: Result<Vec<Value>, Mismatch> = values.collect();
+            let list = this.out.begin(place.key);
+            let place = Place { key: Key::NONE, ..place };
+            let mut length = 0;
+            for (_, item) in items {
+                let written = this.value(element, item.form(), place);
+                if !written.map_err(|error| error.within(&format!("[{length}]")))? {
+                    this.out.put(Key::NONE, Leaf::Null);
+                }
+                length += 1;
+            }
+            this.out.end_list(list, length);
             this.in_array = outer;
-            Ok(Some(Value::List(values?.into())))
+            Ok(true)
         })
     }
 }
 
-fn is_empty_array(kind: &Kind, value: &Value) -> bool {
-    matches!((kind, value), (Kind::Array { .. }, Value::List(items)) if items.is_empty())
-}
-
 /// A name for an unknown key: its own, unless a column has it or it would pass for a field of margay's.
-fn free_name(key: &str, top: bool, taken: impl Fn(&str) -> bool) -> String {
-    let mut name = if top && is_standard(key) { format!("_{key}") } else { key.to_string() };
-    while taken(&name) {
-        name.push('_');
+fn free_name<'k>(key: &'k str, top: bool, object: &Object) -> Cow<'k, str> {
+    let mut name = if top && is_standard(key) { Cow::Owned(format!("_{key}")) } else { Cow::Borrowed(key) };
+    while object.has_column(&name) {
+        name.to_mut().push('_');
     }
     name
 }
 
-fn integer(width: Width, raw: &Raw<'_>) -> Coerced {
-    let text = match raw {
-        Raw::Number(text) => text,
-        Raw::Str(text) => &**text,
-        other => return mismatch(format!("is {}, not an integer", other.kind())),
+fn integer(width: Width, form: Form<'_>) -> Coerced {
+    let (Form::Number(text) | Form::Str(text)) = form else {
+        return mismatch(format!("is {}, not an integer", form.kind()));
     };
     if text.is_empty() {
         return Ok(None);
@@ -267,68 +309,68 @@ fn integer(width: Width, raw: &Raw<'_>) -> Coerced {
         Width::Big => i64::MIN..=i64::MAX,
     };
     match text.parse::<i64>() {
-        Ok(value) if range.contains(&value) => Ok(Some(Value::Int(value))),
+        Ok(value) if range.contains(&value) => Ok(Some(Leaf::Int(value))),
         _ => mismatch("is no integer of the expected size"),
     }
 }
 
-fn float(raw: &Raw<'_>) -> Coerced {
-    let text = match raw {
-        Raw::Number(text) => text,
-        Raw::Str(text) => &**text,
-        other => return mismatch(format!("is {}, not a number", other.kind())),
+fn float(form: Form<'_>) -> Coerced {
+    let (Form::Number(text) | Form::Str(text)) = form else {
+        return mismatch(format!("is {}, not a number", form.kind()));
     };
     if text.is_empty() {
         return Ok(None);
     }
     match text.parse::<f64>() {
-        Ok(value) if value.is_finite() => Ok(Some(Value::Float(value))),
+        Ok(value) if value.is_finite() => Ok(Some(Leaf::Float(value))),
         _ => mismatch("is not a number"),
     }
 }
 
-fn boolean(raw: &Raw<'_>) -> Coerced {
-    match raw {
-        Raw::Bool(value) => return Ok(Some(Value::Bool(*value))),
-        Raw::Number("1") => return Ok(Some(Value::Bool(true))),
-        Raw::Number("0") => return Ok(Some(Value::Bool(false))),
-        _ => {}
-    }
-    match raw {
-        Raw::Str(text) => match &**text {
+fn boolean(form: Form<'_>) -> Coerced {
+    match form {
+        Form::Bool(value) => Ok(Some(Leaf::Bool(value))),
+        Form::Number("1") => Ok(Some(Leaf::Bool(true))),
+        Form::Number("0") => Ok(Some(Leaf::Bool(false))),
+        Form::Str(text) => match text {
             "" => Ok(None),
-            "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(Some(Value::Bool(true))),
-            "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(Some(Value::Bool(false))),
+            "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(Some(Leaf::Bool(true))),
+            "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(Some(Leaf::Bool(false))),
             _ => mismatch("is not a boolean"),
         },
         other => mismatch(format!("is {}, not a boolean", other.kind())),
     }
 }
 
-/// Adds the indicator fields.
-pub(super) fn add_indicators(indicators: Indicators, columns: &mut MapBuilder) {
-    for (kind, values) in indicators.finish() {
-        columns.insert(kind.field(), values);
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use time::macros::datetime;
 
+    use super::super::put::put_raw;
     use super::*;
 
     const NOW: OffsetDateTime = datetime!(2024-03-01 12:00 UTC);
+
+    /// What becomes of a value of which no schema says anything.
+    pub(crate) fn value_of(raw: Raw<'_>) -> crate::model::Value {
+        let mut out = Writer::new(std::sync::Arc::new(["value".into()]), "");
+        out.begin(Key::NONE);
+        put_raw(Key::numbered(0), raw, &mut out);
+        out.end_map(0, 1);
+        out.finish().get("value").unwrap().clone()
+    }
 
     /// The event of one JSON record, or why there is none.
     fn event(fields: &str, keep_unknown: bool, record: &str) -> String {
         let schema = Schema::from_yaml(&format!("version: 0\nfields:\n{fields}"), "test", Some("Custom.Test")).unwrap();
         let (raw, _) = json::parse(record).unwrap();
-        let mut coercion = Coercion::new(&schema, keep_unknown, NOW);
-        match coercion.record(&raw) {
-            Ok(mut columns) => {
-                add_indicators(coercion.indicators, &mut columns);
-                serde_json::to_string(&columns.build()).unwrap()
+        let mut coercion = Coercion::new(&schema, keep_unknown, NOW, record);
+        match coercion.record(raw.root()) {
+            Ok(members) => {
+                let Coercion { mut out, indicators, .. } = coercion;
+                let kinds = indicators.put(&mut out);
+                out.end_map(0, members + kinds);
+                serde_json::to_string(&out.finish()).unwrap()
             }
             Err(error) => error.to_string(),
         }
@@ -448,8 +490,8 @@ mod tests {
                       - {name: b, type: timestamp, timeFormat: unix, isEventTime: true}";
         let schema = Schema::from_yaml(schema, "test", Some("Custom.Test")).unwrap();
         let (raw, _) = json::parse(r#"{"b":7,"a":"2021-01-02T03:04:05Z"}"#).unwrap();
-        let mut coercion = Coercion::new(&schema, false, NOW);
-        coercion.record(&raw).unwrap();
+        let mut coercion = Coercion::new(&schema, false, NOW, "");
+        coercion.record(raw.root()).unwrap();
         assert_eq!(coercion.event_time, Some(datetime!(2021-01-02 03:04:05 UTC)));
     }
 }

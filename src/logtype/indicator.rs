@@ -2,11 +2,11 @@
 //!
 //! A scanner looks at one text. What it does not recognise is not an indicator; nothing here ever fails an event.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use super::aws;
-use crate::model::Value;
+use crate::model::{Key, Leaf, Span, Writer};
 
 /// What an indicator is. The order is that of the `p_any_*` fields of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,21 +129,41 @@ impl Scanner {
     }
 }
 
-/// The indicators of one event.
+/// The indicators of one event, which is still being written: most are a piece of its text.
 #[derive(Default)]
 pub(super) struct Indicators {
-    found: [Vec<Arc<str>>; Kind::ALL.len()],
+    found: Vec<(Kind, Found)>,
+}
+
+enum Found {
+    Here(Span),
+    Made(Box<str>),
+}
+
+/// Most events have fewer.
+const ROOM: usize = 16;
+
+impl Found {
+    fn text<'f>(&'f self, out: &'f Writer<'_>) -> &'f str {
+        match self {
+            Found::Here(span) => out.text(*span),
+            Found::Made(text) => text,
+        }
+    }
 }
 
 impl Indicators {
-    pub(super) fn add(&mut self, kind: Kind, value: impl Into<Arc<str>>) {
-        self.found[kind as usize].push(value.into());
+    pub(super) fn add(&mut self, kind: Kind, value: &str, out: &Writer<'_>) {
+        if self.found.is_empty() {
+            self.found.reserve(ROOM);
+        }
+        self.found.push((kind, out.find(value).map_or_else(|| Found::Made(value.into()), Found::Here)));
     }
 
-    pub(super) fn scan(&mut self, scanner: Scanner, text: &Arc<str>) {
+    pub(super) fn scan(&mut self, scanner: Scanner, text: &str, out: &Writer<'_>) {
         if scanner == Scanner::AwsTag {
             if !text.is_empty() {
-                self.add(Kind::AwsTag, text.clone());
+                self.add(Kind::AwsTag, text, out);
             }
             return;
         }
@@ -152,52 +172,52 @@ impl Indicators {
             return;
         }
         match scanner {
-            Scanner::Ip => self.ip(trimmed),
-            Scanner::Domain | Scanner::Hostname => self.host(trimmed),
-            Scanner::Fqdn => self.host(trimmed.strip_suffix('.').unwrap_or(trimmed)),
-            Scanner::Url => self.host(url_host(trimmed).unwrap_or_default()),
-            Scanner::NetAddr => self.host(net_addr_host(trimmed)),
-            Scanner::Email if trimmed.contains('@') => self.add(Kind::Email, trimmed),
+            Scanner::Ip => self.ip(trimmed, out),
+            Scanner::Domain | Scanner::Hostname => self.host(trimmed, out),
+            Scanner::Fqdn => self.host(trimmed.strip_suffix('.').unwrap_or(trimmed), out),
+            Scanner::Url => self.host(url_host(trimmed).unwrap_or_default(), out),
+            Scanner::NetAddr => self.host(net_addr_host(trimmed), out),
+            Scanner::Email if trimmed.contains('@') => self.add(Kind::Email, trimmed, out),
             Scanner::Email => {}
-            Scanner::Username => self.add(Kind::Username, trimmed),
-            Scanner::TraceId => self.add(Kind::TraceId, trimmed),
-            Scanner::ActorId => self.add(Kind::ActorId, trimmed),
-            Scanner::SerialNumber => self.add(Kind::SerialNumber, trimmed),
-            Scanner::Mac => self.mac(trimmed),
-            Scanner::Md5 => self.hash(Kind::Md5, 32, trimmed),
-            Scanner::Sha1 => self.hash(Kind::Sha1, 40, trimmed),
-            Scanner::Sha256 => self.hash(Kind::Sha256, 64, trimmed),
-            Scanner::AwsArn => aws::arn(trimmed, self),
-            Scanner::AwsArnOnly => aws::arn_only(trimmed, self),
-            Scanner::AwsAccountId => aws::account_id(trimmed, self),
-            Scanner::AwsInstanceId => aws::instance_id(trimmed, self),
+            Scanner::Username => self.add(Kind::Username, trimmed, out),
+            Scanner::TraceId => self.add(Kind::TraceId, trimmed, out),
+            Scanner::ActorId => self.add(Kind::ActorId, trimmed, out),
+            Scanner::SerialNumber => self.add(Kind::SerialNumber, trimmed, out),
+            Scanner::Mac => self.mac(trimmed, out),
+            Scanner::Md5 => self.hash(Kind::Md5, 32, trimmed, out),
+            Scanner::Sha1 => self.hash(Kind::Sha1, 40, trimmed, out),
+            Scanner::Sha256 => self.hash(Kind::Sha256, 64, trimmed, out),
+            Scanner::AwsArn => aws::arn(trimmed, self, out),
+            Scanner::AwsArnOnly => aws::arn_only(trimmed, self, out),
+            Scanner::AwsAccountId => aws::account_id(trimmed, self, out),
+            Scanner::AwsInstanceId => aws::instance_id(trimmed, self, out),
             Scanner::AwsTag => unreachable!("handled above, because tags are not trimmed"),
         }
     }
 
-    pub(super) fn ip(&mut self, text: &str) {
-        if text.parse::<IpAddr>().is_ok() {
-            self.add(Kind::IpAddress, text);
+    pub(super) fn ip(&mut self, text: &str, out: &Writer<'_>) {
+        if is_ip(text) {
+            self.add(Kind::IpAddress, text, out);
         }
     }
 
     /// A name or an address, each to its own field.
-    pub(super) fn host(&mut self, text: &str) {
+    pub(super) fn host(&mut self, text: &str, out: &Writer<'_>) {
         if text.is_empty() {
-        } else if text.parse::<IpAddr>().is_ok() {
-            self.add(Kind::IpAddress, text);
+        } else if is_ip(text) {
+            self.add(Kind::IpAddress, text, out);
         } else {
-            self.add(Kind::DomainName, from_punycode(text));
+            self.add(Kind::DomainName, &from_punycode(text), out);
         }
     }
 
-    fn hash(&mut self, kind: Kind, digits: usize, text: &str) {
+    fn hash(&mut self, kind: Kind, digits: usize, text: &str, out: &Writer<'_>) {
         if text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            self.add(kind, text.to_ascii_lowercase());
+            self.lowercase(kind, text, out);
         }
     }
 
-    fn mac(&mut self, text: &str) {
+    fn mac(&mut self, text: &str, out: &Writer<'_>) {
         let bytes = text.as_bytes();
         let every = |size: usize, separator: u8| {
             bytes.chunks(size + 1).all(|group| {
@@ -207,29 +227,55 @@ impl Indicators {
         };
         let pairs = bytes.len() == 17 && (every(2, b':') || every(2, b'-'));
         if pairs || (bytes.len() == 14 && every(4, b'.')) {
-            self.add(Kind::MacAddress, text.to_ascii_lowercase());
+            self.lowercase(Kind::MacAddress, text, out);
         }
     }
 
-    /// The non-empty kinds, each sorted by bytes and without duplicates.
-    pub(super) fn finish(self) -> impl Iterator<Item = (Kind, Value)> {
-        Kind::ALL.into_iter().zip(self.found).filter(|(_, values)| !values.is_empty()).map(|(kind, mut values)| {
-            values.sort_unstable();
-            values.dedup();
-            (kind, Value::List(values.into_iter().map(Value::Str).collect()))
-        })
+    fn lowercase(&mut self, kind: Kind, text: &str, out: &Writer<'_>) {
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            self.add(kind, &text.to_ascii_lowercase(), out);
+        } else {
+            self.add(kind, text, out);
+        }
+    }
+
+    /// Writes the kinds that were found, each sorted by bytes and without duplicates. Returns how many.
+    pub(super) fn put(mut self, out: &mut Writer<'_>) -> usize {
+        self.found.sort_unstable_by(|(a, one), (b, other)| {
+            (*a as u8).cmp(&(*b as u8)).then_with(|| one.text(out).cmp(other.text(out)))
+        });
+        self.found.dedup_by(|(a, one), (b, other)| a == b && one.text(out) == other.text(out));
+        let kinds = self.found.chunk_by(|(a, _), (b, _)| a == b);
+        kinds
+            .map(|values| {
+                let list = out.begin(values[0].0.key());
+                for (_, value) in values {
+                    match value {
+                        Found::Here(span) => out.put(Key::NONE, Leaf::Str(*span)),
+                        Found::Made(text) => out.put_text(Key::NONE, text),
+                    }
+                }
+                out.end_list(list, values.len());
+            })
+            .count()
     }
 }
 
+/// Most texts are none, and their first byte tells.
+fn is_ip(text: &str) -> bool {
+    let starts = text.as_bytes().first().is_some_and(|byte| byte.is_ascii_hexdigit() || *byte == b':');
+    starts && text.parse::<IpAddr>().is_ok()
+}
+
 /// A name whose first label is in punycode, decoded; other names as they are.
-fn from_punycode(name: &str) -> String {
+fn from_punycode(name: &str) -> Cow<'_, str> {
     if !name.starts_with("xn--") {
-        return name.to_string();
+        return name.into();
     }
     let labels = name.split('.').map(|label| {
         label.strip_prefix("xn--").and_then(idna::punycode::decode_to_string).unwrap_or_else(|| label.to_string())
     });
-    labels.collect::<Vec<_>>().join(".")
+    labels.collect::<Vec<_>>().join(".").into()
 }
 
 /// The host of a URL with an authority; `None` when there is none or the port is no number.
@@ -264,12 +310,24 @@ fn net_addr_host(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logtype::standard::NameTable;
 
     fn scan(scanner: &str, text: &str) -> String {
+        scan_all(scanner, &[text])
+    }
+
+    fn scan_all(scanner: &str, texts: &[&str]) -> String {
+        let mut out = Writer::new(NameTable::new().finish(), "");
+        out.begin(Key::NONE);
         let mut indicators = Indicators::default();
-        indicators.scan(Scanner::by_name(scanner).unwrap(), &Arc::from(text));
-        let found = indicators.finish().map(|(kind, values)| {
-            format!("{}={}", kind.field().trim_start_matches("p_any_"), serde_json::to_string(&values).unwrap())
+        for text in texts {
+            indicators.scan(Scanner::by_name(scanner).unwrap(), text, &out);
+        }
+        let kinds = indicators.put(&mut out);
+        out.end_map(0, kinds);
+        let found = out.finish();
+        let found = found.iter().map(|(name, values)| {
+            format!("{}={}", name.trim_start_matches("p_any_"), serde_json::to_string(&values).unwrap())
         });
         found.collect::<Vec<_>>().join(" ")
     }
@@ -309,11 +367,6 @@ mod tests {
 
     #[test]
     fn values_are_sorted_and_unique() {
-        let mut indicators = Indicators::default();
-        for text in ["b", "a", "b"] {
-            indicators.scan(Scanner::Username, &Arc::from(text));
-        }
-        let found: Vec<_> = indicators.finish().collect();
-        assert_eq!(found, [(Kind::Username, Value::List([Value::str("a"), Value::str("b")].into()))]);
+        assert_eq!(scan_all("username", &["b", "a", "b"]), r#"usernames=["a","b"]"#);
     }
 }

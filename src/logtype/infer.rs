@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::json::{self, Raw};
+use super::json::{self, Children, Form};
 use super::time_format::TimeFormat;
 
 /// An object with more fields than this is a map with data for keys, and is kept as JSON.
@@ -74,8 +74,11 @@ const NOTHING: Looks = Looks { ip: false, url: false, arn: false };
 impl Inference {
     /// Takes one record into account.
     pub fn add(&mut self, record: &str) -> Result<(), InferError> {
-        let (raw, _) = json::parse(record).map_err(|error| InferError::NotAnObject(error.to_string()))?;
-        let Raw::Map(entries) = &raw else { return Err(InferError::NotAnObject(format!("it is {}", raw.kind()))) };
+        let (doc, _) = json::parse(record).map_err(|error| InferError::NotAnObject(error.to_string()))?;
+        let raw = doc.root();
+        let Form::Map(entries) = raw.form() else {
+            return Err(InferError::NotAnObject(format!("it is {}", raw.kind())));
+        };
         self.record.add(entries);
         Ok(())
     }
@@ -128,11 +131,11 @@ struct FieldDoc {
 }
 
 impl Fields {
-    fn add(&mut self, entries: &[(std::borrow::Cow<'_, str>, Raw<'_>)]) {
+    fn add(&mut self, entries: Children<'_>) {
         self.objects += 1;
         for (key, value) in entries {
             let seen = self.fields.entry(key.to_string()).or_default();
-            let shape = Shape::of(value);
+            let shape = Shape::of(value.form());
             // A key that is there twice in one object counts once.
             if !matches!(shape, Shape::Unknown) && seen.times < self.objects {
                 seen.times += 1;
@@ -180,19 +183,19 @@ impl Fields {
 }
 
 impl Shape {
-    fn of(raw: &Raw<'_>) -> Shape {
-        match raw {
-            Raw::Null => Shape::Unknown,
-            Raw::Bool(_) => Shape::Boolean,
-            Raw::Number(text) => number(text).unwrap_or(Shape::Float),
-            Raw::Str(text) if text.is_empty() => Shape::Unknown,
-            Raw::Str(text) => of_text(text),
-            Raw::List(items) => match items.iter().map(Shape::of).reduce(Shape::merge) {
+    fn of(form: Form<'_>) -> Shape {
+        match form {
+            Form::Null => Shape::Unknown,
+            Form::Bool(_) => Shape::Boolean,
+            Form::Number(text) => number(text).unwrap_or(Shape::Float),
+            Form::Str("") => Shape::Unknown,
+            Form::Str(text) => of_text(text),
+            Form::List(items) => match items.map(|(_, item)| Shape::of(item.form())).reduce(Shape::merge) {
                 None => Shape::Unknown,
                 Some(element) => Shape::Array(Box::new(element)),
             },
-            Raw::Map(entries) if entries.is_empty() => Shape::Unknown,
-            Raw::Map(entries) => {
+            Form::Map(entries) if entries.is_empty() => Shape::Unknown,
+            Form::Map(entries) => {
                 let mut fields = Fields::default();
                 fields.add(entries);
                 Shape::Object(fields)
@@ -275,7 +278,7 @@ fn of_text(text: &str) -> Shape {
     if text == "true" || text == "false" {
         return Shape::Boolean;
     }
-    if TimeFormat::Rfc3339.read(&Raw::Str(text.into()), OffsetDateTime::UNIX_EPOCH).is_some() {
+    if TimeFormat::Rfc3339.read(Form::Str(text), OffsetDateTime::UNIX_EPOCH).is_some() {
         return Shape::Timestamp;
     }
     Shape::String(Looks {

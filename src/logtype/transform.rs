@@ -3,12 +3,11 @@
 //! The spellings of these keys are those of the public documentation, not of a schema file; they are kept together
 //! here.
 
-use std::borrow::Cow;
 use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-use super::json::Raw;
+use super::json::{Children, Form, Raw};
 
 /// Applied in the order of the fields; renaming has happened before, because it decides the key.
 #[derive(Debug, Default)]
@@ -44,26 +43,41 @@ impl Transform {
     }
 
     /// The raw value of a field: `own` is what stands under its key, `object` where paths begin.
-    pub(super) fn source<'r>(&self, own: Option<&'r Raw<'r>>, object: &'r Raw<'r>) -> Option<Cow<'r, Raw<'r>>> {
+    pub(super) fn source<'d>(&self, own: Option<Raw<'d>>, object: Children<'d>) -> Option<Source<'d>> {
         let mut value = match &self.copy {
-            Some(path) => at(object, path).map(Cow::Borrowed),
-            None => own.map(Cow::Borrowed),
-        };
+            Some(path) => at(object, path),
+            None => own,
+        }
+        .map(Source::Raw);
         if let Some(split) = &self.split {
             let whole = match &split.from {
-                Some(path) => at(object, path).map(Cow::Borrowed),
-                None => value,
+                Some(path) => at(object, path).and_then(Raw::text),
+                None => value.as_ref().and_then(|value| value.form().text()),
             };
-            let part =
-                whole.as_deref().and_then(Raw::text).and_then(|text| text.split(&split.separator).nth(split.index));
-            value = part.map(|part| Cow::Owned(Raw::Str(Cow::Owned(part.to_string()))));
+            let part = whole.and_then(|text| text.split(&split.separator).nth(split.index));
+            value = part.map(|part| Source::Text(part.to_owned()));
         }
         if let Some(concat) = &self.concat {
             let parts = concat.paths.iter().filter_map(|path| at(object, path)?.text()).filter(|part| !part.is_empty());
             let joined = parts.collect::<Vec<_>>().join(&concat.separator);
-            value = (!joined.is_empty()).then_some(Cow::Owned(Raw::Str(Cow::Owned(joined))));
+            value = (!joined.is_empty()).then_some(Source::Text(joined));
         }
         value
+    }
+}
+
+/// A raw value that stands in the record, or was made of such.
+pub(super) enum Source<'d> {
+    Raw(Raw<'d>),
+    Text(String),
+}
+
+impl Source<'_> {
+    pub(super) fn form(&self) -> Form<'_> {
+        match self {
+            Source::Raw(raw) => raw.form(),
+            Source::Text(text) => Form::Str(text),
+        }
     }
 }
 
@@ -82,6 +96,8 @@ impl Mask {
     }
 }
 
-fn at<'r>(object: &'r Raw<'r>, path: &str) -> Option<&'r Raw<'r>> {
-    path.split('.').try_fold(object, |value, key| value.get(key))
+fn at<'d>(object: Children<'d>, path: &str) -> Option<Raw<'d>> {
+    let mut keys = path.split('.');
+    let first = object.get(keys.next()?)?;
+    keys.try_fold(first, Raw::get)
 }

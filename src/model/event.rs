@@ -10,6 +10,8 @@ use super::object::ObjectId;
 use super::record::Reject;
 use super::value::Map;
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 /// Identity of one event: the same object read twice gives the same ids. 32 hex digits as text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowId(pub [u8; 16]);
@@ -23,11 +25,20 @@ impl RowId {
         hash.update(index.to_le_bytes());
         RowId(hash.finalize()[..16].try_into().expect("a SHA-256 digest has 32 bytes"))
     }
+
+    pub fn digits(self) -> [u8; 32] {
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 15)];
+        }
+        digits
+    }
 }
 
 impl fmt::Display for RowId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(std::str::from_utf8(&self.digits()).expect("hex digits are ASCII"))
     }
 }
 

@@ -14,6 +14,7 @@ mod record;
 mod revision;
 mod source;
 mod stamp;
+mod tape;
 mod topic;
 mod value;
 
@@ -27,6 +28,7 @@ pub use object::{ObjectId, ObjectRef};
 pub use record::{Envelope, Origin, Record, Reject};
 pub use revision::{Revision, SeenField, UnknownField};
 pub use source::{Access, OnMissing, Route, Stream, StreamType};
-pub use stamp::{rfc3339, stored_time};
+pub use stamp::{rfc3339, stored_digits, stored_time};
+pub use tape::{Children, Key, Leaf, Names, Seen, Span, View, Writer};
 pub use topic::TopicArn;
 pub use value::{Map, MapBuilder, Value};

@@ -2,12 +2,34 @@
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use time::macros::format_description;
 
 /// `YYYY-MM-DD HH:MM:SS.fffffffff`, UTC, nine digits.
 pub fn stored_time(at: OffsetDateTime) -> String {
-    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second].[subsecond digits:9]");
-    at.to_offset(time::UtcOffset::UTC).format(format).expect("every component is present in a date with time")
+    String::from_utf8_lossy(&stored_digits(at)).into_owned()
+}
+
+/// The same, in place. Every event has several, so the digits are put where they belong.
+pub fn stored_digits(at: OffsetDateTime) -> [u8; 29] {
+    let at = at.to_offset(time::UtcOffset::UTC);
+    let (date, time) = (at.date(), at.time());
+    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+    let mut text = *b"0000-00-00 00:00:00.000000000";
+    for (digits, number) in [
+        (0..4, year.unsigned_abs()),
+        (5..7, month.into()),
+        (8..10, day.into()),
+        (11..13, time.hour().into()),
+        (14..16, time.minute().into()),
+        (17..19, time.second().into()),
+        (20..29, time.nanosecond()),
+    ] {
+        let mut rest = number;
+        for digit in text[digits].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+    }
+    text
 }
 
 /// RFC 3339 in UTC with the fewest fraction digits that keep the value.

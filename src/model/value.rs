@@ -10,6 +10,8 @@ use std::sync::{Arc, OnceLock};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
+use super::tape::{self, Children, Tape};
+
 /// One JSON value. Integers are exact from `i64::MIN` to `u64::MAX`; other numbers are `f64`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -60,36 +62,74 @@ impl Value {
 /// must not make every rule walk all of them.
 const INDEX_FROM: usize = 24;
 
-/// An immutable, ordered map with shared ownership.
+/// An immutable, ordered map with shared ownership: built, or on the tape of an event. One on a tape keeps the whole
+/// tape alive.
 #[derive(Clone)]
 pub struct Map(Arc<Inner>);
 
-struct Inner {
+enum Inner {
+    Built(Built),
+    Taped(Taped),
+}
+
+struct Built {
     entries: Box<[(Arc<str>, Value)]>,
     exact: OnceLock<HashMap<Arc<str>, usize>>,
     folded: OnceLock<HashMap<String, usize>>,
 }
 
+/// Makes a value when it is asked for.
+struct Taped {
+    tape: Arc<Tape>,
+    at: usize,
+    cells: OnceLock<Box<[Cell]>>,
+    /// Large ones are built whole.
+    whole: OnceLock<Built>,
+}
+
+/// A member of a map on a tape: its place there, and the value once somebody wanted it.
+struct Cell {
+    at: usize,
+    entry: OnceLock<(Arc<str>, Value)>,
+}
+
+/// From this many keys on, a map on a tape is built whole at the first question.
+const WHOLE_FROM: usize = 64;
+
 impl Map {
+    pub(super) fn on_tape(tape: Arc<Tape>, at: usize) -> Map {
+        Map(Arc::new(Inner::Taped(Taped { tape, at, cells: OnceLock::new(), whole: OnceLock::new() })))
+    }
+
     pub fn len(&self) -> usize {
-        self.0.entries.len()
+        match &*self.0 {
+            Inner::Built(built) => built.entries.len(),
+            Inner::Taped(taped) => taped.members().size_hint().0,
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.entries.is_empty()
+        self.len() == 0
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Value)> {
-        self.0.entries.iter().map(|(key, value)| (key, value))
+        (0..self.len()).filter_map(|position| self.entry(position))
     }
 
     /// The entry at a position of the input order.
     pub fn entry(&self, position: usize) -> Option<(&Arc<str>, &Value)> {
-        self.0.entries.get(position).map(|(key, value)| (key, value))
+        let (key, value) = match self.stands() {
+            Stands::Built(built) => built.entries.get(position)?,
+            Stands::Taped(taped) => taped.entry(taped.cells().get(position)?),
+        };
+        Some((key, value))
     }
 
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.position(key).map(|at| &self.0.entries[at].1)
+        match self.stands() {
+            Stands::Built(built) => built.position(key).map(|at| &built.entries[at].1),
+            Stands::Taped(taped) => taped.find(|name| name == key),
+        }
     }
 
     /// The exact key first, else the first key that is equal when case is ignored.
@@ -97,30 +137,83 @@ impl Map {
         if let Some(found) = self.get(key) {
             return Some(found);
         }
-        let entries = &self.0.entries;
-        let at = if entries.len() < INDEX_FROM {
-            entries.iter().position(|(name, _)| eq_ignore_case(name, key))
-        } else {
-            let index = self.0.folded.get_or_init(|| {
-                let mut index = HashMap::with_capacity(entries.len());
-                for (at, (name, _)) in entries.iter().enumerate() {
-                    index.entry(name.to_lowercase()).or_insert(at);
-                }
-                index
-            });
-            index.get(&key.to_lowercase()).copied()
-        };
-        at.map(|at| &entries[at].1)
+        match self.stands() {
+            Stands::Built(built) => built.folded_position(key).map(|at| &built.entries[at].1),
+            Stands::Taped(taped) => taped.find(|name| eq_ignore_case(name, key)),
+        }
+    }
+
+    fn stands(&self) -> Stands<'_> {
+        match &*self.0 {
+            Inner::Built(built) => Stands::Built(built),
+            Inner::Taped(taped) if self.len() < WHOLE_FROM => Stands::Taped(taped),
+            Inner::Taped(taped) => Stands::Built(taped.whole()),
+        }
+    }
+}
+
+/// Where lookups go.
+enum Stands<'m> {
+    Built(&'m Built),
+    Taped(&'m Taped),
+}
+
+impl Taped {
+    fn members(&self) -> Children<'_> {
+        self.tape.seen(self.at).members()
+    }
+
+    fn cells(&self) -> &[Cell] {
+        self.cells.get_or_init(|| self.members().map(|member| Cell { at: member.at, entry: OnceLock::new() }).collect())
+    }
+
+    fn entry<'m>(&'m self, cell: &'m Cell) -> &'m (Arc<str>, Value) {
+        cell.entry.get_or_init(|| self.made(cell.at))
+    }
+
+    fn made(&self, at: usize) -> (Arc<str>, Value) {
+        (self.tape.seen(at).shared_key(), tape::value(&self.tape, at))
+    }
+
+    fn find(&self, is_meant: impl Fn(&str) -> bool) -> Option<&Value> {
+        let at = self.members().position(|member| is_meant(member.key()))?;
+        Some(&self.entry(&self.cells()[at]).1)
+    }
+
+    fn whole(&self) -> &Built {
+        self.whole.get_or_init(|| Built::new(self.members().map(|member| self.made(member.at)).collect()))
+    }
+}
+
+impl Built {
+    fn new(entries: Vec<(Arc<str>, Value)>) -> Built {
+        Built { entries: entries.into(), exact: OnceLock::new(), folded: OnceLock::new() }
     }
 
     fn position(&self, key: &str) -> Option<usize> {
-        let entries = &self.0.entries;
+        let entries = &self.entries;
         if entries.len() < INDEX_FROM {
             return entries.iter().position(|(name, _)| **name == *key);
         }
         let index =
-            self.0.exact.get_or_init(|| entries.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect());
+            self.exact.get_or_init(|| entries.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect());
         index.get(key).copied()
+    }
+
+    /// The first key that is equal when case is ignored.
+    fn folded_position(&self, key: &str) -> Option<usize> {
+        let entries = &self.entries;
+        if entries.len() < INDEX_FROM {
+            return entries.iter().position(|(name, _)| eq_ignore_case(name, key));
+        }
+        let index = self.folded.get_or_init(|| {
+            let mut index = HashMap::with_capacity(entries.len());
+            for (at, (name, _)) in entries.iter().enumerate() {
+                index.entry(name.to_lowercase()).or_insert(at);
+            }
+            index
+        });
+        index.get(&key.to_lowercase()).copied()
     }
 }
 
@@ -184,7 +277,7 @@ impl MapBuilder {
     }
 
     pub fn build(self) -> Map {
-        Map(Arc::new(Inner { entries: self.entries.into(), exact: OnceLock::new(), folded: OnceLock::new() }))
+        Map(Arc::new(Inner::Built(Built::new(self.entries))))
     }
 
     fn position(&self, key: &str) -> Option<usize> {
@@ -218,6 +311,9 @@ impl Serialize for Value {
 
 impl Serialize for Map {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Inner::Taped(taped) = &*self.0 {
+            return taped.tape.seen(taped.at).serialize(serializer);
+        }
         let mut out = serializer.serialize_map(Some(self.len()))?;
         for (key, value) in self.iter() {
             out.serialize_entry(&**key, value)?;

@@ -33,7 +33,7 @@ impl Csv {
         if let Some(header) = &memory.header {
             return header.line == text;
         }
-        let names = split(text.trim_start_matches('\u{feff}'), self.delimiter)
+        let names = split(text.trim_start_matches('\u{feff}'), self.delimiter, 0)
             .into_iter()
             .map(|name| name.trim().to_string())
             .collect();
@@ -42,7 +42,7 @@ impl Csv {
     }
 
     /// The fields of a record that is no header.
-    pub(super) fn fields<'a>(&self, text: &'a str, memory: &Memory) -> Result<Fields<'a>, String> {
+    pub(super) fn fields<'a>(&'a self, text: &'a str, memory: &'a Memory) -> Result<Fields<'a>, String> {
         if text.starts_with('{') {
             return Err("the record looks like JSON, not like delimited text".into());
         }
@@ -51,18 +51,18 @@ impl Csv {
             (Columns::FromHeader, Some(header)) => &header.names,
             (Columns::FromHeader, None) => return Err("the object has no header".into()),
         };
-        let values = split(text, self.delimiter);
+        let values = split(text, self.delimiter, names.len());
         if values.len() != names.len() {
             return Err(format!("the record has {} values where {} columns are expected", values.len(), names.len()));
         }
         let named = names.iter().zip(values).filter(|(name, _)| !name.is_empty());
-        Ok(named.map(|(name, value)| (Cow::Owned(name.clone()), value)).collect())
+        Ok(named.map(|(name, value)| (name.as_str(), value)).collect())
     }
 }
 
-/// The values of one record.
-fn split(text: &str, delimiter: u8) -> Vec<Cow<'_, str>> {
-    let mut values = Vec::new();
+/// The values of one record, about so many.
+fn split(text: &str, delimiter: u8, about: usize) -> Vec<Cow<'_, str>> {
+    let mut values = Vec::with_capacity(about);
     let mut rest = Some(text);
     while let Some(text) = rest {
         let (value, after) = match text.strip_prefix('"') {
@@ -123,7 +123,7 @@ mod tests {
             ("\"\"\"\"", vec!["\""]),
             ("", vec![""]),
         ] {
-            assert_eq!(split(text, b','), expected, "{text}");
+            assert_eq!(split(text, b',', 0), expected, "{text}");
         }
     }
 }

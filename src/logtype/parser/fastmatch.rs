@@ -72,20 +72,20 @@ impl Fastmatch {
         Ok(())
     }
 
-    pub(super) fn fields<'a>(&self, text: &'a str) -> Result<Fields<'a>, String> {
+    pub(super) fn fields<'a>(&'a self, text: &'a str) -> Result<Fields<'a>, String> {
         let fields = self.patterns.iter().find_map(|pattern| pattern.fields(text));
         fields.ok_or_else(|| "the record matches none of the patterns".into())
     }
 }
 
 impl Pattern {
-    fn fields<'a>(&self, text: &'a str) -> Option<Fields<'a>> {
+    fn fields<'a>(&'a self, text: &'a str) -> Option<Fields<'a>> {
         let mut rest = text.strip_prefix(self.prefix.as_str())?;
         let mut fields = Vec::with_capacity(self.fields.len());
         for field in &self.fields {
             let (value, after) = field.take(rest)?;
             if !field.name.is_empty() {
-                fields.push((Cow::Owned(field.name.clone()), value));
+                fields.push((field.name.as_str(), value));
             }
             rest = after;
         }
@@ -102,8 +102,12 @@ impl Field {
             let (value, length) = unquoted(text, quote)?;
             return Some((value, text[length..].strip_prefix(self.delimiter.as_str())?));
         }
-        let (value, rest) = text.split_once(self.delimiter.as_str())?;
-        Some((Cow::Borrowed(value), rest))
+        // Mostly a space.
+        let end = match self.delimiter.as_bytes() {
+            [byte] => memchr::memchr(*byte, text.as_bytes())?,
+            bytes => memchr::memmem::find(text.as_bytes(), bytes)?,
+        };
+        Some((Cow::Borrowed(&text[..end]), &text[end + self.delimiter.len()..]))
     }
 }
 

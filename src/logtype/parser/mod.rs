@@ -13,7 +13,7 @@ mod text;
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use super::json::{self, Raw};
+use super::json::{self, Doc, Raw};
 pub(super) use csv::{Columns, Csv};
 pub(super) use fastmatch::Fastmatch;
 pub(super) use grok::redefined;
@@ -32,7 +32,7 @@ pub(super) enum Parser {
 /// A trimmed, non-blank record. Its JSON is parsed once, however many candidates look at it.
 pub(super) struct Entry<'a> {
     pub(super) text: &'a str,
-    json: OnceCell<Result<(Raw<'a>, usize), String>>,
+    json: OnceCell<Result<(Doc<'a>, usize), String>>,
 }
 
 /// What one parser has learned from earlier records of the same object.
@@ -42,6 +42,8 @@ pub(super) struct Memory {
     seen: u64,
     /// The header, as it was written.
     header: Option<Header>,
+    /// Where the groups of a pattern matched, in the last record.
+    groups: Option<::regex::CaptureLocations>,
 }
 
 #[derive(Debug)]
@@ -51,10 +53,10 @@ struct Header {
 }
 
 /// Takes one raw event.
-pub(super) type Each<'f> = &'f mut dyn FnMut(&Raw<'_>) -> Result<(), String>;
+pub(super) type Each<'f> = &'f mut dyn FnMut(Raw<'_>) -> Result<(), String>;
 
 /// The fields of one record of text, in order.
-type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+type Fields<'a> = Vec<(&'a str, Cow<'a, str>)>;
 
 impl<'a> Entry<'a> {
     pub(super) fn new(text: &'a str) -> Entry<'a> {
@@ -62,13 +64,21 @@ impl<'a> Entry<'a> {
     }
 
     /// The record as a JSON object.
-    fn object(&self) -> Result<&Raw<'a>, String> {
+    fn object(&self) -> Result<Raw<'_>, String> {
         if !self.text.starts_with('{') {
             return Err("the record is not a JSON object".into());
         }
         match self.json.get_or_init(|| json::parse(self.text)) {
-            Ok((raw, _)) => Ok(raw),
+            Ok((doc, _)) => Ok(doc.root()),
             Err(message) => Err(message.clone()),
+        }
+    }
+
+    /// The text that a raw event is made of: the record, unless that holds several.
+    pub(super) fn text_of(&self, raw: Raw<'_>) -> &'a str {
+        match self.json.get() {
+            Some(Ok((doc, _))) if doc.has_within(raw) => "",
+            _ => self.text,
         }
     }
 

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use regex::Regex;
+use regex::{CaptureLocations, Regex};
 
 use super::{Fields, grok};
 
@@ -37,16 +37,22 @@ impl RegexParser {
         Ok(RegexParser { fields: fields.collect(), regex })
     }
 
-    pub(super) fn fields<'a>(&self, text: &'a str) -> Result<Fields<'a>, String> {
-        let captures = self.regex.captures(text).ok_or("the record does not match the pattern")?;
+    /// `groups` is room that the records of an object share.
+    pub(super) fn fields<'a>(
+        &'a self,
+        text: &'a str,
+        groups: &mut Option<CaptureLocations>,
+    ) -> Result<Fields<'a>, String> {
+        let groups = groups.get_or_insert_with(|| self.regex.capture_locations());
+        self.regex.captures_read(groups, text).ok_or("the record does not match the pattern")?;
         let mut fields: Fields<'a> = Vec::with_capacity(self.fields.len());
         for (index, name) in &self.fields {
-            let value = captures.get(*index).map_or("", |found| found.as_str());
+            let value = groups.get(*index).map_or("", |(start, end)| &text[start..end]);
             // A name in two alternatives keeps the value of the one that matched.
-            match fields.iter_mut().find(|(known, _)| known == name) {
+            match fields.iter_mut().find(|(known, _)| *known == name.as_str()) {
                 Some((_, known)) if known.is_empty() => *known = Cow::Borrowed(value),
                 Some(_) => {}
-                None => fields.push((Cow::Owned(name.clone()), Cow::Borrowed(value))),
+                None => fields.push((name.as_str(), Cow::Borrowed(value))),
             }
         }
         Ok(fields)
@@ -91,8 +97,8 @@ mod tests {
 
     fn fields(pattern: &str, text: &str) -> Result<Vec<(String, String)>, String> {
         let parser = RegexParser::compile(&[pattern.to_string()], &BTreeMap::new())?;
-        let fields = parser.fields(text)?;
-        Ok(fields.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+        let fields = parser.fields(text, &mut None)?;
+        Ok(fields.into_iter().map(|(name, value)| (name.to_owned(), value.into_owned())).collect())
     }
 
     #[test]

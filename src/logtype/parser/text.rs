@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Csv, Each, Entry, Fastmatch, Fields, Memory, RegexParser};
-use crate::logtype::json::Raw;
+use crate::logtype::json::Doc;
 
 #[derive(Debug, Default)]
 pub(crate) struct Options {
@@ -37,11 +37,13 @@ impl TextParser {
         }
         let fields = match &self.matcher {
             Matcher::Csv(csv) => csv.fields(entry.text, memory)?,
-            Matcher::Regex(regex) => regex.fields(entry.text)?,
+            Matcher::Regex(regex) => regex.fields(entry.text, &mut memory.groups)?,
             Matcher::Fastmatch(fastmatch) => fastmatch.fields(entry.text)?,
         };
-        let fields = self.options.apply(fields).into_iter();
-        each(&Raw::Map(fields.map(|(name, value)| (name, Raw::Str(value))).collect()))
+        let fields = self.options.apply(fields);
+        let mut record = Doc::with_capacity(fields.len());
+        fields.into_iter().for_each(|(name, value)| record.text(name, value));
+        each(record.root())
     }
 
     /// Whether some first records of an object are none.
@@ -63,7 +65,7 @@ impl TextParser {
 }
 
 impl Options {
-    fn apply<'a>(&self, mut fields: Fields<'a>) -> Fields<'a> {
+    fn apply<'a>(&'a self, mut fields: Fields<'a>) -> Fields<'a> {
         if self.trim_space {
             for (_, value) in &mut fields {
                 *value = match std::mem::take(value) {
@@ -74,13 +76,13 @@ impl Options {
         }
         fields.retain(|(_, value)| !self.is_empty_value(value));
         // Expansions see the fields of the record only, not each other.
-        let expanded: Vec<(String, String)> = self
+        let expanded: Vec<(&str, String)> = self
             .expand_fields
             .iter()
-            .map(|(name, template)| (name.clone(), template.render(&fields)))
+            .map(|(name, template)| (name.as_str(), template.render(&fields)))
             .filter(|(_, value)| !value.is_empty() && !self.is_empty_value(value))
             .collect();
-        fields.extend(expanded.into_iter().map(|(name, value)| (Cow::Owned(name), Cow::Owned(value))));
+        fields.extend(expanded.into_iter().map(|(name, value)| (name, Cow::Owned(value))));
         fields
     }
 

@@ -12,6 +12,7 @@ use super::{Field, IpVersion, Json, Kind, Object, Schema, Text, Timestamp, Valid
 use crate::logtype::columns::{column, is_standard};
 use crate::logtype::indicator::Scanner;
 use crate::logtype::parser::Parser;
+use crate::logtype::standard::NameTable;
 use crate::logtype::time_format::TimeFormat;
 use crate::logtype::transform::{Concat, Mask, Split, Transform};
 
@@ -34,8 +35,14 @@ pub(super) fn schema(text: &str, origin: &str, name: Option<&str>) -> Result<Sch
         let message = error.without_snippet().to_string();
         vec![SchemaError::new(origin, error.location(), message)]
     })?;
-    let mut compiler =
-        Compiler { origin, definitions: &document.definitions, errors: Vec::new(), warnings: Vec::new(), types: 0 };
+    let mut compiler = Compiler {
+        origin,
+        definitions: &document.definitions,
+        errors: Vec::new(),
+        warnings: Vec::new(),
+        types: 0,
+        names: NameTable::new(),
+    };
     let name = compiler.name(&document, name);
     if let Some(version) = &document.version
         && version.value != 0
@@ -71,6 +78,7 @@ pub(super) fn schema(text: &str, origin: &str, name: Option<&str>) -> Result<Sch
         overrides: document.overrides,
         fields,
         parser,
+        names: compiler.names.finish(),
         warnings: compiler.warnings,
     })
 }
@@ -82,6 +90,7 @@ struct Compiler<'d> {
     warnings: Vec<SchemaError>,
     /// Types compiled so far, those behind references at each place anew.
     types: usize,
+    names: NameTable,
 }
 
 impl<'d> Compiler<'d> {
@@ -157,9 +166,11 @@ impl<'d> Compiler<'d> {
                 number += 1;
             }
             let key = doc.value.rename.as_ref().map_or(&name.value, |rename| &rename.from);
+            let column: Arc<str> = unique.into();
             fields.push(Field {
                 name: name.value.as_str().into(),
-                column: unique.into(),
+                stored: self.names.key(&column),
+                column,
                 required: doc.value.required.unwrap_or(false),
                 description: doc.value.description.clone().unwrap_or_default(),
                 transform: self.transform(&doc.value, &kind),

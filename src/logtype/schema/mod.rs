@@ -6,18 +6,20 @@
 mod compile;
 mod document;
 mod error;
+mod lookup;
 mod parser;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use error::SchemaError;
 pub(crate) use error::suggestion;
+use lookup::Lookup;
 
 use super::indicator::Scanner;
 use super::parser::Parser;
 use super::time_format::TimeFormat;
 use super::transform::Transform;
+use crate::model::{Key, Names};
 
 /// One log type.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Schema {
     /// Mistakes that do not keep the schema from working.
     pub warnings: Vec<SchemaError>,
     pub(super) parser: Parser,
+    /// Names of its columns and of the standard fields.
+    pub(super) names: Names,
 }
 
 impl Schema {
@@ -76,14 +80,14 @@ impl Schema {
 #[derive(Debug, Default)]
 pub struct Object {
     pub fields: Vec<Field>,
-    by_key: HashMap<Arc<str>, usize>,
+    by_key: Lookup,
     /// The renamed ones by their new name.
     renamed: Vec<(Arc<str>, usize)>,
 }
 
 impl Object {
     pub(super) fn new(fields: Vec<Field>) -> Object {
-        let by_key = fields.iter().enumerate().map(|(at, field)| (field.key.clone(), at)).collect();
+        let by_key = Lookup::new(fields.iter().map(|field| &*field.key));
         let renamed = fields.iter().enumerate().filter(|(_, field)| field.key != field.name);
         let renamed = renamed.map(|(at, field)| (field.name.clone(), at)).collect();
         Object { fields, by_key, renamed }
@@ -96,7 +100,7 @@ impl Object {
     }
 
     pub(super) fn position(&self, key: &str) -> Option<usize> {
-        self.by_key.get(key).copied()
+        self.by_key.find(key, |at| &self.fields[at].key)
     }
 
     pub(super) fn has_column(&self, column: &str) -> bool {
@@ -115,6 +119,8 @@ pub struct Field {
     pub kind: Kind,
     /// Key in the record.
     pub(super) key: Arc<str>,
+    /// The column as events know it.
+    pub(super) stored: Key,
     pub(super) transform: Transform,
 }
 

@@ -9,7 +9,7 @@ mod strftime;
 
 use time::{Duration, OffsetDateTime};
 
-use super::json::Raw;
+use super::json::Form;
 use pattern::Pattern;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -54,14 +54,13 @@ impl TimeFormat {
     }
 
     /// `now` completes a timestamp without a year. `None`: the value is no timestamp of this format.
-    pub(super) fn read(&self, raw: &Raw<'_>, now: OffsetDateTime) -> Option<OffsetDateTime> {
-        let number = || match raw {
-            Raw::Number(text) => Some(*text),
-            Raw::Str(text) => Some(&**text),
+    pub(super) fn read(&self, form: Form<'_>, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let number = || match form {
+            Form::Number(text) | Form::Str(text) => Some(text),
             _ => None,
         };
-        let text = || match raw {
-            Raw::Str(text) => Some(&**text),
+        let text = || match form {
+            Form::Str(text) => Some(text),
             _ => None,
         };
         match self {
@@ -96,7 +95,7 @@ fn unix(text: &str) -> Option<OffsetDateTime> {
     if !all_digits(seconds) || !all_digits(fraction) {
         return unix_float(text);
     }
-    let micros: i128 = format!("{:0<6.6}", fraction).parse().ok()?;
+    let micros = i128::from(pattern::leading(fraction, 6)?);
     let total = seconds.parse::<i64>().ok().map(i128::from)? * 1_000_000_000 + micros * 1000;
     at_nanos(if negative { -total } else { total })
 }
@@ -156,12 +155,12 @@ mod tests {
 
     fn read(format: &str, text: &str) -> String {
         let raw = if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !format.starts_with('%') {
-            Raw::Number(text)
+            Form::Number(text)
         } else {
-            Raw::Str(text.trim_matches('\'').into())
+            Form::Str(text.trim_matches('\''))
         };
         let format = TimeFormat::compile(format).unwrap();
-        format.read(&raw, NOW).map_or_else(|| "none".into(), |at| stored_time(at).replace(".000000000", ""))
+        format.read(raw, NOW).map_or_else(|| "none".into(), |at| stored_time(at).replace(".000000000", ""))
     }
 
     #[test]

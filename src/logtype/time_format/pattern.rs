@@ -197,7 +197,13 @@ fn number(rest: &mut &str, least: usize, most: usize) -> Option<u32> {
 
 /// Digits after a decimal point as nanoseconds; more than nine are cut.
 pub(super) fn fraction(digits: &str) -> Option<u32> {
-    if digits.is_empty() { None } else { format!("{digits:0<9.9}").parse().ok() }
+    if digits.is_empty() { None } else { leading(digits, 9) }
+}
+
+/// The first so many digits as a number, as if zeros followed them.
+pub(super) fn leading(digits: &str, count: usize) -> Option<u32> {
+    let digits = digits.bytes().chain(std::iter::repeat(b'0')).take(count);
+    digits.map(|digit| char::from(digit).to_digit(10)).try_fold(0, |number, digit| Some(number * 10 + digit?))
 }
 
 /// An offset from UTC in seconds, and the rest of the text.

@@ -50,7 +50,7 @@ impl Cases {
         for text in rules {
             let id = format!("Rule.{}", self.sources.rules.len());
             let module = module("rule_file", &named(text));
-            self.sources.rules.push(RuleSource { id, module, kind: RuleKind::Rule });
+            self.sources.rules.push(RuleSource { id, module, declared: Default::default(), kind: RuleKind::Rule });
         }
         self.calls.extend(calls.into_iter().map(|(rule, event)| (group, first + rule, event)));
     }

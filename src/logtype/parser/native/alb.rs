@@ -4,13 +4,8 @@
 //! Addresses and ports, and the parts of the request line, become fields of their own. URLs may hold spaces, so the
 //! request line is split at its first and its last one.
 
-use std::borrow::Cow;
-use std::sync::LazyLock;
-
-use regex::Regex;
-
 use super::{Each, Entry, Memory, present};
-use crate::logtype::json::Raw;
+use crate::logtype::json::Doc;
 
 /// Names of the columns in order. Those that begin with `:` are taken apart, those in brackets are lists.
 const COLUMNS: [&str; 30] = [
@@ -49,18 +44,12 @@ const COLUMNS: [&str; 30] = [
 /// A record with fewer columns is none.
 const LEAST_COLUMNS: usize = 25;
 
-/// A quoted value, in which a quote is escaped, or a bare one.
-static VALUE: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r#"^(?:"((?:[^"\\]|\\.)*)"|([^" ]+))(?: |$)"#).expect("the pattern is constant"));
-
-type Fields<'a> = Vec<(Cow<'a, str>, Raw<'a>)>;
-
 pub(super) fn parse(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Result<(), String> {
     let values = values(entry.text)?;
     if values.len() < LEAST_COLUMNS {
         return Err(format!("the record has {} columns, at least {LEAST_COLUMNS} were expected", values.len()));
     }
-    let mut fields = Fields::new();
+    let mut fields = Doc::with_capacity(COLUMNS.len() + 4);
     for (column, value) in COLUMNS.into_iter().zip(values) {
         let Some(value) = present(value) else { continue };
         match column {
@@ -70,40 +59,63 @@ pub(super) fn parse(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Result
             _ => match column.strip_prefix('[') {
                 Some(column) => {
                     let items = value.split([',', ' ']).filter(|item| !item.is_empty());
-                    fields.push((column.into(), Raw::List(items.map(|item| Raw::Str(item.into())).collect())));
+                    fields.list(column, items);
                 }
-                None => fields.push((column.into(), Raw::Str(value.into()))),
+                None => fields.text(column, value),
             },
         }
     }
-    each(&Raw::Map(fields))
+    each(fields.root())
 }
 
 fn values(mut rest: &str) -> Result<Vec<&str>, String> {
     let mut values = Vec::with_capacity(COLUMNS.len());
     while !rest.is_empty() {
-        let found = VALUE.captures(rest).ok_or("the record does not have the shape of an ALB access log")?;
-        values.push(found.get(1).or(found.get(2)).map_or("", |value| value.as_str()));
-        rest = &rest[found[0].len()..];
+        let (value, after) = value(rest).ok_or("the record does not have the shape of an ALB access log")?;
+        values.push(value);
+        rest = after;
     }
     Ok(values)
 }
 
-fn endpoint<'a>(value: &'a str, ip: &'static str, port: &'static str, fields: &mut Fields<'a>) -> Result<(), String> {
+/// A quoted value, in which a quote is escaped, or a bare one; and what follows the space behind it.
+fn value(text: &str) -> Option<(&str, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = memchr::memchr2(b' ', b'"', text.as_bytes()).unwrap_or(text.len());
+        let (value, rest) = text.split_at(end);
+        return if value.is_empty() { None } else { Some((value, behind_space(rest)?)) };
+    };
+    let mut end = 0;
+    loop {
+        end += memchr::memchr2(b'"', b'\\', &quoted.as_bytes()[end..])?;
+        if quoted[end..].starts_with('"') {
+            return Some((&quoted[..end], behind_space(&quoted[end + 1..])?));
+        }
+        // Nothing escapes the end of a line.
+        let escaped = quoted[end + 1..].chars().next().filter(|escaped| *escaped != '\n')?;
+        end += 1 + escaped.len_utf8();
+    }
+}
+
+fn behind_space(text: &str) -> Option<&str> {
+    if text.is_empty() { Some(text) } else { text.strip_prefix(' ') }
+}
+
+fn endpoint<'a>(value: &'a str, ip: &'static str, port: &'static str, fields: &mut Doc<'a>) -> Result<(), String> {
     let parts = value.rsplit_once(':').ok_or_else(|| format!("`{value}` is not an address with a port"))?;
-    fields.push((ip.into(), Raw::Str(parts.0.trim_start_matches('[').trim_end_matches(']').into())));
+    fields.text(ip, parts.0.trim_start_matches('[').trim_end_matches(']'));
     if let Some(number) = present(parts.1) {
-        fields.push((port.into(), Raw::Str(number.into())));
+        fields.text(port, number);
     }
     Ok(())
 }
 
-fn request<'a>(value: &'a str, fields: &mut Fields<'a>) -> Result<(), String> {
+fn request<'a>(value: &'a str, fields: &mut Doc<'a>) -> Result<(), String> {
     let parts = value.split_once(' ').and_then(|(method, rest)| Some((method, rest.rsplit_once(' ')?)));
     let (method, (url, version)) = parts.ok_or_else(|| format!("`{value}` is not a request line"))?;
     for (name, value) in [("requestHttpMethod", method), ("requestUrl", url), ("requestHttpVersion", version)] {
         if let Some(value) = present(value) {
-            fields.push((name.into(), Raw::Str(value.into())));
+            fields.text(name, value);
         }
     }
     Ok(())

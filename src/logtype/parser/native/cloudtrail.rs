@@ -1,12 +1,12 @@
 //! CloudTrail events, one by one or in their `{"Records": […]}` envelope.
 
 use super::{Each, Entry, Memory};
-use crate::logtype::json::Raw;
+use crate::logtype::json::{Form, Raw};
 
 pub(super) fn parse(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Result<(), String> {
     let record = entry.object()?;
-    let Some(Raw::List(events)) = record.get("Records") else { return each(record) };
-    for (index, event) in events.iter().enumerate() {
+    let Some(Form::List(events)) = record.get("Records").map(Raw::form) else { return each(record) };
+    for (index, (_, event)) in events.enumerate() {
         each(event).map_err(|reason| format!("Records[{index}]: {reason}"))?;
     }
     Ok(())

@@ -4,13 +4,12 @@
 //! Quotes within a quoted value are not escaped, and the requester chooses what stands there. So a value does not end
 //! at the first quote before a space, but where everything behind it has the shape that the format demands.
 
-use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
 use super::{Each, Entry, Memory, present};
-use crate::logtype::json::Raw;
+use crate::logtype::json::Doc;
 
 /// Up to here every log has values.
 const COLUMNS: [&str; 18] = [
@@ -59,12 +58,13 @@ pub(super) fn parse(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Result
     let first = COLUMNS.iter().enumerate().map(|(index, name)| (*name, unquoted(group(index + 1))));
     let second: Vec<_> = LATER_COLUMNS.into_iter().zip(later.by_ref()).collect();
     let named = first.chain(second).filter(|(_, value)| present(value).is_some());
-    let mut fields: Vec<_> = named.map(|(name, value)| (Cow::Borrowed(name), Raw::Str(value.into()))).collect();
-    let additional: Vec<Raw<'_>> = later.map(|value| Raw::Str(value.into())).collect();
-    if !additional.is_empty() {
-        fields.push((Cow::Borrowed(ADDITIONAL), Raw::List(additional)));
+    let mut fields = Doc::with_capacity(COLUMNS.len() + LATER_COLUMNS.len());
+    named.for_each(|(name, value)| fields.text(name, value));
+    let mut additional = later.peekable();
+    if additional.peek().is_some() {
+        fields.list(ADDITIONAL, additional);
     }
-    each(&Raw::Map(fields))
+    each(fields.root())
 }
 
 fn unquoted(value: &str) -> &str {

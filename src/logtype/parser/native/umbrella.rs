@@ -4,10 +4,8 @@
 //! The formats grow at their end, so a record may have more or fewer columns than are known, but never fewer than the
 //! oldest version has. Values are never JSON.
 
-use std::borrow::Cow;
-
 use super::{Each, Entry, Memory, present};
-use crate::logtype::json::Raw;
+use crate::logtype::json::Doc;
 
 /// Columns in order; those in brackets are lists.
 const DNS: &[&str] = &[
@@ -107,21 +105,20 @@ fn parse(entry: &Entry<'_>, columns: &[&'static str], least: usize, each: Each<'
     if values.len() < least {
         return Err(format!("the record has {} columns, at least {least} were expected", values.len()));
     }
-    let mut fields: Vec<(Cow<'_, str>, Raw<'_>)> = Vec::new();
+    let mut fields = Doc::with_capacity(columns.len());
     for (column, value) in columns.iter().zip(&values) {
         if present(value).is_none() {
             continue;
         }
         let Some(column) = column.strip_prefix('[') else {
-            fields.push(((*column).into(), Raw::Str(value.as_str().into())));
+            fields.text(*column, value.as_str());
             continue;
         };
         // The origin of the firewall log is written with brackets around it.
         let items = value.trim_start_matches('[').trim_end_matches(']').split(',').map(str::trim);
-        let items = items.filter(|item| !item.is_empty()).map(|item| Raw::Str(item.into()));
-        fields.push((column.into(), Raw::List(items.collect())));
+        fields.list(column, items.filter(|item| !item.is_empty()));
     }
-    each(&Raw::Map(fields))
+    each(fields.root())
 }
 
 /// The quoted values of a record; a doubled quote stands for one.

@@ -1,10 +1,8 @@
 //! VPC flow logs: values separated by spaces under a header that names them, `-` for nothing.
 //! Source: Amazon VPC User Guide, "Flow log records".
 
-use std::borrow::Cow;
-
 use super::{Each, Entry, Memory, present};
-use crate::logtype::json::Raw;
+use crate::logtype::json::Doc;
 use crate::logtype::parser::Header;
 
 /// Names of the format and of the schema.
@@ -74,16 +72,16 @@ fn header(line: &str) -> Result<Header, String> {
 
 fn record(line: &str, header: &Header, each: Each<'_>) -> Result<(), String> {
     let mut values = line.split_ascii_whitespace();
-    let mut fields = Vec::with_capacity(header.names.len());
+    let mut fields = Doc::with_capacity(header.names.len());
     for name in &header.names {
         let value = values.next().ok_or_else(|| format!("the record has no value for the column `{name}`"))?;
         if let Some(value) = present(value) {
-            fields.push((Cow::Borrowed(name.as_str()), Raw::Str(value.into())));
+            fields.text(name, value);
         }
     }
-    let unnamed: Vec<Raw<'_>> = values.map(|value| Raw::Str(value.into())).collect();
-    if !unnamed.is_empty() {
-        fields.push((Cow::Borrowed(UNNAMED), Raw::List(unnamed)));
+    let mut unnamed = values.peekable();
+    if unnamed.peek().is_some() {
+        fields.list(UNNAMED, unnamed);
     }
-    each(&Raw::Map(fields))
+    each(fields.root())
 }
