@@ -6,6 +6,7 @@
 mod events;
 mod rules;
 mod stages;
+mod state;
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ pub(super) struct Arguments {
 enum Only {
     /// Measure the rules of a folder over events of a file, with or without their guards.
     Rules(rules::Arguments),
+    /// Measure the state store: objects and matches a second.
+    State(state::Arguments),
 }
 
 /// One line of the result.
@@ -44,8 +47,12 @@ struct Stage {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    if let Some(Only::Rules(arguments)) = &arguments.only {
-        return rules::run(arguments);
+    match &arguments.only {
+        Some(Only::Rules(arguments)) => return rules::run(arguments),
+        Some(Only::State(arguments)) => {
+            return block_on(async { state::run(arguments).await.map(|()| ExitCode::SUCCESS) });
+        }
+        None => {}
     }
     block_on(async {
         let objects = events::objects(arguments.events as usize);
