@@ -78,9 +78,6 @@ fn check_state(config: &state::Config, findings: &mut Vec<Finding>) {
         }),
         None => {}
     }
-    if postgres.password.is_some() && postgres.password_file.is_some() {
-        findings.push(Finding::new("state.postgres.password_file", "and `state.postgres.password` are two passwords"));
-    }
 }
 
 fn is_web_url(url: &str) -> bool {

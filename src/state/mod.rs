@@ -379,9 +379,7 @@ impl Default for SqliteConfig {
 pub struct PostgresConfig {
     /// `postgres://USER@HOST:5432/DATABASE`, with libpq's parameters behind a `?`.
     pub url: Option<String>,
-    /// Instead of one in the URL; for the environment.
-    pub password: Option<String>,
-    /// Instead of both: the file whose text it is. Relative to the configuration file.
+    /// Instead of a password in the URL: the file whose text it is. Relative to the configuration file.
     pub password_file: Option<PathBuf>,
     /// Of this process.
     pub max_connections: u32,
@@ -391,12 +389,6 @@ pub struct PostgresConfig {
 
 impl Default for PostgresConfig {
     fn default() -> PostgresConfig {
-        PostgresConfig {
-            url: None,
-            password: None,
-            password_file: None,
-            max_connections: 10,
-            statement_timeout_seconds: 60,
-        }
+        PostgresConfig { url: None, password_file: None, max_connections: 10, statement_timeout_seconds: 60 }
     }
 }

@@ -83,15 +83,16 @@ fn remedy(code: &str, error: &sqlx::Error) -> &'static str {
 
 /// Why there is no connection. The driver's words hold neither URL nor password.
 pub(super) fn cannot_connect(options: &PgConnectOptions, error: &dyn Display) -> StateError {
+    let said = error.to_string();
+    let remedy = if ["TLS", "certificate"].iter().any(|word| said.contains(word)) {
+        "; `sslrootcert=FILE` in the URL names the authority that signed the server's certificate, and `sslmode=disable` \
+         allows a connection that everybody can read"
+    } else {
+        ""
+    };
     StateError::Store(format!(
-        "could not connect to {}: {error}; correct `state.postgres.url`, its password or the server's access rules{}",
-        place(options),
-        if options.get_socket().is_none() && error.to_string().to_lowercase().contains("tls") {
-            "; `sslrootcert=FILE` in the URL names the authority that signed the server's certificate, and \
-             `sslmode=disable` allows a connection that everybody can read"
-        } else {
-            ""
-        }
+        "could not connect to {}: {said}; correct `state.postgres.url`, its password or the server's access rules{remedy}",
+        place(options)
     ))
 }
 

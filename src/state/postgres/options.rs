@@ -23,7 +23,7 @@ pub(super) async fn connect_options(config: &PostgresConfig) -> Result<PgConnect
 }
 
 async fn password(config: &PostgresConfig) -> Result<Option<String>, StateError> {
-    let Some(path) = &config.password_file else { return Ok(config.password.clone()) };
+    let Some(path) = &config.password_file else { return Ok(None) };
     let text = tokio::fs::read_to_string(path).await.map_err(|error| {
         StateError::Store(format!("could not read `state.postgres.password_file` {}: {error}", path.display()))
     })?;

@@ -33,7 +33,7 @@ async fn replicas(count: usize) -> Vec<PostgresStore> {
 }
 
 mod contract_of_the_port {
-    crate::state::contract::contract_tests!(super::open);
+    crate::state::contract::contract_tests!(super::super::open);
 }
 
 async fn claim(store: &PostgresStore, key: &str) -> ClaimToken {
@@ -199,11 +199,11 @@ async fn a_commit_waits_for_the_disk_whatever_the_server_s_default_is() {
 #[tokio::test]
 async fn a_statement_that_takes_too_long_is_ended_and_told() {
     let url = server::empty_schema().await;
-    let config = PostgresConfig { statement_timeout_seconds: 1, ..at(url) };
-    let store = PostgresStore::open(&config).await.unwrap();
+    let store = PostgresStore::open(&at(&url)).await.unwrap();
     let token = claim(&store, "key").await;
     let mut tx = store.begin().await.unwrap();
     ledger::check_claim(&mut tx, &token).await.unwrap();
+    let config = PostgresConfig { statement_timeout_seconds: 1, ..at(url) };
     let blocked = PostgresStore::open(&config).await.unwrap();
     let said = blocked.renew(&token, START).await.unwrap_err().to_string();
     assert!(said.contains("state.postgres.statement_timeout_seconds"), "{said}");
