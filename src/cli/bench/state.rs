@@ -12,6 +12,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::print;
 use crate::model::{Detections, Match, MatchDetail, ObjectRef, RowId, RuleMeta, Severity};
+use crate::runtime::{Clock as _, SystemClock};
 use crate::state::postgres::PostgresStore;
 use crate::state::sqlite::SqliteStore;
 use crate::state::{Claim, ClaimToken, ObjectOutcome, ObjectState, PostgresConfig, SqliteConfig, StateStore};
@@ -87,7 +88,7 @@ async fn claim(store: &dyn StateStore, key: String) -> anyhow::Result<ClaimToken
         region: None,
         sequencer: None,
     };
-    let now = OffsetDateTime::now_utc();
+    let now = SystemClock.now();
     match store.claim(&object, "bench", None, now, now + Duration::HOUR).await? {
         Claim::Granted(token, _) => Ok(token),
         other => anyhow::bail!("an object of the benchmark is claimed: {other:?}"),
@@ -98,12 +99,12 @@ async fn object(store: &dyn StateStore, run: &str, number: u32) -> anyhow::Resul
     let token = claim(store, format!("{run} {number}")).await?;
     let outcome =
         ObjectOutcome { state: ObjectState::Committed, reason: String::new(), events: 100, rejects: 0, bytes: 100_000 };
-    Ok(store.finish(&token, &outcome, OffsetDateTime::now_utc()).await?)
+    Ok(store.finish(&token, &outcome, SystemClock.now()).await?)
 }
 
 async fn record(store: &dyn StateStore, key: String, detections: Detections) -> anyhow::Result<()> {
     let token = claim(store, key).await?;
-    store.record(&token, &detections, &["stdout".to_owned()], OffsetDateTime::now_utc()).await?;
+    store.record(&token, &detections, &["stdout".to_owned()], SystemClock.now()).await?;
     Ok(())
 }
 
