@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::aws::gzip;
-use crate::cloud::{Cloud, Effect, Gate, Moment, Op, on};
+use crate::cloud::{Cloud, Effect, Gate, Op, on};
 use crate::daemon::Setup;
 use crate::events::{COUNT_EACH, logins_of};
 use crate::postgres::server;
