@@ -41,6 +41,7 @@ use crate::pipeline::{self, Catalogue, CurrentCatalogue, Discoveries, Pipeline, 
 use crate::queue::{self, MessageQueue};
 use crate::runtime::{ByteBudget, SharedClock, SystemClock, Tasks, Watch};
 use crate::source::Roles;
+use crate::state::postgres::PostgresStore;
 use crate::state::sqlite::SqliteStore;
 use crate::state::{self, StateStore};
 use crate::telemetry::{LogHandle, Telemetry};
@@ -72,6 +73,7 @@ pub async fn store_for_listing(config: &Config) -> anyhow::Result<Arc<dyn Object
 pub async fn state_for_reading(config: &Config) -> anyhow::Result<Arc<dyn StateStore>> {
     match config.state.kind {
         state::Kind::Sqlite => Ok(Arc::new(SqliteStore::open_read_only(&config.state.sqlite).await?)),
+        state::Kind::Postgres => Ok(Arc::new(PostgresStore::open_read_only(&config.state.postgres).await?)),
     }
 }
 
@@ -158,6 +160,7 @@ impl Parts {
         let clock: SharedClock = Arc::new(SystemClock);
         let state: Arc<dyn StateStore> = match config.state.kind {
             state::Kind::Sqlite => Arc::new(SqliteStore::open(&config.state.sqlite).await?),
+            state::Kind::Postgres => Arc::new(PostgresStore::open(&config.state.postgres).await?),
         };
         let (queue, objects, confirmations, lease) = intake_adapters(config, &clock, work).await?;
         let adapters = Adapters { state, queue, objects, confirmations, lease, clock };

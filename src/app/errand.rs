@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::pipeline::{self, Catalogue, Pipeline};
 use crate::queue::feed::{Feed, Limits};
 use crate::runtime::{SharedClock, SystemClock, Tasks};
+use crate::state::postgres::PostgresStore;
 use crate::state::sqlite::SqliteStore;
 use crate::state::{self, StateStore};
 use crate::telemetry::Telemetry;
@@ -60,6 +61,7 @@ impl Errand {
         let feed = Arc::new(Feed::new(LEASE, clock.clone(), Limits { room: ROOM, tries, delay: DELAY }));
         let state: Arc<dyn StateStore> = match config.state.kind {
             state::Kind::Sqlite => Arc::new(SqliteStore::open_beside(&config.state.sqlite).await?),
+            state::Kind::Postgres => Arc::new(PostgresStore::open(&config.state.postgres).await?),
         };
         let work = Tasks::new();
         let objects = object_store(config, &clock, &work).await?;

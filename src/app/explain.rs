@@ -11,7 +11,7 @@ use crate::fetch::ObjectStore;
 use crate::pipeline::Catalogue;
 use crate::pipeline::explain::Explainer;
 use crate::runtime::{SharedClock, SystemClock, Tasks};
-use crate::state::{self, StateStore};
+use crate::state::{self, StateStore, postgres};
 use crate::telemetry::Telemetry;
 
 /// What the store reads ahead ends with `work`.
@@ -48,6 +48,7 @@ async fn state_if_there(config: &Config) -> anyhow::Result<Option<Arc<dyn StateS
             let there = tokio::fs::try_exists(path).await;
             there.with_context(|| format!("could not look for the state file {}", path.display()))?
         }
+        state::Kind::Postgres => postgres::is_there(&config.state.postgres).await?,
     };
     if there { Ok(Some(state_for_reading(config).await?)) } else { Ok(None) }
 }

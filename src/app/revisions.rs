@@ -9,7 +9,7 @@ use super::state_for_reading;
 use crate::config::Config;
 use crate::logtype::revision::{Settled, settle};
 use crate::pipeline::Catalogue;
-use crate::state::{self, StateStore};
+use crate::state::{self, StateStore, postgres};
 
 /// Other processes that may have been faster, one after the other.
 const TRIES: usize = 5;
@@ -49,6 +49,8 @@ pub struct Held {
 pub async fn held_to_revisions(config: &Config, catalogue: &Catalogue) -> Held {
     let exists = match config.state.kind {
         state::Kind::Sqlite => tokio::fs::try_exists(&config.state.sqlite.path).await.unwrap_or(false),
+        // Its failure is told below.
+        state::Kind::Postgres => postgres::is_there(&config.state.postgres).await.unwrap_or(true),
     };
     if !exists {
         // Before the first start.

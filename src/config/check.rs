@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::Config;
-use crate::queue;
+use crate::{queue, state};
 
 /// Something wrong with one value.
 #[derive(Debug, PartialEq)]
@@ -26,6 +26,7 @@ impl Finding {
 pub(super) fn check(config: &Config, is_folder: &dyn Fn(&Path) -> bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     check_queue(&config.queue, &mut findings);
+    check_state(&config.state, &mut findings);
     check_rules(&config.rules.directories, is_folder, &mut findings);
     for (at, folder) in config.log_types.directories.iter().enumerate() {
         if !is_folder(folder) {
@@ -60,6 +61,22 @@ fn check_queue(queue: &queue::Config, findings: &mut Vec<Finding>) {
     }
     if queue.directory.bucket.is_empty() {
         findings.push(Finding::new("queue.directory.bucket", "must not be empty; sources match this name"));
+    }
+}
+
+fn check_state(config: &state::Config, findings: &mut Vec<Finding>) {
+    let postgres = &config.postgres;
+    match &postgres.url {
+        Some(url) => findings.extend(state::check_url(url).err().map(|text| Finding::new("state.postgres.url", text))),
+        None if config.kind == state::Kind::Postgres => findings.push(Finding {
+            depends_on: Some("state.type"),
+            ..Finding::new(
+                "state.postgres.url",
+                "is missing; `state.type = \"postgres\"` needs the database, such as \
+                 `postgres://margay@db.example:5432/margay`",
+            )
+        }),
+        None => {}
     }
 }
 
@@ -98,7 +115,7 @@ const MOST_RECORD_MIB: u64 = 32;
 
 fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
     let Config { queue, fetch, rules, pipeline, state, .. } = config;
-    let bounds: [(&str, u64, u64, u64); 16] = [
+    let bounds: [(&str, u64, u64, u64); 18] = [
         ("queue.directory.scan_interval_ms", queue.directory.scan_interval_ms, 1, MOST_MS),
         ("queue.sqs.visibility_timeout_seconds", queue.sqs.visibility_timeout_seconds.into(), 30, 43_200),
         ("queue.sqs.wait_seconds", queue.sqs.wait_seconds.into(), 0, 20),
@@ -106,6 +123,8 @@ fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
         // SQS keeps a message for up to 14 days, and may deliver it again as long.
         ("state.retention_days", state.retention_days.into(), 14, MOST_DAYS),
         ("state.quarantine_retention_days", state.quarantine_retention_days.into(), 1, MOST_DAYS),
+        ("state.postgres.max_connections", state.postgres.max_connections.into(), 2, 1000),
+        ("state.postgres.statement_timeout_seconds", state.postgres.statement_timeout_seconds.into(), 1, 3600),
         ("rules.workers", rules.workers as u64, 0, 1024),
         ("rules.call_timeout_ms", rules.call_timeout_ms, 1, MOST_MS),
         ("rules.worker_memory_mib", rules.worker_memory_mib, 1, MOST_MIB),

@@ -56,6 +56,7 @@ mod tests {
         let source = SourceConfig { external_id: Some("hunter2".into()), ..SourceConfig::new("logs", "b", Vec::new()) };
         let mut config = Config { sources: vec![source], ..Config::default() };
         config.queue.sqs.url = Some("https://user:hunter2@queue.example/1/q?x=a@b".into());
+        config.state.postgres.url = Some("postgres://user:hunter2@db.example/margay".into());
         config
     }
 

@@ -208,6 +208,19 @@ fn what_is_needed_depends_on_the_kind_of_queue() {
 }
 
 #[test]
+fn a_store_in_postgres_needs_a_url_that_is_told_and_never_repeated() {
+    let base = "[rules]\ndirectories = [\"rules\"]\n[queue.directory]\npath = \"rules\"\n";
+    let problems = Case::new(base).problems(&[("MARGAY_STATE__TYPE", "postgres")]);
+    assert!(problems[0].contains("`state.postgres.url` is missing"), "{problems:?}");
+    assert_eq!(problems.len(), 1);
+    let url = "mysql://u:hunter2@h/m";
+    let problems =
+        Case::new(base).problems(&[("MARGAY_STATE__TYPE", "postgres"), ("MARGAY_STATE__POSTGRES__URL", url)]);
+    assert!(problems[0].starts_with("MARGAY_STATE__POSTGRES__URL: `state.postgres.url` must be like"), "{problems:?}");
+    assert!(!problems[0].contains("hunter2"), "{problems:?}");
+}
+
+#[test]
 fn a_file_that_is_no_toml_is_told_with_its_line() {
     let problems = Case::new("[queue]\ntype = \n").problems(&[]);
     assert_eq!(problems.len(), 1);

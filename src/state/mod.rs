@@ -1,12 +1,14 @@
 //! What must survive a restart, behind one port: object ledger, commits into the lake, alert windows and matches, outbox,
 //! quarantine, revisions of schemas.
 //!
-//! `sqlite` is the embedded adapter, `memory` the honest fake of tests; the port is written so that PostgreSQL with
-//! many daemons fits behind it.
+//! `sqlite` is the embedded adapter for one daemon, `postgres` the one for many, `memory` the honest fake of tests.
+//! `columns` and `archive` are what both databases read alike.
 //! `window` is the pure grouping decision that every adapter applies inside its transaction. No vendor type leaves
 //! the adapters. `route` chooses the destinations of a new alert; `contract` is what every adapter is held to.
 
+mod archive;
 mod backlog;
+mod columns;
 mod commits;
 #[cfg(test)]
 mod contract;
@@ -14,6 +16,7 @@ mod contract;
 pub(crate) mod fixtures;
 #[cfg(test)]
 pub(crate) mod memory;
+pub mod postgres;
 mod revisions;
 mod route;
 pub mod sqlite;
@@ -31,6 +34,7 @@ pub use backlog::{Archive, Backlog, KeptFilter, KnownVersion, LedgerEntry, Mendi
 pub use commits::{CommitId, Commits, Doubt, Earlier, Intended, Part};
 pub use revisions::{FIELD_LIMIT, Revisions};
 
+pub use postgres::check_url;
 pub use route::route;
 pub use window::Hit;
 
@@ -352,6 +356,7 @@ pub struct Config {
     #[serde(rename = "type")]
     pub kind: Kind,
     pub sqlite: SqliteConfig,
+    pub postgres: PostgresConfig,
     /// How long the identity of an object that ended for good is remembered, in days. A queue must not deliver older
     /// messages.
     pub retention_days: u32,
@@ -364,6 +369,7 @@ impl Default for Config {
         Config {
             kind: Kind::Sqlite,
             sqlite: SqliteConfig::default(),
+            postgres: PostgresConfig::default(),
             retention_days: 30,
             quarantine_retention_days: 365,
         }
@@ -374,6 +380,7 @@ impl Default for Config {
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Sqlite,
+    Postgres,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -386,5 +393,24 @@ pub struct SqliteConfig {
 impl Default for SqliteConfig {
     fn default() -> SqliteConfig {
         SqliteConfig { path: PathBuf::from("margay.db") }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PostgresConfig {
+    /// `postgres://USER@HOST:5432/DATABASE`, with libpq's parameters behind a `?`.
+    pub url: Option<String>,
+    /// Instead of a password in the URL: the file whose text it is. Relative to the configuration file.
+    pub password_file: Option<PathBuf>,
+    /// Of this process.
+    pub max_connections: u32,
+    /// The server ends a statement that takes longer.
+    pub statement_timeout_seconds: u32,
+}
+
+impl Default for PostgresConfig {
+    fn default() -> PostgresConfig {
+        PostgresConfig { url: None, password_file: None, max_connections: 10, statement_timeout_seconds: 60 }
     }
 }

@@ -24,6 +24,11 @@ pub struct GroupKey {
 }
 
 impl GroupKey {
+    /// Names the group itself, in a fixed length. No window has the number 0.
+    pub fn id(&self) -> String {
+        self.alert_id(0)
+    }
+
     /// Id of the alert of window number `number`: 32 hex digits, the same for the same history, so that a replay
     /// finds the alert it already opened.
     pub fn alert_id(&self, number: u64) -> String {

@@ -7,6 +7,7 @@ mod events;
 mod growth;
 mod rules;
 mod stages;
+mod state;
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ enum Only {
     Rules(rules::Arguments),
     /// Measure what an event costs as rules of one log type become more: invented ones, each with constants of its own.
     Growth(growth::Arguments),
+    /// Measure the state store: objects and matches a second.
+    State(state::Arguments),
 }
 
 /// One line of the result.
@@ -50,6 +53,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match &arguments.only {
         Some(Only::Rules(arguments)) => return rules::run(arguments),
         Some(Only::Growth(arguments)) => return growth::run(arguments),
+        Some(Only::State(arguments)) => {
+            return block_on(async { state::run(arguments).await.map(|()| ExitCode::SUCCESS) });
+        }
         None => {}
     }
     block_on(async {

@@ -197,7 +197,7 @@ pub(in crate::state) async fn an_alert_has_every_field_of_its_opening_match<S: S
 
 pub(in crate::state) async fn hostile_text_survives<S: StateStore>(store: &S) {
     let token = token(store).await;
-    let hostile = "'; DROP TABLE alerts; --\" \u{1b}[2J\r\n\u{202e}\u{10ffff} ?1 %s";
+    let hostile = "'; DROP TABLE alerts; --\" \u{1b}[2J\r\n\u{202e}\u{10ffff} ?1 %s \0 $1";
     let rule = Arc::new(rule(hostile));
     let mut found = matched(&rule, 1);
     found.detail.title = hostile.into();

@@ -9,6 +9,7 @@ pub(super) mod commits;
 pub(super) mod ledger;
 pub(super) mod outbox;
 pub(super) mod quarantine;
+pub(super) mod replicas;
 pub(super) mod revisions;
 
 use time::{Duration, OffsetDateTime};
@@ -92,6 +93,10 @@ macro_rules! contract_tests {
                 old_objects_are_forgotten_in_batches_unless_somebody_needs_them,
                 what_came_to_no_outcome_is_forgotten_with_all_that_belongs_to_it,
                 unrouted_objects_are_forgotten_with_what_was_kept,
+            ],
+            replicas: [
+                any_order_and_any_repeats_at_once_give_the_same_alerts,
+                concurrent_windows_follow_one_another,
             ],
             revisions: [
                 the_last_revision_of_each_log_type_is_remembered,

@@ -5,11 +5,11 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 use time::OffsetDateTime;
 
-use super::columns::{alert, text, time as moment_of};
 use super::ledger::check_claim;
 use super::record::Recording;
 use super::{Durability, During, SqliteStore};
 use crate::model::{Alert, DeliveryResponse, Detections, Severity};
+use crate::state::columns::{alert, moment_or_null, text};
 use crate::state::window::Hit;
 use crate::state::{AlertFilter, AlertStore, ClaimToken, Recorded, StateError};
 
@@ -66,13 +66,12 @@ impl SqliteStore {
             .await
             .during(ATTEMPT)?;
         let response = |row: &SqliteRow| {
-            let finished: Option<i64> = row.try_get("finished_at").during(ATTEMPT)?;
             Ok(DeliveryResponse {
                 destination_id: text(row, "destination")?,
                 attempt: row.try_get("attempts").during(ATTEMPT)?,
                 success: text(row, "state")? == "delivered",
                 message: row.try_get::<Option<String>, _>("last_error").during(ATTEMPT)?.unwrap_or_default(),
-                dispatched_at: finished.map(moment_of).transpose()?,
+                dispatched_at: moment_or_null(row, "finished_at")?,
             })
         };
         rows.iter().map(response).collect()

@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use time::OffsetDateTime;
 
-use super::columns::{count, micros, moment, name, named, text};
 use super::{Durability, During, SqliteStore};
 use crate::model::ObjectId;
+use crate::state::archive::{KeptId, body_hash};
+use crate::state::columns::{count, micros, moment, name, named, text};
 use crate::state::{Archive, KeptFilter, Quarantined, StateError};
 
 /// Each kind by its own index, then all together. An object's address is read from the ledger, where the claim under
@@ -90,7 +90,7 @@ impl Archive for SqliteStore {
     }
 
     async fn find(&self, id: &str) -> Result<Vec<Quarantined>, StateError> {
-        let Some((kind, start, ordinal)) = parts(id) else { return Ok(Vec::new()) };
+        let Some(KeptId { kind, start, ordinal }) = KeptId::parse(id) else { return Ok(Vec::new()) };
         let (mut first, mut last) = (start.clone(), start.clone());
         first.resize(16, 0);
         last.resize(16, 0xff);
@@ -119,7 +119,7 @@ impl Archive for SqliteStore {
         after: Option<&Quarantined>,
         limit: u32,
     ) -> Result<Vec<Quarantined>, StateError> {
-        let (message, hash) = after.map_or_else(Default::default, |kept| (kept.subject.clone(), hash(kept)));
+        let (message, hash) = after.map_or_else(Default::default, |kept| (kept.subject.clone(), body_hash(&kept.raw)));
         let rows = sqlx::query(MESSAGES)
             .bind(message)
             .bind(hash)
@@ -138,32 +138,12 @@ impl Archive for SqliteStore {
         let mut tx = self.write(Durability::Power).await?;
         sqlx::query("DELETE FROM quarantined_messages WHERE message_id = ? AND body_hash = ?")
             .bind(&kept.subject)
-            .bind(hash(kept))
+            .bind(body_hash(&kept.raw))
             .execute(&mut *tx)
             .await
             .during(ATTEMPT)?;
         tx.commit(ATTEMPT).await
     }
-}
-
-/// As [`Quarantine::keep_message`](crate::state::Quarantine::keep_message) computes it.
-fn hash(kept: &Quarantined) -> Vec<u8> {
-    Sha256::digest(&kept.raw)[..16].to_vec()
-}
-
-/// Kind, first six bytes, and the ordinal of a record.
-fn parts(id: &str) -> Option<(char, Vec<u8>, Option<i64>)> {
-    let kind = id.chars().next().filter(|kind| matches!(kind, 'm' | 'o' | 'r'))?;
-    let (digits, ordinal) = match (kind, id[1..].split_once('-')) {
-        ('r', Some((digits, ordinal))) => (digits, Some(ordinal.parse().ok()?)),
-        ('r', None) | (_, Some(_)) => return None,
-        (_, None) => (&id[1..], None),
-    };
-    if digits.len() != 12 || !digits.is_ascii() {
-        return None;
-    }
-    let bytes = (0..12).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok());
-    Some((kind, bytes.collect::<Option<_>>()?, ordinal))
 }
 
 fn quarantined(row: &SqliteRow) -> Result<Quarantined, StateError> {

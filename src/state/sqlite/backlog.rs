@@ -6,10 +6,10 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use time::OffsetDateTime;
 
-use super::columns::{count, int, micros, named, text, time};
-use super::ledger::{attempts, check_claim, state};
+use super::ledger::check_claim;
 use super::{Durability, During, SqliteStore, commits};
-use crate::model::{ObjectId, ObjectRef, Reject};
+use crate::model::{ObjectId, Reject};
+use crate::state::columns::{attempts, count, int, micros, moment_or_null, named, object, state, text};
 use crate::state::{Backlog, ClaimToken, KnownVersion, LedgerEntry, Mending, ObjectFilter, ObjectState, StateError};
 
 /// The condition on the state is that of the index `objects_open`; `?1` narrows it.
@@ -55,12 +55,11 @@ impl Backlog for SqliteStore {
         const ATTEMPT: &str = "look up a key";
         let rows = sqlx::query(VERSIONS).bind(bucket).bind(key).fetch_all(&self.readers).await.during(ATTEMPT)?;
         let version = |row: &SqliteRow| {
-            let finished: Option<i64> = row.try_get("finished_at").during(ATTEMPT)?;
             Ok(KnownVersion {
                 object: object(row)?,
                 state: state(row)?,
                 reason: text(row, "reason")?,
-                finished: finished.map(time).transpose()?,
+                finished: moment_or_null(row, "finished_at")?,
                 attempts: attempts(row)?,
             })
         };
@@ -186,18 +185,4 @@ impl SqliteStore {
         };
         rows.iter().map(entry).collect()
     }
-}
-
-fn object(row: &SqliteRow) -> Result<ObjectRef, StateError> {
-    const ATTEMPT: &str = "read an object of the ledger";
-    let size: Option<i64> = row.try_get("size").during(ATTEMPT)?;
-    Ok(ObjectRef {
-        bucket: text(row, "bucket")?,
-        key: text(row, "key")?,
-        version_id: row.try_get("version_id").during(ATTEMPT)?,
-        etag: row.try_get("etag").during(ATTEMPT)?,
-        size: size.and_then(|size| u64::try_from(size).ok()),
-        region: None,
-        sequencer: None,
-    })
 }

@@ -5,10 +5,10 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
-use super::columns::{count, int, micros, moment, text};
 use super::ledger::check_claim;
 use super::{Durability, During, SqliteStore};
 use crate::model::{ObjectId, Position};
+use crate::state::columns::{count, int, micros, moment, text};
 use crate::state::{CommitId, Commits, Doubt, Earlier, Intended, Part, StateError};
 
 /// A commit that is found late may be an early one.

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
-use super::columns::{count, int, micros, moment, named, structured, text};
 use super::{Durability, During, SqliteStore, commits};
 use crate::model::{ObjectId, ObjectRef};
+use crate::state::columns::{count, int, micros, moment, small, state, text};
 use crate::state::{Attempts, Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, StateError};
 
 /// Takes the claim when the object is new, or neither finished for good nor held; the condition makes it one statement.
@@ -74,8 +73,8 @@ impl Ledger for SqliteStore {
         if let Some(row) = granted {
             let fence = row.try_get("fence").during(ATTEMPT)?;
             let mut attempts = Attempts {
-                started: small(count(&row, "started")?),
-                crashed: small(count(&row, "crashed")?),
+                started: small(&row, "started")?,
+                crashed: small(&row, "crashed")?,
                 given_up: BTreeMap::new(),
             };
             if attempts.started > 1 {
@@ -216,7 +215,7 @@ async fn give_up(
 async fn given_up(connection: &mut SqliteConnection, object: ObjectId) -> Result<BTreeMap<String, u32>, StateError> {
     let query = sqlx::query("SELECT reason, times FROM given_up WHERE object_id = ?").bind(&object.0[..]);
     let rows = query.fetch_all(connection).await.during("read how an object's tries went")?;
-    rows.iter().map(|row| Ok((text(row, "reason")?, small(count(row, "times")?)))).collect()
+    rows.iter().map(|row| Ok((text(row, "reason")?, small(row, "times")?))).collect()
 }
 
 /// What earlier claims left behind and an outcome makes void.
@@ -229,22 +228,6 @@ async fn settle(connection: &mut SqliteConnection, token: &ClaimToken, state: Ob
         rejects.bind(&token.object.0[..]).bind(token.fence).execute(connection).await.during(ATTEMPT)?;
     }
     Ok(())
-}
-
-/// How the tries of a row went that has its given up ones as JSON. An outcome that is not `Partial` makes them void.
-pub(super) fn attempts(row: &SqliteRow) -> Result<Attempts, StateError> {
-    if state(row)?.is_some_and(|state| state != ObjectState::Partial) {
-        return Ok(Attempts::default());
-    }
-    Ok(Attempts {
-        started: small(count(row, "started")?),
-        crashed: small(count(row, "crashed")?),
-        given_up: structured(row, "given_up")?,
-    })
-}
-
-fn small(count: u64) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Refuses a token whose claim was lost or has ended. Called inside the transaction that writes under the claim.
@@ -260,12 +243,4 @@ pub(super) async fn check_claim(connection: &mut SqliteConnection, token: &Claim
 
 fn held(rows: u64, token: &ClaimToken) -> Result<(), StateError> {
     if rows == 0 { Err(StateError::Fenced(token.object)) } else { Ok(()) }
-}
-
-/// `None` while the object is not finished.
-pub(super) fn state(row: &SqliteRow) -> Result<Option<ObjectState>, StateError> {
-    match row.try_get::<Option<&str>, _>("state").during("read an object's state")? {
-        Some(_) => named(row, "state").map(Some),
-        None => Ok(None),
-    }
 }

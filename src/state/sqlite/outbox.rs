@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
-use super::columns::{alert, micros, text};
 use super::{Durability, During, SqliteStore};
+use crate::state::columns::{alert, micros, text};
 use crate::state::{Outbox, PendingDelivery, StateError};
 
 const DUE: &str = "

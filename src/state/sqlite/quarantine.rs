@@ -2,13 +2,13 @@
 //! again stand in the ledger.
 
 use async_trait::async_trait;
-use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use super::columns::{int, micros};
 use super::ledger::check_claim;
 use super::{Durability, During, SqliteStore};
 use crate::model::Reject;
+use crate::state::archive::body_hash;
+use crate::state::columns::{int, micros};
 use crate::state::{Archive, ClaimToken, KeptFilter, Quarantine, Quarantined, StateError};
 
 #[async_trait]
@@ -27,7 +27,7 @@ impl Quarantine for SqliteStore {
              ON CONFLICT DO NOTHING",
         )
         .bind(message_id)
-        .bind(&Sha256::digest(body)[..16])
+        .bind(body_hash(body.as_bytes()))
         .bind(body)
         .bind(reason)
         .bind(micros(now))

@@ -4,13 +4,12 @@
 use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::SqliteConnection;
 use time::OffsetDateTime;
 
 use super::During;
-use super::columns::{count, int, json, micros, moment, name, structured, time};
 use crate::model::{Alert, ObjectId};
+use crate::state::columns::{int, json, micros, name, window};
 use crate::state::route::route;
 use crate::state::window::{Change, GroupKey, Hit, Opening, Window};
 use crate::state::{Recorded, StateError};
@@ -240,19 +239,4 @@ impl<'a> Recording<'a> {
             .during("write a delivery")?;
         Ok(())
     }
-}
-
-/// A row of `windows`.
-fn window(row: &SqliteRow) -> Result<Window, StateError> {
-    let alerted: Option<i64> = row.try_get("alerted_at").during("read a window")?;
-    Ok(Window {
-        number: count(row, "number")?,
-        started: moment(row, "started_at")?,
-        period_minutes: row.try_get("period_minutes").during("read a window")?,
-        event_count: count(row, "event_count")?,
-        log_types: structured(row, "log_types")?,
-        updated: moment(row, "updated_at")?,
-        alerted: alerted.map(time).transpose()?,
-        opening: structured(row, "opening")?,
-    })
 }

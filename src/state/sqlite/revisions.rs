@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use sqlx::Row;
 use time::OffsetDateTime;
 
-use super::columns::{micros, moment, text};
 use super::{Durability, During, SqliteStore};
 use crate::model::{Revision, SeenField, UnknownField};
+use crate::state::columns::{micros, moment, text};
 use crate::state::{FIELD_LIMIT, Revisions, StateError};
 
 #[async_trait]

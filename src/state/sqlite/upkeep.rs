@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use sqlx::SqliteConnection;
 use time::OffsetDateTime;
 
-use super::columns::{micros, time};
 use super::{Durability, During, SqliteStore};
+use crate::state::columns::{micros, time};
 use crate::state::{StateError, Upkeep};
 
 /// The list of states is that of the index `objects_done`. The address of a reject is read from its object.

@@ -1,35 +1,9 @@
-//! A virtual environment with what `tests/requirements.txt` lists, made once and kept below the target folder.
+//! Small programs in the virtual environment.
 
-use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const REQUIREMENTS: &str = include_str!("../../requirements.txt");
-
-/// The interpreter of the environment, which is made first if it is missing or was made from another list. Test
-/// processes that start together wait for each other here.
-pub fn interpreter() -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("cargo's folder lies in the target folder");
-    let venv = target.join("it-venv");
-    let lock = File::create(target.join("it-venv.lock")).expect("create the lock file");
-    lock.lock().expect("lock the virtual environment");
-    let (python, made_from) = (venv.join("bin/python"), venv.join("made-from.txt"));
-    if fs::read_to_string(&made_from).is_ok_and(|list| list == REQUIREMENTS) {
-        return python;
-    }
-    if venv.exists() {
-        fs::remove_dir_all(&venv).expect("remove the old virtual environment");
-    }
-    run(Command::new("python3").args(["-m", "venv"]).arg(&venv), "install python3 with its venv module");
-    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/requirements.txt");
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(list);
-    run(&mut pip, "it needs a package registry once");
-    // Written last: an environment that was interrupted is made anew.
-    fs::write(made_from, REQUIREMENTS).expect("note what the environment was made from");
-    python
-}
+pub use crate::venv::interpreter;
 
 /// What a program prints, as JSON, when `input` is its standard input.
 pub fn evaluate(program: &str, input: &str) -> serde_json::Value {
@@ -43,10 +17,4 @@ pub fn evaluate(program: &str, input: &str) -> serde_json::Value {
     let output = child.wait_with_output().expect("run python");
     assert!(output.status.success(), "the program failed on:\n{input}");
     serde_json::from_slice(&output.stdout).expect("the program prints JSON")
-}
-
-fn run(command: &mut Command, remedy: &str) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; {remedy}"));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} failed; {remedy}\n{errors}");
 }

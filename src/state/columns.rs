@@ -1,0 +1,185 @@
+//! How values stand in the columns of both databases, both ways. A value that cannot be read is an error that names it,
+//! never a default. What a driver calls a row is behind [`Columns`].
+
+use std::fmt::Display;
+
+use serde::de::{DeserializeOwned, IntoDeserializer, value::StrDeserializer};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::window::{Opening, Window, context};
+use super::{Attempts, ObjectState, StateError};
+use crate::model::{Alert, ObjectRef, Triage};
+
+/// A row of an answer. Each gives `None` for a null.
+pub(super) trait Columns {
+    fn text_or_null(&self, column: &str) -> Result<Option<String>, StateError>;
+    fn int_or_null(&self, column: &str) -> Result<Option<i64>, StateError>;
+}
+
+/// Microseconds since 1970; they reach far beyond any event time that can be written down.
+pub(super) fn micros(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos().div_euclid(1000)).expect("years of four digits fit in 64 bits of µs")
+}
+
+pub(super) fn time(micros: i64) -> Result<OffsetDateTime, StateError> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1000).map_err(|error| unreadable("time", error))
+}
+
+/// A count as the signed integer of a column.
+pub(super) fn int(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A unit variant as its serde name.
+pub(super) fn name<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        other => unreachable!("only unit variants are stored by name: {other:?}"),
+    }
+}
+
+pub(super) fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("stored values have string keys and no failing serializer")
+}
+
+pub(super) fn text(row: &impl Columns, column: &str) -> Result<String, StateError> {
+    row.text_or_null(column)?.ok_or_else(|| unreadable(column, NULL))
+}
+
+pub(super) fn count(row: &impl Columns, column: &str) -> Result<u64, StateError> {
+    let value = row.int_or_null(column)?.ok_or_else(|| unreadable(column, NULL))?;
+    u64::try_from(value).map_err(|error| unreadable(column, error))
+}
+
+/// A count of what there is little of.
+pub(super) fn small(row: &impl Columns, column: &str) -> Result<u32, StateError> {
+    Ok(u32::try_from(count(row, column)?).unwrap_or(u32::MAX))
+}
+
+pub(super) fn moment(row: &impl Columns, column: &str) -> Result<OffsetDateTime, StateError> {
+    moment_or_null(row, column)?.ok_or_else(|| unreadable(column, NULL))
+}
+
+pub(super) fn moment_or_null(row: &impl Columns, column: &str) -> Result<Option<OffsetDateTime>, StateError> {
+    row.int_or_null(column)?.map(time).transpose()
+}
+
+pub(super) fn named<T: for<'de> Deserialize<'de>>(row: &impl Columns, column: &str) -> Result<T, StateError> {
+    let text = text(row, column)?;
+    let name: StrDeserializer<'_, serde::de::value::Error> = text.as_str().into_deserializer();
+    T::deserialize(name).map_err(|error| unreadable(column, error))
+}
+
+pub(super) fn structured<T: DeserializeOwned>(row: &impl Columns, column: &str) -> Result<T, StateError> {
+    serde_json::from_str(&text(row, column)?).map_err(|error| unreadable(column, error))
+}
+
+/// A row of `alerts`.
+pub(super) fn alert(row: &impl Columns) -> Result<Alert, StateError> {
+    let Opening { rule_version, rule_display_name, detail, tags, reports } = structured(row, "opening")?;
+    Ok(Alert {
+        id: text(row, "id")?,
+        kind: named(row, "kind")?,
+        rule_id: text(row, "rule_id")?,
+        rule_version,
+        rule_display_name,
+        title: text(row, "title")?,
+        severity: named(row, "severity")?,
+        description: detail.description,
+        reference: detail.reference,
+        runbook: detail.runbook,
+        context: context(detail.context),
+        dedup: text(row, "dedup")?,
+        destinations: detail.destinations,
+        status: named(row, "status")?,
+        event_count: count(row, "event_count")?,
+        log_types: structured(row, "log_types")?,
+        first_event_match_time: moment(row, "first_match_at")?,
+        created_at: moment(row, "created_at")?,
+        updated_at: moment(row, "updated_at")?,
+        tags,
+        reports,
+        delivery_responses: Vec::new(),
+        triage: Triage::default(),
+    })
+}
+
+/// A row of `windows`.
+pub(super) fn window(row: &impl Columns) -> Result<Window, StateError> {
+    Ok(Window {
+        number: count(row, "number")?,
+        started: moment(row, "started_at")?,
+        period_minutes: small(row, "period_minutes")?,
+        event_count: count(row, "event_count")?,
+        log_types: structured(row, "log_types")?,
+        updated: moment(row, "updated_at")?,
+        alerted: moment_or_null(row, "alerted_at")?,
+        opening: structured(row, "opening")?,
+    })
+}
+
+/// A row of `objects`.
+pub(super) fn object(row: &impl Columns) -> Result<ObjectRef, StateError> {
+    Ok(ObjectRef {
+        bucket: text(row, "bucket")?,
+        key: text(row, "key")?,
+        version_id: row.text_or_null("version_id")?,
+        etag: row.text_or_null("etag")?,
+        size: row.int_or_null("size")?.and_then(|size| u64::try_from(size).ok()),
+        region: None,
+        sequencer: None,
+    })
+}
+
+/// Of a row of `objects`; `None` while the object is not finished.
+pub(super) fn state(row: &impl Columns) -> Result<Option<ObjectState>, StateError> {
+    match row.text_or_null("state")? {
+        Some(_) => named(row, "state").map(Some),
+        None => Ok(None),
+    }
+}
+
+/// How the tries of a row went that has its given up ones as JSON. An outcome that is not `Partial` makes them void.
+pub(super) fn attempts(row: &impl Columns) -> Result<Attempts, StateError> {
+    if state(row)?.is_some_and(|state| state != ObjectState::Partial) {
+        return Ok(Attempts::default());
+    }
+    Ok(Attempts {
+        started: small(row, "started")?,
+        crashed: small(row, "crashed")?,
+        given_up: structured(row, "given_up")?,
+    })
+}
+
+const NULL: &str = "it is null";
+
+pub(super) fn unreadable(what: &str, error: impl Display) -> StateError {
+    StateError::Store(format!(
+        "the state store holds a `{what}` that this margay cannot read: {error}; was it changed by hand?"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::AlertStatus;
+    use time::macros::datetime;
+
+    #[test]
+    fn the_earliest_and_the_latest_time_survive() {
+        for at in [
+            datetime!(0001-01-01 00:00:00 UTC),
+            datetime!(1969-12-31 23:59:59.999_999 UTC),
+            datetime!(9999-12-31 23:59:59.999_999 UTC),
+        ] {
+            assert_eq!(time(micros(at)).unwrap(), at);
+        }
+        assert!(time(i64::MAX).is_err());
+    }
+
+    #[test]
+    fn variants_are_stored_under_their_names() {
+        assert_eq!(name(&AlertStatus::Triaged), "TRIAGED");
+    }
+}

@@ -1,0 +1,117 @@
+//! The outbox in table `deliveries`. A delivery that succeeded stays so, whatever a late second attempt reports.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::PostgresStore;
+use super::columns::stored;
+use super::failure::{During, Failure, retried};
+use crate::state::columns::{alert, micros, small, text};
+use crate::state::{Outbox, PendingDelivery, StateError};
+
+/// What another daemon is just taking is passed over.
+const TAKE: &str = "
+    WITH taken AS (
+        SELECT alert_id, destination FROM deliveries
+        WHERE state = 'pending' AND next_attempt <= $1 AND (leased_until IS NULL OR leased_until <= $1)
+        ORDER BY next_attempt, number LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+    ), leased AS (
+        UPDATE deliveries AS d SET leased_until = $3 FROM taken
+        WHERE d.alert_id = taken.alert_id AND d.destination = taken.destination
+        RETURNING d.alert_id, d.destination, d.attempts, d.next_attempt, d.number AS place
+    )
+    SELECT alerts.*, destination, attempts FROM leased JOIN alerts ON alerts.id = alert_id ORDER BY next_attempt, place";
+
+const DELIVERED: &str = "
+    UPDATE deliveries
+    SET state = 'delivered', attempts = attempts + 1, leased_until = NULL, last_error = NULL, finished_at = $3
+    WHERE alert_id = $1 AND destination = $2 AND state <> 'delivered'";
+
+const FAILED: &str = "
+    UPDATE deliveries
+    SET state = CASE WHEN $4::bigint IS NULL THEN 'failed' ELSE 'pending' END, attempts = attempts + 1,
+        leased_until = NULL, last_error = $3, next_attempt = coalesce($4, next_attempt),
+        finished_at = CASE WHEN $4 IS NULL THEN $5::bigint END
+    WHERE alert_id = $1 AND destination = $2 AND state = 'pending'";
+
+#[async_trait]
+impl Outbox for PostgresStore {
+    async fn due(&self, now: OffsetDateTime, lease: Duration, limit: u32) -> Result<Vec<PendingDelivery>, StateError> {
+        retried(move || async move {
+            let rows = sqlx::query(TAKE)
+                .bind(micros(now))
+                .bind(i64::from(limit))
+                .bind(micros(now + lease))
+                .fetch_all(&self.pool)
+                .await
+                .during("take deliveries")?;
+            let pending = rows.iter().map(|row| {
+                let (alert, destination) = (alert(row)?, text(row, "destination")?);
+                Ok(PendingDelivery { alert, destination, attempts: small(row, "attempts")? })
+            });
+            pending.collect()
+        })
+        .await
+    }
+
+    async fn delivered(&self, alert: &str, destination: &str, now: OffsetDateTime) -> Result<(), StateError> {
+        retried(move || async move {
+            let mut tx = self.begin().await?;
+            let marked = sqlx::query(DELIVERED)
+                .bind(stored(alert))
+                .bind(stored(destination))
+                .bind(micros(now))
+                .execute(&mut *tx)
+                .await
+                .during("mark a delivery as done")?;
+            if marked.rows_affected() == 0 {
+                check_exists(&mut tx, alert, destination).await?;
+            }
+            tx.commit().await.during("mark a delivery as done")
+        })
+        .await
+    }
+
+    async fn failed(
+        &self,
+        alert: &str,
+        destination: &str,
+        reason: &str,
+        next_attempt: Option<OffsetDateTime>,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        retried(move || async move {
+            let mut tx = self.begin().await?;
+            let marked = sqlx::query(FAILED)
+                .bind(stored(alert))
+                .bind(stored(destination))
+                .bind(stored(reason))
+                .bind(next_attempt.map(micros))
+                .bind(micros(now))
+                .execute(&mut *tx)
+                .await
+                .during("mark a delivery as failed")?;
+            if marked.rows_affected() == 0 {
+                check_exists(&mut tx, alert, destination).await?;
+            }
+            tx.commit().await.during("mark a delivery as failed")
+        })
+        .await
+    }
+}
+
+async fn check_exists(connection: &mut PgConnection, alert: &str, destination: &str) -> Result<(), Failure> {
+    let found = sqlx::query("SELECT 1 FROM deliveries WHERE alert_id = $1 AND destination = $2")
+        .bind(stored(alert))
+        .bind(stored(destination))
+        .fetch_optional(connection)
+        .await
+        .during("look for a delivery")?;
+    match found {
+        Some(_) => Ok(()),
+        None => Err(StateError::Store(format!("there is no delivery of alert {alert} to `{destination}`")).into()),
+    }
+}
