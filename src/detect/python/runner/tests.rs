@@ -559,3 +559,26 @@ fn filters_are_asked_before_the_rule() {
     let tested = runner.test(0, &raw(r#"{"env":"test"}"#), &[]);
     assert_eq!((tested.rule, tested.faults.len()), (Some(false), 0));
 }
+
+#[test]
+fn iam_policies_and_countries_can_be_asked_about() {
+    let source = "from policyuniverse.policy import Policy\nimport pycountry\n\
+        def rule(event): return Policy(event['policy']).is_internet_accessible()\n\
+        def title(event): return pycountry.countries.get(alpha_2=event['country']).name\n\
+        def dedup(event): return str(len(pycountry.countries))";
+    let event = |condition: &str| {
+        format!(
+            r#"{{"country":"ru","policy":{{"Statement":{{"Effect":"Allow","Principal":{{"AWS":["*"]}},"Condition":{condition}}}}}}}"#
+        )
+    };
+    let open = matched(source, &event("{}"));
+    assert_eq!((open.title.as_deref(), open.dedup.as_deref()), (Some("Russian Federation"), Some("249")));
+    matched(source, &event(r#"{"StringNotEquals":{"aws:PrincipalOrgID":"o-a1b2c3d4e5"}}"#));
+    let runner = load_rules(&[source]);
+    for narrow in [
+        r#"{"StringEquals":{"aws:PrincipalOrgID":"o-a1b2c3d4e5"}}"#,
+        r#"{"IpAddress":{"aws:SourceIp":"192.0.2.0/24"}}"#,
+    ] {
+        assert!(evaluate(&runner, &[0], &event(narrow)).is_empty(), "{narrow}");
+    }
+}
