@@ -1,4 +1,4 @@
-//! Test results as text for people (the conventional layout, which CI parsers read) and as JSON lines. Pure.
+//! Test results as text for people (the conventional layout, which CI parsers read), as JSON lines and as JUnit's XML. Pure.
 
 use std::fmt::Write;
 
@@ -41,11 +41,19 @@ pub fn jsonl(report: &TestReport) -> String {
     out
 }
 
-/// The conventional layout. `color` is for terminals.
-pub fn text(report: &TestReport, color: bool) -> String {
+/// How the conventional layout is shown.
+#[derive(Clone, Copy, Default)]
+pub struct Shown {
+    /// For terminals.
+    pub color: bool,
+    pub only_failed: bool,
+}
+
+/// The conventional layout.
+pub fn text(report: &TestReport, shown: Shown) -> String {
     let mut out = String::new();
-    for rule in &report.rules {
-        rule_text(&mut out, rule, color);
+    for rule in report.rules.iter().filter(|rule| !shown.only_failed || !rule.passed()) {
+        rule_text(&mut out, rule, shown.color);
     }
     let failed: Vec<&RuleReport> = report.rules.iter().filter(|rule| !rule.passed()).collect();
     if !report.invalid.is_empty() {
@@ -59,17 +67,72 @@ pub fn text(report: &TestReport, color: bool) -> String {
         line(&mut out, format_args!("{RULE_LINE}\nFailed Tests Summary"));
         for rule in &failed {
             line(&mut out, format_args!("\t{}", rule.id));
-            let names: Vec<String> = rule.cases.iter().flat_map(failed_names).map(|name| format!("'{name}'")).collect();
+            let names = rule.cases.iter().flat_map(failed_names).chain(rule.lack.clone());
+            let names: Vec<String> = names.map(|name| format!("'{name}'")).collect();
             line(&mut out, format_args!("\t\t[{}]\n", names.join(", ")));
         }
     }
     let paths: Vec<String> = report.directories.iter().map(|path| path.display().to_string()).collect();
     line(&mut out, format_args!("{RULE_LINE}\nTest Summary\n\tPath: {}", paths.join(", ")));
     line(&mut out, format_args!("\tPassed: {}", report.rules.len() - failed.len()));
-    line(&mut out, format_args!("\tSkipped: 0"));
+    line(&mut out, format_args!("\tSkipped: {}", report.skipped));
     line(&mut out, format_args!("\tFailed: {}", failed.len()));
     line(&mut out, format_args!("\tInvalid: {}", report.invalid.len()));
     out
+}
+
+/// One test suite a detection, one test case a case.
+pub fn junit(report: &TestReport) -> String {
+    let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"margay\">\n");
+    for rule in &report.rules {
+        let failures = rule.cases.iter().filter(|case| !case.passed).count() + usize::from(rule.lack.is_some());
+        let tests = rule.cases.len() + usize::from(rule.lack.is_some());
+        let id = xml(&rule.id);
+        line(&mut out, format_args!("  <testsuite name=\"{id}\" tests=\"{tests}\" failures=\"{failures}\">"));
+        for case in &rule.cases {
+            junit_case(&mut out, &id, &case.name, (!case.passed).then(|| why(case)));
+        }
+        if let Some(lack) = &rule.lack {
+            junit_case(&mut out, &id, "minimum tests", Some(lack.clone()));
+        }
+        line(&mut out, format_args!("  </testsuite>"));
+    }
+    if !report.invalid.is_empty() {
+        let count = report.invalid.len();
+        line(&mut out, format_args!("  <testsuite name=\"invalid\" tests=\"{count}\" failures=\"{count}\">"));
+        for problem in &report.invalid {
+            junit_case(&mut out, "invalid", &problem.file.display().to_string(), Some(problem.to_string()));
+        }
+        line(&mut out, format_args!("  </testsuite>"));
+    }
+    out.push_str("</testsuites>\n");
+    out
+}
+
+fn junit_case(out: &mut String, suite: &str, name: &str, failure: Option<String>) {
+    let name = xml(name);
+    match failure {
+        None => line(out, format_args!("    <testcase classname=\"{suite}\" name=\"{name}\"/>")),
+        Some(failure) => {
+            line(out, format_args!("    <testcase classname=\"{suite}\" name=\"{name}\">"));
+            line(out, format_args!("      <failure message=\"{}\"/>", xml(&failure)));
+            line(out, format_args!("    </testcase>"));
+        }
+    }
+}
+
+/// Why a case failed, in one line.
+fn why(case: &CaseReport) -> String {
+    let faults = case.functions.faults.iter();
+    let faults: Vec<String> =
+        faults.map(|(function, fault)| format!("{function}: {}: {}", fault.error_type, fault.message)).collect();
+    if faults.is_empty() { format!("expected {}", case.expected) } else { faults.join("; ") }
+}
+
+/// Text in an attribute. XML has no place for most control characters, not even escaped.
+fn xml(text: &str) -> String {
+    let shown: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    quick_xml::escape::escape(shown.as_str()).into_owned()
 }
 
 fn rule_text(out: &mut String, rule: &RuleReport, color: bool) {
@@ -173,18 +236,35 @@ mod tests {
                 id: "A.Rule".into(),
                 create_alert: true,
                 cases: vec![case("good", true, good), case("bad", false, bad)],
+                lack: None,
             }],
             invalid: Vec::new(),
+            skipped: 2,
         }
     }
 
     #[test]
     fn the_conventional_layout() {
-        insta::assert_snapshot!(text(&report(), false));
+        insta::assert_snapshot!(text(&report(), Shown::default()));
     }
 
     #[test]
     fn json_lines_name_functions_and_errors() {
         insta::assert_snapshot!(jsonl(&report()));
+    }
+    #[test]
+    fn junit_has_a_suite_a_detection() {
+        let mut report = report();
+        report.rules[0].lack = Some("3 tests are required, 2 found".into());
+        insta::assert_snapshot!(junit(&report));
+    }
+
+    #[test]
+    fn what_passed_can_be_left_out() {
+        let mut report = report();
+        let only_failed = Shown { only_failed: true, ..Shown::default() };
+        assert!(text(&report, only_failed).starts_with("A.Rule\n"));
+        report.rules[0].cases.pop();
+        assert!(text(&report, only_failed).starts_with(RULE_LINE));
     }
 }

@@ -1,16 +1,18 @@
 //! Runs the tests that detections carry in their YAML, in the same workers that the daemon uses.
 //!
 //! In test mode every function runs and nothing is replaced by a default: a failing function is a failing case.
-//! `format` turns the result into the conventional text or JSON lines.
+//! `selection` says what is run; `format` turns the result into the conventional text, JSON lines or JUnit's XML.
 
 mod format;
+mod selection;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::value::{RawValue, to_raw_value};
 
-pub use format::{jsonl, text};
+pub use format::{Shown, jsonl, junit, text};
+pub use selection::{Filter, Selection};
 
 use super::content::{self, Content, Problem, Rule};
 use super::outcome;
@@ -25,12 +27,16 @@ pub struct TestReport {
     pub rules: Vec<RuleReport>,
     /// What could not be read or loaded.
     pub invalid: Vec<Problem>,
+    /// Detections whose tests were left out.
+    pub skipped: usize,
 }
 
 pub struct RuleReport {
     pub id: String,
     pub create_alert: bool,
     pub cases: Vec<CaseReport>,
+    /// What its tests lack, beside that they pass.
+    pub lack: Option<String>,
 }
 
 pub struct CaseReport {
@@ -50,18 +56,24 @@ impl TestReport {
 
 impl RuleReport {
     pub fn passed(&self) -> bool {
-        self.cases.iter().all(|case| case.passed)
+        self.lack.is_none() && self.cases.iter().all(|case| case.passed)
     }
 }
 
-/// Runs every test below `directories` on `workers` processes.
-pub async fn run(directories: Vec<PathBuf>, command: WorkerCommand, workers: usize) -> Result<TestReport, WorkerError> {
+/// Runs the selected tests below `directories` on `workers` processes.
+pub async fn run(
+    directories: Vec<PathBuf>,
+    selection: Selection,
+    command: WorkerCommand,
+    workers: usize,
+) -> Result<TestReport, WorkerError> {
     let folders = directories.clone();
     let mut content = blocking(move || content::read(&folders)).await;
     // A disabled model may still be the one its rules were written for, but only an enabled one is chosen.
     content.data_models.retain(|model| model.enabled);
+    let skipped = selection.apply(&mut content);
     let mut invalid = std::mem::take(&mut content.problems);
-    let run = Arc::new(Run { sources: Arc::new(content.sources()), content, command });
+    let run = Arc::new(Run { sources: Arc::new(content.sources()), content, selection, command });
 
     let share = run.content.rules.len().div_ceil(workers.max(1)).max(1);
     let count = run.content.rules.len();
@@ -77,11 +89,12 @@ pub async fn run(directories: Vec<PathBuf>, command: WorkerCommand, workers: usi
         faults = found;
     }
     invalid.extend(faults.iter().map(|fault| run.content.load_problem(fault)));
-    Ok(TestReport { directories, rules, invalid })
+    Ok(TestReport { directories, rules, invalid, skipped })
 }
 
 struct Run {
     content: Content,
+    selection: Selection,
     sources: Arc<Sources>,
     command: WorkerCommand,
 }
@@ -96,14 +109,20 @@ impl Run {
             let place = Place::Rule(index as u32);
             let setup = faults.iter().find(|fault| fault.place == place).map(|fault| &fault.fault);
             let mut cases = Vec::new();
-            for test in &rule.tests {
+            for test in rule.tests.iter().filter(|test| self.selection.wants(&test.name)) {
                 let functions = match setup {
                     Some(fault) => failed(fault.clone()),
                     None => self.case(&mut worker, index as u32, test).await?,
                 };
-                cases.push(judge(rule, test, functions));
+                cases.push(judge(rule, test, self.among_known_destinations(functions)));
             }
-            reports.push(RuleReport { id: rule.meta.id.to_string(), create_alert: rule.meta.create_alert, cases });
+            let lack = self.selection.lack(rule);
+            reports.push(RuleReport {
+                id: rule.meta.id.to_string(),
+                create_alert: rule.meta.create_alert,
+                cases,
+                lack,
+            });
         }
         Ok((reports, faults))
     }
@@ -128,6 +147,18 @@ impl Run {
             }
             other => fault("RuleCrash", other.to_string()),
         }))
+    }
+
+    /// Names of destinations that don't exist are a fault, where it is said which exist.
+    fn among_known_destinations(&self, mut functions: Functions) -> Functions {
+        let known = &self.selection.destinations;
+        let names = functions.destinations.iter().flatten();
+        let unknown: Vec<&str> = names.filter(|name| !known.contains(name)).map(String::as_str).collect();
+        if !known.is_empty() && !unknown.is_empty() {
+            let said = format!("no destination is named {}; there are {}", unknown.join(", "), known.join(", "));
+            functions.faults.insert("destinations".into(), fault("UnknownDestinationError", said));
+        }
+        functions
     }
 
     async fn worker(&self) -> Result<(Worker, Vec<LoadFault>), WorkerError> {
