@@ -52,6 +52,10 @@ async fn check(argument: &ConfigArgument, config: Config) -> anyhow::Result<Exit
             writeln!(text, "{}", argument.located(found))?;
         }
     }
+    if let Err(found) = app::destinations(&argument.config, &config).await {
+        problems += found.len();
+        writeln!(text, "{}", argument.located(&found))?;
+    }
     write!(text, "{}", summary(&config, &report, problems))?;
     print(&text)?;
     Ok(match (problems, catalogue.is_ok()) {

@@ -50,7 +50,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("search", &["model", "lake", "logtype"]),
-    ("http", &["model", "telemetry", "state", "alert", "search"]),
+    ("http", &["model", "runtime", "telemetry", "state", "alert", "search"]),
 ];
 
 /// Concrete adapters; only their own module and `app` name them. Everything else works through the port.
@@ -69,9 +69,25 @@ const BENCHMARK: &str = "src/cli/bench/";
 const VENDORS: &[(&str, &[&str])] = &[
     ("rustpython_", &["src/detect/python/"]),
     ("ruff_", &["src/detect/guard/"]),
-    ("aws_config::", &["src/aws.rs", "src/app.rs", "src/queue/", "src/topic/", "src/fetch/", "src/source/"]),
-    ("aws_sdk_sqs::", &["src/aws.rs", "src/app.rs", "src/queue/"]),
-    ("aws_sdk_sns::", &["src/topic/"]),
+    (
+        "aws_config::",
+        &[
+            "src/aws.rs",
+            "src/app.rs",
+            "src/app/",
+            "src/alert/destination/",
+            "src/queue/",
+            "src/topic/",
+            "src/fetch/",
+            "src/source/",
+        ],
+    ),
+    ("aws_sdk_sqs::", &["src/aws.rs", "src/app.rs", "src/alert/destination/", "src/queue/"]),
+    ("aws_sdk_sns::", &["src/alert/destination/", "src/topic/"]),
+    ("lettre::", &["src/alert/destination/"]),
+    ("hyper::", &["src/alert/", "src/http/"]),
+    ("rustls::", &["src/alert/outbound/"]),
+    ("url::", &["src/alert/", "src/http/"]),
     ("aws_sdk_s3::", &["src/aws.rs", "src/app.rs", "src/fetch/", "src/source/"]),
     ("aws_sdk_sts::", &["src/aws.rs", "src/app.rs", "src/source/"]),
     ("sqlx::", &["src/state/"]),

@@ -65,6 +65,7 @@ pub(super) fn structured<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> 
 /// A row of `alerts`.
 pub(super) fn alert(row: &SqliteRow) -> Result<Alert, StateError> {
     let Opening { rule_version, rule_display_name, detail, tags, reports } = structured(row, "opening")?;
+    let changed: Option<i64> = row.try_get("last_updated_at").during("read a time")?;
     Ok(Alert {
         id: text(row, "id")?,
         kind: named(row, "kind")?,
@@ -88,7 +89,12 @@ pub(super) fn alert(row: &SqliteRow) -> Result<Alert, StateError> {
         tags,
         reports,
         delivery_responses: Vec::new(),
-        triage: Triage::default(),
+        triage: Triage {
+            assignee: row.try_get("assignee").during("read an assignee")?,
+            comments: Vec::new(),
+            last_updated_by: row.try_get("last_updated_by").during("read who changed an alert")?,
+            last_updated_by_time: changed.map(time).transpose()?,
+        },
     })
 }
 

@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 
 use super::During;
 use super::columns::{count, int, json, micros, moment, name, structured, time};
-use crate::model::{Alert, ObjectId};
-use crate::state::route::route;
+use crate::model::{Alert, ObjectId, Receiver};
+use crate::state::route::{Routed, route};
 use crate::state::window::{Change, GroupKey, Hit, Opening, Window};
 use crate::state::{Recorded, StateError};
 
@@ -41,7 +41,7 @@ const SAVE_ALERT: &str = "
 pub(super) struct Recording<'a> {
     connection: &'a mut SqliteConnection,
     object: ObjectId,
-    destinations: &'a [String],
+    destinations: &'a [Receiver],
     now: OffsetDateTime,
     /// In the order of their first hit, so that rows are written in an order that the input decides.
     groups: Vec<Group>,
@@ -62,7 +62,7 @@ impl<'a> Recording<'a> {
     pub(super) fn new(
         connection: &'a mut SqliteConnection,
         object: ObjectId,
-        destinations: &'a [String],
+        destinations: &'a [Receiver],
         now: OffsetDateTime,
     ) -> Recording<'a> {
         Recording {
@@ -106,8 +106,7 @@ impl<'a> Recording<'a> {
         }
         let window = group.window.as_mut().expect("a hit is placed in a new window or in the current one");
         if window.count(hit, new_value, self.now) == Change::Opened {
-            let chosen = window.opening.detail.destinations.as_deref();
-            let names = route(chosen, &hit.rule.output_ids, self.destinations);
+            let names = route(&Routed::new(hit, &window.opening.detail), self.destinations);
             group.opened = Some(names.into_iter().map(String::from).collect());
         }
         group.changed = true;
