@@ -41,7 +41,8 @@ impl<'a> Message<'a> {
             alert,
             title: format!("{again}{prefix}{}", one_line(&alert.title)),
             link: link.unwrap_or_default(),
-            key: format!("{}:{destination}{repeat}", alert.id),
+            // Stands in headers.
+            key: format!("{}:{}{repeat}", alert.id, destination.escape_default()),
             at,
         }
     }
@@ -88,7 +89,7 @@ impl<'a> Message<'a> {
         let context = serde_json::to_string_pretty(&alert.context).expect("a JSON value can be written");
         let tags = alert.tags.join(", ");
         let parts = [
-            ("", self.title.as_str()),
+            ("", &cut_bytes(&self.title, limit / 8)),
             ("Severity: ", alert.severity.as_str()),
             ("Link: ", &self.link),
             ("Rule: ", &alert.rule_id),

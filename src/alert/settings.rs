@@ -178,8 +178,12 @@ impl Config {
                         "`{name}` says nowhere to send to; add a table such as `slack = {{ url = \"env:SLACK_URL\" }}`"
                     ),
                 ),
-                ref several => {
-                    find("", format!("`{name}` has tables of several kinds: {}; leave one", several.join(", ")))
+                [ref more @ .., last] => {
+                    for kind in more {
+                        let text =
+                            format!("stands beside `{last}`; `{name}` is of one kind, so leave one of the tables");
+                        find(&format!(".{kind}"), text);
+                    }
                 }
             }
             if destination.rate_per_minute == Some(0) {
@@ -213,7 +217,7 @@ mod tests {
             { "name": "<b>", "slack": slack, "rate_per_minute": 0 },
         ]));
         let keys: Vec<_> = bad.findings().into_iter().map(|(key, _)| key).collect();
-        let expected = ["0.id", "0", "1.name", "1", "2.name", "2.rate_per_minute"];
+        let expected = ["0.id", "0", "1.name", "1.slack", "2.name", "2.rate_per_minute"];
         assert_eq!(keys, expected.map(|key| format!("destinations.{key}")));
     }
 

@@ -211,10 +211,12 @@ where
     tokio::pin!(connection);
     tokio::pin!(answer);
     tokio::select! {
+        biased;
         answer = &mut answer => answer,
-        ended = &mut connection => match ended {
-            Err(error) => Err(failed(error)),
-            Ok(()) => answer.await,
+        // A server may close without a farewell behind its answer, which is there all the same.
+        ended = &mut connection => match (answer.await, ended) {
+            (Err(_), Err(error)) => Err(failed(error)),
+            (answer, _) => answer,
         },
     }
 }
