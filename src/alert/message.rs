@@ -88,8 +88,9 @@ impl<'a> Message<'a> {
         let alert = self.alert;
         let context = serde_json::to_string_pretty(&alert.context).expect("a JSON value can be written");
         let tags = alert.tags.join(", ");
+        let title = cut_bytes(&self.title, limit / 8);
         let parts = [
-            ("", &cut_bytes(&self.title, limit / 8)),
+            ("", title.as_str()),
             ("Severity: ", alert.severity.as_str()),
             ("Link: ", &self.link),
             ("Rule: ", &alert.rule_id),

@@ -29,7 +29,7 @@ pub(in crate::state) async fn a_change_is_made_and_written_down<S: StateStore>(s
         comment: Some("a \u{1b}\n'comment'".into()),
     };
     let ids = [id.clone(), "none".into()];
-    assert_eq!(store.triage(&ids, &change, "me", START + LATER).await.unwrap(), [id.clone()]);
+    assert_eq!(store.triage(&ids, &change, "me", START + LATER).await.unwrap(), ids[..1]);
     let alert = store.alert(&id).await.unwrap().unwrap();
     assert_eq!((alert.status, alert.triage.assignee.as_deref()), (AlertStatus::Triaged, Some("ana")));
     let comment = &alert.triage.comments[0];
