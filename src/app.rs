@@ -4,6 +4,7 @@
 //! commands, `upkeep` is what the daemon does for its state beside its work.
 
 mod catalogue;
+mod destinations;
 pub mod errand;
 mod examine;
 mod explain;
@@ -23,18 +24,18 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use catalogue::{catalogue, log_types};
+pub use destinations::destinations;
 pub use examine::examiner;
 pub use explain::explainer;
 pub use revisions::{Held, held_to_revisions};
 
-use crate::alert::delivery;
-use crate::alert::destination::Destination;
-use crate::alert::destination::stdout::Stdout;
+use crate::alert::delivery::{self, Delivery};
+use crate::alert::destination::Line;
 use crate::aws;
-use crate::config::Config;
+use crate::config::{Config, Secrets};
 use crate::detect::{Engine, reload};
 use crate::fetch::{self, ObjectStore};
-use crate::http::{self, Findings, Readiness, Surface};
+use crate::http::{self, Api, Desk, Findings, Readiness, Surface};
 use crate::lake::{self, Lake, none::NoLake};
 use crate::model::Access;
 use crate::pipeline::{self, Catalogue, CurrentCatalogue, Discoveries, Pipeline, Slots, Unrouted};
@@ -77,6 +78,14 @@ pub async fn state_for_reading(config: &Config) -> anyhow::Result<Arc<dyn StateS
     }
 }
 
+/// The same for commands that change what is in it.
+pub async fn state_for_changing(config: &Config) -> anyhow::Result<Arc<dyn StateStore>> {
+    match config.state.kind {
+        state::Kind::Sqlite => Ok(Arc::new(SqliteStore::open_beside(&config.state.sqlite).await?)),
+        state::Kind::Postgres => Ok(Arc::new(PostgresStore::open(&config.state.postgres).await?)),
+    }
+}
+
 /// The daemon, from its start to its end. Whatever can be wrong with the configuration, which is in the file `path`, was
 /// found before.
 pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHandle) -> anyhow::Result<()> {
@@ -95,13 +104,21 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
     for warning in catalogue.log_types.warnings() {
         tracing::warn!(target: "margay::logtype", "{warning}");
     }
+    // Before anything is opened, too: a secret that is missing ends the start.
+    let destinations = destinations(path, &config).await.map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
     let front = Tasks::new();
+    let api = api(path, &config)?;
     let findings = Findings::default();
-    let surface =
-        Surface { readiness: readiness.clone(), findings: findings.clone(), telemetry: telemetry.clone(), log };
-    let end = front.token().clone();
+    let surface = Surface {
+        readiness: readiness.clone(),
+        findings: findings.clone(),
+        telemetry: telemetry.clone(),
+        log,
+        api: api.clone(),
+    };
+    let (end, connections) = (front.token().clone(), config.http.max_connections);
     front.spawn_critical("http", async move {
-        if let Err(error) = http::serve(listener, surface, end).await {
+        if let Err(error) = http::serve(listener, surface, connections, end).await {
             tracing::error!(%error, "the HTTP server failed");
         }
     });
@@ -109,7 +126,10 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
     let work = Tasks::new();
     let parts = Parts::build(&config, catalogue, telemetry, &work).await?;
     let delivery = Tasks::new();
-    let parts = parts.start(path, &config, &work, &delivery, hangups);
+    let parts = parts.start(path, &config, destinations, &work, &delivery, hangups);
+    let Pipeline { state, destinations: receivers, clock, alert_opened: wake, .. } = &*parts.pipeline;
+    let (state, receivers, clock, wake) = (state.clone(), receivers.clone(), clock.clone(), wake.clone());
+    api.open(Desk { state, receivers, clock, wake });
     work.spawn(examine::rounds(parts.pipeline.clone(), config.clone(), findings, work.clone()));
     let trouble = parts.pipeline.trouble.subscribe();
     work.spawn_critical("readiness", show_trouble(readiness.clone(), trouble, work.token().clone()));
@@ -136,10 +156,22 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
     Ok(())
 }
 
+/// Who may use the API, with the tokens read.
+pub fn api(path: &Path, config: &Config) -> anyhow::Result<Api> {
+    let secrets = Secrets::beside(path);
+    let token = |own: &http::TokenConfig| {
+        let token =
+            secrets.get(&own.token).map_err(|problem| anyhow::anyhow!("`http.tokens` (`{}`) {problem}", own.name))?;
+        Ok((own.name.clone(), token))
+    };
+    let tokens = config.http.tokens.iter().map(token).collect::<anyhow::Result<Vec<_>>>()?;
+    let access = http::Access::new(tokens, config.http.api_without_token);
+    Ok(Api::new(access.map_err(|problem| anyhow::anyhow!("`http.tokens`: {problem}"))?))
+}
+
 /// The built parts of a daemon.
 struct Parts {
     pipeline: Arc<Pipeline>,
-    destinations: Vec<Arc<dyn Destination>>,
     /// Has seen the rule folders as they were before the first load.
     rules: Watch,
 }
@@ -183,7 +215,6 @@ impl Parts {
         let seen = rules.look().await;
         rules.accept(&seen);
         let (engine, _) = Engine::start(&config.rules, program()?, telemetry.clone()).await?;
-        let destinations = destinations(config);
         let budget = ByteBudget::new(config.pipeline.memory_budget_mib * 1024 * 1024);
         let sampled = budget.clone();
         telemetry.sample_with(move |metrics| metrics.memory_budget_bytes_used.set([], sampled.in_use()));
@@ -205,28 +236,33 @@ impl Parts {
             discoveries: Discoveries::default(),
             poison_after: config.pipeline.poison_after,
             lease,
-            destinations: destinations.iter().map(|destination| destination.name().to_owned()).collect(),
+            destinations: config.alerts.receivers(),
             alert_opened: Arc::new(Notify::new()),
             trouble: watch::Sender::new(None),
             abandon: CancellationToken::new(),
         };
-        Ok(Parts { pipeline: Arc::new(pipeline), destinations, rules })
+        Ok(Parts { pipeline: Arc::new(pipeline), rules })
     }
 
-    fn start(self, path: &Path, config: &Config, work: &Tasks, delivery: &Tasks, hangups: Hangups) -> Running {
-        let Parts { pipeline, destinations, rules } = self;
+    fn start(
+        self,
+        path: &Path,
+        config: &Config,
+        destinations: Vec<Line>,
+        work: &Tasks,
+        delivery: &Tasks,
+        hangups: Hangups,
+    ) -> Running {
+        let Parts { pipeline, rules } = self;
         let shutdown = work.token().clone();
-        delivery.spawn_critical(
-            "delivery",
-            delivery::run(
-                pipeline.state.clone(),
-                destinations,
-                pipeline.clock.clone(),
-                pipeline.telemetry.clone(),
-                pipeline.alert_opened.clone(),
-                delivery.token().clone(),
-            ),
-        );
+        let parts = Delivery {
+            outbox: pipeline.state.clone(),
+            link_base: config.alerts.link_base.clone(),
+            clock: pipeline.clock.clone(),
+            telemetry: pipeline.telemetry.clone(),
+        };
+        let (wake, end) = (pipeline.alert_opened.clone(), delivery.token().clone());
+        delivery.spawn_critical("delivery", delivery::run(parts, destinations, wake, end));
         let telemetry = pipeline.telemetry.clone();
         work.spawn_critical(
             "rule reload",
@@ -275,15 +311,6 @@ async fn flush(pipeline: &Pipeline) {
     if let Err(error) = pipeline.lake.flush().await {
         tracing::error!(%error, "a last flush of the lake failed; objects whose rows it had are not done and come again");
     }
-}
-
-/// Where alerts may go.
-fn destinations(config: &Config) -> Vec<Arc<dyn Destination>> {
-    let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
-    if config.alerts.stdout.enabled {
-        destinations.push(Arc::new(Stdout::new(config.alerts.stdout.format)));
-    }
-    destinations
 }
 
 type IntakeAdapters = (Arc<dyn MessageQueue>, Arc<dyn ObjectStore>, Arc<dyn Confirmations>, Duration);

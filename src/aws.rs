@@ -8,14 +8,25 @@ use std::time::Duration;
 
 use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
+use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
 /// The configuration that the environment describes.
 pub async fn sdk_config() -> SdkConfig {
     loader().load().await
+}
+
+/// The same in another region, and as another role if one is named. The identity cache renews the role's session.
+pub async fn sdk_config_for(region: String, role: Option<String>) -> SdkConfig {
+    let own = loader().region(Region::new(region.clone())).load().await;
+    let Some(role) = role else { return own };
+    let provider = AssumeRoleProvider::builder(role).session_name("margay").region(Region::new(region)).configure(&own);
+    let provider = provider.build().await;
+    own.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
 }
 
 /// The same before the environment is read, for callers that fix an endpoint or credentials themselves.

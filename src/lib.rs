@@ -40,7 +40,7 @@
 //! - [`alert`]: From the outbox to people.
 //! - [`lake`]: Where every event is kept: ports, buffers, and commits that show each row once.
 //! - [`pipeline`]: One message from receipt to acknowledgement.
-//! - [`http`]: Health, readiness, metrics, log levels.
+//! - [`http`]: Health, readiness, metrics, log levels, the API for alerts.
 //! - [`telemetry`]: Logs and metrics, each declared once.
 //! - [`runtime`]: Clock, tasks, back-off, byte budget.
 //! - [`model`]: The value types that travel. No I/O.
@@ -61,7 +61,7 @@
 //!
 //! - a log type: one YAML in `config/log_types/`, samples in `tests/corpus/log_types/`; no Rust.
 //! - a notification format: one file in `notify/format/`, one line in its table, one fixture.
-//! - a destination: one file in `alert/destination/`, and its line in `app`.
+//! - a destination: one file in `alert/destination/`, its line in the table there and its key in `alert/settings`.
 //! - a metric: one declaration in `telemetry/metrics`; the README's table is checked against it by a test.
 //! - a command: one file in `cli/`.
 //! - a configuration key: a field of the module's own `Config`; the README's table is checked against it.

@@ -1,113 +1,190 @@
-//! The delivery loop: takes due deliveries from the outbox, sends them, and records how it went.
+//! The delivery loops, one for each destination: takes what is due from the outbox, sends it, and records how it went.
 //!
-//! A delivery leaves the outbox by success, by a permanent failure, or after [`MAX_ATTEMPTS`]; whatever else happens it
-//! stays there. It is sent at least once: a process that dies between sending and recording sends it again.
+//! A destination that is down, slow or refuses holds up nobody but itself, and one bad payload holds up no other: each
+//! delivery has its own next attempt. A delivery leaves the outbox by success or by [`outcome::next_attempt`]'s decision
+//! that no attempt is left; whatever else happens it stays there. It is sent at least once: a process that dies between
+//! sending and recording sends it again, with the same key.
 
-use std::collections::BTreeMap;
+mod breaker;
+mod outcome;
+mod rate;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::destination::{Destination, SendError};
-use crate::runtime::{Backoff, SharedClock};
+use self::breaker::Breaker;
+use self::outcome::next_attempt;
+use self::rate::Rate;
+use super::destination::{Failure, Line, SendError};
+use super::message::Message;
+use crate::runtime::SharedClock;
 use crate::state::{Outbox, PendingDelivery, StateError};
 use crate::telemetry::Telemetry;
 
-pub const MAX_ATTEMPTS: u32 = 10;
-const BACKOFF: Backoff = Backoff::new(Duration::from_secs(30), Duration::from_secs(30 * 60));
-/// One attempt. A destination that hangs holds the others of its batch no longer than this.
-const SEND_LIMIT: Duration = Duration::from_secs(20);
+/// One attempt.
+const SEND_LIMIT: Duration = Duration::from_secs(25);
 /// Longer than a batch takes, so that no delivery is handed out while it is being sent.
 const LEASE: Duration = Duration::from_secs(120);
-/// Sent at the same time.
-const BATCH: u32 = 32;
-/// How late a retry may be. New alerts do not wait for it: they wake the loop.
+/// Sent to one destination at the same time.
+const BATCH: u32 = 16;
+/// How late a retry may be. New alerts do not wait for it: they wake the loops.
 const POLL: Duration = Duration::from_secs(1);
+/// How often the outbox is measured.
+const MEASURE: Duration = Duration::from_secs(15);
+
+/// What all loops work with.
+#[derive(Clone)]
+pub struct Delivery {
+    pub outbox: Arc<dyn Outbox>,
+    /// Where people look at alerts.
+    pub link_base: Option<String>,
+    pub clock: SharedClock,
+    pub telemetry: Telemetry,
+}
 
 /// Delivers until `stop`, then everything that is due once more. `stop` is to be cancelled when no more alerts are
 /// recorded, which is later than the shutdown of what reads events. `wake` is notified after alerts were opened.
-pub async fn run(
-    outbox: Arc<dyn Outbox>,
-    destinations: Vec<Arc<dyn Destination>>,
-    clock: SharedClock,
-    telemetry: Telemetry,
-    wake: Arc<Notify>,
-    stop: CancellationToken,
-) {
-    let destinations = destinations.into_iter().map(|destination| (destination.name().to_owned(), destination));
-    let delivery = Delivery { outbox, destinations: destinations.collect(), clock, telemetry };
-    while !stop.is_cancelled() {
-        delivery.send_due().await;
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = wake.notified() => {}
-            () = tokio::time::sleep(POLL) => {}
+pub async fn run(delivery: Delivery, lines: Vec<Line>, wake: Arc<Notify>, stop: CancellationToken) {
+    let (waking, woken) = watch::channel(0_u64);
+    let names = lines.iter().map(|line| line.destination.name().to_owned()).collect();
+    let loops = lines.into_iter().map(|line| Loop::new(delivery.clone(), line).run(woken.clone(), stop.clone()));
+    let pass_on = async {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = wake.notified() => waking.send_modify(|times| *times += 1),
+            }
         }
-    }
-    delivery.send_due().await;
-}
-
-struct Delivery {
-    outbox: Arc<dyn Outbox>,
-    destinations: BTreeMap<String, Arc<dyn Destination>>,
-    clock: SharedClock,
-    telemetry: Telemetry,
+    };
+    tokio::join!(join_all(loops), pass_on, delivery.measure(names, stop.clone()));
 }
 
 impl Delivery {
-    /// Sends until nothing is due.
-    async fn send_due(&self) {
-        loop {
-            match self.outbox.due(self.clock.now(), LEASE, BATCH).await {
-                Ok(due) if due.is_empty() => return,
-                Ok(due) => {
-                    join_all(due.iter().map(|pending| self.deliver(pending))).await;
+    /// Keeps the gauges of the outbox, and tells of deliveries to destinations that are not configured.
+    async fn measure(&self, configured: BTreeSet<String>, stop: CancellationToken) {
+        let mut seen: BTreeSet<String> = BTreeSet::new();
+        while !stop.is_cancelled() {
+            match self.outbox.waiting().await {
+                Ok(waiting) => {
+                    for name in &seen {
+                        self.telemetry.outbox_measured(name, 0, Duration::ZERO);
+                    }
+                    for one in waiting {
+                        let age = (self.clock.now() - one.oldest).try_into().unwrap_or_default();
+                        self.telemetry.outbox_measured(&one.destination, one.deliveries, age);
+                        let is_new = seen.insert(one.destination.clone());
+                        if is_new && !configured.contains(&one.destination) {
+                            self.telemetry.destination_missing(&one.destination, one.deliveries);
+                        }
+                    }
                 }
-                Err(error) => {
-                    self.telemetry.state_failed("take deliveries", &error);
-                    return;
+                Err(error) => self.telemetry.state_failed("measure the outbox", &error),
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(MEASURE) => {}
+            }
+        }
+    }
+}
+
+/// The loop of one destination.
+struct Loop {
+    delivery: Delivery,
+    line: Line,
+    breaker: Breaker,
+    rate: Rate,
+}
+
+impl Loop {
+    fn new(delivery: Delivery, line: Line) -> Loop {
+        let rate = Rate::new(line.rate_per_minute, Instant::now());
+        Loop { delivery, line, breaker: Breaker::default(), rate }
+    }
+
+    async fn run(mut self, mut woken: watch::Receiver<u64>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            self.send_due().await;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                // The sender lives as long as the loops do.
+                _ = woken.changed() => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+        self.send_due().await;
+    }
+
+    /// Sends until nothing is due, or until the destination is to be left alone for a while.
+    async fn send_due(&mut self) {
+        loop {
+            let now = Instant::now();
+            let room = BATCH.min(self.breaker.room(now)).min(self.rate.room(now));
+            if room == 0 {
+                return;
+            }
+            let Delivery { outbox, clock, .. } = &self.delivery;
+            let due = match outbox.due(self.line.destination.name(), clock.now(), LEASE, room).await {
+                Ok(due) if due.is_empty() => return,
+                Ok(due) => due,
+                Err(error) => return self.delivery.telemetry.state_failed("take deliveries", &error),
+            };
+            self.rate.take(due.len());
+            let sent = join_all(due.iter().map(|pending| self.deliver(pending))).await;
+            let now = Instant::now();
+            for sent in &sent {
+                let was_open = self.breaker.is_open();
+                match sent {
+                    Ok(_) => self.breaker.succeeded(),
+                    Err(SendError { failure: Failure::Unavailable(after), .. }) => self.breaker.failed(now, *after),
+                    // It answers, and may well take others.
+                    Err(_) => {}
+                }
+                if was_open != self.breaker.is_open() {
+                    self.delivery.telemetry.destination_turned(self.line.destination.name(), self.breaker.is_open());
                 }
             }
         }
     }
 
     /// A delivery whose outcome could not be recorded is sent again when its lease ends.
-    async fn deliver(&self, pending: &PendingDelivery) {
+    async fn deliver(&self, pending: &PendingDelivery) -> Result<Option<u16>, SendError> {
         let sent = self.send(pending).await;
-        if let Err(error) = self.note(pending, sent).await {
-            self.telemetry.state_failed("record a delivery", &error);
+        if let Err(error) = self.note(pending, &sent).await {
+            self.delivery.telemetry.state_failed("record a delivery", &error);
         }
+        sent
     }
 
-    async fn send(&self, pending: &PendingDelivery) -> Result<(), SendError> {
-        let name = &pending.destination;
-        let Some(destination) = self.destinations.get(name) else {
-            return Err(SendError::Retry(format!("there is no destination `{name}` any more; configure it again")));
-        };
-        let attempt = tokio::time::timeout(SEND_LIMIT, destination.send(&pending.alert)).await;
-        attempt.unwrap_or_else(|_| Err(SendError::Retry(format!("no answer within {} s", SEND_LIMIT.as_secs()))))
+    async fn send(&self, pending: &PendingDelivery) -> Result<Option<u16>, SendError> {
+        let Delivery { link_base, clock, .. } = &self.delivery;
+        let link_base = link_base.as_deref();
+        let message = Message::new(&pending.alert, &pending.destination, link_base, pending.resent, clock.now());
+        let attempt = tokio::time::timeout(SEND_LIMIT, self.line.destination.send(&message)).await;
+        attempt.unwrap_or_else(|_| Err(SendError::unavailable(format!("no answer within {} s", SEND_LIMIT.as_secs()))))
     }
 
-    async fn note(&self, pending: &PendingDelivery, sent: Result<(), SendError>) -> Result<(), StateError> {
-        let (alert, destination) = (&pending.alert.id, &pending.destination);
-        let now = self.clock.now();
-        let error = match sent {
-            Ok(()) => {
-                self.telemetry.alert_delivered(alert, destination);
-                return self.outbox.delivered(alert, destination, now).await;
+    async fn note(&self, pending: &PendingDelivery, sent: &Result<Option<u16>, SendError>) -> Result<(), StateError> {
+        let Delivery { outbox, clock, telemetry, .. } = &self.delivery;
+        let (alert, destination, now) = (&pending.alert.id, &pending.destination, clock.now());
+        match sent {
+            Ok(status) => {
+                telemetry.alert_delivered(alert, destination);
+                outbox.delivered(alert, destination, *status, now).await
             }
-            Err(error) => error,
-        };
-        let next_attempt = match error {
-            SendError::Retry(_) if pending.attempts + 1 < MAX_ATTEMPTS => Some(now + BACKOFF.delay(pending.attempts)),
-            SendError::Retry(_) | SendError::Permanent(_) => None,
-        };
-        let reason = error.to_string();
-        self.telemetry.delivery_failed(alert, destination, &reason, next_attempt.is_none());
-        self.outbox.failed(alert, destination, &reason, next_attempt, now).await
+            Err(error) => {
+                let age = now - pending.alert.created_at;
+                let next = next_attempt(error.failure, pending.attempts, age).map(|delay| now + delay);
+                telemetry.delivery_failed(alert, destination, &error.reason, next.is_none());
+                outbox.failed(alert, destination, &error.reason, error.status, next, now).await
+            }
+        }
     }
 }
 

@@ -2,40 +2,22 @@
 //!
 //! Grouping is decided in `state/window` and routing in `state/route`, inside the transaction that opens an alert.
 //!
-//! To add a destination: one file in `destination/`, its settings in [`Config`], one line where the application is
-//! composed.
+//! - `settings`: what a person may configure about destinations, and what of it can't be.
+//! - `destination`: the port and its adapters, one file each.
+//! - `outbound`: the only way out over HTTP: to checked addresses.
+//! - `delivery`: the loops that take deliveries from the outbox.
+//! - `message`, `text`, `render`: an alert as payloads and text. Pure.
+//!
+//! To add a destination: one file in `destination/` with its `Config`, and one line in its table.
 
 pub mod delivery;
 pub mod destination;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod message;
+pub mod outbound;
 pub mod render;
+pub mod settings;
+pub mod text;
 
-use serde::{Deserialize, Serialize};
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    pub stdout: StdoutConfig,
-}
-
-/// New alerts on standard output.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct StdoutConfig {
-    pub enabled: bool,
-    pub format: OutputFormat,
-}
-
-impl Default for StdoutConfig {
-    fn default() -> StdoutConfig {
-        StdoutConfig { enabled: true, format: OutputFormat::Auto }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OutputFormat {
-    /// Human-readable on a terminal, else JSON lines.
-    Auto,
-    Human,
-    Json,
-}
+pub use settings::{Config, DestinationConfig, FileConfig, OutputFormat, StdoutConfig};

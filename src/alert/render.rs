@@ -147,7 +147,7 @@ pub fn safe(text: &str) -> String {
 
 /// Controls (C0, DEL, C1), line and paragraph separators, and the invisible characters of format: those that reorder
 /// text (bidirectional embeddings, overrides, isolates, marks), that have no width, and tags.
-fn is_hostile(char: char) -> bool {
+pub(super) fn is_hostile(char: char) -> bool {
     char.is_control()
         || matches!(char,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{destinations, object_store, program, state_for_reading};
+use super::{object_store, program, state_for_reading};
 use crate::config::Config;
 use crate::detect::Engine;
 use crate::fetch::ObjectStore;
@@ -36,7 +36,7 @@ pub(super) async fn explainer_over(
         clock,
         limits: config.pipeline.limits(),
         poison_after: config.pipeline.poison_after,
-        destinations: destinations(config).iter().map(|destination| destination.name().to_owned()).collect(),
+        destinations: config.alerts.receivers(),
     })
 }
 

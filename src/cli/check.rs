@@ -55,6 +55,14 @@ async fn check(argument: &ConfigArgument, config: Config) -> anyhow::Result<Exit
             writeln!(text, "{}", argument.located(found))?;
         }
     }
+    if let Err(found) = app::destinations(&argument.config, &config).await {
+        problems += found.len();
+        writeln!(text, "{}", argument.located(&found))?;
+    }
+    if let Err(problem) = app::api(&argument.config, &config) {
+        problems += 1;
+        writeln!(text, "{}", argument.located(&[problem.to_string()]))?;
+    }
     write!(text, "{}", summary(&config, &report, problems))?;
     print(&text)?;
     Ok(match (problems, catalogue.is_ok()) {

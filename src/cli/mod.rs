@@ -8,6 +8,7 @@ mod backfill;
 mod bench;
 mod check;
 mod config;
+mod destinations;
 mod explain;
 mod health;
 mod listing;
@@ -63,8 +64,10 @@ enum Command {
     Source(source::Arguments),
     /// Show what would become of an object or a notification, step by step, and where it stops. Changes nothing.
     Explain(explain::Arguments),
-    /// List alerts.
+    /// List alerts, show one, work on them, send one again.
     Alerts(alerts::Arguments),
+    /// List where alerts go, and send a test there.
+    Destinations(destinations::Arguments),
     /// Show what was kept aside: messages, objects and records, each with its reason.
     Quarantine(quarantine::Arguments),
     /// Send what was kept aside through the pipeline again.
@@ -125,6 +128,7 @@ pub fn main() -> ExitCode {
         Command::Source(arguments) => source::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Alerts(arguments) => alerts::run(&arguments),
+        Command::Destinations(arguments) => destinations::run(&arguments),
         Command::Quarantine(arguments) => quarantine::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Backfill(arguments) => backfill::run(&arguments),

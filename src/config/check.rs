@@ -36,6 +36,13 @@ pub(super) fn check(config: &Config, is_folder: &dyn Fn(&Path) -> bool) -> Vec<F
     if let Err(text) = config.log.check_filter() {
         findings.push(Finding::new("log.filter", format!("can't be used: {text}")));
     }
+    let alerts = config.alerts.findings().into_iter();
+    findings.extend(alerts.map(|(key, text)| Finding::new(format!("alerts.{key}"), text)));
+    if config.http.api_without_token && !config.http.listen.ip().is_loopback() {
+        let text =
+            "is true, which is for an address of this host only; set `http.listen` to one, or give `http.tokens`";
+        findings.push(Finding { depends_on: Some("http.listen"), ..Finding::new("http.api_without_token", text) });
+    }
     check_numbers(config, &mut findings);
     findings
 }
@@ -114,8 +121,9 @@ const MOST_MIB: u64 = 16 * 1024 * 1024;
 const MOST_RECORD_MIB: u64 = 32;
 
 fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
-    let Config { queue, fetch, rules, pipeline, state, .. } = config;
-    let bounds: [(&str, u64, u64, u64); 18] = [
+    let Config { queue, fetch, rules, pipeline, state, http, .. } = config;
+    let bounds: [(&str, u64, u64, u64); 19] = [
+        ("http.max_connections", http.max_connections as u64, 1, 100_000),
         ("queue.directory.scan_interval_ms", queue.directory.scan_interval_ms, 1, MOST_MS),
         ("queue.sqs.visibility_timeout_seconds", queue.sqs.visibility_timeout_seconds.into(), 30, 43_200),
         ("queue.sqs.wait_seconds", queue.sqs.wait_seconds.into(), 0, 20),

@@ -16,6 +16,7 @@ mod keys;
 mod layers;
 mod paths;
 mod problem;
+mod secrets;
 
 use std::path::Path;
 
@@ -25,6 +26,7 @@ pub use difference::changed_keys;
 pub use dump::dump;
 pub use keys::keys;
 pub use problem::{Place, Problem, Problems};
+pub use secrets::Secrets;
 
 use crate::{alert, detect, fetch, http, lake, logtype, pipeline, queue, source, state, telemetry};
 

@@ -29,5 +29,9 @@ fn paths(config: &mut Config) -> Vec<(String, &mut PathBuf)> {
     ] {
         paths.extend(list.iter_mut().enumerate().map(|(at, path)| (format!("{key}.{at}"), path)));
     }
+    for (at, destination) in config.alerts.destinations.iter_mut().enumerate() {
+        let file = destination.file.as_mut();
+        paths.extend(file.map(|file| (format!("alerts.destinations.{at}.file.path"), &mut file.path)));
+    }
     paths
 }

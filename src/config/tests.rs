@@ -238,9 +238,12 @@ fn a_file_that_is_not_there_is_told() {
 
 #[test]
 fn any_mistake_in_any_key_is_told_under_that_key() {
+    let entries = "[[alerts.destinations]]\nname = \"d\"\nfile.path = \"x\"\n\
+                   [[http.tokens]]\nname = \"t\"\ntoken = \"env:X\"\n";
+    let good = format!("{GOOD}\n{entries}");
     for key in keys() {
         let variable = format!("MARGAY_{}", key.replace("[]", ".0").replace('.', "__").to_uppercase());
-        let problems = Case::new(GOOD).load(&[(&variable, "{ odd = [1] }")]);
+        let problems = Case::new(&good).load(&[(&variable, "{ odd = [1] }")]);
         let told = problems.err().map(|problems| problems.0).unwrap_or_default();
         let key = key.replace("[]", ".0");
         assert!(told.iter().any(|problem| problem.key.starts_with(&key)), "{key}: {told:?}");

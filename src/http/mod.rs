@@ -1,40 +1,62 @@
-//! The HTTP server: health, readiness, metrics, and the log levels of the running process.
+//! The HTTP server: health, readiness, metrics, the log levels of the running process, and the API for alerts.
 //!
 //! Holds no state of its own and does no work; it shows what others know. It is bound before any work starts and stops
-//! last, so that a draining daemon can still be watched. It has no authentication: what changes something is for
-//! callers on the same host only.
+//! last, so that a draining daemon can still be watched. The API has its own authentication; of the rest, what changes
+//! something is for callers on the same host only.
 
+mod api;
 mod filter;
 mod findings;
 mod readiness;
+mod server;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Router, serve as serve_connections};
+use axum::{Router, middleware};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use api::{Access, Api, Desk};
 pub use findings::Findings;
 pub use readiness::Readiness;
 
+use crate::model::SecretRef;
 use crate::telemetry::{LogHandle, Telemetry};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub listen: SocketAddr,
+    /// Connections at the same time.
+    pub max_connections: usize,
+    /// Who may use the API.
+    pub tokens: Vec<TokenConfig>,
+    /// The API is open to callers on the same host; for that the address must be of this host only.
+    pub api_without_token: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenConfig {
+    /// Who has it, for the history of alerts.
+    pub name: String,
+    pub token: SecretRef,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { listen: (Ipv4Addr::LOCALHOST, 9600).into() }
+        Config {
+            listen: (Ipv4Addr::LOCALHOST, 9600).into(),
+            max_connections: 256,
+            tokens: Vec::new(),
+            api_without_token: false,
+        }
     }
 }
 
@@ -52,19 +74,18 @@ pub struct Surface {
     pub findings: Findings,
     pub telemetry: Telemetry,
     pub log: LogHandle,
+    pub api: Api,
 }
 
-/// The largest request body, in bytes; a log filter is far smaller.
-const BODY_LIMIT: usize = 16 * 1024;
-
-/// How long an open request may hold up the end of the process.
-const CLOSING: Duration = Duration::from_secs(2);
+/// The largest request body, in bytes; a change of 500 alerts with a long comment is smaller.
+const BODY_LIMIT: usize = 64 * 1024;
 
 const PATHS: &str = "/healthz     200 while the process lives
 /readyz      200 while it takes work in, else 503 and the reason
 /metrics     Prometheus text format
 /sources     how the way to each source was examined last, as JSON
 /log/filter  GET the log filter, PUT another one; from the same host only
+/api/v1      alerts, for who has a token
 ";
 
 /// Takes the address. Called before any work starts, so that a second daemon does none.
@@ -74,17 +95,13 @@ pub async fn bind(config: &Config) -> Result<TcpListener, BindError> {
 }
 
 /// Serves until `shutdown`, then lets open requests end for a moment.
-pub async fn serve(listener: TcpListener, surface: Surface, shutdown: CancellationToken) -> io::Result<()> {
-    let app = router(surface).into_make_service_with_connect_info::<SocketAddr>();
-    let server = serve_connections(listener, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let too_long = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(CLOSING).await;
-    };
-    tokio::select! {
-        ended = server => ended,
-        () = too_long => Ok(()),
-    }
+pub async fn serve(
+    listener: TcpListener,
+    surface: Surface,
+    max_connections: usize,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    server::serve(listener, router(surface), max_connections, shutdown).await
 }
 
 fn router(surface: Surface) -> Router {
@@ -94,11 +111,13 @@ fn router(surface: Surface) -> Router {
         .route("/metrics", get(metrics))
         .route("/sources", get(sources))
         .route("/log/filter", get(filter::show).put(filter::change))
+        .merge(api::router(surface.clone()))
         .fallback(|| async { (StatusCode::NOT_FOUND, format!("no such path; there are\n{PATHS}")) })
         .method_not_allowed_fallback(|| async {
             (StatusCode::METHOD_NOT_ALLOWED, format!("this path does not take that method; there are\n{PATHS}"))
         })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn(server::limited))
         .with_state(surface)
 }
 

@@ -3,9 +3,16 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::server::{CLOSING, HEAD_LIMIT};
 use super::*;
 use crate::runtime::Tasks;
 use crate::telemetry;
+
+const CONNECTIONS: usize = 4;
+
+fn on(listen: SocketAddr) -> Config {
+    Config { listen, ..Config::default() }
+}
 
 struct Server {
     address: SocketAddr,
@@ -18,12 +25,17 @@ struct Server {
 impl Server {
     async fn start() -> Server {
         let (subscriber, log) = telemetry::build(&telemetry::Config::default(), false, false, std::io::sink).unwrap();
-        let surface =
-            Surface { readiness: Readiness::new(), findings: Findings::default(), telemetry: Telemetry::new(), log };
-        let listener = bind(&Config { listen: (Ipv4Addr::LOCALHOST, 0).into() }).await.unwrap();
+        let surface = Surface {
+            readiness: Readiness::new(),
+            findings: Findings::default(),
+            telemetry: Telemetry::new(),
+            log,
+            api: Api::default(),
+        };
+        let listener = bind(&on((Ipv4Addr::LOCALHOST, 0).into())).await.unwrap();
         let address = listener.local_addr().unwrap();
         let tasks = Tasks::new();
-        tasks.spawn(serve(listener, surface.clone(), tasks.token().clone()));
+        tasks.spawn(serve(listener, surface.clone(), CONNECTIONS, tasks.token().clone()));
         Server { address, surface, tasks, _subscriber: Box::new(subscriber) }
     }
 
@@ -96,10 +108,38 @@ async fn an_open_connection_does_not_hold_up_the_end() {
     assert!(server.tasks.drained(CLOSING * 2).await);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_sends_nothing_holds_a_connection_for_a_moment_only() {
+    let server = Server::start().await;
+    let mut silent = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut open = TcpStream::connect(server.address).await.unwrap();
+        open.write_all(b"GET /healthz HTTP/1.1\r\nX: ").await.unwrap();
+        silent.push(open);
+    }
+    let start = tokio::time::Instant::now();
+    // Waits for one of them to be given up.
+    let answer = server.ask("GET", "/healthz", "").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(start.elapsed() >= HEAD_LIMIT, "one connection too many was taken");
+    for mut open in silent {
+        let mut answer = Vec::new();
+        // Closed, with or without an answer.
+        let _ = open.read_to_end(&mut answer).await;
+    }
+}
+
+#[tokio::test]
+async fn without_a_token_the_api_is_off() {
+    let server = Server::start().await;
+    let answer = server.ask("GET", "/api/v1/alerts", "").await;
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("`http.tokens`"), "{answer}");
+}
+
 #[tokio::test]
 async fn a_taken_address_is_told() {
     let server = Server::start().await;
-    let error = bind(&Config { listen: server.address }).await.unwrap_err();
+    let error = bind(&on(server.address)).await.unwrap_err();
     let (text, cause) = (error.to_string(), std::error::Error::source(&error).is_some());
     assert!(text.starts_with(&format!("can't listen for HTTP on {}; ", server.address)) && cause, "{text}");
 }

@@ -62,11 +62,26 @@ pub enum AlertKind {
 }
 
 impl AlertKind {
+    pub const ALL: [AlertKind; 2] = [AlertKind::Rule, AlertKind::RuleError];
+
     pub fn as_str(self) -> &'static str {
         match self {
             AlertKind::Rule => "RULE",
             AlertKind::RuleError => "RULE_ERROR",
         }
+    }
+}
+
+impl FromStr for AlertKind {
+    type Err = String;
+
+    /// Ignores case.
+    fn from_str(text: &str) -> Result<AlertKind, String> {
+        let known = AlertKind::ALL.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(text));
+        known.ok_or_else(|| {
+            let names: Vec<&str> = AlertKind::ALL.into_iter().map(AlertKind::as_str).collect();
+            format!("`{text}` is not a type of alert; use {}", names.join(" or "))
+        })
     }
 }
 
@@ -78,6 +93,32 @@ pub enum AlertStatus {
     Triaged,
     Closed,
     Resolved,
+}
+
+impl AlertStatus {
+    pub const ALL: [AlertStatus; 4] =
+        [AlertStatus::Open, AlertStatus::Triaged, AlertStatus::Closed, AlertStatus::Resolved];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AlertStatus::Open => "OPEN",
+            AlertStatus::Triaged => "TRIAGED",
+            AlertStatus::Closed => "CLOSED",
+            AlertStatus::Resolved => "RESOLVED",
+        }
+    }
+}
+
+impl FromStr for AlertStatus {
+    type Err = String;
+
+    /// Ignores case.
+    fn from_str(text: &str) -> Result<AlertStatus, String> {
+        AlertStatus::ALL
+            .into_iter()
+            .find(|status| status.as_str().eq_ignore_ascii_case(text))
+            .ok_or_else(|| format!("`{text}` is not a status; use OPEN, TRIAGED, CLOSED or RESOLVED"))
+    }
 }
 
 /// One alert: a group of matches (or errors) of one rule with one dedup string within one window.
@@ -112,39 +153,52 @@ pub struct Alert {
     pub updated_at: OffsetDateTime,
     pub tags: Vec<String>,
     pub reports: BTreeMap<String, Vec<String>>,
-    /// Where it was sent, one entry a destination; only alerts that are listed have it.
+    /// Where it was sent: one entry for each attempt, and one for a destination that has seen none; only alerts that are
+    /// listed have it.
     pub delivery_responses: Vec<DeliveryResponse>,
     #[serde(flatten)]
     pub triage: Triage,
 }
 
-/// How the delivery of an alert to one destination stands.
+/// One attempt to deliver an alert.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveryResponse {
     pub destination_id: String,
-    /// Attempts so far.
+    /// From 1; 0 before the first.
     pub attempt: u32,
+    /// Of HTTP, where there was an answer.
+    pub status_code: Option<u16>,
     pub success: bool,
-    /// Why the last attempt failed; empty otherwise.
+    /// Why it failed; empty otherwise.
     pub message: String,
-    /// When it succeeded or was given up.
     #[serde(serialize_with = "as_rfc3339_or_null")]
     pub dispatched_at: Option<OffsetDateTime>,
 }
 
-/// What people did with an alert. Nothing changes it yet: every alert has the default.
+/// What people did with an alert.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Triage {
     pub assignee: Option<String>,
-    pub comments: Vec<String>,
+    /// Oldest first; only alerts that are listed have them.
+    pub comments: Vec<Comment>,
     pub last_updated_by: Option<String>,
     #[serde(serialize_with = "as_rfc3339_or_null")]
     pub last_updated_by_time: Option<OffsetDateTime>,
 }
 
-fn as_rfc3339<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
+/// What someone wrote about an alert.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Comment {
+    #[serde(serialize_with = "as_rfc3339")]
+    pub at: OffsetDateTime,
+    pub by: String,
+    pub text: String,
+}
+
+pub fn as_rfc3339<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&rfc3339(*at))
 }
 

@@ -57,6 +57,7 @@ use crate::decode::Limits;
 use crate::detect::Engine;
 use crate::fetch::ObjectStore;
 use crate::lake::Lake;
+use crate::model::Receiver;
 use crate::queue::MessageQueue;
 use crate::runtime::{ByteBudget, SharedClock};
 use crate::state::StateStore;
@@ -124,8 +125,8 @@ pub struct Pipeline {
     pub poison_after: u32,
     /// How long a message is leased at each extension.
     pub lease: Duration,
-    /// Names of the destinations that a new alert may go to.
-    pub destinations: Vec<String>,
+    /// Where a new alert may go to.
+    pub destinations: Vec<Receiver>,
     /// Woken when an alert was opened, so that its delivery starts at once.
     pub alert_opened: Arc<Notify>,
     /// Why no messages come in, while that is so.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::window::{Opening, Window, context};
-use super::{Attempts, ObjectState, StateError};
-use crate::model::{Alert, ObjectRef, Triage};
+use super::{AlertMatch, Attempts, Audited, ObjectState, PendingDelivery, StateError, Waiting};
+use crate::model::{Alert, DeliveryResponse, MatchDetail, ObjectRef, RowId, Triage};
 
 /// A row of an answer. Each gives `None` for a null.
 pub(super) trait Columns {
@@ -101,7 +101,67 @@ pub(super) fn alert(row: &impl Columns) -> Result<Alert, StateError> {
         tags,
         reports,
         delivery_responses: Vec::new(),
-        triage: Triage::default(),
+        triage: Triage {
+            assignee: row.text_or_null("assignee")?,
+            comments: Vec::new(),
+            last_updated_by: row.text_or_null("last_updated_by")?,
+            last_updated_by_time: moment_or_null(row, "last_updated_at")?,
+        },
+    })
+}
+
+/// A row of `deliveries` with its alert.
+pub(super) fn pending(row: &impl Columns) -> Result<PendingDelivery, StateError> {
+    Ok(PendingDelivery {
+        alert: alert(row)?,
+        destination: text(row, "destination")?,
+        attempts: small(row, "attempts")?,
+        resent: small(row, "resent")?,
+    })
+}
+
+/// An attempt to deliver an alert, or that there was none yet.
+pub(super) fn delivery_response(row: &impl Columns) -> Result<DeliveryResponse, StateError> {
+    let status = row.int_or_null("status")?;
+    Ok(DeliveryResponse {
+        destination_id: text(row, "destination")?,
+        attempt: small(row, "attempt")?,
+        status_code: status.map(u16::try_from).transpose().map_err(|error| unreadable("status", error))?,
+        success: count(row, "success")? != 0,
+        message: text(row, "message")?,
+        dispatched_at: moment_or_null(row, "at")?,
+    })
+}
+
+/// What waits for one destination.
+pub(super) fn waiting(row: &impl Columns) -> Result<Waiting, StateError> {
+    Ok(Waiting {
+        destination: text(row, "destination")?,
+        deliveries: count(row, "deliveries")?,
+        oldest: moment(row, "oldest")?,
+    })
+}
+
+/// A row of `alert_changes`.
+pub(super) fn audited(row: &impl Columns) -> Result<Audited, StateError> {
+    Ok(Audited {
+        at: moment(row, "at")?,
+        by: text(row, "by")?,
+        field: text(row, "field")?,
+        before: text(row, "before")?,
+        after: text(row, "after")?,
+    })
+}
+
+/// A row of `matches`, but for its id.
+pub(super) fn counted(row: &impl Columns, row_id: RowId) -> Result<AlertMatch, StateError> {
+    let detail: MatchDetail = structured(row, "detail")?;
+    Ok(AlertMatch {
+        row_id,
+        log_type: text(row, "log_type")?,
+        event_time: moment(row, "event_time")?,
+        title: detail.title,
+        context: context(detail.context),
     })
 }
 

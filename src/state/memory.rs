@@ -18,8 +18,11 @@ use bytes::Bytes;
 use time::OffsetDateTime;
 
 use super::window::{GroupKey, Window};
-use super::{ClaimToken, CommitId, Outbox, PendingDelivery, Quarantine, QuarantineKind, Quarantined, StateError};
-use crate::model::{Alert, AlertKind, ObjectId, Position, Reject, Revision, RowId, SeenField};
+use super::{
+    AlertMatch, Audited, ClaimToken, CommitId, Outbox, PendingDelivery, Quarantine, QuarantineKind, Quarantined,
+    StateError, Waiting,
+};
+use crate::model::{Alert, AlertKind, DeliveryResponse, ObjectId, Position, Reject, Revision, RowId, SeenField};
 
 /// Cheap to share as an `Arc`; every holder sees the same state.
 #[derive(Default)]
@@ -34,6 +37,10 @@ struct Tables {
     values: BTreeSet<(String, String)>,
     /// In the order of their creation.
     alerts: Vec<Alert>,
+    /// By alert id.
+    counted_by: BTreeMap<(String, RowId), AlertMatch>,
+    /// With the alert's id, in the order in which they were made.
+    changes: Vec<(String, Audited)>,
     /// In the order in which they were written.
     deliveries: Vec<Delivery>,
     messages: Vec<Quarantined>,
@@ -54,8 +61,37 @@ struct Delivery {
     attempts: u32,
     next_attempt: OffsetDateTime,
     leased_until: Option<OffsetDateTime>,
-    last_error: String,
-    finished_at: Option<OffsetDateTime>,
+    resent: u32,
+    /// Every attempt, oldest first.
+    tried: Vec<DeliveryResponse>,
+}
+
+impl Delivery {
+    fn new(alert: &str, destination: &str, now: OffsetDateTime) -> Delivery {
+        Delivery {
+            alert: alert.to_owned(),
+            destination: destination.to_owned(),
+            end: End::Pending,
+            attempts: 0,
+            next_attempt: now,
+            leased_until: None,
+            resent: 0,
+            tried: Vec::new(),
+        }
+    }
+
+    fn tried(&mut self, status_code: Option<u16>, failure: Option<&str>, now: OffsetDateTime) {
+        self.attempts += 1;
+        self.leased_until = None;
+        self.tried.push(DeliveryResponse {
+            destination_id: self.destination.clone(),
+            attempt: self.attempts,
+            status_code,
+            success: failure.is_none(),
+            message: failure.unwrap_or_default().to_owned(),
+            dispatched_at: Some(now),
+        });
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -106,10 +142,19 @@ impl Tables {
 
 #[async_trait]
 impl Outbox for MemoryState {
-    async fn due(&self, now: OffsetDateTime, lease: Duration, limit: u32) -> Result<Vec<PendingDelivery>, StateError> {
+    async fn due(
+        &self,
+        destination: &str,
+        now: OffsetDateTime,
+        lease: Duration,
+        limit: u32,
+    ) -> Result<Vec<PendingDelivery>, StateError> {
         let tables = &mut *self.lock();
         let is_due = |row: &&mut Delivery| {
-            row.end == End::Pending && row.next_attempt <= now && row.leased_until.is_none_or(|until| until <= now)
+            row.destination == destination
+                && row.end == End::Pending
+                && row.next_attempt <= now
+                && row.leased_until.is_none_or(|until| until <= now)
         };
         let mut rows: Vec<&mut Delivery> = tables.deliveries.iter_mut().filter(is_due).collect();
         rows.sort_by_key(|row| row.next_attempt);
@@ -118,20 +163,24 @@ impl Outbox for MemoryState {
             row.leased_until = Some(now + lease);
             let alert = tables.alerts.iter().find(|alert| alert.id == row.alert);
             let alert = alert.expect("a delivery is written with its alert").clone();
-            PendingDelivery { alert, destination: row.destination.clone(), attempts: row.attempts }
+            let (attempts, resent) = (row.attempts, row.resent);
+            PendingDelivery { alert, destination: row.destination.clone(), attempts, resent }
         });
         Ok(pending.collect())
     }
 
-    async fn delivered(&self, alert: &str, destination: &str, now: OffsetDateTime) -> Result<(), StateError> {
+    async fn delivered(
+        &self,
+        alert: &str,
+        destination: &str,
+        status: Option<u16>,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError> {
         let mut tables = self.lock();
         let row = tables.delivery(alert, destination)?;
         if row.end != End::Delivered {
             row.end = End::Delivered;
-            row.attempts += 1;
-            row.leased_until = None;
-            row.last_error.clear();
-            row.finished_at = Some(now);
+            row.tried(status, None, now);
         }
         Ok(())
     }
@@ -141,6 +190,7 @@ impl Outbox for MemoryState {
         alert: &str,
         destination: &str,
         reason: &str,
+        status: Option<u16>,
         next_attempt: Option<OffsetDateTime>,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
@@ -149,17 +199,26 @@ impl Outbox for MemoryState {
         if row.end != End::Pending {
             return Ok(());
         }
-        row.attempts += 1;
-        row.leased_until = None;
-        reason.clone_into(&mut row.last_error);
+        row.tried(status, Some(reason), now);
         match next_attempt {
             Some(next) => row.next_attempt = next,
-            None => {
-                row.end = End::Failed;
-                row.finished_at = Some(now);
-            }
+            None => row.end = End::Failed,
         }
         Ok(())
+    }
+
+    async fn waiting(&self) -> Result<Vec<Waiting>, StateError> {
+        let tables = self.lock();
+        let mut waiting: BTreeMap<&str, Waiting> = BTreeMap::new();
+        for row in tables.deliveries.iter().filter(|row| row.end == End::Pending) {
+            let alert = tables.alerts.iter().find(|alert| alert.id == row.alert);
+            let created = alert.expect("a delivery is written with its alert").created_at;
+            let none = Waiting { destination: row.destination.clone(), deliveries: 0, oldest: created };
+            let of_destination = waiting.entry(&row.destination).or_insert(none);
+            of_destination.deliveries += 1;
+            of_destination.oldest = of_destination.oldest.min(created);
+        }
+        Ok(waiting.into_values().collect())
     }
 }
 

@@ -12,6 +12,7 @@ mod columns;
 mod commits;
 #[cfg(test)]
 mod contract;
+mod desk;
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]
@@ -34,11 +35,12 @@ pub use backlog::{Archive, Backlog, KeptFilter, KnownVersion, LedgerEntry, Mendi
 pub use commits::{CommitId, Commits, Doubt, Earlier, Intended, Part};
 pub use revisions::{FIELD_LIMIT, Revisions};
 
+pub use desk::{AlertMatch, Audited, Desk, TriageChange};
 pub use postgres::check_url;
-pub use route::route;
+pub use route::{Routed, route};
 pub use window::Hit;
 
-use crate::model::{Alert, AlertKind, Code, Detections, ObjectId, ObjectRef, Reject, Severity};
+use crate::model::{Alert, AlertKind, AlertStatus, Code, Detections, ObjectId, ObjectRef, Receiver, Reject, Severity};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -222,26 +224,53 @@ pub struct Recorded {
     pub matches: u64,
 }
 
-/// Which alerts to list, newest first.
+/// Which alerts to list, newest first. What is `None` or empty asks for nothing.
 #[derive(Clone, Debug, Default)]
 pub struct AlertFilter {
     pub rule_id: Option<String>,
     pub severity_at_least: Option<Severity>,
+    pub severities: Vec<Severity>,
     pub kind: Option<AlertKind>,
+    pub statuses: Vec<AlertStatus>,
+    /// Of its title, whatever the case of ASCII letters.
+    pub title_contains: Option<String>,
+    pub created_since: Option<OffsetDateTime>,
+    pub created_before: Option<OffsetDateTime>,
+    pub least_events: Option<u64>,
+    pub most_events: Option<u64>,
+    /// One of these is enough.
+    pub log_types: Vec<String>,
+    pub assignee: Option<String>,
+    pub oldest_first: bool,
+    /// Only what comes behind it in the order of the list.
+    pub after: Option<AlertPlace>,
     pub limit: Option<u32>,
+}
+
+/// A place in the order of alerts: by time of creation, then by id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AlertPlace {
+    pub created_at: OffsetDateTime,
+    pub id: String,
+}
+
+impl From<&Alert> for AlertPlace {
+    fn from(alert: &Alert) -> AlertPlace {
+        AlertPlace { created_at: alert.created_at, id: alert.id.clone() }
+    }
 }
 
 /// Alerts, the windows that group matches into them, and the matches themselves.
 #[async_trait]
 pub trait AlertStore: Send + Sync {
     /// Records matches and faults: each (rule, row id) counts once however often it comes; windows and alerts are
-    /// updated, and a delivery to each of `destinations` is written for each new alert, all in one transaction that fails as
+    /// updated, and deliveries of each new alert to those of `destinations` that [`route`] chooses are written, all in one transaction that fails as
     /// [`StateError::Fenced`] when the claim is lost.
     async fn record(
         &self,
         token: &ClaimToken,
         detections: &Detections,
-        destinations: &[String],
+        destinations: &[Receiver],
         now: OffsetDateTime,
     ) -> Result<Recorded, StateError>;
 
@@ -255,31 +284,54 @@ pub trait AlertStore: Send + Sync {
 pub struct PendingDelivery {
     pub alert: Alert,
     pub destination: String,
-    /// Attempts so far.
+    /// Attempts so far, or since it was sent again.
     pub attempts: u32,
+    /// How often a person has sent it again.
+    pub resent: u32,
+}
+
+/// What of the outbox is still to be sent to one destination.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waiting {
+    pub destination: String,
+    pub deliveries: u64,
+    /// When the oldest alert of these was created.
+    pub oldest: OffsetDateTime,
 }
 
 /// Deliveries, written in the transaction that opened their alert.
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// Deliveries whose next attempt is due, oldest first. Each is handed out to one caller for `lease`.
+    /// Deliveries to one destination whose next attempt is due, oldest first. Each is handed out to one caller for `lease`.
     async fn due(
         &self,
+        destination: &str,
         now: OffsetDateTime,
         lease: std::time::Duration,
         limit: u32,
     ) -> Result<Vec<PendingDelivery>, StateError>;
 
-    async fn delivered(&self, alert: &str, destination: &str, now: OffsetDateTime) -> Result<(), StateError>;
+    /// `status` is the one of HTTP, where there was an answer, as below.
+    async fn delivered(
+        &self,
+        alert: &str,
+        destination: &str,
+        status: Option<u16>,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError>;
 
     async fn failed(
         &self,
         alert: &str,
         destination: &str,
         reason: &str,
+        status: Option<u16>,
         next_attempt: Option<OffsetDateTime>,
         now: OffsetDateTime,
     ) -> Result<(), StateError>;
+
+    /// What is still to be sent, by destination, configured or not.
+    async fn waiting(&self) -> Result<Vec<Waiting>, StateError>;
 }
 
 /// Something that could not be processed, kept with its reason.
@@ -341,11 +393,11 @@ pub trait Quarantine: Send + Sync {
 
 /// The whole of it.
 pub trait StateStore:
-    Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions
+    Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions + Desk
 {
 }
 
-impl<T: Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions>
+impl<T: Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions + Desk>
     StateStore for T
 {
 }

@@ -3,82 +3,145 @@
 //! It stands in `state` and not in `alert`, because the deliveries are written in the transaction that opens the alert,
 //! and `state` may not import the rooms above it.
 
+use super::window::Hit;
+use crate::model::{AlertKind, MatchDetail, Receiver, Severity};
+
 /// An override that says: deliver nowhere.
 const NOWHERE: &str = "SKIP";
 
-/// Names out of `available` (the enabled destinations), each once. The first of these that decides wins:
+/// What of an alert decides where it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Routed<'a> {
+    /// What the rule's `destinations` function returned.
+    pub chosen: Option<&'a [String]>,
+    /// Of the rule's metadata.
+    pub output_ids: &'a [String],
+    pub severity: Severity,
+    pub kind: AlertKind,
+    pub log_type: &'a str,
+}
+
+impl<'a> Routed<'a> {
+    /// `opening` is of the match that opened the window, `hit` the one that opened the alert.
+    pub fn new(hit: &'a Hit<'_>, opening: &'a MatchDetail) -> Routed<'a> {
+        Routed {
+            chosen: opening.destinations.as_deref(),
+            output_ids: &hit.rule.output_ids,
+            severity: opening.severity,
+            kind: hit.kind,
+            log_type: hit.log_type,
+        }
+    }
+}
+
+/// Names out of `receivers`, each once; one that is not enabled gets nothing. The first of these that decides wins:
 ///
-/// 1. `chosen`, what the rule's `destinations` function returned: exactly these, or none for an empty list. One unknown
-///    name makes the whole list undecided.
-/// 2. `output_ids` of the rule's metadata: those that are available. When none of them is, this is undecided too: an
-///    alert that nobody hears of is worse than one that too many do.
-/// 3. All of `available`.
-pub fn route<'a>(chosen: Option<&[String]>, output_ids: &[String], available: &'a [String]) -> Vec<&'a str> {
-    let known = |name: &String| available.iter().find(|other| *other == name).map(String::as_str);
-    if let Some(chosen) = chosen {
+/// 1. `chosen`: exactly these, or none for an empty list. One unknown name makes the whole list undecided.
+/// 2. `output_ids`: those that are known. When none is, this is undecided too: an alert that nobody hears of is worse
+///    than one that too many do.
+/// 3. Each that accepts the severity, the kind and the log type.
+pub fn route<'a>(routed: &Routed<'_>, receivers: &'a [Receiver]) -> Vec<&'a str> {
+    let known = |name: &String| receivers.iter().find(|receiver| receiver.is_called(name));
+    if let Some(chosen) = routed.chosen {
         if is_nowhere(chosen) || chosen.is_empty() {
             return Vec::new();
         }
-        if let Some(names) = chosen.iter().map(known).collect() {
-            return once(names);
+        if let Some(named) = chosen.iter().map(known).collect() {
+            return names(named);
         }
     }
-    if is_nowhere(output_ids) {
+    if is_nowhere(routed.output_ids) {
         return Vec::new();
     }
-    let names: Vec<&str> = output_ids.iter().filter_map(known).collect();
-    once(if names.is_empty() { available.iter().map(String::as_str).collect() } else { names })
+    let named: Vec<&Receiver> = routed.output_ids.iter().filter_map(known).collect();
+    if !named.is_empty() {
+        return names(named);
+    }
+    let accepts = |receiver: &&Receiver| receiver.accepts(routed.severity, routed.kind, routed.log_type);
+    names(receivers.iter().filter(accepts).collect())
 }
 
 fn is_nowhere(names: &[String]) -> bool {
     matches!(names, [name] if name == NOWHERE)
 }
 
-fn once(names: Vec<&str>) -> Vec<&str> {
-    let mut kept: Vec<&str> = Vec::with_capacity(names.len());
-    for name in names {
-        if !kept.contains(&name) {
-            kept.push(name);
+fn names(receivers: Vec<&Receiver>) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::with_capacity(receivers.len());
+    for receiver in receivers.into_iter().filter(|receiver| receiver.enabled) {
+        if !names.contains(&receiver.name.as_str()) {
+            names.push(&receiver.name);
         }
     }
-    kept
+    names
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names(names: &[&str]) -> Vec<String> {
+    fn owned(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| name.to_string()).collect()
     }
 
-    fn routed(chosen: Option<&[&str]>, output_ids: &[&str]) -> Vec<String> {
-        let chosen = chosen.map(names);
-        let available = names(&["stdout", "slack", "pager"]);
-        route(chosen.as_deref(), &names(output_ids), &available).into_iter().map(String::from).collect()
+    fn receivers() -> Vec<Receiver> {
+        let all = Receiver::accepting_all;
+        vec![
+            Receiver { id: Some("9f86".into()), ..all("slack") },
+            Receiver { severities: vec![Severity::Critical], ..all("pager") },
+            Receiver { alert_types: vec![AlertKind::RuleError], ..all("engineers") },
+            Receiver { log_types: vec!["Okta.SystemLog".into()], ..all("identity") },
+            Receiver { enabled: false, ..all("off") },
+        ]
+    }
+
+    fn routed(chosen: Option<&[&str]>, output_ids: &[&str], severity: Severity, kind: AlertKind) -> Vec<String> {
+        let (chosen, output_ids, receivers) = (chosen.map(owned), owned(output_ids), receivers());
+        let log_type = "AWS.CloudTrail";
+        let routed = Routed { chosen: chosen.as_deref(), output_ids: &output_ids, severity, kind, log_type };
+        route(&routed, &receivers).into_iter().map(String::from).collect()
+    }
+
+    fn high(chosen: Option<&[&str]>, output_ids: &[&str]) -> Vec<String> {
+        routed(chosen, output_ids, Severity::High, AlertKind::Rule)
     }
 
     #[test]
-    fn the_rule_s_function_comes_first() {
-        assert_eq!(routed(Some(&["slack"]), &["pager"]), ["slack"]);
-        assert_eq!(routed(Some(&["slack", "stdout", "slack"]), &[]), ["slack", "stdout"]);
+    fn the_rule_s_function_comes_first_and_passes_every_filter() {
+        assert_eq!(high(Some(&["pager"]), &["slack"]), ["pager"]);
+        assert_eq!(high(Some(&["engineers", "slack", "9f86", "slack"]), &[]), ["engineers", "slack"]);
         for nowhere in [&[][..], &["SKIP"]] {
-            assert!(routed(Some(nowhere), &["pager"]).is_empty(), "{nowhere:?}");
+            assert!(high(Some(nowhere), &["pager"]).is_empty(), "{nowhere:?}");
         }
     }
 
     #[test]
-    fn an_unknown_name_falls_through_to_the_metadata_and_then_to_all() {
-        assert_eq!(routed(Some(&["slack", "nobody"]), &["pager"]), ["pager"]);
-        assert_eq!(routed(Some(&["nobody"]), &[]), ["stdout", "slack", "pager"]);
-        assert_eq!(routed(None, &["nobody", "slack"]), ["slack"]);
-        assert_eq!(routed(None, &["nobody"]), ["stdout", "slack", "pager"]);
-        assert!(routed(None, &["SKIP"]).is_empty());
-        assert!(routed(Some(&["nobody"]), &["SKIP"]).is_empty());
+    fn an_unknown_name_falls_through_to_the_metadata_and_then_to_the_severity() {
+        assert_eq!(high(Some(&["slack", "nobody"]), &["pager"]), ["pager"]);
+        assert_eq!(high(Some(&["nobody"]), &[]), ["slack"]);
+        assert_eq!(high(None, &["nobody", "pager"]), ["pager"]);
+        assert_eq!(high(None, &["nobody"]), ["slack"]);
+        assert!(high(None, &["SKIP"]).is_empty());
+        assert!(high(Some(&["nobody"]), &["SKIP"]).is_empty());
     }
 
     #[test]
-    fn without_a_word_of_the_rule_all_are_told() {
-        assert_eq!(routed(None, &[]), ["stdout", "slack", "pager"]);
+    fn one_that_is_not_enabled_is_known_and_gets_nothing() {
+        assert_eq!(high(Some(&["off", "slack"]), &[]), ["slack"]);
+        assert!(high(None, &["off"]).is_empty());
+    }
+
+    #[test]
+    fn without_a_word_of_the_rule_the_filters_decide() {
+        assert_eq!(routed(None, &[], Severity::Critical, AlertKind::Rule), ["slack", "pager"]);
+        assert_eq!(routed(None, &[], Severity::Low, AlertKind::RuleError), ["slack", "engineers"]);
+        let receivers = receivers();
+        let okta = Routed {
+            chosen: None,
+            output_ids: &[],
+            severity: Severity::Low,
+            kind: AlertKind::Rule,
+            log_type: "okta.systemlog",
+        };
+        assert_eq!(route(&okta, &receivers), ["slack", "identity"]);
     }
 }

@@ -357,7 +357,7 @@ impl Telemetry {
     }
 
     pub fn alert_opened(&self, alert: &str, rule: &str, severity: Severity, kind: AlertKind) {
-        self.metrics.alerts_opened_total.inc([severity.as_str(), kind.as_str()]);
+        self.metrics.alerts_opened_total.inc([rule, severity.as_str(), kind.as_str()]);
         tracing::debug!(target: "margay::alert", alert, rule, %severity, kind = kind.as_str(), "alert opened");
     }
 
@@ -370,6 +370,28 @@ impl Telemetry {
     pub fn delivery_failed(&self, alert: &str, destination: &str, reason: &str, final_attempt: bool) {
         self.metrics.deliveries_total.inc([destination, if final_attempt { "given_up" } else { "failed" }]);
         tracing::warn!(target: "margay::alert", alert, destination, reason, final_attempt, "alert not delivered");
+    }
+
+    /// It has failed several times in a row and is left alone for a while (`paused`), or takes alerts again.
+    pub fn destination_turned(&self, destination: &str, paused: bool) {
+        self.metrics.destination_paused.set([destination], u64::from(paused));
+        match paused {
+            true => {
+                tracing::warn!(target: "margay::alert", destination, "destination left alone for a while; its alerts wait")
+            }
+            false => tracing::info!(target: "margay::alert", destination, "destination takes alerts again"),
+        }
+    }
+
+    pub fn outbox_measured(&self, destination: &str, waiting: u64, oldest: Duration) {
+        self.metrics.outbox_deliveries_waiting.set([destination], waiting);
+        self.metrics.outbox_oldest_age_seconds.set([destination], oldest.as_secs());
+    }
+
+    /// Alerts wait for a destination that is not configured, or not enabled.
+    pub fn destination_missing(&self, destination: &str, waiting: u64) {
+        tracing::warn!(target: "margay::alert", destination, waiting,
+            "alerts wait for a destination that there is not any more; configure it again to have them sent");
     }
 }
 
@@ -428,7 +450,7 @@ mod tests {
         for outcome in ["failed", "given_up", "delivered"] {
             assert_eq!(telemetry.metrics.deliveries_total.get(["stdout", outcome]), 1, "{outcome}");
         }
-        assert_eq!(telemetry.metrics.alerts_opened_total.get(["HIGH", "RULE_ERROR"]), 1);
+        assert_eq!(telemetry.metrics.alerts_opened_total.get(["R", "HIGH", "RULE_ERROR"]), 1);
     }
 
     #[test]

@@ -175,8 +175,11 @@ metrics! {
     rules_disabled_total: Counter ["rule"], "Rules switched off after repeated overruns or crashes, each time for longer; loaded anew, they begin again.";
     rule_worker_restarts_total: Counter ["reason"], "Rule workers that were replaced, after a `timeout`, a `crash`, `tampering` with what rules share, or for the `memory` they had taken.";
 
-    alerts_opened_total: Counter ["severity", "type"], "Alerts opened.";
-    deliveries_total: Counter ["destination", "outcome"], "Attempts to deliver an alert.";
+    alerts_opened_total: Counter ["rule", "severity", "type"], "Alerts opened.";
+    deliveries_total: Counter ["destination", "outcome"], "Attempts to deliver an alert: `delivered`, `failed` and tried again, or `given_up`.";
+    outbox_deliveries_waiting: Gauge ["destination"], "Deliveries that are still to be sent, to destinations that are not configured any more, too.";
+    outbox_oldest_age_seconds: Gauge ["destination"], "Age of the oldest alert that is still to be sent there; 0 when none is.";
+    destination_paused: Gauge ["destination"], "1 while a destination that fails is left alone for a while, else 0.";
     lake_commits_total: Counter ["outcome"], "Attempts to commit rows to a table: `committed`, `overtaken` by another and tried again, `failed` and tried again, or `given_up`.";
     lake_rows_total: Counter [], "Rows committed to tables.";
     state_errors_total: Counter [], "Calls to the state store that failed.";

@@ -73,6 +73,19 @@ fn what_is_shipped_is_without_a_problem() {
 }
 
 #[test]
+fn check_looks_for_the_secrets_that_a_start_needs() {
+    let setup = Setup::new().watching_directory().configured(
+        "[[http.tokens]]\nname = \"analysts\"\ntoken = \"file:token\"\n\
+         [[alerts.destinations]]\nname = \"chat\"\n[alerts.destinations.slack]\nurl = \"file:slack\"\n",
+    );
+    let output = setup.margay(&["check", "--config", "margay.toml"]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("`http.tokens` (`analysts`) needs the secret in") && said.contains("slack"), "{said}");
+    assert!(said.contains("2 problems"), "{said}");
+}
+
+#[test]
 fn a_failing_test_of_a_rule_is_an_exit_code_and_a_summary() {
     let setup = Setup::new();
     let tests = "Tests:\n  - Name: wrong\n    ExpectedResult: false\n    Log: {a: 1}\n";

@@ -31,7 +31,7 @@ async fn one_object_in_one_alert_out_on_every_channel() {
             (r#"margay_objects_total{source="remote",state="committed"}"#, 1.0),
             (r#"margay_events_total{log_type="Okta.SystemLog",source="remote"}"#, 3.0),
             (r#"margay_rule_matches_total{rule="Login"}"#, 3.0),
-            (r#"margay_alerts_opened_total{severity="MEDIUM",type="RULE"}"#, 1.0),
+            (r#"margay_alerts_opened_total{rule="Login",severity="MEDIUM",type="RULE"}"#, 1.0),
             ("margay_rule_evaluations_total", 3.0),
             ("margay_queue_errors_total", 0.0),
         ] {

@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("Apache-2.0", "our own"),
     ("MIT", "permissive"),
     ("MIT-0", "permissive"),
+    ("0BSD", "permissive, without any condition"),
     ("BSD-2-Clause", "permissive"),
     ("BSD-2-Clause-Views", "BSD-2-Clause with a disclaimer of views"),
     ("BSD-3-Clause", "permissive"),

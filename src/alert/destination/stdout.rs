@@ -9,8 +9,8 @@ use tokio::sync::Mutex;
 
 use super::{Destination, SendError};
 use crate::alert::OutputFormat;
+use crate::alert::message::Message;
 use crate::alert::render::{self, Style};
-use crate::model::Alert;
 use crate::runtime::blocking;
 
 pub const NAME: &str = "stdout";
@@ -40,21 +40,23 @@ impl<W: Write + Send + 'static> Destination for Stdout<W> {
         NAME
     }
 
-    async fn send(&self, alert: &Alert) -> Result<(), SendError> {
-        let text = render::one(alert, self.style);
+    async fn send(&self, message: &Message<'_>) -> Result<Option<u16>, SendError> {
+        let text = render::one(message.alert, self.style);
         // Waiting for the lock can be given up without a trace, and whoever has it is the only one that can block: a
         // reader that has stopped reading holds one thread and not one for each alert.
         let mut writer = self.writer.clone().lock_owned().await;
         blocking(move || writer.write_all(text.as_bytes()).and_then(|()| writer.flush()))
             .await
-            .map_err(|error| SendError::Retry(format!("could not write the alert to standard output: {error}")))
+            .map(|()| None)
+            .map_err(|error| SendError::unavailable(format!("could not write the alert to standard output: {error}")))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::fixtures::{alert, rule};
+    use crate::alert::destination::Failure;
+    use crate::state::fixtures::{START, alert, rule};
 
     /// A reader that has gone.
     struct Closed;
@@ -73,7 +75,8 @@ mod tests {
     async fn each_alert_is_one_line_of_json() {
         let stdout = Stdout::to(Vec::new(), Style::Json);
         for id in ["a", "b"] {
-            stdout.send(&alert(rule(id))).await.unwrap();
+            let alert = alert(rule(id));
+            stdout.send(&Message::new(&alert, NAME, None, 0, START)).await.unwrap();
         }
         let written = String::from_utf8(stdout.writer.lock().await.clone()).unwrap();
         let rules: Vec<_> = written
@@ -86,7 +89,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_output_is_an_error_and_not_a_loss() {
-        let sent = Stdout::to(Closed, Style::Plain).send(&alert(rule("r"))).await;
-        assert!(matches!(sent, Err(SendError::Retry(reason)) if reason.contains("standard output")));
+        let alert = alert(rule("r"));
+        let sent = Stdout::to(Closed, Style::Plain).send(&Message::new(&alert, NAME, None, 0, START)).await;
+        let error = sent.unwrap_err();
+        assert_eq!(error.failure, Failure::Unavailable(None));
+        assert!(error.reason.contains("standard output"), "{error}");
     }
 }

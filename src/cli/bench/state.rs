@@ -11,7 +11,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use time::{Duration, OffsetDateTime};
 
 use super::print;
-use crate::model::{Detections, Match, MatchDetail, ObjectRef, RowId, RuleMeta, Severity};
+use crate::model::{Detections, Match, MatchDetail, ObjectRef, Receiver, RowId, RuleMeta, Severity};
 use crate::runtime::{Clock as _, SystemClock};
 use crate::state::postgres::PostgresStore;
 use crate::state::sqlite::SqliteStore;
@@ -104,7 +104,7 @@ async fn object(store: &dyn StateStore, run: &str, number: u32) -> anyhow::Resul
 
 async fn record(store: &dyn StateStore, key: String, detections: Detections) -> anyhow::Result<()> {
     let token = claim(store, key).await?;
-    store.record(&token, &detections, &["stdout".to_owned()], SystemClock.now()).await?;
+    store.record(&token, &detections, &[Receiver::accepting_all("stdout")], SystemClock.now()).await?;
     Ok(())
 }
 

@@ -22,7 +22,7 @@ use super::{Catalogue, attempts, message, object, setup};
 use crate::decode::Limits;
 use crate::detect::Engine;
 use crate::fetch::{Body, FetchError, ObjectStore, Refusal};
-use crate::model::{Access, ObjectRef, Route};
+use crate::model::{Access, ObjectRef, Receiver, Route};
 use crate::notify::{self, Announced, Cause, Notice, SetUp};
 use crate::runtime::SharedClock;
 use crate::source::{Candidate, session_name};
@@ -38,8 +38,8 @@ pub struct Explainer {
     pub clock: SharedClock,
     pub limits: Limits,
     pub poison_after: u32,
-    /// Names of the destinations that a new alert may go to.
-    pub destinations: Vec<String>,
+    /// Where a new alert may go to.
+    pub destinations: Vec<Receiver>,
 }
 
 /// How much is read and shown.

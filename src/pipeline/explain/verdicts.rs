@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::{HitTold, RulesTold};
 use crate::detect::{DetectError, Engine};
-use crate::model::{AlertKind, EventBatch};
-use crate::state::{Hit, route};
+use crate::model::{AlertKind, EventBatch, Receiver};
+use crate::state::{Hit, Routed, route};
 
 /// Groups that are shown.
 const GROUPS: usize = 100;
@@ -17,14 +17,14 @@ const MOST: usize = 100_000;
 
 pub(super) struct Verdicts<'a> {
     engine: &'a Engine,
-    destinations: &'a [String],
+    destinations: &'a [Receiver],
     hits: Vec<HitTold>,
     places: HashMap<(Arc<str>, AlertKind, String), Option<usize>>,
     more: u64,
 }
 
 impl<'a> Verdicts<'a> {
-    pub(super) fn new(engine: &'a Engine, destinations: &'a [String]) -> Verdicts<'a> {
+    pub(super) fn new(engine: &'a Engine, destinations: &'a [Receiver]) -> Verdicts<'a> {
         Verdicts { engine, destinations, hits: Vec::new(), places: HashMap::new(), more: 0 }
     }
 
@@ -58,9 +58,8 @@ impl<'a> Verdicts<'a> {
 
     fn first_of(&self, hit: &Hit<'_>, fault: Option<&String>) -> HitTold {
         let creates_alert = hit.is_grouped();
-        let chosen = hit.detail.destinations.as_deref();
         let destinations = match creates_alert {
-            true => route(chosen, &hit.rule.output_ids, self.destinations),
+            true => route(&Routed::new(hit, &hit.detail), self.destinations),
             false => Vec::new(),
         };
         HitTold {

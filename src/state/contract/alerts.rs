@@ -9,7 +9,7 @@ use proptest::test_runner::TestRunner;
 use time::Duration;
 
 use super::{LEASE, claimed, token};
-use crate::model::{Alert, AlertKind, AlertStatus, Detections, Match, RuleMeta, Severity, Triage};
+use crate::model::{Alert, AlertKind, AlertStatus, Detections, Match, Receiver, RuleMeta, Severity, Triage};
 use crate::state::fixtures::{START, fault, matched, matches, rule};
 use crate::state::{AlertFilter, Recorded, StateError, StateStore};
 
@@ -75,7 +75,7 @@ pub(in crate::state) async fn any_order_and_any_repeats_open_the_same_alerts<S: 
 pub(in crate::state) async fn a_threshold_is_reached_over_several_calls<S: StateStore>(store: &S) {
     let token = token(store).await;
     let rule = Arc::new(RuleMeta { threshold: 5, dedup_period_minutes: 15, ..rule("r") });
-    let to = ["stdout".to_string()];
+    let to = [Receiver::accepting_all("stdout")];
     for row in 0..4 {
         let below = store.record(&token, &matches([matched(&rule, row)]), &to, START).await.unwrap();
         assert_eq!(below, Recorded { opened: vec![], matches: 1 });
@@ -93,7 +93,7 @@ pub(in crate::state) async fn a_threshold_is_reached_over_several_calls<S: State
     let alert = store.alert(&alert.id).await.unwrap().unwrap();
     assert_eq!((alert.event_count, alert.created_at, alert.updated_at), (6, crossing, later));
     let lease = std::time::Duration::from_secs(60);
-    assert_eq!(store.due(later, lease, 10).await.unwrap().len(), 1);
+    assert_eq!(store.due("stdout", later, lease, 10).await.unwrap().len(), 1);
 }
 
 pub(in crate::state) async fn a_window_ends_and_the_next_is_another_alert<S: StateStore>(store: &S) {
@@ -142,7 +142,7 @@ pub(in crate::state) async fn a_signal_is_recorded_without_an_alert<S: StateStor
     let token = token(store).await;
     let rule = Arc::new(RuleMeta { create_alert: false, ..rule("r") });
     let detections = matches([matched(&rule, 1), matched(&rule, 1), matched(&rule, 2)]);
-    let recorded = store.record(&token, &detections, &["stdout".into()], START).await.unwrap();
+    let recorded = store.record(&token, &detections, &[Receiver::accepting_all("stdout")], START).await.unwrap();
     assert_eq!(recorded, Recorded { opened: vec![], matches: 2 });
     assert!(list(store).await.is_empty());
 }
@@ -151,7 +151,7 @@ pub(in crate::state) async fn a_refused_recording_writes_nothing<S: StateStore>(
     let lost = token(store).await;
     let taken = claimed(store, "key", START + LEASE).await;
     let detections = matches([matched(&Arc::new(rule("r")), 1)]);
-    let refused = store.record(&lost, &detections, &["stdout".into()], START).await;
+    let refused = store.record(&lost, &detections, &[Receiver::accepting_all("stdout")], START).await;
     assert!(matches!(refused, Err(StateError::Fenced(_))));
     assert!(list(store).await.is_empty());
     assert_eq!(store.record(&taken, &detections, &[], START).await.unwrap().matches, 1);

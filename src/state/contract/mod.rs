@@ -6,6 +6,7 @@
 pub(super) mod alerts;
 pub(super) mod backlog;
 pub(super) mod commits;
+pub(super) mod desk;
 pub(super) mod ledger;
 pub(super) mod outbox;
 pub(super) mod quarantine;
@@ -59,6 +60,15 @@ macro_rules! contract_tests {
                 the_rule_and_its_metadata_choose_destinations,
                 deliveries_come_oldest_first_up_to_the_limit,
                 an_unknown_delivery_is_an_error,
+                what_waits_is_counted_by_destination,
+            ],
+            desk: [
+                a_change_is_made_and_written_down,
+                later_matches_leave_a_status_as_it_is,
+                every_filter_of_a_list_asks_for_something,
+                pages_hold_every_alert_once_in_both_orders,
+                what_an_alert_counts_comes_in_pages,
+                an_alert_is_sent_again_as_if_for_the_first_time,
             ],
             commits: [
                 a_commit_becomes_progress_of_its_table,

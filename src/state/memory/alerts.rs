@@ -4,10 +4,12 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::{Delivery, End, MemoryState, Tables};
-use crate::model::{Alert, DeliveryResponse, Detections};
-use crate::state::route::route;
-use crate::state::window::{Change, GroupKey, Hit, Window};
-use crate::state::{AlertFilter, AlertStore, ClaimToken, Recorded, StateError};
+use crate::model::{Alert, AlertStatus, Comment, DeliveryResponse, Detections, Receiver, RowId, Triage};
+use crate::state::route::{Routed, route};
+use crate::state::window::{Change, GroupKey, Hit, Window, context};
+use crate::state::{
+    AlertFilter, AlertMatch, AlertPlace, AlertStore, Audited, ClaimToken, Desk, Recorded, StateError, TriageChange,
+};
 
 #[async_trait]
 impl AlertStore for MemoryState {
@@ -15,7 +17,7 @@ impl AlertStore for MemoryState {
         &self,
         token: &ClaimToken,
         detections: &Detections,
-        destinations: &[String],
+        destinations: &[Receiver],
         now: OffsetDateTime,
     ) -> Result<Recorded, StateError> {
         let mut tables = self.lock();
@@ -27,9 +29,15 @@ impl AlertStore for MemoryState {
                 continue;
             }
             matches += 1;
-            if hit.is_grouped() && tables.count(&hit, destinations, now) == Change::Opened {
+            if !hit.is_grouped() {
+                continue;
+            }
+            let change = tables.count(&hit, destinations, now);
+            if change == Change::Opened {
                 opened.push(hit.key());
             }
+            let alert = hit.key().alert_id(tables.windows[&hit.key()].number);
+            tables.counted_by.insert((alert, hit.row_id), counted(&hit));
         }
         let opened = opened.iter().map(|key| tables.windows[key].alert(key).expect("its window has opened it"));
         Ok(Recorded { opened: opened.collect(), matches })
@@ -37,27 +45,25 @@ impl AlertStore for MemoryState {
 
     async fn alerts(&self, filter: &AlertFilter) -> Result<Vec<Alert>, StateError> {
         let tables = self.lock();
-        let wanted = |alert: &&Alert| {
-            filter.rule_id.as_ref().is_none_or(|id| *id == alert.rule_id)
-                && filter.kind.is_none_or(|kind| kind == alert.kind)
-                && filter.severity_at_least.is_none_or(|least| alert.severity >= least)
-        };
-        let mut alerts: Vec<Alert> =
-            tables.alerts.iter().rev().filter(wanted).map(|alert| tables.with_deliveries(alert)).collect();
-        alerts.sort_by_key(|alert| std::cmp::Reverse(alert.created_at));
+        let wanted = tables.alerts.iter().filter(|alert| is_wanted(filter, alert));
+        let mut alerts: Vec<Alert> = wanted.map(|alert| tables.as_listed(alert)).collect();
+        alerts.sort_by_cached_key(|alert| AlertPlace::from(alert));
+        if !filter.oldest_first {
+            alerts.reverse();
+        }
         alerts.truncate(filter.limit.map_or(usize::MAX, |limit| limit as usize));
         Ok(alerts)
     }
 
     async fn alert(&self, id: &str) -> Result<Option<Alert>, StateError> {
         let tables = self.lock();
-        Ok(tables.alerts.iter().find(|alert| alert.id == id).map(|alert| tables.with_deliveries(alert)))
+        Ok(tables.alerts.iter().find(|alert| alert.id == id).map(|alert| tables.as_listed(alert)))
     }
 }
 
 impl Tables {
     /// Counts a hit that is new, and writes the alert and the deliveries that follow.
-    fn count(&mut self, hit: &Hit<'_>, destinations: &[String], now: OffsetDateTime) -> Change {
+    fn count(&mut self, hit: &Hit<'_>, destinations: &[Receiver], now: OffsetDateTime) -> Change {
         let key = hit.key();
         if let Some(next) = Window::place(self.windows.get(&key), hit, now)
             && let Some(ended) = self.windows.insert(key.clone(), next)
@@ -80,18 +86,10 @@ impl Tables {
         change
     }
 
-    fn open(&mut self, alert: Alert, hit: &Hit<'_>, destinations: &[String], now: OffsetDateTime) {
-        for name in route(alert.destinations.as_deref(), &hit.rule.output_ids, destinations) {
-            self.deliveries.push(Delivery {
-                alert: alert.id.clone(),
-                destination: name.to_owned(),
-                end: End::Pending,
-                attempts: 0,
-                next_attempt: now,
-                leased_until: None,
-                last_error: String::new(),
-                finished_at: None,
-            });
+    fn open(&mut self, alert: Alert, hit: &Hit<'_>, destinations: &[Receiver], now: OffsetDateTime) {
+        let opening = &self.windows[&hit.key()].opening.detail;
+        for name in route(&Routed::new(hit, opening), destinations) {
+            self.deliveries.push(Delivery::new(&alert.id, name, now));
         }
         self.alerts.push(alert);
     }
@@ -105,18 +103,145 @@ impl Tables {
     }
 
     /// The alert as it is listed.
-    fn with_deliveries(&self, alert: &Alert) -> Alert {
+    fn as_listed(&self, alert: &Alert) -> Alert {
         let of_alert = self.deliveries.iter().filter(|row| row.alert == alert.id);
         let mut responses: Vec<DeliveryResponse> = of_alert
-            .map(|row| DeliveryResponse {
-                destination_id: row.destination.clone(),
-                attempt: row.attempts,
-                success: row.end == End::Delivered,
-                message: row.last_error.clone(),
-                dispatched_at: row.finished_at,
-            })
+            .flat_map(|row| if row.tried.is_empty() { vec![untried(&row.destination)] } else { row.tried.clone() })
             .collect();
         responses.sort_by(|a, b| a.destination_id.cmp(&b.destination_id));
-        Alert { delivery_responses: responses, ..alert.clone() }
+        let changes = self.changes.iter().filter(|(id, _)| *id == alert.id).map(|(_, change)| change);
+        let comments = changes.filter(|change| change.field == "comment").map(comment).collect();
+        let triage = Triage { comments, ..alert.triage.clone() };
+        Alert { delivery_responses: responses, triage, ..alert.clone() }
+    }
+
+    fn change(&mut self, at: usize, field: &str, after: &str, by: &str, now: OffsetDateTime) {
+        let alert = &mut self.alerts[at];
+        let before = match field {
+            "status" => alert.status.as_str().to_owned(),
+            "assignee" => alert.triage.assignee.clone().unwrap_or_default(),
+            _ => String::new(),
+        };
+        if before == after {
+            return;
+        }
+        match field {
+            "status" => alert.status = after.parse::<AlertStatus>().expect("it is the name of one"),
+            "assignee" => alert.triage.assignee = (!after.is_empty()).then(|| after.to_owned()),
+            _ => {}
+        }
+        alert.triage.last_updated_by = Some(by.to_owned());
+        alert.triage.last_updated_by_time = Some(now);
+        let change = Audited { at: now, by: by.into(), field: field.into(), before, after: after.into() };
+        self.changes.push((alert.id.clone(), change));
+    }
+}
+
+fn is_wanted(filter: &AlertFilter, alert: &Alert) -> bool {
+    let title = alert.title.to_ascii_lowercase();
+    let is_behind = |place: &AlertPlace| match filter.oldest_first {
+        true => AlertPlace::from(alert) > *place,
+        false => AlertPlace::from(alert) < *place,
+    };
+    filter.rule_id.as_ref().is_none_or(|id| *id == alert.rule_id)
+        && filter.kind.is_none_or(|kind| kind == alert.kind)
+        && filter.severity_at_least.is_none_or(|least| alert.severity >= least)
+        && (filter.severities.is_empty() || filter.severities.contains(&alert.severity))
+        && (filter.statuses.is_empty() || filter.statuses.contains(&alert.status))
+        && filter.title_contains.as_ref().is_none_or(|text| title.contains(&text.to_ascii_lowercase()))
+        && filter.created_since.is_none_or(|since| alert.created_at >= since)
+        && filter.created_before.is_none_or(|before| alert.created_at < before)
+        && filter.least_events.is_none_or(|least| alert.event_count >= least)
+        && filter.most_events.is_none_or(|most| alert.event_count <= most)
+        && (filter.log_types.is_empty() || filter.log_types.iter().any(|one| alert.log_types.contains(one)))
+        && filter.assignee.as_ref().is_none_or(|name| alert.triage.assignee.as_ref() == Some(name))
+        && filter.after.as_ref().is_none_or(is_behind)
+}
+
+fn untried(destination: &str) -> DeliveryResponse {
+    DeliveryResponse {
+        destination_id: destination.to_owned(),
+        attempt: 0,
+        status_code: None,
+        success: false,
+        message: String::new(),
+        dispatched_at: None,
+    }
+}
+
+fn comment(change: &Audited) -> Comment {
+    Comment { at: change.at, by: change.by.clone(), text: change.after.clone() }
+}
+
+fn counted(hit: &Hit<'_>) -> AlertMatch {
+    AlertMatch {
+        row_id: hit.row_id,
+        log_type: hit.log_type.to_owned(),
+        event_time: hit.event_time,
+        title: hit.detail.title.clone(),
+        context: context(hit.detail.context.clone()),
+    }
+}
+
+#[async_trait]
+impl Desk for MemoryState {
+    async fn triage(
+        &self,
+        ids: &[String],
+        change: &TriageChange,
+        by: &str,
+        now: OffsetDateTime,
+    ) -> Result<Vec<String>, StateError> {
+        let mut tables = self.lock();
+        let mut changed = Vec::new();
+        for id in ids {
+            let Some(at) = tables.alerts.iter().position(|alert| alert.id == *id) else { continue };
+            let status = change.status.map(|status| ("status", status.as_str()));
+            let assignee = change.assignee.as_deref().map(|assignee| ("assignee", assignee));
+            let comment = change.comment.as_deref().map(|comment| ("comment", comment));
+            for (field, after) in [status, assignee, comment].into_iter().flatten() {
+                tables.change(at, field, after, by, now);
+            }
+            changed.push(id.clone());
+        }
+        Ok(changed)
+    }
+
+    async fn history(&self, alert: &str) -> Result<Vec<Audited>, StateError> {
+        let tables = self.lock();
+        Ok(tables.changes.iter().filter(|(id, _)| id == alert).map(|(_, change)| change.clone()).collect())
+    }
+
+    async fn counted_by(&self, alert: &str, after: Option<RowId>, limit: u32) -> Result<Vec<AlertMatch>, StateError> {
+        let tables = self.lock();
+        let of_alert =
+            tables.counted_by.iter().filter(|((id, row), _)| id == alert && after.is_none_or(|after| *row > after));
+        Ok(of_alert.map(|(_, found)| found.clone()).take(limit as usize).collect())
+    }
+
+    async fn resend(
+        &self,
+        alert: &str,
+        destinations: &[String],
+        by: &str,
+        now: OffsetDateTime,
+    ) -> Result<bool, StateError> {
+        let mut tables = self.lock();
+        let Some(at) = tables.alerts.iter().position(|own| own.id == alert) else { return Ok(false) };
+        for destination in destinations {
+            let known = tables.deliveries.iter_mut().find(|row| row.alert == alert && row.destination == *destination);
+            match known {
+                Some(row) => {
+                    row.resent += 1;
+                    (row.end, row.attempts, row.next_attempt, row.leased_until) = (End::Pending, 0, now, None);
+                }
+                None => {
+                    let row = Delivery { resent: 1, ..Delivery::new(alert, destination, now) };
+                    tables.deliveries.push(row);
+                }
+            }
+            tables.change(at, "resent", destination, by, now);
+        }
+        Ok(true)
     }
 }

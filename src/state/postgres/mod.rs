@@ -17,6 +17,7 @@ mod archive;
 mod backlog;
 mod columns;
 mod commits;
+mod desk;
 mod failure;
 mod ledger;
 mod migrations;

@@ -9,26 +9,42 @@ use time::OffsetDateTime;
 use super::PostgresStore;
 use super::columns::stored;
 use super::failure::{During, Failure, retried};
-use crate::state::columns::{alert, micros, small, text};
-use crate::state::{Outbox, PendingDelivery, StateError};
+use crate::state::columns::{micros, pending, waiting};
+use crate::state::{Outbox, PendingDelivery, StateError, Waiting};
 
 /// What another daemon is just taking is passed over.
 const TAKE: &str = "
     WITH taken AS (
         SELECT alert_id, destination FROM deliveries
-        WHERE state = 'pending' AND next_attempt <= $1 AND (leased_until IS NULL OR leased_until <= $1)
+        WHERE state = 'pending' AND destination = $4 AND next_attempt <= $1
+            AND (leased_until IS NULL OR leased_until <= $1)
         ORDER BY next_attempt, number LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
     ), leased AS (
         UPDATE deliveries AS d SET leased_until = $3 FROM taken
         WHERE d.alert_id = taken.alert_id AND d.destination = taken.destination
-        RETURNING d.alert_id, d.destination, d.attempts, d.next_attempt, d.number AS place
+        RETURNING d.alert_id, d.destination, d.attempts, d.resent, d.next_attempt, d.number
     )
-    SELECT alerts.*, destination, attempts FROM leased JOIN alerts ON alerts.id = alert_id ORDER BY next_attempt, place";
+    SELECT alerts.*, destination, attempts, resent
+    FROM leased JOIN alerts ON alerts.id = alert_id
+    ORDER BY next_attempt, number";
 
 const DELIVERED: &str = "
     UPDATE deliveries
     SET state = 'delivered', attempts = attempts + 1, leased_until = NULL, last_error = NULL, finished_at = $3
     WHERE alert_id = $1 AND destination = $2 AND state <> 'delivered'";
+
+/// Behind the change of the delivery, which has counted it.
+const ATTEMPTED: &str = "
+    INSERT INTO delivery_attempts (alert_id, destination, attempt, at, status, success, message)
+    SELECT alert_id, destination, attempts, $3, $4, CASE WHEN $5::text IS NULL THEN 1 ELSE 0 END, coalesce($5, '')
+    FROM deliveries WHERE alert_id = $1 AND destination = $2";
+
+const WAITING: &str = "
+    SELECT destination, count(*) AS deliveries, min(created_at) AS oldest
+    FROM deliveries JOIN alerts ON alerts.id = alert_id
+    WHERE state = 'pending'
+    GROUP BY destination
+    ORDER BY destination";
 
 const FAILED: &str = "
     UPDATE deliveries
@@ -39,25 +55,34 @@ const FAILED: &str = "
 
 #[async_trait]
 impl Outbox for PostgresStore {
-    async fn due(&self, now: OffsetDateTime, lease: Duration, limit: u32) -> Result<Vec<PendingDelivery>, StateError> {
+    async fn due(
+        &self,
+        destination: &str,
+        now: OffsetDateTime,
+        lease: Duration,
+        limit: u32,
+    ) -> Result<Vec<PendingDelivery>, StateError> {
         retried(move || async move {
             let rows = sqlx::query(TAKE)
                 .bind(micros(now))
                 .bind(i64::from(limit))
                 .bind(micros(now + lease))
+                .bind(stored(destination))
                 .fetch_all(&self.pool)
                 .await
                 .during("take deliveries")?;
-            let pending = rows.iter().map(|row| {
-                let (alert, destination) = (alert(row)?, text(row, "destination")?);
-                Ok(PendingDelivery { alert, destination, attempts: small(row, "attempts")? })
-            });
-            pending.collect()
+            Ok(rows.iter().map(pending).collect::<Result<_, _>>()?)
         })
         .await
     }
 
-    async fn delivered(&self, alert: &str, destination: &str, now: OffsetDateTime) -> Result<(), StateError> {
+    async fn delivered(
+        &self,
+        alert: &str,
+        destination: &str,
+        status: Option<u16>,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError> {
         retried(move || async move {
             let mut tx = self.begin().await?;
             let marked = sqlx::query(DELIVERED)
@@ -67,8 +92,9 @@ impl Outbox for PostgresStore {
                 .execute(&mut *tx)
                 .await
                 .during("mark a delivery as done")?;
-            if marked.rows_affected() == 0 {
-                check_exists(&mut tx, alert, destination).await?;
+            match marked.rows_affected() {
+                0 => check_exists(&mut tx, alert, destination).await?,
+                _ => attempted(&mut tx, alert, destination, status, None, now).await?,
             }
             tx.commit().await.during("mark a delivery as done")
         })
@@ -80,6 +106,7 @@ impl Outbox for PostgresStore {
         alert: &str,
         destination: &str,
         reason: &str,
+        status: Option<u16>,
         next_attempt: Option<OffsetDateTime>,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
@@ -94,13 +121,39 @@ impl Outbox for PostgresStore {
                 .execute(&mut *tx)
                 .await
                 .during("mark a delivery as failed")?;
-            if marked.rows_affected() == 0 {
-                check_exists(&mut tx, alert, destination).await?;
+            match marked.rows_affected() {
+                0 => check_exists(&mut tx, alert, destination).await?,
+                _ => attempted(&mut tx, alert, destination, status, Some(reason), now).await?,
             }
             tx.commit().await.during("mark a delivery as failed")
         })
         .await
     }
+
+    async fn waiting(&self) -> Result<Vec<Waiting>, StateError> {
+        let rows = sqlx::query(WAITING).fetch_all(&self.pool).await.during("count the deliveries that wait")?;
+        rows.iter().map(waiting).collect()
+    }
+}
+
+async fn attempted(
+    connection: &mut PgConnection,
+    alert: &str,
+    destination: &str,
+    status: Option<u16>,
+    failure: Option<&str>,
+    now: OffsetDateTime,
+) -> Result<(), Failure> {
+    sqlx::query(ATTEMPTED)
+        .bind(stored(alert))
+        .bind(stored(destination))
+        .bind(micros(now))
+        .bind(status.map(i64::from))
+        .bind(failure.map(stored))
+        .execute(connection)
+        .await
+        .during("record an attempt to deliver")?;
+    Ok(())
 }
 
 async fn check_exists(connection: &mut PgConnection, alert: &str, destination: &str) -> Result<(), Failure> {

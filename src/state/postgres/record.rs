@@ -12,10 +12,10 @@ use time::OffsetDateTime;
 
 use super::columns::stored;
 use super::failure::{During, Failure};
-use crate::model::{AlertKind, Detections, ObjectId, RowId};
+use crate::model::{AlertKind, Detections, ObjectId, Receiver, RowId};
 use crate::state::Recorded;
 use crate::state::columns::{json, micros, named, text, window};
-use crate::state::route::route;
+use crate::state::route::{Routed, route};
 use crate::state::window::{Change, GroupKey, Hit, Window};
 
 mod write;
@@ -82,7 +82,7 @@ pub(super) async fn record(
     connection: &mut PgConnection,
     object: ObjectId,
     detections: &Detections,
-    destinations: &[String],
+    destinations: &[Receiver],
     now: OffsetDateTime,
 ) -> Result<Recorded, Failure> {
     let mut seen = HashSet::new();
@@ -103,8 +103,7 @@ pub(super) async fn record(
         let group = &mut groups[at];
         let is_new = hit.detail.unique.as_ref().is_none_or(|value| new_values.remove(&(at, hash(value))));
         if group.window.count(hit, is_new, now) == Change::Opened {
-            let chosen = group.window.opening.detail.destinations.as_deref();
-            let names = route(chosen, &hit.rule.output_ids, destinations);
+            let names = route(&Routed::new(hit, &group.window.opening.detail), destinations);
             group.opened = Some(names.into_iter().map(String::from).collect());
         }
         group.changed = true;

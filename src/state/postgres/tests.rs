@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use time::Duration as Span;
 
 use super::*;
+use crate::model::Receiver;
 use crate::state::contract;
 use crate::state::fixtures::{START, matched, matches, object, rule};
 use crate::state::{AlertFilter, AlertStore, Claim, ClaimToken, Ledger, Outbox, Quarantine};
@@ -88,14 +89,14 @@ async fn a_delivery_is_taken_by_one_of_many_daemons() {
     let token = claim(&stores[0], "key").await;
     let rules: Vec<_> = (0..40).map(|number| Arc::new(rule(&number.to_string()))).collect();
     let detections = matches(rules.iter().map(|rule| matched(rule, 1)));
-    stores[0].record(&token, &detections, &["stdout".into()], START).await.unwrap();
-    let taken = join_all(stores.iter().map(|store| store.due(START, LEASE, 15))).await;
+    stores[0].record(&token, &detections, &[Receiver::accepting_all("stdout")], START).await.unwrap();
+    let taken = join_all(stores.iter().map(|store| store.due("stdout", START, LEASE, 15))).await;
     let mut ids: Vec<String> = taken.into_iter().flat_map(|due| due.unwrap()).map(|due| due.alert.id).collect();
     let count = ids.len();
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), count);
-    while let Some(due) = stores[3].due(START, LEASE, 15).await.unwrap().pop() {
+    while let Some(due) = stores[3].due("stdout", START, LEASE, 15).await.unwrap().pop() {
         ids.push(due.alert.id);
         assert!(ids.len() <= 40);
     }

@@ -1,15 +1,14 @@
 //! Alerts: recorded in one transaction under the claim, listed from the readers.
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite};
+use sqlx::{QueryBuilder, Sqlite};
 use time::OffsetDateTime;
 
 use super::ledger::check_claim;
 use super::record::Recording;
 use super::{Durability, During, SqliteStore};
-use crate::model::{Alert, DeliveryResponse, Detections, Severity};
-use crate::state::columns::{alert, moment_or_null, text};
+use crate::model::{Alert, DeliveryResponse, Detections, Receiver, Severity};
+use crate::state::columns::{alert, delivery_response, int, json, micros};
 use crate::state::window::Hit;
 use crate::state::{AlertFilter, AlertStore, ClaimToken, Recorded, StateError};
 
@@ -19,7 +18,7 @@ impl AlertStore for SqliteStore {
         &self,
         token: &ClaimToken,
         detections: &Detections,
-        destinations: &[String],
+        destinations: &[Receiver],
         now: OffsetDateTime,
     ) -> Result<Recorded, StateError> {
         let mut tx = self.write(Durability::Process).await?;
@@ -40,7 +39,7 @@ impl AlertStore for SqliteStore {
         let rows = list(filter).build().fetch_all(&self.readers).await.during("list alerts")?;
         let mut alerts = rows.iter().map(alert).collect::<Result<Vec<_>, _>>()?;
         for alert in &mut alerts {
-            alert.delivery_responses = self.deliveries(&alert.id).await?;
+            self.complete(alert).await?;
         }
         Ok(alerts)
     }
@@ -52,29 +51,32 @@ impl AlertStore for SqliteStore {
             .await
             .during("read an alert")?;
         let Some(mut alert) = row.as_ref().map(alert).transpose()? else { return Ok(None) };
-        alert.delivery_responses = self.deliveries(&alert.id).await?;
+        self.complete(&mut alert).await?;
         Ok(Some(alert))
     }
 }
 
+/// One row for each attempt, and one for a destination that has seen none. What an earlier version tried has no attempts of
+/// its own.
+const DELIVERIES: &str = "
+    SELECT deliveries.destination, coalesce(attempt, attempts) AS attempt, coalesce(at, finished_at) AS at, status,
+        coalesce(success, state = 'delivered') AS success, coalesce(message, last_error, '') AS message
+    FROM deliveries LEFT JOIN delivery_attempts USING (alert_id, destination)
+    WHERE alert_id = ?
+    ORDER BY deliveries.destination, delivery_attempts.id";
+
 impl SqliteStore {
+    /// Adds what stands in other tables.
+    async fn complete(&self, alert: &mut Alert) -> Result<(), StateError> {
+        alert.delivery_responses = self.deliveries(&alert.id).await?;
+        alert.triage.comments = self.comments(&alert.id).await?;
+        Ok(())
+    }
+
     async fn deliveries(&self, alert: &str) -> Result<Vec<DeliveryResponse>, StateError> {
         const ATTEMPT: &str = "read the deliveries of an alert";
-        let rows = sqlx::query("SELECT * FROM deliveries WHERE alert_id = ? ORDER BY destination")
-            .bind(alert)
-            .fetch_all(&self.readers)
-            .await
-            .during(ATTEMPT)?;
-        let response = |row: &SqliteRow| {
-            Ok(DeliveryResponse {
-                destination_id: text(row, "destination")?,
-                attempt: row.try_get("attempts").during(ATTEMPT)?,
-                success: text(row, "state")? == "delivered",
-                message: row.try_get::<Option<String>, _>("last_error").during(ATTEMPT)?.unwrap_or_default(),
-                dispatched_at: moment_or_null(row, "finished_at")?,
-            })
-        };
-        rows.iter().map(response).collect()
+        let rows = sqlx::query(DELIVERIES).bind(alert).fetch_all(&self.readers).await.during(ATTEMPT)?;
+        rows.iter().map(delivery_response).collect()
     }
 }
 
@@ -87,16 +89,58 @@ fn list(filter: &AlertFilter) -> QueryBuilder<'_, Sqlite> {
         query.push(" AND kind = ").push_bind(kind.as_str());
     }
     if let Some(least) = filter.severity_at_least {
-        query.push(" AND severity IN (");
-        let mut names = query.separated(", ");
-        for severity in Severity::ALL.into_iter().filter(|severity| *severity >= least) {
-            names.push_bind(severity.as_str());
-        }
-        query.push(")");
+        let names = Severity::ALL.into_iter().filter(|severity| *severity >= least).map(Severity::as_str);
+        push_one_of(&mut query, "severity", names);
     }
-    query.push(" ORDER BY created_at DESC, rowid DESC");
+    push_details(&mut query, filter);
+    let (order, is_behind) = if filter.oldest_first { ("ASC", ">") } else { ("DESC", "<") };
+    if let Some(place) = &filter.after {
+        query.push(format!(" AND (created_at, id) {is_behind} (")).push_bind(micros(place.created_at));
+        query.push(", ").push_bind(&place.id).push(")");
+    }
+    query.push(format!(" ORDER BY created_at {order}, id {order}"));
     if let Some(limit) = filter.limit {
         query.push(" LIMIT ").push_bind(limit);
     }
     query
+}
+
+fn push_details<'a>(query: &mut QueryBuilder<'a, Sqlite>, filter: &'a AlertFilter) {
+    push_one_of(query, "severity", filter.severities.iter().map(|severity| severity.as_str()));
+    push_one_of(query, "status", filter.statuses.iter().map(|status| status.as_str()));
+    if let Some(title) = &filter.title_contains {
+        query.push(" AND instr(lower(title), lower(").push_bind(title).push(")) > 0");
+    }
+    let times = [(" AND created_at >= ", filter.created_since), (" AND created_at < ", filter.created_before)];
+    for (condition, time) in times {
+        if let Some(time) = time {
+            query.push(condition).push_bind(micros(time));
+        }
+    }
+    let counts = [(" AND event_count >= ", filter.least_events), (" AND event_count <= ", filter.most_events)];
+    for (condition, events) in counts {
+        if let Some(events) = events {
+            query.push(condition).push_bind(int(events));
+        }
+    }
+    if !filter.log_types.is_empty() {
+        query.push(" AND EXISTS (SELECT 1 FROM json_each(log_types) AS own JOIN json_each(");
+        query.push_bind(json(&filter.log_types)).push(") AS asked ON own.value = asked.value)");
+    }
+    if let Some(assignee) = &filter.assignee {
+        query.push(" AND assignee = ").push_bind(assignee);
+    }
+}
+
+fn push_one_of<'a>(query: &mut QueryBuilder<'a, Sqlite>, column: &str, names: impl Iterator<Item = &'static str>) {
+    let mut names = names.peekable();
+    if names.peek().is_none() {
+        return;
+    }
+    query.push(format!(" AND {column} IN ("));
+    let mut listed = query.separated(", ");
+    for name in names {
+        listed.push_bind(name);
+    }
+    query.push(")");
 }

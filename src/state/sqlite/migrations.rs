@@ -21,6 +21,7 @@ const VERSIONS: &[(i64, &str, &str)] = &[
     (4, "backlog", include_str!("migrations/0004_backlog.sql")),
     (5, "revisions", include_str!("migrations/0005_revisions.sql")),
     (6, "claimed", include_str!("migrations/0006_claimed.sql")),
+    (7, "desk", include_str!("migrations/0007_desk.sql")),
 ];
 
 #[derive(Debug)]

@@ -11,6 +11,7 @@ mod archive;
 mod backlog;
 mod columns;
 mod commits;
+mod desk;
 mod ledger;
 mod migrations;
 mod outbox;

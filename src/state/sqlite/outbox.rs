@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::{Row, SqliteConnection};
+use sqlx::SqliteConnection;
 use time::OffsetDateTime;
 
 use super::{Durability, During, SqliteStore};
-use crate::state::columns::{alert, micros, text};
-use crate::state::{Outbox, PendingDelivery, StateError};
+use crate::state::columns::{micros, pending, waiting};
+use crate::state::{Outbox, PendingDelivery, StateError, Waiting};
 
 const DUE: &str = "
-    SELECT alerts.*, destination, attempts
+    SELECT alerts.*, destination, attempts, resent
     FROM deliveries JOIN alerts ON alerts.id = alert_id
-    WHERE state = 'pending' AND next_attempt <= ?1 AND (leased_until IS NULL OR leased_until <= ?1)
+    WHERE state = 'pending' AND destination = ?3 AND next_attempt <= ?1 AND (leased_until IS NULL OR leased_until <= ?1)
     ORDER BY next_attempt, deliveries.rowid
     LIMIT ?2";
 
@@ -24,6 +24,19 @@ const DELIVERED: &str = "
     SET state = 'delivered', attempts = attempts + 1, leased_until = NULL, last_error = NULL, finished_at = ?3
     WHERE alert_id = ?1 AND destination = ?2 AND state <> 'delivered'";
 
+/// Behind the change of the delivery, which has counted it.
+const ATTEMPTED: &str = "
+    INSERT INTO delivery_attempts (alert_id, destination, attempt, at, status, success, message)
+    SELECT alert_id, destination, attempts, ?3, ?4, ?5 IS NULL, coalesce(?5, '')
+    FROM deliveries WHERE alert_id = ?1 AND destination = ?2";
+
+const WAITING: &str = "
+    SELECT destination, count(*) AS deliveries, min(created_at) AS oldest
+    FROM deliveries JOIN alerts ON alerts.id = alert_id
+    WHERE state = 'pending'
+    GROUP BY destination
+    ORDER BY destination";
+
 const FAILED: &str = "
     UPDATE deliveries
     SET state = CASE WHEN ?4 IS NULL THEN 'failed' ELSE 'pending' END, attempts = attempts + 1, leased_until = NULL,
@@ -32,17 +45,25 @@ const FAILED: &str = "
 
 #[async_trait]
 impl Outbox for SqliteStore {
-    async fn due(&self, now: OffsetDateTime, lease: Duration, limit: u32) -> Result<Vec<PendingDelivery>, StateError> {
+    async fn due(
+        &self,
+        destination: &str,
+        now: OffsetDateTime,
+        lease: Duration,
+        limit: u32,
+    ) -> Result<Vec<PendingDelivery>, StateError> {
         const ATTEMPT: &str = "take deliveries";
         let mut tx = self.write(Durability::Process).await?;
-        let rows = sqlx::query(DUE).bind(micros(now)).bind(limit).fetch_all(&mut *tx).await.during(ATTEMPT)?;
+        let rows = sqlx::query(DUE)
+            .bind(micros(now))
+            .bind(limit)
+            .bind(destination)
+            .fetch_all(&mut *tx)
+            .await
+            .during(ATTEMPT)?;
         let mut due = Vec::with_capacity(rows.len());
         for row in &rows {
-            let pending = PendingDelivery {
-                alert: alert(row)?,
-                destination: text(row, "destination")?,
-                attempts: row.try_get("attempts").during(ATTEMPT)?,
-            };
+            let pending = pending(row)?;
             sqlx::query(LEASE)
                 .bind(micros(now + lease))
                 .bind(&pending.alert.id)
@@ -56,7 +77,13 @@ impl Outbox for SqliteStore {
         Ok(due)
     }
 
-    async fn delivered(&self, alert: &str, destination: &str, now: OffsetDateTime) -> Result<(), StateError> {
+    async fn delivered(
+        &self,
+        alert: &str,
+        destination: &str,
+        status: Option<u16>,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError> {
         const ATTEMPT: &str = "mark a delivery as done";
         let mut tx = self.write(Durability::Process).await?;
         let marked = sqlx::query(DELIVERED)
@@ -66,8 +93,9 @@ impl Outbox for SqliteStore {
             .execute(&mut *tx)
             .await
             .during(ATTEMPT)?;
-        if marked.rows_affected() == 0 {
-            check_exists(&mut tx, alert, destination).await?;
+        match marked.rows_affected() {
+            0 => check_exists(&mut tx, alert, destination).await?,
+            _ => attempted(&mut tx, alert, destination, status, None, now).await?,
         }
         tx.commit(ATTEMPT).await
     }
@@ -77,6 +105,7 @@ impl Outbox for SqliteStore {
         alert: &str,
         destination: &str,
         reason: &str,
+        status: Option<u16>,
         next_attempt: Option<OffsetDateTime>,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
@@ -91,11 +120,37 @@ impl Outbox for SqliteStore {
             .execute(&mut *tx)
             .await
             .during(ATTEMPT)?;
-        if marked.rows_affected() == 0 {
-            check_exists(&mut tx, alert, destination).await?;
+        match marked.rows_affected() {
+            0 => check_exists(&mut tx, alert, destination).await?,
+            _ => attempted(&mut tx, alert, destination, status, Some(reason), now).await?,
         }
         tx.commit(ATTEMPT).await
     }
+
+    async fn waiting(&self) -> Result<Vec<Waiting>, StateError> {
+        let rows = sqlx::query(WAITING).fetch_all(&self.readers).await.during("count the deliveries that wait")?;
+        rows.iter().map(waiting).collect()
+    }
+}
+
+async fn attempted(
+    connection: &mut SqliteConnection,
+    alert: &str,
+    destination: &str,
+    status: Option<u16>,
+    failure: Option<&str>,
+    now: OffsetDateTime,
+) -> Result<(), StateError> {
+    sqlx::query(ATTEMPTED)
+        .bind(alert)
+        .bind(destination)
+        .bind(micros(now))
+        .bind(status)
+        .bind(failure)
+        .execute(connection)
+        .await
+        .during("record an attempt to deliver")?;
+    Ok(())
 }
 
 async fn check_exists(connection: &mut SqliteConnection, alert: &str, destination: &str) -> Result<(), StateError> {

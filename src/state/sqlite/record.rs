@@ -8,9 +8,9 @@ use sqlx::SqliteConnection;
 use time::OffsetDateTime;
 
 use super::During;
-use crate::model::{Alert, ObjectId};
+use crate::model::{Alert, ObjectId, Receiver};
 use crate::state::columns::{int, json, micros, name, window};
-use crate::state::route::route;
+use crate::state::route::{Routed, route};
 use crate::state::window::{Change, GroupKey, Hit, Opening, Window};
 use crate::state::{Recorded, StateError};
 
@@ -40,7 +40,7 @@ const SAVE_ALERT: &str = "
 pub(super) struct Recording<'a> {
     connection: &'a mut SqliteConnection,
     object: ObjectId,
-    destinations: &'a [String],
+    destinations: &'a [Receiver],
     now: OffsetDateTime,
     /// In the order of their first hit, so that rows are written in an order that the input decides.
     groups: Vec<Group>,
@@ -61,7 +61,7 @@ impl<'a> Recording<'a> {
     pub(super) fn new(
         connection: &'a mut SqliteConnection,
         object: ObjectId,
-        destinations: &'a [String],
+        destinations: &'a [Receiver],
         now: OffsetDateTime,
     ) -> Recording<'a> {
         Recording {
@@ -105,8 +105,7 @@ impl<'a> Recording<'a> {
         }
         let window = group.window.as_mut().expect("a hit is placed in a new window or in the current one");
         if window.count(hit, new_value, self.now) == Change::Opened {
-            let chosen = window.opening.detail.destinations.as_deref();
-            let names = route(chosen, &hit.rule.output_ids, self.destinations);
+            let names = route(&Routed::new(hit, &window.opening.detail), self.destinations);
             group.opened = Some(names.into_iter().map(String::from).collect());
         }
         group.changed = true;

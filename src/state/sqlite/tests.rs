@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use time::Duration as Span;
 
 use super::*;
+use crate::model::Receiver;
 use crate::state::fixtures::{START, matched, matches, object, rule};
 use crate::state::{AlertFilter, AlertStore, Claim, ClaimToken, Ledger, Outbox, Quarantine};
 
@@ -58,15 +59,15 @@ async fn a_new_process_ends_the_claims_and_leases_of_the_last_and_keeps_the_rest
     let opened = open().await;
     let token = claim(&opened).await;
     let detections = matches([matched(&Arc::new(rule("r")), 1)]);
-    opened.record(&token, &detections, &["stdout".into()], START).await.unwrap();
-    assert_eq!(opened.due(START, LEASE, 10).await.unwrap().len(), 1);
+    opened.record(&token, &detections, &[Receiver::accepting_all("stdout")], START).await.unwrap();
+    assert_eq!(opened.due("stdout", START, LEASE, 10).await.unwrap().len(), 1);
 
     let Opened { store, folder } = opened;
     drop(store);
     let store = SqliteStore::open(&config(folder.path())).await.unwrap();
     assert!(matches!(store.renew(&token, START + Span::DAY).await, Err(StateError::Fenced(_))));
     assert!(claim(&store).await.fence > token.fence);
-    assert_eq!(store.due(START, LEASE, 10).await.unwrap().len(), 1);
+    assert_eq!(store.due("stdout", START, LEASE, 10).await.unwrap().len(), 1);
     assert_eq!(store.alerts(&AlertFilter::default()).await.unwrap().len(), 1);
 }
 
@@ -98,7 +99,7 @@ async fn a_crash_loses_nothing_that_was_committed() {
     let opened = open().await;
     let token = claim(&opened).await;
     let detections = matches([matched(&Arc::new(rule("r")), 1)]);
-    opened.record(&token, &detections, &["stdout".into()], START).await.unwrap();
+    opened.record(&token, &detections, &[Receiver::accepting_all("stdout")], START).await.unwrap();
 
     // The files as they are while the process runs are the files as a kill leaves them.
     let crashed = tempfile::tempdir().unwrap();
@@ -110,8 +111,11 @@ async fn a_crash_loses_nothing_that_was_committed() {
     drop(reader);
     let after = SqliteStore::open(&config(crashed.path())).await.unwrap();
     let token = claim(&after).await;
-    assert_eq!(after.record(&token, &detections, &["stdout".into()], START).await.unwrap().matches, 0);
-    assert_eq!(after.due(START, LEASE, 10).await.unwrap().len(), 1);
+    assert_eq!(
+        after.record(&token, &detections, &[Receiver::accepting_all("stdout")], START).await.unwrap().matches,
+        0
+    );
+    assert_eq!(after.due("stdout", START, LEASE, 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -197,7 +201,7 @@ async fn a_command_reads_while_the_daemon_writes() {
 
     let refused = reader.keep_message("m", "b", "r", START).await.unwrap_err().to_string();
     assert!(refused.contains("reading only"), "{refused}");
-    assert!(reader.due(START, LEASE, 1).await.is_err());
+    assert!(reader.due("stdout", START, LEASE, 1).await.is_err());
 
     let Opened { store, folder } = opened;
     drop((store, reader));

@@ -103,6 +103,20 @@ impl Aws {
         created.topic_arn.expect("a topic has an ARN")
     }
 
+    /// Sends what is published to a topic to a queue, in SNS's envelope.
+    pub async fn subscribe(&self, topic_arn: &str, queue_url: &str) {
+        let queue_arn = self.queue_arn(queue_url).await;
+        let subscribe = self.sns.subscribe().topic_arn(topic_arn).protocol("sqs").endpoint(queue_arn);
+        subscribe.send().await.expect("subscribe a queue to a topic");
+    }
+
+    /// The body of a message that is in a queue, or comes into it soon.
+    pub async fn receive(&self, queue_url: &str) -> String {
+        let receive = self.sqs.receive_message().queue_url(queue_url).wait_time_seconds(20);
+        let mut messages = receive.send().await.expect("ask a queue").messages.unwrap_or_default();
+        messages.pop().and_then(|message| message.body).expect("a message is in the queue")
+    }
+
     /// A new bucket that announces nothing.
     pub async fn bucket(&self) -> String {
         let name = unique("logs");

@@ -17,7 +17,7 @@ use super::world::{Fault, LEASE, World};
 use crate::detect::{DetectError, Engine};
 use crate::lake::Lake;
 use crate::lake::committer::{Committer, Limits};
-use crate::model::{Detections, EventBatch, Match};
+use crate::model::{Detections, EventBatch, Match, Receiver};
 use crate::pipeline::{Catalogue, Config, CurrentCatalogue, Discoveries, Pipeline, Slots, Unrouted, run};
 use crate::runtime::{ByteBudget, Clock, Tasks};
 use crate::state::fixtures;
@@ -153,7 +153,7 @@ fn start(life: &Arc<Life>) -> (Arc<Pipeline>, Arc<Committer<CatalogView>>) {
         discoveries: Discoveries::default(),
         poison_after: Config::default().poison_after,
         lease: LEASE,
-        destinations: vec!["stdout".into()],
+        destinations: vec![Receiver::accepting_all("stdout")],
         alert_opened: Arc::new(Notify::new()),
         trouble: watch::Sender::new(None),
         abandon: CancellationToken::new(),

@@ -200,7 +200,7 @@ impl World {
             self.violated(format!("{} matches are recorded, and alerts count {counted}", recorded.len()));
         }
         let much_later = fixtures::START + self.now() + Duration::from_secs(3600);
-        let due = self.state.due(much_later, Duration::ZERO, u32::MAX).await.unwrap();
+        let due = self.state.due("stdout", much_later, Duration::ZERO, u32::MAX).await.unwrap();
         if due.len() != alerts.len() {
             self.violated(format!("{} alerts have {} deliveries", alerts.len(), due.len()));
         }

@@ -9,10 +9,10 @@ use time::OffsetDateTime;
 use super::life::Life;
 use super::ports::call;
 use super::world::Fault;
-use crate::model::{Alert, Detections, ObjectId, ObjectRef, Position, Reject};
+use crate::model::{Alert, Detections, ObjectId, ObjectRef, Position, Receiver, Reject, RowId};
 use crate::state::{
-    AlertFilter, AlertStore, Claim, ClaimToken, CommitId, Commits, Intended, Ledger, ObjectOutcome, Outbox, Part,
-    PendingDelivery, Quarantine, Quarantined, Recorded, StateError,
+    AlertFilter, AlertMatch, AlertStore, Audited, Claim, ClaimToken, CommitId, Commits, Desk, Intended, Ledger,
+    ObjectOutcome, Outbox, Part, PendingDelivery, Quarantine, Quarantined, Recorded, StateError, TriageChange, Waiting,
 };
 
 pub(super) struct StateView(pub(super) Arc<Life>);
@@ -91,7 +91,7 @@ impl AlertStore for StateView {
         &self,
         token: &ClaimToken,
         detections: &Detections,
-        destinations: &[String],
+        destinations: &[Receiver],
         now: OffsetDateTime,
     ) -> Result<Recorded, StateError> {
         let what = named(&format!("record {} matches of", detections.matches.len()), token);
@@ -109,12 +109,24 @@ impl AlertStore for StateView {
 
 #[async_trait]
 impl Outbox for StateView {
-    async fn due(&self, now: OffsetDateTime, lease: Duration, limit: u32) -> Result<Vec<PendingDelivery>, StateError> {
-        self.call("due", self.state().due(now, lease, limit)).await
+    async fn due(
+        &self,
+        destination: &str,
+        now: OffsetDateTime,
+        lease: Duration,
+        limit: u32,
+    ) -> Result<Vec<PendingDelivery>, StateError> {
+        self.call("due", self.state().due(destination, now, lease, limit)).await
     }
 
-    async fn delivered(&self, alert: &str, destination: &str, now: OffsetDateTime) -> Result<(), StateError> {
-        self.call("delivered", self.state().delivered(alert, destination, now)).await
+    async fn delivered(
+        &self,
+        alert: &str,
+        destination: &str,
+        status: Option<u16>,
+        now: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        self.call("delivered", self.state().delivered(alert, destination, status, now)).await
     }
 
     async fn failed(
@@ -122,10 +134,47 @@ impl Outbox for StateView {
         alert: &str,
         destination: &str,
         reason: &str,
+        status: Option<u16>,
         next_attempt: Option<OffsetDateTime>,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
-        self.call("failed", self.state().failed(alert, destination, reason, next_attempt, now)).await
+        let failed = self.state().failed(alert, destination, reason, status, next_attempt, now);
+        self.call("failed", failed).await
+    }
+
+    async fn waiting(&self) -> Result<Vec<Waiting>, StateError> {
+        self.call("waiting", self.state().waiting()).await
+    }
+}
+
+#[async_trait]
+impl Desk for StateView {
+    async fn triage(
+        &self,
+        ids: &[String],
+        change: &TriageChange,
+        by: &str,
+        now: OffsetDateTime,
+    ) -> Result<Vec<String>, StateError> {
+        self.call("triage", self.state().triage(ids, change, by, now)).await
+    }
+
+    async fn history(&self, alert: &str) -> Result<Vec<Audited>, StateError> {
+        self.call("history", self.state().history(alert)).await
+    }
+
+    async fn counted_by(&self, alert: &str, after: Option<RowId>, limit: u32) -> Result<Vec<AlertMatch>, StateError> {
+        self.call("counted_by", self.state().counted_by(alert, after, limit)).await
+    }
+
+    async fn resend(
+        &self,
+        alert: &str,
+        destinations: &[String],
+        by: &str,
+        now: OffsetDateTime,
+    ) -> Result<bool, StateError> {
+        self.call("resend", self.state().resend(alert, destinations, by, now)).await
     }
 }
 

@@ -1,4 +1,4 @@
--- The tables of the SQLite adapter at its version 6. Times are microseconds since 1970 UTC. Ids of objects and rows are 16
+-- The tables of the SQLite adapter at its version 7. Times are microseconds since 1970 UTC. Ids of objects and rows are 16
 -- bytes that are written as 32 hex digits. Texts are compared byte by byte, whatever the database's collation is.
 
 -- The object ledger. An object is claimed while claimed_until is set, and finished once state is.
@@ -86,28 +86,43 @@ CREATE TABLE window_values (
     PRIMARY KEY (alert_id, value)
 );
 
--- What people see. opening holds what the first match of the window said and is never changed.
+-- What people see, and where they say it stands. opening holds what the first match of the window said and is never
+-- changed.
 CREATE TABLE alerts (
-    id             TEXT   COLLATE "C" NOT NULL PRIMARY KEY,
-    rule_id        TEXT   COLLATE "C" NOT NULL,
-    kind           TEXT   COLLATE "C" NOT NULL,
-    dedup          TEXT   COLLATE "C" NOT NULL,
-    title          TEXT   NOT NULL,
-    severity       TEXT   COLLATE "C" NOT NULL,
-    status         TEXT   COLLATE "C" NOT NULL,
-    event_count    BIGINT NOT NULL,
-    log_types      TEXT   NOT NULL,
-    first_match_at BIGINT NOT NULL,
-    created_at     BIGINT NOT NULL,
-    updated_at     BIGINT NOT NULL,
-    opening        TEXT   NOT NULL,
-    -- Orders what happened at the same time.
-    number         BIGINT GENERATED ALWAYS AS IDENTITY
+    id              TEXT   COLLATE "C" NOT NULL PRIMARY KEY,
+    rule_id         TEXT   COLLATE "C" NOT NULL,
+    kind            TEXT   COLLATE "C" NOT NULL,
+    dedup           TEXT   COLLATE "C" NOT NULL,
+    title           TEXT   NOT NULL,
+    severity        TEXT   COLLATE "C" NOT NULL,
+    status          TEXT   COLLATE "C" NOT NULL,
+    event_count     BIGINT NOT NULL,
+    log_types       TEXT   NOT NULL,
+    first_match_at  BIGINT NOT NULL,
+    created_at      BIGINT NOT NULL,
+    updated_at      BIGINT NOT NULL,
+    opening         TEXT   NOT NULL,
+    assignee        TEXT   COLLATE "C",
+    last_updated_by TEXT,
+    last_updated_at BIGINT
 ) WITH (fillfactor = 80);
-CREATE INDEX alerts_newest ON alerts (created_at, number);
-CREATE INDEX alerts_of_rule ON alerts (rule_id, created_at, number);
+CREATE INDEX alerts_newest ON alerts (created_at, id);
+CREATE INDEX alerts_of_rule ON alerts (rule_id, created_at, id);
 
--- The outbox: pending, delivered or failed. Rows stay as the record of what was sent where.
+-- Every change that people made; field is status, assignee, comment or resent.
+CREATE TABLE alert_changes (
+    alert_id TEXT   COLLATE "C" NOT NULL,
+    at       BIGINT NOT NULL,
+    by       TEXT   NOT NULL,
+    field    TEXT   COLLATE "C" NOT NULL,
+    before   TEXT   NOT NULL,
+    after    TEXT   NOT NULL,
+    -- Orders what happened at the same time.
+    number   BIGINT GENERATED ALWAYS AS IDENTITY
+);
+CREATE INDEX alert_changes_of_alert ON alert_changes (alert_id, number);
+
+-- The outbox: pending, delivered or failed. A person who sends one again makes it pending once more.
 CREATE TABLE deliveries (
     alert_id     TEXT   COLLATE "C" NOT NULL,
     destination  TEXT   COLLATE "C" NOT NULL,
@@ -117,10 +132,24 @@ CREATE TABLE deliveries (
     leased_until BIGINT,
     last_error   TEXT,
     finished_at  BIGINT,
+    resent       BIGINT NOT NULL DEFAULT 0,
     number       BIGINT GENERATED ALWAYS AS IDENTITY,
     PRIMARY KEY (alert_id, destination)
 );
-CREATE INDEX deliveries_pending ON deliveries (next_attempt, number) WHERE state = 'pending';
+CREATE INDEX deliveries_to ON deliveries (destination, next_attempt, number) WHERE state = 'pending';
+
+-- Every attempt to deliver one. status is that of HTTP, where there was an answer; success is 0 or 1.
+CREATE TABLE delivery_attempts (
+    alert_id    TEXT   COLLATE "C" NOT NULL,
+    destination TEXT   COLLATE "C" NOT NULL,
+    attempt     BIGINT NOT NULL,
+    at          BIGINT NOT NULL,
+    status      BIGINT,
+    success     BIGINT NOT NULL,
+    message     TEXT   NOT NULL,
+    number      BIGINT GENERATED ALWAYS AS IDENTITY
+);
+CREATE INDEX delivery_attempts_of_alert ON delivery_attempts (alert_id, number);
 
 -- Messages, or parts of them, that are no notification. One message can hold several such parts.
 CREATE TABLE quarantined_messages (

@@ -1,0 +1,97 @@
+//! Destinations that are an HTTP API: sends what a vendor's file makes of a message, and judges the answer.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hyper::header::{self, HeaderMap};
+use url::Url;
+
+use super::{Destination, Failure, SendError};
+use crate::alert::message::Message;
+use crate::alert::outbound::{Client, Policy, Request, Response};
+use crate::alert::render::safe;
+use crate::alert::text::cut;
+use crate::model::{Secret, SecretRef};
+
+/// What a vendor's file does.
+pub trait Api: Send + Sync {
+    /// An error is one of this message, for good.
+    fn request(&self, message: &Message<'_>) -> Result<Request, String>;
+
+    /// What must not be repeated from an answer.
+    fn secrets(&self) -> Vec<Secret>;
+}
+
+/// Gives the value of a secret.
+pub type Secrets<'a> = &'a (dyn Fn(&SecretRef) -> Result<Secret, String> + Sync);
+
+/// Of what a destination answered, in a reason.
+const TOLD: usize = 300;
+
+/// No destination may hold its alerts for longer by what it answers.
+const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+
+pub struct Sender {
+    name: String,
+    api: Box<dyn Api>,
+    client: Client,
+    policy: Policy,
+}
+
+impl Sender {
+    pub fn new(name: String, api: Box<dyn Api>, client: Client, policy: Policy) -> Sender {
+        Sender { name, api, client, policy }
+    }
+
+    fn judge(&self, answer: &Response) -> Result<u16, SendError> {
+        let status = answer.status.as_u16();
+        let failure = match status {
+            200..300 => return Ok(status),
+            400 | 401 | 404 | 410 | 422 => Failure::Refused,
+            _ => Failure::Unavailable(retry_after(&answer.headers)),
+        };
+        let hint = if answer.status.is_redirection() { "; redirects are not followed" } else { "" };
+        let told = String::from_utf8_lossy(&answer.body);
+        let told = self.api.secrets().iter().fold(told.into_owned(), |told, secret| secret.redact(&told));
+        let told = cut(&safe(told.trim()), TOLD);
+        Err(SendError { failure, reason: format!("status {status}{hint}: {told}"), status: Some(status) })
+    }
+}
+
+#[async_trait]
+impl Destination for Sender {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn send(&self, message: &Message<'_>) -> Result<Option<u16>, SendError> {
+        let request = self.api.request(message).map_err(SendError::permanent)?;
+        let answer = self.client.send(&self.policy, request).await.map_err(SendError::unavailable)?;
+        self.judge(&answer).map(Some)
+    }
+}
+
+/// Seconds, also with a fraction. A date is not read: the sender's own back-off is about as good.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: f64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT))
+}
+
+/// A URL that is a secret as a whole.
+pub fn secret_url(reference: &SecretRef, secrets: Secrets<'_>) -> Result<(Url, Secret), String> {
+    let secret = secrets(reference)?;
+    let url = Url::parse(secret.expose().trim()).map_err(|error| format!("has no URL in `{reference}`: {error}"))?;
+    Ok((url, secret))
+}
+
+/// A URL in the configuration, with `path` behind it.
+pub fn joined(base: &str, path: &str) -> Result<Url, String> {
+    let whole = format!("{}/{path}", base.trim_end_matches('/'));
+    Url::parse(&whole).map_err(|error| format!("has no URL in `{base}`: {error}"))
+}
+
+/// The value of `Authorization: Basic`.
+pub fn basic(user: &str, password: &str) -> String {
+    use base64::Engine as _;
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
+}
