@@ -1,11 +1,12 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
 //! changes, which `revisions` holds to what events are stored in; `errand` and `explain` compose the same parts for
-//! commands, `upkeep` is what the daemon does for its state beside its work.
+//! commands, `lake` is where events are kept, `upkeep` is what the daemon does for its state beside its work.
 
 mod catalogue;
 pub mod errand;
 mod explain;
+mod lake;
 mod revisions;
 mod upkeep;
 
@@ -23,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use catalogue::{catalogue, log_types};
 pub use explain::explainer;
+pub use lake::lake_upkeep;
+use lake::{BuiltLake, RunningLake};
 pub use revisions::{Held, held_to_revisions};
 
 use crate::alert::delivery;
@@ -33,7 +36,6 @@ use crate::config::Config;
 use crate::detect::{Engine, reload};
 use crate::fetch::{self, ObjectStore};
 use crate::http::{self, Readiness, Surface};
-use crate::lake::{self, Lake, none::NoLake};
 use crate::model::Access;
 use crate::pipeline::{self, Catalogue, CurrentCatalogue, Discoveries, Pipeline, Slots, Unrouted};
 use crate::queue::{self, MessageQueue};
@@ -113,12 +115,15 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
         () = work.token().cancelled() => "a task of the pipeline ended",
         () = delivery.token().cancelled() => "the delivery of alerts ended",
         () = front.token().cancelled() => "the HTTP server ended",
+        () = parts.lake.ended_by_itself() => "the commits to the lake ended",
     };
     tracing::info!(reason, "shutting down");
-    let failed = work.token().is_cancelled() || delivery.token().is_cancelled() || front.token().is_cancelled();
+    let ended = [work.token(), delivery.token(), front.token()].iter().any(|token| token.is_cancelled());
+    let failed = ended || parts.lake.has_ended();
     readiness.drain();
     let grace = Duration::from_secs(config.pipeline.shutdown_grace_seconds);
     drain(&parts.pipeline, grace, &work, signals.next()).await;
+    parts.lake.end(grace).await;
     delivery.shut_down();
     if !delivery.drained(LAST_MOMENT).await {
         tracing::warn!("deliveries are unfinished; the outbox keeps them for the next start");
@@ -132,6 +137,7 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
 /// The built parts of a daemon.
 struct Parts {
     pipeline: Arc<Pipeline>,
+    lake: BuiltLake,
     destinations: Vec<Arc<dyn Destination>>,
     /// Has seen the rule folders as they were before the first load.
     rules: Watch,
@@ -168,9 +174,8 @@ impl Parts {
         let Adapters { state, queue, objects, confirmations, lease, clock } = adapters;
         let catalogue = revisions::settled(catalogue, config, &*state, clock.now()).await;
         let catalogue = catalogue.map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
-        let lake: Arc<dyn Lake> = match config.lake.kind {
-            lake::Kind::None => Arc::new(NoLake),
-        };
+        let catalogue = CurrentCatalogue::new(catalogue);
+        let built = BuiltLake::build(config, &catalogue, state.clone(), clock.clone(), telemetry.clone()).await?;
         let mut rules = reload::watch(&config.rules.directories, debounce(config), telemetry.clone());
         let seen = rules.look().await;
         rules.accept(&seen);
@@ -185,9 +190,9 @@ impl Parts {
             objects,
             confirmations,
             state,
-            lake,
+            lake: built.lake(),
             engine,
-            catalogue: CurrentCatalogue::new(catalogue),
+            catalogue,
             clock,
             telemetry,
             budget,
@@ -202,12 +207,13 @@ impl Parts {
             trouble: watch::Sender::new(None),
             abandon: CancellationToken::new(),
         };
-        Ok(Parts { pipeline: Arc::new(pipeline), destinations, rules })
+        Ok(Parts { pipeline: Arc::new(pipeline), lake: built, destinations, rules })
     }
 
     fn start(self, path: &Path, config: &Config, work: &Tasks, delivery: &Tasks, hangups: Hangups) -> Running {
-        let Parts { pipeline, destinations, rules } = self;
+        let Parts { pipeline, lake, destinations, rules } = self;
         let shutdown = work.token().clone();
+        let lake = lake.start(work);
         delivery.spawn_critical(
             "delivery",
             delivery::run(
@@ -237,13 +243,14 @@ impl Parts {
         );
         work.spawn_critical("backlog", watch_backlog(pipeline.clone(), shutdown.clone()));
         work.spawn_critical("intake", pipeline::run(pipeline.clone(), work.clone(), shutdown));
-        Running { pipeline }
+        Running { pipeline, lake }
     }
 }
 
 /// A daemon at work.
 struct Running {
     pipeline: Arc<Pipeline>,
+    lake: RunningLake,
 }
 
 /// Lets the work in flight end, for as long as the grace period lasts and nobody asks a second time.

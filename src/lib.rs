@@ -38,7 +38,7 @@
 //! - [`detect`]: Events -> matches and faults, in worker processes.
 //! - [`state`]: What survives a restart: ledger, windows, alerts, outbox, quarantine.
 //! - [`alert`]: From the outbox to people.
-//! - [`lake`]: Where every event is kept: ports, buffers, and commits that show each row once.
+//! - [`lake`]: Where every event is kept: ports, buffers, commits that show each row once, Iceberg tables.
 //! - [`pipeline`]: One message from receipt to acknowledgement.
 //! - [`http`]: Health, readiness, metrics, log levels.
 //! - [`telemetry`]: Logs and metrics, each declared once.

@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod config;
 mod explain;
+mod lake;
 mod listing;
 mod moment;
 mod parse;
@@ -59,6 +60,8 @@ enum Command {
     Schema(schema::Arguments),
     /// Show what would become of an object or a notification, step by step, and where it stops. Changes nothing.
     Explain(explain::Arguments),
+    /// Look after the tables of the lake.
+    Lake(lake::Arguments),
     /// List alerts.
     Alerts(alerts::Arguments),
     /// Show what was kept aside: messages, objects and records, each with its reason.
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Parse(arguments) => parse::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Lake(arguments) => lake::run(&arguments),
         Command::Alerts(arguments) => alerts::run(&arguments),
         Command::Quarantine(arguments) => quarantine::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),

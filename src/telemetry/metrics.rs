@@ -174,6 +174,7 @@ metrics! {
     alerts_opened_total: Counter ["severity", "type"], "Alerts opened.";
     deliveries_total: Counter ["destination", "outcome"], "Attempts to deliver an alert.";
     lake_commits_total: Counter ["outcome"], "Attempts to commit rows to a table: `committed`, `overtaken` by another and tried again, `failed` and tried again, or `given_up`.";
+    lake_files_merged_total: Counter [], "Small files of tables that were put together.";
     lake_rows_total: Counter [], "Rows committed to tables.";
     state_errors_total: Counter [], "Calls to the state store that failed.";
 }
