@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use catalogue::{catalogue, log_types};
 pub use explain::explainer;
-pub use lake::lake_upkeep;
 use lake::{BuiltLake, RunningLake};
+pub use lake::{lake_upkeep, tables_for_reading};
 pub use revisions::{Held, held_to_revisions};
 
 use crate::alert::delivery;

@@ -35,6 +35,11 @@ async fn existing(config: &Config) -> anyhow::Result<IcebergCatalog> {
     }
 }
 
+/// The tables, for commands beside a running daemon.
+pub async fn tables_for_reading(config: &Config) -> anyhow::Result<Arc<dyn Tables>> {
+    Ok(Arc::new(existing(config).await?))
+}
+
 /// Upkeep of the tables, for a command.
 pub struct Upkeep {
     catalog: IcebergCatalog,

@@ -40,7 +40,10 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         let tables: Vec<TableId> = upkeep.tables().await?;
         let wanted = |table: &TableId| maintain.table.as_ref().is_none_or(|wanted| *wanted == table.to_string());
         let wanted: Vec<&TableId> = tables.iter().filter(|table| wanted(table)).collect();
-        anyhow::ensure!(maintain.table.is_none() || !wanted.is_empty(), "there is no such table");
+        anyhow::ensure!(
+            maintain.table.is_none() || !wanted.is_empty(),
+            "there is no such table; `margay search \"SHOW TABLES\"` lists those that there are"
+        );
         for table in wanted {
             let done = upkeep.maintain(table).await?;
             print(&format!(

@@ -20,6 +20,7 @@ mod rule_worker;
 mod rules;
 mod run;
 mod schema;
+mod search;
 mod test;
 
 use std::future::Future;
@@ -60,6 +61,8 @@ enum Command {
     Schema(schema::Arguments),
     /// Show what would become of an object or a notification, step by step, and where it stops. Changes nothing.
     Explain(explain::Arguments),
+    /// Search the stored events with SQL, or for indicators.
+    Search(search::Arguments),
     /// Look after the tables of the lake.
     Lake(lake::Arguments),
     /// List alerts.
@@ -120,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Parse(arguments) => parse::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Search(arguments) => search::run(&arguments),
         Command::Lake(arguments) => lake::run(&arguments),
         Command::Alerts(arguments) => alerts::run(&arguments),
         Command::Quarantine(arguments) => quarantine::run(&arguments),

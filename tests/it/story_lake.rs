@@ -104,6 +104,19 @@ async fn other_engines_read_what_was_ingested() {
 
     let counted = python::evaluate(DUCKDB, &json!(setup.path("lake")).to_string());
     assert_eq!(counted, json!([31, 31, 2]));
+
+    let search = |arguments: &[&str]| {
+        let output = setup.margay(&[&["search", "--config", "margay.toml", "--format", "csv"], arguments].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let sql = "SELECT actor.alternateId AS who, count(*) AS n FROM okta_systemlog WHERE p_occurs_on('2026-01-15') \
+               GROUP BY 1 ORDER BY 2 DESC";
+    assert_eq!(search(&[sql]), "who,n\r\nana@example.com,30\r\nbob@example.com,1\r\n");
+    let hits = search(&["--indicators", "198.51.100[.]7", "--since", "2026-01-01"]);
+    assert!(hits.contains("margay_logs,okta_systemlog,2026-01-15T09:00:00,31,"), "{hits}");
+    let refused = setup.margay(&["search", "--config", "margay.toml", "DROP TABLE okta_systemlog"]);
+    assert_eq!(refused.status.code(), Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

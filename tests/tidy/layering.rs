@@ -75,6 +75,7 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("aws_sdk_s3::", &["src/aws.rs", "src/app.rs", "src/fetch/", "src/source/"]),
     ("aws_sdk_sts::", &["src/aws.rs", "src/app.rs", "src/source/"]),
     ("sqlx::", &["src/state/", "src/lake/iceberg/"]),
+    ("datafusion::", &["src/search/"]),
     ("iceberg::", &["src/lake/", "src/app/"]),
     ("axum::", &["src/http/"]),
     ("prometheus::", &["src/telemetry/"]),

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
-use iceberg::arrow::{schema_to_arrow_schema, strip_metadata_from_schema};
+use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::expr::{Predicate, Reference};
-use iceberg::spec::{DataFileFormat, Datum, PrimitiveType, Schema, TableMetadata};
+use iceberg::spec::{DataFileFormat, Datum, PrimitiveType, TableMetadata};
 use iceberg::table::Table;
 
 use super::{IcebergCatalog, failed};
@@ -33,10 +33,20 @@ impl Tables for IcebergCatalog {
             )));
         }
         let arrow = schema_to_arrow_schema(table.metadata().current_schema());
-        let arrow = arrow.and_then(|schema| strip_metadata_from_schema(&schema));
-        let schema = Arc::new(arrow.map_err(|error| failed(&format!("read the schema of table {id}"), &error))?);
+        let arrow = arrow.map_err(|error| failed(&format!("read the schema of table {id}"), &error))?;
+        let schema = Arc::new(Schema::new(arrow.fields().iter().map(plain).collect::<Vec<FieldRef>>()));
         Ok(Some(Arc::new(IcebergSnapshot { id: id.clone(), table, schema })))
     }
+}
+
+/// Without ids, which files have as metadata of their own.
+fn plain(field: &FieldRef) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::List(item) => DataType::List(plain(item)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(plain).collect()),
+        other => other.clone(),
+    };
+    Arc::new(Field::new(field.name(), data_type, field.is_nullable()))
 }
 
 struct IcebergSnapshot {
@@ -77,7 +87,7 @@ impl Snapshot for IcebergSnapshot {
 }
 
 /// `None` where the manifests tell nothing about it.
-fn predicate(schema: &Schema, condition: &Condition) -> Option<Predicate> {
+fn predicate(schema: &iceberg::spec::Schema, condition: &Condition) -> Option<Predicate> {
     let kind = schema.field_by_name(&condition.column)?.field_type.as_primitive_type()?;
     let datum = match (kind, &condition.value) {
         (PrimitiveType::String, Scalar::Text(text)) => Datum::string(text),

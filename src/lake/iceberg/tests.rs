@@ -184,7 +184,7 @@ async fn rows_of_a_log_type_that_is_gone_are_kept_whole() {
     let folder = tempfile::tempdir().unwrap();
     let catalog = open_with(folder.path(), Arc::new(|_: &str| None)).await;
     let head = commit(&catalog, "Custom.Gone", 1, &[r#"{"a":"x"}"#]).await;
-    let batches = read(&head.table, &["p_extra", "p_log_type"]).await;
+    let batches = read(&head.table, &["p_log_type", "p_extra"]).await;
     let text = |name: &str| batches[0].column_by_name(name).unwrap().as_string::<i32>().value(0);
     assert_eq!((text("p_extra"), text("p_log_type")), (r#"{"a":"x"}"#, "Custom.Gone"));
 }
