@@ -1,13 +1,14 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
-//! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts for
-//! commands, `upkeep` is what the daemon does for its state beside its work.
+//! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts
+//! for commands, `lake` is where events are kept, `upkeep` is what the daemon does for its state beside its work.
 
 mod catalogue;
 mod destinations;
 pub mod errand;
 mod examine;
 mod explain;
+mod lake;
 mod revisions;
 mod upkeep;
 
@@ -27,6 +28,8 @@ pub use catalogue::{catalogue, log_types};
 pub use destinations::destinations;
 pub use examine::examiner;
 pub use explain::explainer;
+use lake::{BuiltLake, RunningLake};
+pub use lake::{lake_upkeep, tables_for_reading};
 pub use revisions::{Held, held_to_revisions};
 
 use crate::alert::delivery::{self, Delivery};
@@ -36,7 +39,6 @@ use crate::config::{Config, Secrets};
 use crate::detect::{Engine, reload};
 use crate::fetch::{self, ObjectStore};
 use crate::http::{self, Api, Desk, Findings, Readiness, Surface};
-use crate::lake::{self, Lake, none::NoLake};
 use crate::model::Access;
 use crate::pipeline::{self, Catalogue, CurrentCatalogue, Discoveries, Pipeline, Slots, Unrouted};
 use crate::queue::{self, MessageQueue};
@@ -140,12 +142,15 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
         () = work.token().cancelled() => "a task of the pipeline ended",
         () = delivery.token().cancelled() => "the delivery of alerts ended",
         () = front.token().cancelled() => "the HTTP server ended",
+        () = parts.lake.ended_by_itself() => "the commits to the lake ended",
     };
     tracing::info!(reason, "shutting down");
-    let failed = work.token().is_cancelled() || delivery.token().is_cancelled() || front.token().is_cancelled();
+    let ended = [work.token(), delivery.token(), front.token()].iter().any(|token| token.is_cancelled());
+    let failed = ended || parts.lake.has_ended();
     readiness.drain();
     let grace = Duration::from_secs(config.pipeline.shutdown_grace_seconds);
     drain(&parts.pipeline, grace, &work, signals.next()).await;
+    parts.lake.end(grace).await;
     delivery.shut_down();
     if !delivery.drained(LAST_MOMENT).await {
         tracing::warn!("deliveries are unfinished; the outbox keeps them for the next start");
@@ -172,6 +177,7 @@ pub fn api(path: &Path, config: &Config) -> anyhow::Result<Api> {
 /// The built parts of a daemon.
 struct Parts {
     pipeline: Arc<Pipeline>,
+    lake: BuiltLake,
     /// Has seen the rule folders as they were before the first load.
     rules: Watch,
 }
@@ -208,9 +214,8 @@ impl Parts {
         let Adapters { state, queue, objects, confirmations, lease, clock } = adapters;
         let catalogue = revisions::settled(catalogue, config, &*state, clock.now()).await;
         let catalogue = catalogue.map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
-        let lake: Arc<dyn Lake> = match config.lake.kind {
-            lake::Kind::None => Arc::new(NoLake),
-        };
+        let catalogue = CurrentCatalogue::new(catalogue);
+        let built = BuiltLake::build(config, &catalogue, state.clone(), clock.clone(), telemetry.clone()).await?;
         let mut rules = reload::watch(&config.rules.directories, debounce(config), telemetry.clone());
         let seen = rules.look().await;
         rules.accept(&seen);
@@ -224,9 +229,9 @@ impl Parts {
             objects,
             confirmations,
             state,
-            lake,
+            lake: built.lake(),
             engine,
-            catalogue: CurrentCatalogue::new(catalogue),
+            catalogue,
             clock,
             telemetry,
             budget,
@@ -241,7 +246,7 @@ impl Parts {
             trouble: watch::Sender::new(None),
             abandon: CancellationToken::new(),
         };
-        Ok(Parts { pipeline: Arc::new(pipeline), rules })
+        Ok(Parts { pipeline: Arc::new(pipeline), lake: built, rules })
     }
 
     fn start(
@@ -253,8 +258,9 @@ impl Parts {
         delivery: &Tasks,
         hangups: Hangups,
     ) -> Running {
-        let Parts { pipeline, rules } = self;
+        let Parts { pipeline, lake, rules } = self;
         let shutdown = work.token().clone();
+        let lake = lake.start(work);
         let parts = Delivery {
             outbox: pipeline.state.clone(),
             link_base: config.alerts.link_base.clone(),
@@ -281,13 +287,14 @@ impl Parts {
         );
         work.spawn_critical("backlog", watch_backlog(pipeline.clone(), shutdown.clone()));
         work.spawn_critical("intake", pipeline::run(pipeline.clone(), work.clone(), shutdown));
-        Running { pipeline }
+        Running { pipeline, lake }
     }
 }
 
 /// A daemon at work.
 struct Running {
     pipeline: Arc<Pipeline>,
+    lake: RunningLake,
 }
 
 /// Lets the work in flight end, for as long as the grace period lasts and nobody asks a second time.

@@ -38,7 +38,8 @@
 //! - [`detect`]: Events -> matches and faults, in worker processes.
 //! - [`state`]: What survives a restart: ledger, windows, alerts, outbox, quarantine.
 //! - [`alert`]: From the outbox to people.
-//! - [`lake`]: Where every event is kept: ports, buffers, and commits that show each row once.
+//! - [`lake`]: Where every event is kept: ports, buffers, commits that show each row once, Iceberg tables.
+//! - [`search`]: SQL over the lake, read only.
 //! - [`pipeline`]: One message from receipt to acknowledgement.
 //! - [`http`]: Health, readiness, metrics, log levels, the API for alerts.
 //! - [`telemetry`]: Logs and metrics, each declared once.
@@ -82,6 +83,7 @@ pub mod detect;
 pub mod state;
 pub mod alert;
 pub mod lake;
+pub mod search;
 pub mod pipeline;
 pub mod http;
 pub mod telemetry;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::LocalBoxStream;
 
+use super::lake::RunningLake;
 use super::{Adapters, Parts, Signals, drain, object_store};
 use crate::config::Config;
 use crate::pipeline::{self, Catalogue, Pipeline};
@@ -48,6 +49,7 @@ pub struct Errand {
     pub pipeline: Arc<Pipeline>,
     feed: Arc<Feed>,
     work: Tasks,
+    lake: RunningLake,
     signals: Signals,
     grace: Duration,
 }
@@ -69,10 +71,10 @@ impl Errand {
         let confirmations = Arc::new(NoTopics);
         let adapters = Adapters { state, queue: feed.clone(), objects, confirmations, lease: LEASE, clock };
         let parts = Parts::assemble(config, catalogue, Telemetry::new(), adapters).await?;
-        let pipeline = parts.pipeline;
+        let (pipeline, lake) = (parts.pipeline, parts.lake.start(&work));
         work.spawn(pipeline::run(pipeline.clone(), work.clone(), work.token().clone()));
         let grace = Duration::from_secs(config.pipeline.shutdown_grace_seconds);
-        Ok(Errand { pipeline, feed, work, signals, grace })
+        Ok(Errand { pipeline, feed, work, lake, signals, grace })
     }
 
     /// Works on all jobs, many at a time, and tells of each that has ended whether its outcome is durable. After a signal
@@ -126,5 +128,6 @@ impl Errand {
     async fn stop(&mut self) {
         self.feed.hang_up();
         drain(&self.pipeline, self.grace, &self.work, self.signals.next()).await;
+        self.lake.end(self.grace).await;
     }
 }

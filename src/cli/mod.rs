@@ -11,6 +11,7 @@ mod config;
 mod destinations;
 mod explain;
 mod health;
+mod lake;
 mod listing;
 mod moment;
 mod parse;
@@ -21,6 +22,7 @@ mod rule_worker;
 mod rules;
 mod run;
 mod schema;
+mod search;
 mod source;
 mod test;
 
@@ -64,6 +66,10 @@ enum Command {
     Source(source::Arguments),
     /// Show what would become of an object or a notification, step by step, and where it stops. Changes nothing.
     Explain(explain::Arguments),
+    /// Search the stored events with SQL, or for indicators.
+    Search(search::Arguments),
+    /// Look after the tables of the lake.
+    Lake(lake::Arguments),
     /// List alerts, show one, work on them, send one again.
     Alerts(alerts::Arguments),
     /// List where alerts go, and send a test there.
@@ -127,6 +133,8 @@ pub fn main() -> ExitCode {
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Source(arguments) => source::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Search(arguments) => search::run(&arguments),
+        Command::Lake(arguments) => lake::run(&arguments),
         Command::Alerts(arguments) => alerts::run(&arguments),
         Command::Destinations(arguments) => destinations::run(&arguments),
         Command::Quarantine(arguments) => quarantine::run(&arguments),

@@ -33,6 +33,11 @@ pub(super) fn check(config: &Config, is_folder: &dyn Fn(&Path) -> bool) -> Vec<F
             findings.push(missing_folder(format!("log_types.directories.{at}"), folder));
         }
     }
+    if !is_namespace(&config.lake.namespace_prefix) {
+        let text =
+            "must be small letters, digits and `_`, and begin with a letter, because every SQL engine takes these";
+        findings.push(Finding::new("lake.namespace_prefix", text));
+    }
     if let Err(text) = config.log.check_filter() {
         findings.push(Finding::new("log.filter", format!("can't be used: {text}")));
     }
@@ -45,6 +50,11 @@ pub(super) fn check(config: &Config, is_folder: &dyn Fn(&Path) -> bool) -> Vec<F
     }
     check_numbers(config, &mut findings);
     findings
+}
+
+fn is_namespace(prefix: &str) -> bool {
+    let letters = prefix.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    letters && prefix.starts_with(|first: char| first.is_ascii_lowercase())
 }
 
 fn check_queue(queue: &queue::Config, findings: &mut Vec<Finding>) {
@@ -121,8 +131,8 @@ const MOST_MIB: u64 = 16 * 1024 * 1024;
 const MOST_RECORD_MIB: u64 = 32;
 
 fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
-    let Config { queue, fetch, rules, pipeline, state, http, .. } = config;
-    let bounds: [(&str, u64, u64, u64); 19] = [
+    let Config { queue, fetch, rules, pipeline, state, lake, http, .. } = config;
+    let bounds: [(&str, u64, u64, u64); 26] = [
         ("http.max_connections", http.max_connections as u64, 1, 100_000),
         ("queue.directory.scan_interval_ms", queue.directory.scan_interval_ms, 1, MOST_MS),
         ("queue.sqs.visibility_timeout_seconds", queue.sqs.visibility_timeout_seconds.into(), 30, 43_200),
@@ -133,6 +143,13 @@ fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
         ("state.quarantine_retention_days", state.quarantine_retention_days.into(), 1, MOST_DAYS),
         ("state.postgres.max_connections", state.postgres.max_connections.into(), 2, 1000),
         ("state.postgres.statement_timeout_seconds", state.postgres.statement_timeout_seconds.into(), 1, 3600),
+        ("lake.flush_mib", lake.flush_mib, 1, MOST_MIB),
+        ("lake.flush_seconds", lake.flush_seconds, 1, MOST_MS / 1000),
+        ("lake.buffer_mib", lake.buffer_mib, 1, MOST_MIB),
+        ("lake.maintain_seconds", lake.maintain_seconds, 0, MOST_MS / 1000),
+        ("lake.file_mib", lake.file_mib, 1, 4096),
+        ("lake.keep_snapshots_days", lake.keep_snapshots_days.into(), 1, MOST_DAYS),
+        ("lake.keep_rows_days", lake.keep_rows_days.into(), 0, MOST_DAYS),
         ("rules.workers", rules.workers as u64, 0, 1024),
         ("rules.call_timeout_ms", rules.call_timeout_ms, 1, MOST_MS),
         ("rules.worker_memory_mib", rules.worker_memory_mib, 1, MOST_MIB),

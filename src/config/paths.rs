@@ -19,7 +19,10 @@ pub(super) fn resolve(config: &mut Config, layers: &Layers, folder: &Path) {
 
 /// Every path in the configuration, with its key.
 fn paths(config: &mut Config) -> Vec<(String, &mut PathBuf)> {
-    let mut paths = vec![("state.sqlite.path".to_owned(), &mut config.state.sqlite.path)];
+    let mut paths = vec![
+        ("state.sqlite.path".to_owned(), &mut config.state.sqlite.path),
+        ("lake.local.path".to_owned(), &mut config.lake.local.path),
+    ];
     let password = config.state.postgres.password_file.as_mut();
     paths.extend(password.map(|path| ("state.postgres.password_file".to_owned(), path)));
     paths.extend(config.queue.directory.path.as_mut().map(|path| ("queue.directory.path".to_owned(), path)));

@@ -3,24 +3,31 @@
 //! `none` keeps nothing and says so. `committer` keeps buffers, one a table (a table holds the rows of one log type), and
 //! commits them through the `catalog` port; `commit` is the protocol that shows every row once, whatever crashes, hangs
 //! or loses an answer, and `claims` is what the lake knows of an object while it is being read. `memory` is the honest
-//! fake of a catalog.
+//! fake of a catalog, `iceberg` the real one. Its tables are named by `names` and have the `columns` of their log types, which
+//! `encode` fills with events.
 
 pub mod catalog;
 mod claims;
+pub mod columns;
 mod commit;
 pub mod committer;
 #[cfg(test)]
 mod contract;
+mod encode;
+pub mod iceberg;
 pub mod memory;
+pub mod names;
 pub mod none;
 mod rows;
 mod table;
+pub mod tables;
 #[cfg(test)]
 mod storm_tests;
 #[cfg(test)]
 mod tests;
 mod ticket;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -32,12 +39,38 @@ pub use ticket::CommitTicket;
 use crate::model::{EventBatch, ObjectId};
 use crate::state::{ClaimToken, StateError};
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `none`: events are evaluated and not kept.
+    /// `none`: events are evaluated and not kept. `local`: they are kept in a folder of this machine.
     #[serde(rename = "type")]
     pub kind: Kind,
+    pub local: LocalConfig,
+    /// What the namespaces of all tables begin with.
+    pub namespace_prefix: String,
+    /// How wide the partitions of new tables are.
+    pub partition: iceberg::Granularity,
+    /// A table is committed when so much is buffered for it …
+    pub flush_mib: u64,
+    /// … or when its oldest rows have waited for so long.
+    pub flush_seconds: u64,
+    /// What may be buffered or under commit over all tables.
+    pub buffer_mib: u64,
+    /// Between two rounds of upkeep; 0: none.
+    pub maintain_seconds: u64,
+    /// How large the files become that upkeep puts together.
+    pub file_mib: u64,
+    /// Snapshots and unused files that are older go.
+    pub keep_snapshots_days: u32,
+    /// Rows whose event is older go; 0: none.
+    pub keep_rows_days: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LocalConfig {
+    /// The folder of the catalog and of all files. Relative to the configuration file.
+    pub path: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -45,6 +78,66 @@ pub struct Config {
 pub enum Kind {
     #[default]
     None,
+    Local,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            kind: Kind::None,
+            local: LocalConfig::default(),
+            namespace_prefix: "margay_".into(),
+            partition: iceberg::Granularity::default(),
+            flush_mib: 128,
+            flush_seconds: 60,
+            buffer_mib: 256,
+            maintain_seconds: 3600,
+            file_mib: 64,
+            keep_snapshots_days: 3,
+            keep_rows_days: 0,
+        }
+    }
+}
+
+const MIB: u64 = 1024 * 1024;
+
+impl Default for LocalConfig {
+    fn default() -> LocalConfig {
+        LocalConfig { path: "var/lake".into() }
+    }
+}
+
+impl Config {
+    /// When rows are committed.
+    pub fn limits(&self) -> committer::Limits {
+        committer::Limits {
+            flush_bytes: self.flush_mib * MIB,
+            flush_age: std::time::Duration::from_secs(self.flush_seconds),
+            buffer_bytes: self.buffer_mib * MIB,
+            ..committer::Limits::default()
+        }
+    }
+
+    /// What upkeep aims at.
+    pub fn goals(&self) -> iceberg::maintain::Goals {
+        let days = |days: u32| time::Duration::days(days.into());
+        iceberg::maintain::Goals {
+            file_bytes: self.file_mib * MIB,
+            keep_snapshots: days(self.keep_snapshots_days),
+            keep_orphans: days(self.keep_snapshots_days),
+            keep_rows: (self.keep_rows_days > 0).then(|| days(self.keep_rows_days)),
+            ..iceberg::maintain::Goals::default()
+        }
+    }
+
+    /// What the tables need to be found and made.
+    pub fn settings(&self) -> iceberg::Settings {
+        iceberg::Settings {
+            root: self.local.path.clone(),
+            prefix: self.namespace_prefix.clone(),
+            partition: self.partition,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -13,7 +13,7 @@ pub struct Slice {
 }
 
 impl Slice {
-    pub(super) fn new(batch: Arc<EventBatch>, picked: Vec<usize>) -> Slice {
+    pub(crate) fn new(batch: Arc<EventBatch>, picked: Vec<usize>) -> Slice {
         Slice { batch, picked }
     }
 

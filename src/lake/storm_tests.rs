@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::memory::{Call, Fault};
+use super::contract::Readable;
+use super::memory::{Call, Fault, MemoryCatalog};
 use super::tests::{LEASE, OKTA, Owner, START, TRAIL, World, batch, ids, limits, object};
 use super::{CommitTicket, Lake};
 use crate::model::{ObjectId, RowId};
@@ -16,6 +17,29 @@ use crate::state::{Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState};
 const KEYS: [&str; 3] = ["a", "b", "c"];
 const ROWS: u64 = 12;
 const STEPS: u32 = 40;
+
+/// A catalog that fails as it is told.
+#[async_trait::async_trait]
+pub(super) trait Stormy: Readable {
+    /// From now on, each call asks first what happens to it.
+    fn fail_as(&self, faults: Faults);
+
+    /// Commits that were on their way arrive now.
+    async fn arrive(&self);
+}
+
+pub(super) type Faults = Box<dyn FnMut(Call, &str) -> Fault + Send>;
+
+#[async_trait::async_trait]
+impl Stormy for MemoryCatalog {
+    fn fail_as(&self, faults: Faults) {
+        self.inject(faults);
+    }
+
+    async fn arrive(&self) {
+        self.deliver_late();
+    }
+}
 
 /// One attempt to take an object into the lake, by one of the owners. It does not notice when it is no longer the last.
 struct Reading {
@@ -39,9 +63,9 @@ fn table_of(object: ObjectId, ordinal: u64) -> &'static str {
     if (ordinal + u64::from(object.0[0])).is_multiple_of(3) { OKTA } else { TRAIL }
 }
 
-struct Storm {
-    world: World,
-    owners: Vec<Owner>,
+struct Storm<C> {
+    world: World<C>,
+    owners: Vec<Owner<C>>,
     readings: Vec<Reading>,
     /// Flushes that go on while other things happen.
     flushes: Vec<JoinHandle<()>>,
@@ -49,19 +73,19 @@ struct Storm {
     dice: Dice,
 }
 
-impl Storm {
-    async fn new(seed: u64) -> Storm {
-        let world = World::new().await;
+impl<C: Stormy> Storm<C> {
+    async fn new(catalog: C, seed: u64) -> Storm<C> {
+        let world = World::with(catalog).await;
         let owners = (0..3).map(|_| world.owner(limits())).collect();
         let mut dice = Dice(seed);
-        world.catalog.inject(move |call, _| match (dice.below(9), call) {
+        world.catalog.fail_as(Box::new(move |call, _| match (dice.below(9), call) {
             (0, Call::Commit) => Fault::LoseAnswer,
             (1, Call::Commit) => Fault::Late,
             (2, Call::Commit) => Fault::Conflict,
             (3, _) if dice.below(3) == 0 => Fault::Fail,
             (4 | 5, _) => Fault::Delay(Duration::from_millis(dice.below(8))),
             _ => Fault::None,
-        });
+        }));
         Storm { world, owners, readings: Vec::new(), flushes: Vec::new(), claims: 0, dice: Dice(!seed) }
     }
 
@@ -80,7 +104,7 @@ impl Storm {
                 }
             }
             6 => {
-                self.world.catalog.deliver_late();
+                self.world.catalog.arrive().await;
             }
             _ => {
                 // A flush of it that goes on is a request on the network, or a process that was only thought dead.
@@ -138,7 +162,7 @@ impl Storm {
 
     /// The faults are over; whoever is left takes every object that is not done.
     async fn calm(&mut self) {
-        self.world.catalog.inject(|_, _| Fault::None);
+        self.world.catalog.fail_as(Box::new(|_, _| Fault::None));
         let owner = self.world.owner(limits());
         for key in KEYS {
             self.claims += 1;
@@ -157,7 +181,7 @@ impl Storm {
         for owner in &self.owners {
             let _ = owner.flush().await;
         }
-        self.world.catalog.deliver_late();
+        self.world.catalog.arrive().await;
     }
 
     fn expected(&self) -> BTreeMap<&'static str, Vec<RowId>> {
@@ -172,16 +196,21 @@ impl Storm {
     }
 }
 
+/// Every row is there once after it, whatever the seed.
+pub(super) async fn weather<C: Stormy>(catalog: C, seed: u64) {
+    let mut storm = Storm::new(catalog, seed).await;
+    for _ in 0..STEPS {
+        storm.step().await;
+    }
+    storm.calm().await;
+    for (table, expected) in storm.expected() {
+        assert_eq!(storm.world.catalog.row_ids(table).await, expected, "{table} after storm {seed}");
+    }
+}
+
 #[tokio::test]
 async fn every_row_is_there_once_after_any_storm() {
     for seed in 0..40 {
-        let mut storm = Storm::new(seed).await;
-        for _ in 0..STEPS {
-            storm.step().await;
-        }
-        storm.calm().await;
-        for (table, expected) in storm.expected() {
-            assert_eq!(storm.world.row_ids(table), expected, "{table} after storm {seed}");
-        }
+        weather(MemoryCatalog::new(), seed).await;
     }
 }

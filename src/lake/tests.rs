@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::catalog::Catalog;
 use super::committer::{Committer, Limits};
 use super::memory::{Call, Fault, MemoryCatalog};
 use super::{CommitTicket, Lake, LakeError};
@@ -35,24 +36,37 @@ pub(super) fn limits() -> Limits {
     }
 }
 
-pub(super) type Owner = Arc<Committer<MemoryCatalog>>;
+pub(super) type Owner<C = MemoryCatalog> = Arc<Committer<C>>;
 
 /// A ledger and a catalog, which outlive their users.
-pub(super) struct World {
+pub(super) struct World<C = MemoryCatalog> {
     pub(super) state: Arc<SqliteStore>,
-    pub(super) catalog: Arc<MemoryCatalog>,
+    pub(super) catalog: Arc<C>,
     _folder: tempfile::TempDir,
 }
 
 impl World {
     pub(super) async fn new() -> World {
+        World::with(MemoryCatalog::new()).await
+    }
+
+    /// Every row of a table, sorted.
+    pub(super) fn row_ids(&self, table: &str) -> Vec<RowId> {
+        let mut ids: Vec<RowId> = self.catalog.rows(table).iter().map(|event| event.row_id).collect();
+        ids.sort();
+        ids
+    }
+}
+
+impl<C: Catalog> World<C> {
+    pub(super) async fn with(catalog: C) -> World<C> {
         let folder = tempfile::tempdir().unwrap();
         let state = SqliteStore::open(&SqliteConfig { path: folder.path().join("margay.db") }).await.unwrap();
-        World { state: Arc::new(state), catalog: Arc::new(MemoryCatalog::new()), _folder: folder }
+        World { state: Arc::new(state), catalog: Arc::new(catalog), _folder: folder }
     }
 
     /// A daemon's lake.
-    pub(super) fn owner(&self, limits: Limits) -> Owner {
+    pub(super) fn owner(&self, limits: Limits) -> Owner<C> {
         let (ledger, clock) = (self.state.clone(), Arc::new(SystemClock));
         Arc::new(Committer::new(self.catalog.clone(), ledger, clock, Telemetry::new(), limits))
     }
@@ -64,13 +78,6 @@ impl World {
             Claim::Granted(token, _) => token,
             other => panic!("{key} was not granted: {other:?}"),
         }
-    }
-
-    /// Every row of a table, sorted.
-    pub(super) fn row_ids(&self, table: &str) -> Vec<RowId> {
-        let mut ids: Vec<RowId> = self.catalog.rows(table).iter().map(|event| event.row_id).collect();
-        ids.sort();
-        ids
     }
 }
 

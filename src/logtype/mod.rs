@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 
 pub use classify::{Classified, Classifier, Context};
 pub use guess::{Guess, guess};
-pub use indicator::Scanner;
+pub use indicator::{Kind as IndicatorKind, Scanner};
 pub use registry::{LoadErrors, Origin, Registry, UnknownLogType, is_schema_file, is_schema_tests};
 pub use schema::{Schema, SchemaError};
 pub use stream::stream_of;

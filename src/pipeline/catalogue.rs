@@ -12,12 +12,13 @@ pub struct Catalogue {
     pub sources: SourceTable,
 }
 
-/// The catalogue that new work begins with.
-pub struct CurrentCatalogue(RwLock<Arc<Catalogue>>);
+/// The catalogue that new work begins with; clones see the same.
+#[derive(Clone)]
+pub struct CurrentCatalogue(Arc<RwLock<Arc<Catalogue>>>);
 
 impl CurrentCatalogue {
     pub fn new(catalogue: Catalogue) -> CurrentCatalogue {
-        CurrentCatalogue(RwLock::new(Arc::new(catalogue)))
+        CurrentCatalogue(Arc::new(RwLock::new(Arc::new(catalogue))))
     }
 
     pub fn get(&self) -> Arc<Catalogue> {

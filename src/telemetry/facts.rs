@@ -141,6 +141,15 @@ impl Telemetry {
         tracing::warn!(target: "margay::lake", table, %error, "an attempt to commit rows failed");
     }
 
+    pub fn lake_maintained(&self, table: &dyn std::fmt::Display, files_before: usize, files_after: usize) {
+        self.metrics.lake_files_merged_total.add([], files_before as u64);
+        tracing::debug!(target: "margay::lake", %table, files_before, files_after, "table looked after");
+    }
+
+    pub fn lake_not_maintained(&self, table: &dyn std::fmt::Display, error: &dyn std::fmt::Display) {
+        tracing::warn!(target: "margay::lake", %table, %error, "a table was not looked after; the next round tries again");
+    }
+
     pub fn lake_gave_up(&self, table: &str, error: &dyn std::fmt::Display) {
         self.metrics.lake_commits_total.inc(["given_up"]);
         tracing::error!(target: "margay::lake", table, %error, "rows were not committed; their objects are read again");

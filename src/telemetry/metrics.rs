@@ -181,6 +181,7 @@ metrics! {
     outbox_oldest_age_seconds: Gauge ["destination"], "Age of the oldest alert that is still to be sent there; 0 when none is.";
     destination_paused: Gauge ["destination"], "1 while a destination that fails is left alone for a while, else 0.";
     lake_commits_total: Counter ["outcome"], "Attempts to commit rows to a table: `committed`, `overtaken` by another and tried again, `failed` and tried again, or `given_up`.";
+    lake_files_merged_total: Counter [], "Small files of tables that were put together.";
     lake_rows_total: Counter [], "Rows committed to tables.";
     state_errors_total: Counter [], "Calls to the state store that failed.";
 }

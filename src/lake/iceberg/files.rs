@@ -1,0 +1,218 @@
+//! Record batches -> one Parquet file, and what Iceberg's manifests say about it.
+//!
+//! Rows come sorted by event time. Text that margay itself writes as JSON has no statistics, because no search compares it.
+//! Indicators and row ids have Bloom filters where a file is large enough to be skipped by them.
+
+use std::collections::{HashMap, HashSet};
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::SchemaRef as ArrowSchemaRef;
+use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, PrimitiveType, Schema, Struct};
+use iceberg::table::Table;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::statistics::Statistics;
+use parquet::schema::types::ColumnPath;
+
+use crate::lake::columns::{Column, ROW_ID, Shape};
+
+/// Rows of a row group: smaller ones did not pay when they were measured.
+const ROW_GROUP: usize = 128 * 1024;
+
+/// Below this many rows, reading the file costs no more than asking its Bloom filters.
+const BLOOM_FROM: usize = 8 * 1024;
+
+const BLOOM_FALSE_POSITIVES: f64 = 0.01;
+
+const ZSTD: i32 = 3;
+
+/// A file that is written but in no table.
+pub(super) struct Encoded {
+    pub(super) bytes: Vec<u8>,
+    metadata: ParquetMetaData,
+}
+
+/// Pure: to be called where blocking is allowed.
+pub(super) fn encode(
+    schema: ArrowSchemaRef,
+    columns: &[Column],
+    batches: &[RecordBatch],
+) -> parquet::errors::Result<Encoded> {
+    let mut bytes = Vec::new();
+    let properties = properties(columns, batches);
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties))?;
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    let metadata = writer.close()?;
+    Ok(Encoded { bytes, metadata })
+}
+
+fn properties(columns: &[Column], batches: &[RecordBatch]) -> WriterProperties {
+    let level = ZstdLevel::try_new(ZSTD).expect("it is one of zstd's levels");
+    let mut properties = WriterProperties::builder()
+        .set_created_by(format!("margay {}", env!("CARGO_PKG_VERSION")))
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(ROW_GROUP));
+    for column in columns.iter().filter(|column| column.shape == Shape::Json) {
+        properties = properties.set_column_statistics_enabled(ColumnPath::from(&*column.name), EnabledStatistics::None);
+    }
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    if rows >= BLOOM_FROM {
+        properties = with_blooms(properties, columns, batches, rows);
+    }
+    properties.build()
+}
+
+fn with_blooms(
+    mut properties: WriterPropertiesBuilder,
+    columns: &[Column],
+    batches: &[RecordBatch],
+    rows: usize,
+) -> WriterPropertiesBuilder {
+    for column in columns {
+        let (path, distinct) = if *column.name == *ROW_ID {
+            (vec![ROW_ID.to_owned()], rows)
+        } else if column.name.starts_with("p_any_") {
+            let path = vec![column.name.to_string(), "list".to_owned(), "element".to_owned()];
+            (path, distinct_elements(&column.name, batches))
+        } else {
+            continue;
+        };
+        if distinct > 0 {
+            let path = ColumnPath::new(path);
+            properties = properties
+                .set_column_bloom_filter_enabled(path.clone(), true)
+                .set_column_bloom_filter_fpp(path.clone(), BLOOM_FALSE_POSITIVES)
+                .set_column_bloom_filter_ndv(path, distinct.min(ROW_GROUP) as u64);
+        }
+    }
+    properties
+}
+
+fn distinct_elements(column: &str, batches: &[RecordBatch]) -> usize {
+    let lists: Vec<&ArrayRef> = batches.iter().filter_map(|batch| batch.column_by_name(column)).collect();
+    let mut distinct: HashSet<&str> = HashSet::new();
+    for list in lists {
+        let Some(texts) = list.as_list_opt::<i32>().and_then(|list| list.values().as_string_opt::<i32>()) else {
+            continue;
+        };
+        distinct.extend(texts.iter().flatten());
+    }
+    distinct.len()
+}
+
+/// What a manifest says about a file.
+pub(super) fn data_file(
+    table: &Table,
+    schema: &Schema,
+    path: String,
+    partition: Struct,
+    encoded: &Encoded,
+) -> iceberg::Result<DataFile> {
+    let mut figures = Figures::default();
+    for group in encoded.metadata.row_groups() {
+        for chunk in group.columns() {
+            figures.add(schema, chunk);
+        }
+    }
+    let groups = encoded.metadata.row_groups().iter();
+    let rows = encoded.metadata.file_metadata().num_rows();
+    let built = DataFileBuilder::default()
+        .content(DataContentType::Data)
+        .file_path(path)
+        .file_format(DataFileFormat::Parquet)
+        .partition(partition)
+        .partition_spec_id(table.metadata().default_partition_spec_id())
+        .record_count(u64::try_from(rows).unwrap_or(0))
+        .file_size_in_bytes(encoded.bytes.len() as u64)
+        .column_sizes(figures.sizes)
+        .value_counts(figures.values)
+        .null_value_counts(figures.nulls)
+        .lower_bounds(figures.least)
+        .upper_bounds(figures.most)
+        .split_offsets(Some(groups.filter_map(|group| group.file_offset()).collect()))
+        .build();
+    built.map_err(|error| iceberg::Error::new(iceberg::ErrorKind::Unexpected, error.to_string()))
+}
+
+/// Per column, by field id.
+#[derive(Default)]
+struct Figures {
+    sizes: HashMap<i32, u64>,
+    values: HashMap<i32, u64>,
+    nulls: HashMap<i32, u64>,
+    least: HashMap<i32, Datum>,
+    most: HashMap<i32, Datum>,
+    /// Where a row group has no exact bounds, the file has none.
+    unbounded: HashSet<i32>,
+}
+
+impl Figures {
+    fn add(&mut self, schema: &Schema, chunk: &ColumnChunkMetaData) {
+        let info = chunk.column_descr().self_type().get_basic_info();
+        if !info.has_id() {
+            return;
+        }
+        let id = info.id();
+        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        *self.sizes.entry(id).or_default() += count(chunk.compressed_size());
+        *self.values.entry(id).or_default() += count(chunk.num_values());
+        let Some(statistics) = chunk.statistics() else {
+            self.unbound(id);
+            return;
+        };
+        let nulls = statistics.null_count_opt();
+        *self.nulls.entry(id).or_default() += nulls.unwrap_or(0);
+        // Bounds of the elements of lists are of no use to anybody: predicates are about rows.
+        let kind = schema.field_by_id(id).and_then(|field| field.field_type.as_primitive_type());
+        if chunk.column_descr().max_rep_level() > 0 || nulls == Some(count(chunk.num_values())) {
+            return;
+        }
+        match kind.and_then(|kind| bounds(kind, statistics)) {
+            Some((least, most)) if !self.unbounded.contains(&id) => {
+                let kept = self.least.entry(id).or_insert_with(|| least.clone());
+                if least < *kept {
+                    *kept = least;
+                }
+                let kept = self.most.entry(id).or_insert_with(|| most.clone());
+                if most > *kept {
+                    *kept = most;
+                }
+            }
+            _ => self.unbound(id),
+        }
+    }
+
+    fn unbound(&mut self, id: i32) {
+        self.unbounded.insert(id);
+        self.least.remove(&id);
+        self.most.remove(&id);
+    }
+}
+
+/// Of a row group; `None` where they are not exact, because text was cut.
+fn bounds(kind: &PrimitiveType, statistics: &Statistics) -> Option<(Datum, Datum)> {
+    if !statistics.min_is_exact() || !statistics.max_is_exact() {
+        return None;
+    }
+    fn both<T>(least: Option<T>, most: Option<T>, datum: impl Fn(T) -> Datum) -> Option<(Datum, Datum)> {
+        Some((datum(least?), datum(most?)))
+    }
+    match (kind, statistics) {
+        (PrimitiveType::Boolean, Statistics::Boolean(of)) => both(of.min_opt(), of.max_opt(), |it| Datum::bool(*it)),
+        (PrimitiveType::Int, Statistics::Int32(of)) => both(of.min_opt(), of.max_opt(), |it| Datum::int(*it)),
+        (PrimitiveType::Long, Statistics::Int64(of)) => both(of.min_opt(), of.max_opt(), |it| Datum::long(*it)),
+        (PrimitiveType::Double, Statistics::Double(of)) => both(of.min_opt(), of.max_opt(), |it| Datum::double(*it)),
+        (PrimitiveType::Timestamp, Statistics::Int64(of)) => {
+            both(of.min_opt(), of.max_opt(), |it| Datum::timestamp_micros(*it))
+        }
+        (PrimitiveType::String, Statistics::ByteArray(of)) => {
+            let text = |bytes: Option<&parquet::data_type::ByteArray>| bytes?.as_utf8().ok().map(str::to_owned);
+            both(text(of.min_opt()), text(of.max_opt()), Datum::string)
+        }
+        _ => None,
+    }
+}

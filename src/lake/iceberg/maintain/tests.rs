@@ -1,0 +1,219 @@
+//! Upkeep of tables with rows in many small files: no row is lost or doubled, whatever runs beside it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use time::OffsetDateTime;
+use time::macros::datetime;
+
+use super::*;
+use crate::lake::catalog::Catalog;
+use crate::lake::contract::Readable;
+use crate::lake::iceberg::{Granularity, Settings};
+use crate::lake::{Rows, Slice};
+use crate::logtype::Schema;
+use crate::model::{Event, EventBatch, Map, ObjectId, Position, RowId};
+use crate::runtime::Clock;
+use crate::state::CommitId;
+
+const TABLE: &str = "Test.Table";
+
+/// Stands still until it is turned forward.
+struct Turned(AtomicI64);
+
+impl Clock for Turned {
+    fn now(&self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(self.0.load(Ordering::Relaxed)).unwrap()
+    }
+}
+
+struct World {
+    catalog: IcebergCatalog,
+    clock: Arc<Turned>,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn new(fields: &'static str) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(Turned(AtomicI64::new(crate::runtime::SystemClock.now().unix_timestamp())));
+        let catalog = open(folder.path(), fields, clock.clone()).await;
+        World { catalog, clock, folder }
+    }
+
+    fn turn(&self, by: Duration) {
+        self.clock.0.fetch_add(by.whole_seconds(), Ordering::Relaxed);
+    }
+
+    fn files(&self) -> usize {
+        let entries = walkdir::WalkDir::new(self.folder.path()).into_iter().map(|entry| entry.unwrap());
+        entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "parquet")).count()
+    }
+
+    async fn live_files(&self) -> usize {
+        let table = self.catalog.existing(&id()).await.unwrap();
+        live(&table).await.unwrap().iter().map(|(_, entries)| entries.len()).sum()
+    }
+}
+
+async fn open(folder: &std::path::Path, fields: &'static str, clock: Arc<Turned>) -> IcebergCatalog {
+    let settings = Settings { root: folder.to_owned(), prefix: "margay_".into(), partition: Granularity::Day };
+    let schemas = move |name: &str| {
+        let yaml = format!("version: 0\nfields: [{fields}]");
+        Some(Arc::new(Schema::from_yaml(&yaml, "test", Some(name)).unwrap()))
+    };
+    IcebergCatalog::open(settings, Arc::new(schemas), clock).await.unwrap()
+}
+
+fn id() -> TableId {
+    TableId::of_logs("margay_", TABLE)
+}
+
+async fn commit(catalog: &IcebergCatalog, n: u8, at: OffsetDateTime) {
+    let event = |ordinal: u64| Event {
+        log_type: TABLE.into(),
+        row_id: RowId::new(ObjectId([n; 16]), ordinal, 0),
+        position: Position { ordinal, index: 0 },
+        time: at + Duration::minutes(i64::from(60 - n)),
+        fields: serde_json::from_str::<Map>(r#"{"object":{"a":"x","b":1},"list":[{"a":"y"}]}"#).unwrap(),
+    };
+    let events: Vec<Event> = (0..3).map(event).collect();
+    let batch = EventBatch { object: ObjectId([n; 16]), source: "s".into(), events, rejects: Vec::new(), bytes: 1 };
+    let rows: Rows = [Slice::new(Arc::new(batch), vec![0, 1, 2])].into_iter().collect();
+    let staged = catalog.stage(TABLE, CommitId([n; 16]), &rows).await.unwrap();
+    for _ in 0..50 {
+        let head = catalog.load(TABLE).await.unwrap();
+        if catalog.commit(&head, &staged).await.unwrap() == Outcome::Committed {
+            return;
+        }
+    }
+    panic!("commit {n} was overtaken again and again");
+}
+
+const OBJECT: &str = "{name: object, type: object, fields: [{name: a, type: string}]}";
+const WIDER: &str = "{name: object, type: object, fields: [{name: a, type: string}, {name: b, type: int}]}, \
+                     {name: list, type: array, element: {type: object, fields: [{name: a, type: string}]}}";
+const DAY: OffsetDateTime = datetime!(2026-01-09 10:00 UTC);
+
+#[tokio::test]
+async fn small_files_become_one_and_every_row_stays() {
+    let world = World::new(OBJECT).await;
+    for n in 0..5 {
+        commit(&world.catalog, n, DAY).await;
+    }
+    // The table has gained columns, nested ones too, which the first files lack.
+    let wider = open(world.folder.path(), WIDER, world.clock.clone()).await;
+    for n in 5..8 {
+        commit(&wider, n, DAY).await;
+    }
+    commit(&wider, 8, DAY - Duration::days(1)).await;
+    let before = wider.row_ids(TABLE).await;
+    let done = wider.maintain(&id(), &Goals::default()).await.unwrap();
+    assert_eq!((done.files_before, done.files_after), (8, 1));
+    assert_eq!(world.live_files().await, 2);
+    assert_eq!(wider.row_ids(TABLE).await, before);
+    let table = wider.existing(&id()).await.unwrap();
+    let summary = table.metadata().current_snapshot().unwrap().summary();
+    assert_eq!(summary.operation, Operation::Replace);
+    assert_eq!(summary.additional_properties["total-records"], "27");
+    assert_eq!(summary.additional_properties["total-data-files"], "2");
+    // Nothing is left to do, and nobody lost what it may be reading.
+    assert_eq!(wider.maintain(&id(), &Goals::default()).await.unwrap(), Done::default());
+    assert_eq!(world.files(), 10);
+}
+
+#[tokio::test]
+async fn commits_are_found_after_their_files_were_merged() {
+    let world = World::new(OBJECT).await;
+    for n in 0..3 {
+        commit(&world.catalog, n, DAY).await;
+    }
+    world.catalog.maintain(&id(), &Goals::default()).await.unwrap();
+    let head = world.catalog.load(TABLE).await.unwrap();
+    let wanted = crate::lake::catalog::Wanted { commit: CommitId([1; 16]), since: DAY };
+    assert_eq!(world.catalog.find(&head, &[wanted]).await.unwrap(), [CommitId([1; 16])]);
+}
+
+#[tokio::test]
+async fn old_snapshots_go_and_their_files_later() {
+    let world = World::new(OBJECT).await;
+    for n in 0..4 {
+        commit(&world.catalog, n, DAY).await;
+    }
+    let goals = Goals { keep_orphans: Duration::days(5), ..Goals::default() };
+    assert_eq!(world.catalog.maintain(&id(), &goals).await.unwrap().files_before, 4);
+    let before = world.catalog.row_ids(TABLE).await;
+    world.turn(Duration::days(4));
+    let done = world.catalog.maintain(&id(), &goals).await.unwrap();
+    assert_eq!((done.snapshots_expired, done.orphans_removed), (4, 0));
+    assert_eq!(world.files(), 5);
+    world.turn(Duration::days(2));
+    let done = world.catalog.maintain(&id(), &goals).await.unwrap();
+    assert!(done.orphans_removed > 4, "four data files, their manifests and lists: {done:?}");
+    assert_eq!(world.files(), 1);
+    assert_eq!(world.catalog.row_ids(TABLE).await, before);
+}
+
+#[tokio::test]
+async fn files_of_a_commit_on_its_way_stay() {
+    let world = World::new(OBJECT).await;
+    commit(&world.catalog, 0, DAY).await;
+    let event = Event {
+        log_type: TABLE.into(),
+        row_id: RowId([9; 16]),
+        position: Position { ordinal: 0, index: 0 },
+        time: DAY,
+        fields: crate::model::MapBuilder::default().build(),
+    };
+    let batch = EventBatch {
+        object: ObjectId([9; 16]),
+        source: "s".into(),
+        events: vec![event],
+        rejects: Vec::new(),
+        bytes: 1,
+    };
+    let rows: Rows = [Slice::new(Arc::new(batch), vec![0])].into_iter().collect();
+    let staged = world.catalog.stage(TABLE, CommitId([9; 16]), &rows).await.unwrap();
+    world.turn(Duration::days(2));
+    world.catalog.maintain(&id(), &Goals::default()).await.unwrap();
+    let head = world.catalog.load(TABLE).await.unwrap();
+    assert_eq!(world.catalog.commit(&head, &staged).await.unwrap(), Outcome::Committed);
+    assert_eq!(world.catalog.row_ids(TABLE).await.len(), 4);
+}
+
+#[tokio::test]
+async fn rows_that_are_too_old_go() {
+    let world = World::new(OBJECT).await;
+    let today = world.clock.now();
+    commit(&world.catalog, 0, today - Duration::days(40)).await;
+    commit(&world.catalog, 1, today - Duration::days(2)).await;
+    let goals = Goals { keep_rows: Some(Duration::days(30)), ..Goals::default() };
+    assert_eq!(world.catalog.maintain(&id(), &goals).await.unwrap().files_dropped, 1);
+    assert_eq!(world.catalog.row_ids(TABLE).await.len(), 3);
+    let table = world.catalog.existing(&id()).await.unwrap();
+    assert_eq!(table.metadata().current_snapshot().unwrap().summary().operation, Operation::Delete);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_come_meanwhile_are_kept() {
+    let world = World::new(OBJECT).await;
+    for n in 0..6 {
+        commit(&world.catalog, n, DAY).await;
+    }
+    let other = open(world.folder.path(), OBJECT, world.clock.clone()).await;
+    let commits = async {
+        for n in 6..16 {
+            commit(&other, n, DAY).await;
+        }
+    };
+    let upkeep = async {
+        for _ in 0..5 {
+            world.catalog.maintain(&id(), &Goals::default()).await.unwrap();
+        }
+    };
+    tokio::join!(commits, upkeep);
+    let ids = world.catalog.row_ids(TABLE).await;
+    let mut distinct = ids.clone();
+    distinct.dedup();
+    assert_eq!((ids.len(), distinct.len()), (48, 48));
+}

@@ -1,0 +1,119 @@
+//! Tables for searches: which files a query has to open, by partition and by the bounds of their columns.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use iceberg::arrow::schema_to_arrow_schema;
+use iceberg::expr::{Predicate, Reference};
+use iceberg::spec::{DataFileFormat, Datum, PrimitiveType, TableMetadata};
+use iceberg::table::Table;
+
+use super::{IcebergCatalog, failed};
+use crate::lake::catalog::CatalogError;
+use crate::lake::names::TableId;
+use crate::lake::tables::{Comparison, Condition, ParquetFile, Scalar, Snapshot, Tables};
+
+#[async_trait]
+impl Tables for IcebergCatalog {
+    fn prefix(&self) -> &str {
+        &self.settings.prefix
+    }
+
+    async fn list(&self) -> Result<Vec<TableId>, CatalogError> {
+        self.pointers.all().await
+    }
+
+    async fn open(&self, id: &TableId) -> Result<Option<Arc<dyn Snapshot>>, CatalogError> {
+        let Some(table) = self.table(id).await? else { return Ok(None) };
+        if let Some((before, now)) = renamed(table.metadata()) {
+            return Err(CatalogError(format!(
+                "column `{now}` of table {id} was called `{before}` before; margay does not read renamed columns yet"
+            )));
+        }
+        let arrow = schema_to_arrow_schema(table.metadata().current_schema());
+        let arrow = arrow.map_err(|error| failed(&format!("read the schema of table {id}"), &error))?;
+        let schema = Arc::new(Schema::new(arrow.fields().iter().map(plain).collect::<Vec<FieldRef>>()));
+        Ok(Some(Arc::new(IcebergSnapshot { id: id.clone(), table, schema })))
+    }
+}
+
+/// Without ids, which files have as metadata of their own.
+fn plain(field: &FieldRef) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::List(item) => DataType::List(plain(item)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(plain).collect()),
+        other => other.clone(),
+    };
+    Arc::new(Field::new(field.name(), data_type, field.is_nullable()))
+}
+
+struct IcebergSnapshot {
+    id: TableId,
+    table: Table,
+    schema: SchemaRef,
+}
+
+#[async_trait]
+impl Snapshot for IcebergSnapshot {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    async fn files(&self, conditions: &[Condition]) -> Result<Vec<ParquetFile>, CatalogError> {
+        let failed = |error: iceberg::Error| failed(&format!("plan a search of table {}", self.id), &error);
+        let schema = self.table.metadata().current_schema();
+        let mut scan = self.table.scan().select_empty();
+        if let Some(predicate) = conditions.iter().filter_map(|one| predicate(schema, one)).reduce(Predicate::and) {
+            scan = scan.with_filter(predicate);
+        }
+        let tasks = scan.build().map_err(failed)?.plan_files().await.map_err(failed)?;
+        let tasks: Vec<_> = tasks.try_collect().await.map_err(failed)?;
+        let file = |task: iceberg::scan::FileScanTask| {
+            if !task.deletes.is_empty() || task.data_file_format != DataFileFormat::Parquet {
+                return Err(CatalogError(format!(
+                    "table {} has files that margay does not read: rows deleted in place, or another format than Parquet; \
+                     compact the table with the engine that changed it",
+                    self.id
+                )));
+            }
+            Ok(ParquetFile { location: task.data_file_path, bytes: task.file_size_in_bytes, rows: task.record_count })
+        };
+        let mut files: Vec<ParquetFile> = tasks.into_iter().map(file).collect::<Result<_, _>>()?;
+        files.sort_by(|a, b| a.location.cmp(&b.location));
+        Ok(files)
+    }
+}
+
+/// `None` where the manifests tell nothing about it.
+fn predicate(schema: &iceberg::spec::Schema, condition: &Condition) -> Option<Predicate> {
+    let kind = schema.field_by_name(&condition.column)?.field_type.as_primitive_type()?;
+    let datum = match (kind, &condition.value) {
+        (PrimitiveType::String, Scalar::Text(text)) => Datum::string(text),
+        (PrimitiveType::Int, Scalar::Number(number)) => Datum::int(i32::try_from(*number).ok()?),
+        (PrimitiveType::Long, Scalar::Number(number)) => Datum::long(*number),
+        (PrimitiveType::Timestamp, Scalar::Time(at)) => Datum::timestamp_micros(*at),
+        _ => return None,
+    };
+    let column = Reference::new(&condition.column);
+    Some(match condition.comparison {
+        Comparison::Equal => column.equal_to(datum),
+        Comparison::Less => column.less_than(datum),
+        Comparison::LessOrEqual => column.less_than_or_equal_to(datum),
+        Comparison::Greater => column.greater_than(datum),
+        Comparison::GreaterOrEqual => column.greater_than_or_equal_to(datum),
+    })
+}
+
+/// A column whose name changed: files are read by name. Margay renames none, but others may.
+fn renamed(metadata: &TableMetadata) -> Option<(String, String)> {
+    let current = metadata.current_schema().field_id_to_name_map();
+    metadata.schemas_iter().find_map(|schema| {
+        let mut names = schema.field_id_to_name_map().iter();
+        names.find_map(|(id, before)| {
+            let now = current.get(id).filter(|now| *now != before)?;
+            Some((before.clone(), now.clone()))
+        })
+    })
+}

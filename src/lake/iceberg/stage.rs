@@ -1,0 +1,107 @@
+//! Rows -> data files: one for each partition that they fall into.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use iceberg::arrow::schema_to_arrow_schema;
+use iceberg::io::FileIO;
+use iceberg::spec::{DataFile, Literal, Struct};
+use iceberg::table::Table;
+
+use super::files::{self, Encoded};
+use super::snapshot::unique;
+use super::{Granularity, failed};
+use crate::lake::catalog::CatalogError;
+use crate::lake::columns::Column;
+use crate::lake::encode::Encoder;
+use crate::lake::rows::Rows;
+use crate::model::Event;
+use crate::runtime::blocking;
+use crate::state::CommitId;
+
+/// Rows of a record batch.
+const BATCH: usize = 8 * 1024;
+
+/// Writes the rows of a commit.
+pub(super) async fn write(
+    table: &Table,
+    columns: Vec<Column>,
+    rows: &Rows,
+    commit: CommitId,
+    by: Granularity,
+) -> Result<Vec<DataFile>, CatalogError> {
+    let name = table.identifier();
+    let schema = table.metadata().current_schema().clone();
+    let arrow = schema_to_arrow_schema(&schema).map_err(|error| failed(&format!("write rows of {name}"), &error))?;
+    let (arrow, rows) = (Arc::new(arrow), rows.clone());
+    let by = granularity(table, by);
+    let encoded = blocking(move || {
+        let mut encoder = Encoder::new(arrow.clone(), &columns);
+        let mut encoded: Vec<(i32, Encoded)> = Vec::new();
+        for (partition, events) in partitions(&rows, by) {
+            let batches = batches(&mut encoder, &events)?;
+            encoded.push((
+                partition,
+                files::encode(arrow.clone(), &columns, &batches).map_err(|error| error.to_string())?,
+            ));
+        }
+        Ok::<_, String>(encoded)
+    })
+    .await;
+    let encoded = encoded.map_err(|error| failed(&format!("encode rows of {name}"), &error))?;
+    let mut written = Vec::with_capacity(encoded.len());
+    for (partition, encoded) in encoded {
+        let literal = if by == Granularity::Day { Literal::date(partition) } else { Literal::int(partition) };
+        let partition = Struct::from_iter([Some(literal)]);
+        let spec = table.metadata().default_partition_spec();
+        let folder = spec.partition_to_path(&partition, schema.clone());
+        let path = format!("{}/data/{folder}/{commit}-{}.parquet", table.metadata().location(), unique());
+        let file = files::data_file(table, &schema, path.clone(), partition, &encoded)
+            .map_err(|error| failed(&format!("describe a file of {name}"), &error))?;
+        put(table.file_io(), &path, encoded.bytes)
+            .await
+            .map_err(|error| failed(&format!("write a file of {name}"), &error))?;
+        written.push(file);
+    }
+    Ok(written)
+}
+
+/// Writes a file so that it survives a crash of the machine.
+pub(super) async fn put(io: &FileIO, path: &str, bytes: Vec<u8>) -> iceberg::Result<()> {
+    let mut writer = io.new_output(path)?.writer().await?;
+    writer.write(bytes.into()).await?;
+    writer.close().await
+}
+
+/// How the table is partitioned, whatever new ones are.
+fn granularity(table: &Table, default: Granularity) -> Granularity {
+    let spec = table.metadata().default_partition_spec();
+    match spec.fields().first().map(|field| field.transform) {
+        Some(iceberg::spec::Transform::Hour) => Granularity::Hour,
+        Some(iceberg::spec::Transform::Day) => Granularity::Day,
+        _ => default,
+    }
+}
+
+/// By partition, each sorted by time.
+fn partitions(rows: &Rows, by: Granularity) -> BTreeMap<i32, Vec<&Event>> {
+    let seconds = if by == Granularity::Hour { 3600 } else { 86_400 };
+    let mut partitions: BTreeMap<i32, Vec<&Event>> = BTreeMap::new();
+    for event in rows.iter() {
+        let partition = event.time.unix_timestamp().div_euclid(seconds);
+        let partition = i32::try_from(partition).expect("years have four digits");
+        partitions.entry(partition).or_default().push(event);
+    }
+    partitions.values_mut().for_each(|events| events.sort_by_key(|event| event.time));
+    partitions
+}
+
+fn batches(encoder: &mut Encoder, events: &[&Event]) -> Result<Vec<RecordBatch>, String> {
+    let mut batches = Vec::with_capacity(events.len() / BATCH + 1);
+    for events in events.chunks(BATCH) {
+        events.iter().for_each(|event| encoder.push(event));
+        batches.push(encoder.finish().map_err(|error| error.to_string())?);
+    }
+    Ok(batches)
+}

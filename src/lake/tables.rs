@@ -1,0 +1,65 @@
+//! What searches read: the port to tables as they are at one moment, and which of their files may hold what is looked for.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+
+use super::catalog::CatalogError;
+use super::names::TableId;
+
+/// The tables of a lake.
+#[async_trait]
+pub trait Tables: Send + Sync {
+    /// What the namespaces begin with.
+    fn prefix(&self) -> &str;
+
+    /// Every table, sorted.
+    async fn list(&self) -> Result<Vec<TableId>, CatalogError>;
+
+    /// The table as it is now; it does not change while it is read. `None` where there is none.
+    async fn open(&self, table: &TableId) -> Result<Option<Arc<dyn Snapshot>>, CatalogError>;
+}
+
+/// A table at one moment.
+#[async_trait]
+pub trait Snapshot: Send + Sync {
+    fn schema(&self) -> SchemaRef;
+
+    /// The files without which rows that meet all conditions would be missing; there may be more. A condition that nothing
+    /// is known about skips no file.
+    async fn files(&self, conditions: &[Condition]) -> Result<Vec<ParquetFile>, CatalogError>;
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParquetFile {
+    /// A URL.
+    pub location: String,
+    pub bytes: u64,
+    pub rows: Option<u64>,
+}
+
+/// What rows that are looked for have in a column of the table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    pub column: String,
+    pub comparison: Comparison,
+    pub value: Scalar,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    Equal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scalar {
+    Text(String),
+    Number(i64),
+    /// Microseconds since 1970, UTC.
+    Time(i64),
+}

@@ -1,0 +1,250 @@
+//! The time macros of saved queries, written out as comparisons of `p_event_time` before the query is planned. Pure.
+//!
+//! | macro | rows |
+//! |---|---|
+//! | `p_occurs_between(start, end)` | from start to end, both included |
+//! | `p_occurs_since('2 hours')` | of the last two hours; a number is seconds |
+//! | `p_occurs_after(time)`, `p_occurs_before(time)` | later, earlier |
+//! | `p_occurs_on('2026-01-31')` | of that day in UTC |
+//! | `p_occurs_around(time, '10 m')` | within ten minutes of it |
+//!
+//! Each takes the alias of a table as its last argument. `p_current_timestamp()` is the time that all of them count from.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Statement, Value, visit_expressions_mut,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{Date, Duration, OffsetDateTime, PrimitiveDateTime};
+
+use super::SearchError;
+
+/// The macros with the least and the most number of arguments.
+const MACROS: [(&str, usize, usize); 7] = [
+    ("p_occurs_between", 2, 3),
+    ("p_occurs_since", 1, 2),
+    ("p_occurs_after", 1, 2),
+    ("p_occurs_before", 1, 2),
+    ("p_occurs_on", 1, 2),
+    ("p_occurs_around", 2, 3),
+    ("p_current_timestamp", 0, 0),
+];
+
+/// Replaces the macros; `now` is what they count from.
+pub(super) fn expand(statement: &mut Statement, now: OffsetDateTime) -> Result<(), SearchError> {
+    let replaced = visit_expressions_mut(statement, |expression| {
+        let Expr::Function(function) = expression else { return ControlFlow::Continue(()) };
+        let name = function.name.to_string().to_lowercase();
+        let Some(known) = MACROS.iter().find(|(known, ..)| *known == name) else { return ControlFlow::Continue(()) };
+        match written_out(known, function, now) {
+            Ok(written) => {
+                *expression = written;
+                ControlFlow::Continue(())
+            }
+            Err(error) => ControlFlow::Break(SearchError(format!("{name}: {error}"))),
+        }
+    });
+    match replaced {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+fn written_out(known: &(&str, usize, usize), function: &Function, now: OffsetDateTime) -> Result<Expr, String> {
+    let (name, least, most) = *known;
+    let mut arguments = arguments(function)?;
+    if !(least..=most).contains(&arguments.len()) {
+        return Err(format!("it takes {least} to {most} arguments and has {}", arguments.len()));
+    }
+    let column = match (arguments.len() == most && most > 0).then(|| arguments.pop()).flatten() {
+        Some(alias) => format!("{}.p_event_time", name_of(&alias)?),
+        None => "p_event_time".to_owned(),
+    };
+    let text = match name {
+        "p_current_timestamp" => timestamp(now),
+        "p_occurs_between" => {
+            format!("({column} >= {} AND {column} <= {})", time(&arguments[0])?, time(&arguments[1])?)
+        }
+        "p_occurs_since" => {
+            let since = now.checked_sub(offset(&arguments[0])?).ok_or("the time is out of range")?;
+            format!("({column} >= {})", timestamp(since))
+        }
+        "p_occurs_after" => format!("({column} > {})", time(&arguments[0])?),
+        "p_occurs_before" => format!("({column} < {})", time(&arguments[0])?),
+        "p_occurs_on" => {
+            let day = literal(&arguments[0]).and_then(|text| moment(&text)).ok_or("write the day as '2026-01-31'")?;
+            let day = day.date().midnight().assume_utc();
+            let next = day.checked_add(Duration::DAY).ok_or("the time is out of range")?;
+            format!("({column} >= {} AND {column} < {})", timestamp(day), timestamp(next))
+        }
+        _ => {
+            let at = literal(&arguments[0]).and_then(|text| moment(&text)).ok_or(TIME)?;
+            let offset = offset(&arguments[1])?;
+            let (from, to) = (at.checked_sub(offset), at.checked_add(offset));
+            let (from, to) = (from.ok_or("the time is out of range")?, to.ok_or("the time is out of range")?);
+            format!("({column} >= {} AND {column} <= {})", timestamp(from), timestamp(to))
+        }
+    };
+    let parser = Parser::new(&GenericDialect {}).try_with_sql(&text);
+    parser.and_then(|mut parser| parser.parse_expr()).map_err(|error| error.to_string())
+}
+
+fn arguments(function: &Function) -> Result<Vec<Expr>, String> {
+    let FunctionArguments::List(list) = &function.args else { return Ok(Vec::new()) };
+    let argument = |argument: &FunctionArg| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expression)) => Ok(expression.clone()),
+        other => Err(format!("`{other}` is no argument that it takes")),
+    };
+    list.args.iter().map(argument).collect()
+}
+
+/// An identifier or a string.
+fn name_of(alias: &Expr) -> Result<String, String> {
+    match alias {
+        Expr::Identifier(name) => Ok(name.to_string()),
+        other => literal(other).ok_or_else(|| format!("`{other}` is not the alias of a table")),
+    }
+}
+
+fn literal(expression: &Expr) -> Option<String> {
+    match expression {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => Some(text.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+const TIME: &str = "write a time as '2026-01-31', '2026-01-31 12:00:00' or '2026-01-31T12:00:00Z'; UTC is assumed";
+
+/// A text that is a time, or any expression that gives one.
+fn time(expression: &Expr) -> Result<String, String> {
+    match literal(expression) {
+        Some(text) => moment(&text).map(timestamp).ok_or_else(|| format!("'{text}' is no time; {TIME}")),
+        None => Ok(expression.to_string()),
+    }
+}
+
+/// As SQL, in the precision of the tables.
+fn timestamp(at: OffsetDateTime) -> String {
+    let at = at.to_offset(time::UtcOffset::UTC);
+    let text = at.format(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]"));
+    format!("CAST('{}' AS TIMESTAMP(6))", text.expect("every component is present in a date with time"))
+}
+
+pub(super) fn moment(text: &str) -> Option<OffsetDateTime> {
+    let text = text.trim();
+    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
+        return Some(at);
+    }
+    let text = text.replacen('T', " ", 1);
+    if let Ok(day) = Date::parse(&text, format_description!("[year]-[month]-[day]")) {
+        return Some(day.midnight().assume_utc());
+    }
+    let second = format_description!(
+        version = 2,
+        "[year]-[month]-[day] [hour]:[minute][optional [:[second][optional [.[subsecond]]]]]"
+    );
+    PrimitiveDateTime::parse(text.trim_end_matches('Z').trim_end(), second).ok().map(PrimitiveDateTime::assume_utc)
+}
+
+/// `3600`, `'2 hours'`, `'10d'`.
+fn offset(expression: &Expr) -> Result<Duration, String> {
+    let text = match expression {
+        Expr::Value(value) => match &value.value {
+            Value::Number(number, _) => number.clone(),
+            _ => literal(expression).unwrap_or_default(),
+        },
+        _ => String::new(),
+    };
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let seconds = match text[digits..].trim().to_lowercase().as_str() {
+        "" | "s" | "sec" | "second" | "seconds" => 1,
+        "m" | "min" | "minute" | "minutes" => 60,
+        "h" | "hr" | "hrs" | "hour" | "hours" => 3600,
+        "d" | "day" | "days" => 86_400,
+        "w" | "wk" | "week" | "weeks" => 604_800,
+        unit => {
+            return Err(format!(
+                "`{unit}` in `{expression}` is no unit at character {}; write a number and s, m, h, d or w",
+                digits + 1
+            ));
+        }
+    };
+    let count: i64 = text[..digits].parse().map_err(|_| format!("`{expression}` is no length of time"))?;
+    count.checked_mul(seconds).map(Duration::seconds).ok_or_else(|| format!("`{expression}` is too long"))
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::search::statement::parse;
+
+    fn expanded(condition: &str) -> Result<String, String> {
+        let mut statement = parse(&format!("SELECT 1 FROM t WHERE {condition}")).unwrap().sql;
+        expand(&mut statement, datetime!(2026-01-31 12:00 UTC)).map_err(|error| error.to_string())?;
+        Ok(statement.to_string().trim_start_matches("SELECT 1 FROM t WHERE ").to_owned())
+    }
+
+    #[test]
+    fn every_macro_becomes_a_range_of_the_event_time() {
+        let at = |text: &str| format!("CAST('{text}.000000' AS TIMESTAMP(6))");
+        for (condition, expected) in [
+            (
+                "p_occurs_between('2026-01-01', '2026-01-02T03:04:05Z')",
+                format!(
+                    "(p_event_time >= {} AND p_event_time <= {})",
+                    at("2026-01-01T00:00:00"),
+                    at("2026-01-02T03:04:05")
+                ),
+            ),
+            ("P_OCCURS_SINCE('2 hours')", format!("(p_event_time >= {})", at("2026-01-31T10:00:00"))),
+            ("p_occurs_since(60, t)", format!("(t.p_event_time >= {})", at("2026-01-31T11:59:00"))),
+            ("p_occurs_since('10d', 't')", format!("(t.p_event_time >= {})", at("2026-01-21T12:00:00"))),
+            ("p_occurs_after('2026-01-01 10:20')", format!("(p_event_time > {})", at("2026-01-01T10:20:00"))),
+            ("p_occurs_before(now())", "(p_event_time < now())".to_owned()),
+            (
+                "p_occurs_on('2026-01-31')",
+                format!(
+                    "(p_event_time >= {} AND p_event_time < {})",
+                    at("2026-01-31T00:00:00"),
+                    at("2026-02-01T00:00:00")
+                ),
+            ),
+            (
+                "p_occurs_around('2026-01-31T00:10:00+00:00', '10 min')",
+                format!(
+                    "(p_event_time >= {} AND p_event_time <= {})",
+                    at("2026-01-31T00:00:00"),
+                    at("2026-01-31T00:20:00")
+                ),
+            ),
+        ] {
+            assert_eq!(expanded(condition).unwrap(), expected, "{condition}");
+        }
+        assert_eq!(expanded("p_current_timestamp() > x").unwrap(), format!("{} > x", at("2026-01-31T12:00:00")));
+        assert!(expanded("a = 1 AND (p_occurs_since('1 w') OR b)").unwrap().contains("2026-01-24"));
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        for (condition, part) in [
+            ("p_occurs_since('2 fortnights')", "no unit at character 2"),
+            ("p_occurs_since()", "1 to 2 arguments"),
+            ("p_occurs_between('yesterday', '2026-01-01')", "'yesterday' is no time"),
+            ("p_occurs_on(1)", "write the day"),
+            ("p_occurs_since('99999999999999999999 d')", "no length of time"),
+        ] {
+            let error = expanded(condition).unwrap_err();
+            assert!(error.contains(part), "{condition}: {error}");
+        }
+    }
+}

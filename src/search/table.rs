@@ -1,0 +1,119 @@
+//! A table of the lake as DataFusion reads it: its files, planned by the lake, through DataFusion's own Parquet reader.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::{DataFusionError, Result, Statistics};
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::{SearchError, skip};
+use crate::lake::names::TableId;
+use crate::lake::tables::{ParquetFile, Snapshot, Tables};
+
+/// Opens a table that is there.
+pub(super) async fn open(
+    tables: &dyn Tables,
+    id: &TableId,
+) -> std::result::Result<Arc<dyn TableProvider>, SearchError> {
+    match tables.open(id).await? {
+        Some(snapshot) => Ok(Arc::new(LakeTable { id: id.clone(), schema: snapshot.schema(), snapshot })),
+        None => Err(SearchError(format!("table `{id}` is gone"))),
+    }
+}
+
+struct LakeTable {
+    id: TableId,
+    schema: SchemaRef,
+    snapshot: Arc<dyn Snapshot>,
+}
+
+impl fmt::Debug for LakeTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "table {}", self.id)
+    }
+}
+
+#[async_trait]
+impl TableProvider for LakeTable {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    /// They skip files here; which rows they let through, the reader of the files decides.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let conditions = skip::conditions(filters, &self.schema);
+        let files = self.snapshot.files(&conditions).await;
+        let files = files.map_err(|error| DataFusionError::External(error.0.into()))?;
+        let needles = skip::needles(filters);
+        let mut statistics = Statistics::new_unknown(&self.schema);
+        if filters.is_empty()
+            && let Some(rows) = files.iter().map(|file| file.rows).sum::<Option<u64>>()
+        {
+            statistics.num_rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
+        }
+        let url = ObjectStoreUrl::local_filesystem();
+        let store = state.runtime_env().object_store(&url)?;
+        let files = files.iter().map(partitioned).collect();
+        let files = skip::by_blooms(files, &needles, &store).await?;
+        let groups = groups(files, state.config().target_partitions());
+        let options = state.config().options().execution.parquet.clone();
+        let source = ParquetSource::new(self.schema.clone())
+            .with_pushdown_filters(options.pushdown_filters)
+            .with_reorder_filters(options.reorder_filters)
+            .with_enable_page_index(true)
+            .with_bloom_filter_on_read(true);
+        let config = FileScanConfigBuilder::new(url, Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}
+
+fn partitioned(file: &ParquetFile) -> PartitionedFile {
+    let path = file.location.strip_prefix("file://").unwrap_or(&file.location);
+    PartitionedFile::new(path, file.bytes)
+}
+
+/// As many groups as are read at once, of about the same size.
+fn groups(mut files: Vec<PartitionedFile>, count: usize) -> Vec<FileGroup> {
+    files.sort_by_key(|file| std::cmp::Reverse(file.object_meta.size));
+    let mut groups: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, Vec::new()); count.clamp(1, files.len().max(1))];
+    for file in files {
+        let smallest = groups.iter_mut().min_by_key(|(bytes, _)| *bytes).expect("there is at least one group");
+        smallest.0 += file.object_meta.size;
+        smallest.1.push(file);
+    }
+    groups.into_iter().map(|(_, files)| FileGroup::new(files)).collect()
+}
