@@ -6,8 +6,9 @@
 //! what they were before any outcome leaves the process, which costs some ten microseconds a batch. During a load
 //! what was changed is put back; later the process ends, and its batch is evaluated again without the offender.
 //!
-//! Seen are functions, classes and constants that a name is bound to. Not seen: names that the library itself rebinds (caches,
-//! counters), and what a container holds. Helper modules are the rule set's own; of them only functions and classes count.
+//! Seen are functions, classes and constants that a name is bound to. Not seen: names that the library itself rebinds
+//! (caches, counters), native classes, and what a container holds. Helper modules are the rule set's own; of them only
+//! functions and classes count.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -98,8 +99,11 @@ impl Seal {
         let space = Space::new(name, Holder::Dict(dict), counts);
         for (_, value) in &space.entries {
             let Ok(class) = value.clone().downcast::<PyType>() else { continue };
-            let fixed = class.slots.flags.has_feature(PyTypeFlags::IMMUTABLETYPE);
-            if !fixed && self.known.insert(class.get_id()) {
+            // What is native and can be changed all the same (`ast.AST`) belongs to the process: each interpreter in it
+            // sets it up once more.
+            let flags = class.slots.flags;
+            let made_here = flags.has_feature(PyTypeFlags::HEAPTYPE) && !flags.has_feature(PyTypeFlags::IMMUTABLETYPE);
+            if made_here && self.known.insert(class.get_id()) {
                 self.spaces.push(Space::of_class(class));
             }
         }
