@@ -1,3 +1,5 @@
+//! Conditions and texts as rules write them, on events.
+
 use serde_json::json;
 
 use super::*;
