@@ -229,9 +229,16 @@ struct CorrelationTest {
 struct RuleOutput {
     #[serde(rename = "ID")]
     _id: String,
-    /// Minutes at which a path has a value.
+    /// When a path has a value: minutes, or times.
     #[serde(rename = "Matches", default)]
-    _matches: BTreeMap<String, BTreeMap<String, Vec<i64>>>,
+    _matches: BTreeMap<String, BTreeMap<String, Vec<Moment>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Moment {
+    Minutes(#[allow(dead_code, reason = "only its form is checked")] i64),
+    Time(#[allow(dead_code, reason = "only its form is checked")] String),
 }
 
 impl CorrelationSpec {
@@ -282,8 +289,7 @@ struct LookupSpec {
     _lookup_name: String,
     #[serde(rename = "Enabled")]
     _enabled: bool,
-    #[serde(rename = "Schema")]
-    _schema: String,
+    schema: Option<String>,
     #[serde(rename = "LogTypeMap")]
     _log_type_map: Option<LogTypeMap>,
     filename: Option<String>,
@@ -327,7 +333,9 @@ impl LookupSpec {
     fn check(&self) -> Result<(), SpecError> {
         let sources = [self.filename.is_some(), self.query.is_some(), self.refresh.is_some() && self.query.is_none()];
         let count = sources.into_iter().filter(|given| *given).count();
-        require(count == 1, "a lookup table needs exactly one of `Filename`, `Refresh` and `Query`")
+        require(count == 1, "a lookup table needs exactly one of `Filename`, `Refresh` and `Query`")?;
+        // The rows of a query have the columns of the query.
+        require(self.schema.is_some() || self.query.is_some(), "`Schema` is missing")
     }
 }
 
@@ -367,6 +375,14 @@ mod tests {
         let group = "Group: [{ID: one, RuleID: A}, {RuleID: B, Absence: true}]\n    MatchCriteria:\n      ip: ";
         assert!(parse(&rule(&format!("{group}[{{GroupID: one, Match: x}}, {{GroupID: B, Match: x}}]"))).is_ok());
         assert!(problem(&rule(&format!("{group}[{{GroupID: two, Match: x}}]"))).contains("`ID` two"));
+        let tested = |when: &str| {
+            format!(
+                "{}Tests:\n  - {{Name: t, ExpectedResult: true, RuleOutputs: [{{ID: A, Matches: {{p: {{v: [{when}]}}}}}}]}}\n",
+                rule("Group: [{RuleID: A}]")
+            )
+        };
+        assert!(parse(&tested("0, 30, '2024-06-01T10:00:01Z'")).is_ok());
+        assert!(parse(&tested("[1]")).is_err());
         assert!(problem(&rule("EventEvaluationOrder: Chronological")).contains("`Group` and `Sequence`"));
         assert!(problem(&rule("Group: [{RuleID: A, MinMatchCount: 3, MaxMatchCount: 2}]")).contains("`MinMatchCount`"));
     }
@@ -376,6 +392,9 @@ mod tests {
         let table = "AnalysisType: lookup_table\nLookupName: t\nEnabled: true\nSchema: S.T\n";
         assert!(parse(&format!("{table}Filename: t.csv\n")).is_ok());
         assert!(problem(table).contains("exactly one"));
+        let without = table.replace("Schema: S.T\n", "");
+        assert!(parse(&format!("{without}Query: SELECT 1\n")).is_ok());
+        assert!(problem(&format!("{without}Filename: t.csv\n")).contains("`Schema` is missing"));
         assert!(problem(&format!("{table}Filenmae: t.csv\n")).contains("Filenmae"));
     }
 }
