@@ -1,3 +1,5 @@
+//! Rules of YAML alone, from their text to what they say of an event.
+
 use serde_json::json;
 
 use super::*;
