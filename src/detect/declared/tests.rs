@@ -1,4 +1,4 @@
-//! Conditions and texts as rules write them, on events.
+//! Rules of YAML alone, from their text to what they say of an event.
 
 use serde_json::json;
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
-use crate::http::Readiness;
+use crate::http::{Findings, Readiness};
 use crate::model::Secret;
 use crate::runtime::Clock;
 use crate::state::fixtures::{START, matched, matches, object, rule};
@@ -53,7 +53,8 @@ async fn server() -> (Server, Vec<String>) {
         clock: Arc::new(Fixed),
         wake: Arc::default(),
     });
-    let surface = Surface { readiness: Readiness::new(), telemetry: Telemetry::new(), log, api };
+    let surface =
+        Surface { readiness: Readiness::new(), findings: Findings::default(), telemetry: Telemetry::new(), log, api };
     let peer: SocketAddr = "10.0.0.1:1".parse().unwrap();
     let app = crate::http::router(surface).layer(axum::Extension(ConnectInfo(peer)));
     (Server { app, state, _subscriber: Box::new(subscriber) }, ids)

@@ -10,7 +10,7 @@ use proptest::test_runner::TestRunner;
 use time::Duration;
 
 use super::claimed;
-use crate::model::{AlertKind, Match, RowId, RuleMeta};
+use crate::model::{AlertKind, Match, Receiver, RowId, RuleMeta};
 use crate::state::fixtures::{START, fault, matched, rule};
 use crate::state::window::GroupKey;
 use crate::state::{AlertFilter, StateStore};
@@ -66,7 +66,7 @@ pub(in crate::state) async fn spread<S: StateStore>(stores: &[&S]) {
             let found = hits.entry((drawn.2, found.row_id)).or_insert(found);
             calls[usize::from(drawn.0)].push(found.clone());
         }
-        let to = ["stdout".to_owned(), "slack".to_owned()];
+        let to = ["stdout", "slack"].map(Receiver::accepting_all);
         let mut tokens = Vec::new();
         for object in 0..OBJECTS {
             let store = stores[usize::from(object) % stores.len()];
