@@ -23,7 +23,10 @@ mod write;
 /// Rows in one statement.
 const BATCH: usize = 2000;
 
-const LOCK_WINDOWS: &str = "SELECT * FROM windows WHERE group_id = ANY($1) ORDER BY group_id FOR NO KEY UPDATE";
+/// A join and not `= ANY`: where the server reads the whole table, that compares each window with each id.
+const LOCK_WINDOWS: &str = "
+    SELECT windows.* FROM unnest($1::text[]) AS asked (group_id) JOIN windows USING (group_id)
+    ORDER BY windows.group_id FOR NO KEY UPDATE OF windows";
 
 /// The order keeps two transactions from waiting for each other. Tells what was new.
 const INSERT_MATCHES: &str = "
