@@ -14,7 +14,7 @@ use super::*;
 use crate::model::Receiver;
 use crate::state::contract;
 use crate::state::fixtures::{START, matched, matches, object, rule};
-use crate::state::{AlertFilter, AlertStore, Claim, ClaimToken, Ledger, Outbox, Quarantine};
+use crate::state::{AlertFilter, AlertStore, Claim, ClaimToken, Desk, Ledger, Outbox, Quarantine, TriageChange};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -101,6 +101,28 @@ async fn a_delivery_is_taken_by_one_of_many_daemons() {
         assert!(ids.len() <= 40);
     }
     assert!(ids.len() >= 30, "what was passed over is handed out later: {}", ids.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_one_alert_by_many_at_once_follow_one_another() {
+    let stores = replicas(4).await;
+    let token = claim(&stores[0], "key").await;
+    let detections = matches([matched(&Arc::new(rule("r")), 1)]);
+    let ids = [stores[0].record(&token, &detections, &[], START).await.unwrap().opened.remove(0).id];
+    let names: Vec<String> = (0..20).map(|number| format!("{number} with a \0")).collect();
+    let changes = names.iter().zip(stores.iter().cycle()).map(async |(name, store)| {
+        let change = TriageChange { assignee: Some(name.clone()), ..TriageChange::default() };
+        store.triage(&ids, &change, name, START).await.unwrap()
+    });
+    assert!(join_all(changes).await.iter().all(|changed| *changed == ids));
+    let mut before = String::new();
+    let history = stores[1].history(&ids[0]).await.unwrap();
+    for change in &history {
+        assert_eq!((&change.before, &change.by), (&before, &change.after), "{history:?}");
+        before.clone_from(&change.after);
+    }
+    assert_eq!(history.len(), names.len());
+    assert_eq!(stores[2].alert(&ids[0]).await.unwrap().unwrap().triage.assignee, Some(before));
 }
 
 #[tokio::test(flavor = "multi_thread")]
