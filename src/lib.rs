@@ -14,7 +14,7 @@
 //!               |  EventBatch
 //!               +-----------------------------+
 //!    detect  rules, in worker processes       |   lake   keeps every event
-//!    state   windows, alerts, outbox, ledger  |
+//!    state   windows, alerts, outbox, ledger  |   search SQL over it, read only
 //!    alert   delivers from the outbox         |
 //!               +-----------------------------+
 //!    pipeline   acknowledges the message only when both sides are durable

@@ -2,9 +2,10 @@
 //!
 //! `none` keeps nothing and says so. `committer` keeps buffers, one a table (a table holds the rows of one log type), and
 //! commits them through the `catalog` port; `commit` is the protocol that shows every row once, whatever crashes, hangs
-//! or loses an answer, and `claims` is what the lake knows of an object while it is being read. `memory` is the honest
-//! fake of a catalog, `iceberg` the real one. Its tables are named by `names` and have the `columns` of their log types, which
-//! `encode` fills with events.
+//! or loses an answer, and `claims` is what the lake knows of an object while it is being read. `rows` are the events of
+//! a batch that go to one table, `table` is their buffer, and `ticket` tells the pipeline when they are durable. `memory` is
+//! the honest fake of a catalog, `iceberg` the real one. Its `tables` are named by `names` and have the `columns` of their
+//! log types, which `encode` fills with events.
 
 pub mod catalog;
 mod claims;
