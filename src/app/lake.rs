@@ -173,7 +173,7 @@ fn schemas(catalogue: &CurrentCatalogue) -> Schemas {
 /// A table for each log type of a source, so that no search finds that one is missing.
 async fn make_tables(catalog: &IcebergCatalog, catalogue: &CurrentCatalogue) -> anyhow::Result<()> {
     let catalogue = catalogue.get();
-    let named: BTreeSet<&str> = catalogue.sources.log_types().map(|(_, log_type)| log_type).collect();
+    let named: BTreeSet<&str> = catalogue.sources.log_types().collect();
     for log_type in named {
         catalog.ensure(log_type).await?;
     }

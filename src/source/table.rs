@@ -98,6 +98,11 @@ impl SourceTable {
         Routing::Route(mapping.route.clone())
     }
 
+    /// Every log type that a source names; repeats included. Whether a log type exists is not known here.
+    pub fn log_types(&self) -> impl Iterator<Item = &str> {
+        self.buckets.values().flatten().flat_map(|mapping| mapping.route.log_types.iter().map(AsRef::as_ref))
+    }
+
     /// Names of all sources, in order.
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.buckets.values().flatten().map(|mapping| mapping.route.source()).collect();
@@ -340,6 +345,15 @@ mod tests {
         assert_eq!(scope.access.source, "s");
         assert_eq!(table.scope("t").unwrap().prefixes, ["c"]);
         assert!(table.scope("u").is_none());
+    }
+
+    #[test]
+    fn the_log_types_of_all_sources_are_told() {
+        let table = SourceTable::new(&[source("trail", "logs", [prefix("a", "AWS.CloudTrail"), prefix("b", "X.Y")])]);
+        let table = table.unwrap();
+        let mut named: Vec<_> = table.log_types().collect();
+        named.sort_unstable();
+        assert_eq!(named, ["AWS.CloudTrail", "X.Y"]);
     }
 
     #[test]

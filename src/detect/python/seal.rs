@@ -101,7 +101,7 @@ impl Seal {
             let Ok(class) = value.clone().downcast::<PyType>() else { continue };
             // What is native and can be changed all the same (`ast.AST`) belongs to the process: each interpreter in it
             // sets it up once more.
-            let flags = class.slots.flags;
+            let flags = &class.slots.flags;
             let made_here = flags.has_feature(PyTypeFlags::HEAPTYPE) && !flags.has_feature(PyTypeFlags::IMMUTABLETYPE);
             if made_here && self.known.insert(class.get_id()) {
                 self.spaces.push(Space::of_class(class));
