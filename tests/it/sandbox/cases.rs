@@ -46,6 +46,8 @@ impl Case {
         let fine = match fault {
             _ if self.anything => true,
             Some(fault) => self.error.contains(&fault.error_type) && fault.message.contains(&self.says),
+            // What runs out of time on one machine may be done in time on another.
+            None if self.error.len() > 1 && self.error.iter().any(|error| error == "RuleTimeout") => true,
             None => self.matches && matches(found, id) == 1,
         };
         let became = fault.map_or("no fault".to_owned(), |fault| format!("{}: {}", fault.error_type, fault.message));
