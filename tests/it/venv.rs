@@ -8,8 +8,8 @@ use std::process::Command;
 
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
 
-/// The interpreter of the environment, which is made first if it is missing or was made from another list. Test
-/// processes that start together wait for each other here.
+/// The interpreter of the environment, which is made first if it is missing or was made from another list or elsewhere:
+/// its programs name their interpreter by its whole path. Test processes that start together wait for each other here.
 pub fn interpreter() -> PathBuf {
     let own = std::env::current_exe().expect("a test knows its own path");
     let target = own.ancestors().nth(3).expect("cargo puts tests into target/<profile>/deps");
@@ -17,7 +17,8 @@ pub fn interpreter() -> PathBuf {
     let lock = File::create(target.join("it-venv.lock")).expect("create the lock file");
     lock.lock().expect("lock the virtual environment");
     let (python, made_from) = (venv.join("bin/python"), venv.join("made-from.txt"));
-    if fs::read_to_string(&made_from).is_ok_and(|list| list == REQUIREMENTS) {
+    let made_of = format!("# {}\n{REQUIREMENTS}", venv.display());
+    if fs::read_to_string(&made_from).is_ok_and(|noted| noted == made_of) {
         return python;
     }
     if venv.exists() {
@@ -29,7 +30,7 @@ pub fn interpreter() -> PathBuf {
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(list);
     run(&mut pip, "it needs a package registry once");
     // Written last: an environment that was interrupted is made anew.
-    fs::write(made_from, REQUIREMENTS).expect("note what the environment was made from");
+    fs::write(made_from, made_of).expect("note what the environment was made from");
     python
 }
 
