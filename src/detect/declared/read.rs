@@ -1,5 +1,4 @@
-//! The YAML of the declared parts -> their types. Every problem is told, with the place in the YAML. How deep conditions
-//! may be nested is the YAML reader's limit.
+//! The YAML of the declared parts -> their types. Every problem is told, with the place in the YAML.
 
 use serde_json::{Map as Object, Value as Json};
 
@@ -11,10 +10,15 @@ use super::text::Template;
 use crate::detect::spec::RuleSpec;
 use crate::model::{Severity, Value};
 
+/// Steps into the YAML. Each becomes some levels of the JSON that a worker reads, which has a limit for all rules together:
+/// one rule must not come near it.
+const DEPTH: usize = 32;
+
 /// Something of the YAML, and where it stands, such as `Detection[0].Any[1]`.
 struct At<'a> {
     place: String,
     json: &'a Json,
+    depth: usize,
 }
 
 type Read<T> = Result<T, String>;
@@ -45,7 +49,7 @@ fn filters(list: &[Json]) -> Read<Option<Condition>> {
         .iter()
         .enumerate()
         .map(|(index, json)| {
-            let at = At { place: format!("InlineFilters[{index}]"), json };
+            let at = At { place: format!("InlineFilters[{index}]"), json, depth: 0 };
             match json.get("statement") {
                 Some(json) => at.below(".statement", json).statement(),
                 None => at.condition(),
@@ -57,7 +61,7 @@ fn filters(list: &[Json]) -> Read<Option<Condition>> {
 }
 
 fn detection(json: &Json) -> Read<Condition> {
-    let at = At { place: "Detection".into(), json };
+    let at = At { place: "Detection".into(), json, depth: 0 };
     let conditions = at.conditions()?;
     if conditions.is_empty() {
         return Err("`Detection` is empty; give it a condition, or `Condition: AlwaysTrue`".into());
@@ -71,7 +75,7 @@ fn title(json: &Json) -> Read<Template> {
 }
 
 fn context(json: &Json) -> Read<Vec<(String, Field)>> {
-    let at = At { place: "AlertContext".into(), json };
+    let at = At { place: "AlertContext".into(), json, depth: 0 };
     at.each(|at| {
         let name = at.text("KeyName")?.ok_or_else(|| at.problem("`KeyName` is missing"))?;
         let value = at.json.get("KeyValue").ok_or_else(|| at.problem("`KeyValue` is missing"))?;
@@ -81,7 +85,7 @@ fn context(json: &Json) -> Read<Vec<(String, Field)>> {
 }
 
 fn severities(json: &Json) -> Read<Vec<(Severity, Condition)>> {
-    let at = At { place: "DynamicSeverities".into(), json };
+    let at = At { place: "DynamicSeverities".into(), json, depth: 0 };
     at.each(|at| {
         let severity = at.text("ChangeTo")?.ok_or_else(|| at.problem("`ChangeTo` is missing"))?;
         let severity = severity.parse().map_err(|problem| at.problem(&format!("ChangeTo: {problem}")))?;
@@ -93,7 +97,7 @@ fn severities(json: &Json) -> Read<Vec<(Severity, Condition)>> {
 
 /// A list of fields, each as elsewhere or as the text of a path.
 fn group_by(json: &Json) -> Read<Vec<Field>> {
-    let at = At { place: "GroupBy".into(), json };
+    let at = At { place: "GroupBy".into(), json, depth: 0 };
     at.each(|at| match at.json {
         Json::String(path) => at.told(Field::parse(path)),
         _ => at.field()?.ok_or_else(|| at.problem(NO_FIELD)),
@@ -112,10 +116,13 @@ impl<'a> At<'a> {
     }
 
     fn below(&self, step: &str, json: &'a Json) -> At<'a> {
-        At { place: format!("{}{step}", self.place), json }
+        At { place: format!("{}{step}", self.place), json, depth: self.depth + 1 }
     }
 
     fn each<T>(&self, read: impl Fn(&At<'a>) -> Read<T>) -> Read<Vec<T>> {
+        if self.depth > DEPTH {
+            return Err(self.problem("conditions are nested too deeply; split the rule"));
+        }
         let list = self.json.as_array().ok_or_else(|| self.problem("must be a list"))?;
         list.iter().enumerate().map(|(index, json)| read(&self.below(&format!("[{index}]"), json))).collect()
     }

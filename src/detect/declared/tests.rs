@@ -210,3 +210,15 @@ fn what_is_declared_survives_the_way_to_a_worker() {
     let text = serde_json::to_string(&declared).unwrap();
     assert_eq!(serde_json::from_str::<Declared>(&text).unwrap(), declared);
 }
+
+#[test]
+fn the_deepest_conditions_survive_the_way_too_and_deeper_ones_are_refused() {
+    let nested = |levels: usize| {
+        let open = "{Key: a, Condition: AnyElement, Expressions: [";
+        declared(&format!("Detection:\n  - {}{{Condition: AlwaysTrue}}{}\n", open.repeat(levels), "]}".repeat(levels)))
+    };
+    let deepest = (1..28).take_while(|levels| nested(*levels).is_ok()).last().unwrap();
+    let text = serde_json::to_string(&json!({"load": {"rules": [{"declared": nested(deepest).unwrap()}]}})).unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{deepest} levels");
+    assert!(nested(deepest + 1).unwrap_err()[0].ends_with("nested too deeply; split the rule"));
+}
