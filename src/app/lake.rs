@@ -78,6 +78,7 @@ impl BuiltLake {
             Kind::None => Ok(BuiltLake::None),
             Kind::Local => {
                 let catalog = IcebergCatalog::open(config.lake.settings(), schemas(catalogue), clock.clone()).await?;
+                let catalog = catalog.telling(telemetry.clone());
                 make_tables(&catalog, catalogue).await?;
                 let (catalog, limits) = (Arc::new(catalog), config.lake.limits());
                 let committer = Committer::new(catalog.clone(), state, clock, telemetry.clone(), limits);

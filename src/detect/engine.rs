@@ -16,7 +16,7 @@ use super::verdicts::Verdicts;
 use super::worker::{WorkerCommand, WorkerError};
 use crate::model::{Detections, EventBatch};
 use crate::runtime::{blocking, blocking_deep};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Stage, Telemetry};
 
 /// A failed rule is restored, then loaded again; a helper's restoration can uncover a rule's. More rounds never help.
 const LOAD_ROUNDS: usize = 3;
@@ -197,8 +197,9 @@ impl Engine {
         }
         let generation = self.current().generation;
         let started = tokio::time::Instant::now();
-        let (guarding, events) = (generation.clone(), batch.clone());
-        let Plan { positions, calls, tally } = blocking(move || Plan::of(&guarding.set, &events)).await;
+        let (guarding, events, telemetry) = (generation.clone(), batch.clone(), self.inner.telemetry.clone());
+        let planned = blocking(move || telemetry.work(Stage::Guard, || Plan::of(&guarding.set, &events)));
+        let Plan { positions, calls, tally } = planned.await;
         self.inner.python_calls.fetch_add(tally.python_calls(), Ordering::Relaxed);
         tally.tell(&generation.set, &self.inner.telemetry);
         let mut evaluated = Evaluated::default();

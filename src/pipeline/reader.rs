@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
@@ -10,6 +11,7 @@ use super::trace::Trace;
 use crate::decode::{DecodeError, Decoder, Findings, Limits, Pace, Piece, RowDecoder, Want};
 use crate::logtype::{Classified, Classifier, Context, Registry, UnknownLogType};
 use crate::model::{Event, EventBatch, ObjectId, Reject, Route, UnknownField};
+use crate::telemetry::thread_cpu;
 
 /// A batch is handed on when it has this many events or rejects …
 pub(super) const BATCH_RECORDS: usize = 512;
@@ -73,6 +75,14 @@ pub(super) struct RecordReader {
     by_log_type: BTreeMap<Arc<str>, u64>,
     error: Option<DecodeError>,
     trace: Option<Trace>,
+    spent: Spent,
+}
+
+/// CPU time of an object's records.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spent {
+    pub(super) decode: Duration,
+    pub(super) classify: Duration,
 }
 
 impl RecordReader {
@@ -95,6 +105,7 @@ impl RecordReader {
             by_log_type: BTreeMap::new(),
             error: None,
             trace: None,
+            spent: Spent::default(),
         })
     }
 
@@ -147,12 +158,18 @@ impl RecordReader {
 
     fn drive(&mut self, mut step: impl FnMut(&mut Self, &mut Vec<Piece>) -> Result<Step, DecodeError>) -> Advance {
         let mut pieces = Vec::new();
+        let mut began = thread_cpu();
         while !self.is_full() {
             if self.failed() {
                 return Advance::Done;
             }
             let step = step(self, &mut pieces);
+            let decoded = thread_cpu();
             self.classify(&mut pieces);
+            let classified = thread_cpu();
+            self.spent.decode += decoded.saturating_sub(began);
+            self.spent.classify += classified.saturating_sub(decoded);
+            began = classified;
             match step {
                 Ok(Step::More) => {}
                 Ok(Step::Done) if self.is_full() => {}
@@ -180,6 +197,10 @@ impl RecordReader {
     /// Decompressed bytes so far.
     pub(super) fn bytes(&self) -> u64 {
         self.rows.as_ref().map_or_else(|| self.decoder.bytes_out(), |rows| rows.bytes_out())
+    }
+
+    pub(super) fn spent(&self) -> Spent {
+        self.spent
     }
 
     /// From now on notes what becomes of each record, up to so many of them.

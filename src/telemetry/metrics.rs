@@ -4,7 +4,10 @@
 //! Label values come from bounded sets: configuration, shipped names, states. Never from the contents of an event, a
 //! key or a message. There is no global registry.
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{CounterVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// What is known of a metric before it has a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,6 +23,8 @@ pub struct Declaration {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     Counter,
+    /// A counter of time.
+    Seconds,
     Gauge,
     Histogram,
 }
@@ -27,7 +32,7 @@ pub enum Kind {
 impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Counter => "counter",
+            Kind::Counter | Kind::Seconds => "counter",
             Kind::Gauge => "gauge",
             Kind::Histogram => "histogram",
         }
@@ -47,6 +52,26 @@ impl<const N: usize> Counter<N> {
     }
 
     pub fn get(&self, labels: [&str; N]) -> u64 {
+        self.0.with_label_values(&labels).get()
+    }
+
+    /// Over all values of its labels.
+    pub fn sum(&self) -> u64 {
+        let families = self.0.collect();
+        let counts = families.iter().flat_map(|family| family.get_metric()).map(|one| one.get_counter().get_value());
+        counts.sum::<f64>() as u64
+    }
+}
+
+/// Time that only grows.
+pub struct Seconds<const N: usize>(CounterVec);
+
+impl<const N: usize> Seconds<N> {
+    pub fn add(&self, labels: [&str; N], by: Duration) {
+        self.0.with_label_values(&labels).inc_by(by.as_secs_f64());
+    }
+
+    pub fn get(&self, labels: [&str; N]) -> f64 {
         self.0.with_label_values(&labels).get()
     }
 }
@@ -155,6 +180,7 @@ metrics! {
     object_seconds: Histogram ["source"] in WORK_SECONDS, "Seconds from claiming an object to finishing it.";
     memory_budget_bytes_used: Gauge [], "Bytes taken from the memory budget.";
 
+    stage_cpu_seconds_total: Seconds ["stage"], "CPU time of the stages that compute: `decode`, `classify`, `guard` and `encode`. Rule workers are processes of their own, and not in it.";
     records_total: Counter ["source"], "Records taken out of objects, classified or not.";
     events_total: Counter ["source", "log_type"], "Events made of records.";
     classification_failures_total: Counter ["source"], "Records that are of none of the log types of their source; kept with the reason.";
@@ -226,6 +252,18 @@ impl<const N: usize> Register for Counter<N> {
     }
 }
 
+impl<const N: usize> Register for Seconds<N> {
+    fn register(declaration: &Declaration, registry: &Registry) -> Self {
+        let opts = Opts::new(declaration.name, declaration.help);
+        let vec = CounterVec::new(opts, declaration.labels).expect(SOUND);
+        if N == 0 {
+            vec.with_label_values(&[] as &[&str]);
+        }
+        registry.register(Box::new(vec.clone())).expect(SOUND);
+        Seconds(vec)
+    }
+}
+
 impl<const N: usize> Register for Gauge<N> {
     fn register(declaration: &Declaration, registry: &Registry) -> Self {
         let opts = Opts::new(declaration.name, declaration.help);
@@ -262,7 +300,8 @@ mod tests {
         for declaration in DECLARATIONS {
             let name = declaration.name;
             assert!(seen.insert(name), "{name} stands twice in the table");
-            assert_eq!(declaration.kind == Kind::Counter, name.ends_with("_total"), "{name}");
+            assert_eq!(declaration.kind.as_str() == "counter", name.ends_with("_total"), "{name}");
+            assert_eq!(declaration.kind == Kind::Seconds, name.ends_with("_seconds_total"), "{name}");
             assert_eq!(declaration.kind == Kind::Histogram, !declaration.buckets.is_empty(), "{name}");
             assert!(declaration.kind != Kind::Histogram || name.ends_with("_seconds"), "{name}");
             assert!(declaration.help.ends_with('.'), "{name}");

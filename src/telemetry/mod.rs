@@ -2,7 +2,7 @@
 //!
 //! Every metric of margay is declared in `metrics`, once. A fact that has both a log line and a metric is a method in
 //! `facts`, so that the two can't drift apart; those about log types are in `log_types`. `throttle` keeps lines that
-//! anybody can cause from filling the log, `pace` measures how fast the queue drains. `logs` starts logging and changes
+//! anybody can cause from filling the log, `pace` measures how fast the queue drains, `stage` where CPU time goes. `logs` starts logging and changes
 //! its levels at run time.
 //!
 //! Knows no other module than the model: what others own arrives as text and numbers. The contents of an event never
@@ -13,6 +13,7 @@ mod log_types;
 mod logs;
 mod metrics;
 mod pace;
+mod stage;
 mod throttle;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +24,8 @@ pub use facts::ObjectFacts;
 #[cfg(test)]
 pub(crate) use logs::build;
 pub use logs::{LogEnd, LogHandle, LogSetupError, init};
-pub use metrics::{Counter, DECLARATIONS, Declaration, Gauge, Histogram, Kind, Metrics};
+pub use metrics::{Counter, DECLARATIONS, Declaration, Gauge, Histogram, Kind, Metrics, Seconds};
+pub use stage::{Stage, thread_cpu};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -3,8 +3,11 @@
 //! Everything is a ratio against a baseline of the same run (decompressing the same bytes and parsing them as JSON, one
 //! thread), because machines differ and are noisy. Rates count decompressed bytes.
 
+mod cpu;
+mod daemon;
 mod events;
 mod growth;
+mod pipeline;
 mod rules;
 mod stages;
 mod state;
@@ -33,6 +36,8 @@ pub(super) struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Only {
+    /// Measure the whole path over the objects of a folder: files, rules, state and lake are real, only the queue is not.
+    Pipeline(pipeline::Arguments),
     /// Measure the rules of a folder over events of a file, with or without their guards.
     Rules(rules::Arguments),
     /// Measure what an event costs as rules of one log type become more: invented ones, each with constants of its own.
@@ -51,6 +56,7 @@ struct Stage {
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match &arguments.only {
+        Some(Only::Pipeline(arguments)) => return block_on(pipeline::run(arguments)),
         Some(Only::Rules(arguments)) => return rules::run(arguments),
         Some(Only::Growth(arguments)) => return growth::run(arguments),
         Some(Only::State(arguments)) => {

@@ -10,7 +10,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::stages::cpu_seconds;
+use super::cpu::cpu_seconds;
 use crate::app;
 use crate::cli::{block_on, complain, print};
 use crate::detect::{self, Engine};
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum Format {
+pub(super) enum Format {
     Text,
     Json,
 }

@@ -32,6 +32,7 @@ use super::rows::Rows;
 use crate::logtype::Schema;
 use crate::runtime::SharedClock;
 use crate::state::CommitId;
+use crate::telemetry::Telemetry;
 use pointers::Pointers;
 use snapshot::Change;
 
@@ -72,6 +73,7 @@ pub struct IcebergCatalog {
     settings: Settings,
     schemas: Schemas,
     clock: SharedClock,
+    telemetry: Telemetry,
     /// The last head of each table that was loaded.
     heads: Mutex<HashMap<TableId, Table>>,
 }
@@ -96,7 +98,13 @@ impl IcebergCatalog {
         tokio::fs::create_dir_all(&settings.root).await.map_err(failed)?;
         settings.root = tokio::fs::canonicalize(&settings.root).await.map_err(failed)?;
         let pointers = Pointers::open(&settings.root.join(CATALOG_FILE)).await?;
-        Ok(IcebergCatalog { io: FileIO::new_with_fs(), pointers, settings, schemas, clock, heads: Mutex::default() })
+        let (io, telemetry) = (FileIO::new_with_fs(), Telemetry::new());
+        Ok(IcebergCatalog { io, pointers, settings, schemas, clock, telemetry, heads: Mutex::default() })
+    }
+
+    /// Tells of its work from now on.
+    pub fn telling(self, telemetry: Telemetry) -> IcebergCatalog {
+        IcebergCatalog { telemetry, ..self }
     }
 
     /// The table as it is now; `None` where there is none.
@@ -266,7 +274,7 @@ impl Catalog for IcebergCatalog {
     async fn stage(&self, table: &str, commit: CommitId, rows: &Rows) -> Result<Change, CatalogError> {
         let head = self.ensure(table).await?;
         let columns = self.columns(table);
-        let added = stage::write(&head.table, columns, rows, commit, self.settings.partition).await?;
+        let added = stage::write(&head.table, columns, rows, commit, self.settings.partition, &self.telemetry).await?;
         let snapshot = snapshot::new_id();
         let manifest = snapshot::manifest(&head.table, snapshot, &added).await;
         let manifest = manifest.map_err(|error| failed(&format!("write a manifest of table {}", head.id), &error))?;

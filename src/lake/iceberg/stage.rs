@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::io::FileIO;
 use iceberg::spec::{DataFile, Literal, Struct};
@@ -19,6 +20,7 @@ use crate::lake::rows::Rows;
 use crate::model::Event;
 use crate::runtime::blocking;
 use crate::state::CommitId;
+use crate::telemetry::{Stage, Telemetry};
 
 /// Rows of a record batch.
 const BATCH: usize = 8 * 1024;
@@ -30,25 +32,15 @@ pub(super) async fn write(
     rows: &Rows,
     commit: CommitId,
     by: Granularity,
+    telemetry: &Telemetry,
 ) -> Result<Vec<DataFile>, CatalogError> {
     let name = table.identifier();
     let schema = table.metadata().current_schema().clone();
     let arrow = schema_to_arrow_schema(&schema).map_err(|error| failed(&format!("write rows of {name}"), &error))?;
     let (arrow, rows) = (Arc::new(arrow), rows.clone());
     let by = granularity(table, by);
-    let encoded = blocking(move || {
-        let mut encoder = Encoder::new(arrow.clone(), &columns);
-        let mut encoded: Vec<(i32, Encoded)> = Vec::new();
-        for (partition, events) in partitions(&rows, by) {
-            let batches = batches(&mut encoder, &events)?;
-            encoded.push((
-                partition,
-                files::encode(arrow.clone(), &columns, &batches).map_err(|error| error.to_string())?,
-            ));
-        }
-        Ok::<_, String>(encoded)
-    })
-    .await;
+    let telemetry = telemetry.clone();
+    let encoded = blocking(move || telemetry.work(Stage::Encode, || encode(&arrow, &columns, &rows, by))).await;
     let encoded = encoded.map_err(|error| failed(&format!("encode rows of {name}"), &error))?;
     let mut written = Vec::with_capacity(encoded.len());
     for (partition, encoded) in encoded {
@@ -65,6 +57,18 @@ pub(super) async fn write(
         written.push(file);
     }
     Ok(written)
+}
+
+/// A file for each partition.
+fn encode(arrow: &SchemaRef, columns: &[Column], rows: &Rows, by: Granularity) -> Result<Vec<(i32, Encoded)>, String> {
+    let mut encoder = Encoder::new(arrow.clone(), columns);
+    let mut encoded: Vec<(i32, Encoded)> = Vec::new();
+    for (partition, events) in partitions(rows, by) {
+        let batches = batches(&mut encoder, &events)?;
+        let file = files::encode(arrow.clone(), columns, &batches).map_err(|error| error.to_string())?;
+        encoded.push((partition, file));
+    }
+    Ok(encoded)
 }
 
 /// Writes a file so that it survives a crash of the machine.

@@ -7,6 +7,7 @@ use crate::pipeline::reader::RecordReader;
 use crate::pipeline::reading::Reading;
 use crate::pipeline::{discovery, disposition};
 use crate::state::{Attempts, ObjectOutcome, ObjectState};
+use crate::telemetry::Stage;
 
 impl Work<'_> {
     /// Waits for the rows, then says how the object ended.
@@ -19,6 +20,9 @@ impl Work<'_> {
         attempts: &Attempts,
     ) -> Result<ObjectOutcome, Stop> {
         let telemetry = &self.pipeline.telemetry;
+        let spent = reader.spent();
+        telemetry.worked(Stage::Decode, spent.decode);
+        telemetry.worked(Stage::Classify, spent.classify);
         if let Findings { layers, encoding, split: Some(split) } = reader.findings() {
             let encoding = encoding.unwrap_or_default();
             telemetry.object_decoded(object, &layers.join(", "), encoding, split.kind.as_str(), split.why);
