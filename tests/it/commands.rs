@@ -116,3 +116,27 @@ fn alerts_of_a_store_that_is_not_there_are_an_error_that_says_what_to_do() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("margay.db"), "{}", text(&output.stderr));
 }
+
+/// Each object is read, its events are in the lake and met the rules; the stages' times add up to all of it.
+#[test]
+fn the_bench_of_the_pipeline_counts_what_it_read() {
+    let setup = Setup::new();
+    setup.write_rule_over("Okta.SystemLog", "Always", "def rule(event):\n    return True\n");
+    for file in 0..3 {
+        setup.file(&format!("objects/day-{file}/login.json"), crate::events::logins_of(&format!("of-{file}"), 20));
+    }
+    let output = setup.margay(&["bench", "pipeline", "--input", "objects", "--rules", "rules", "--format", "json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    for (name, count) in [("objects", 3), ("events", 60), ("matches", 60), ("rejects", 0)] {
+        assert_eq!(told[name], count, "{name} in {told}");
+    }
+    assert_eq!(told["log_types"], serde_json::json!(["Okta.SystemLog"]));
+    assert!(told["bytes"].as_u64() >= told["bytes_compressed"].as_u64(), "{told}");
+    let stages = told["cpu_seconds_by_stage"].as_object().unwrap();
+    let sum: f64 = stages.values().filter_map(serde_json::Value::as_f64).sum();
+    assert!((sum - told["cpu_seconds"].as_f64().unwrap()).abs() < 0.01, "{told}");
+    for stage in ["decode", "classify", "guard", "encode", "rules_in_python", "state_and_catalog", "other"] {
+        assert!(stages.contains_key(stage), "{stage} in {told}");
+    }
+}
