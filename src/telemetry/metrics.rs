@@ -4,7 +4,9 @@
 //! Label values come from bounded sets: configuration, shipped names, states. Never from the contents of an event, a
 //! key or a message. There is no global registry.
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use std::time::Duration;
+
+use prometheus::{CounterVec, HistogramOpts, HistogramVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// What is known of a metric before it has a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,7 +37,7 @@ impl Kind {
 }
 
 /// Only grows. `N` is the number of its labels, whose values are given in the order of the declaration.
-pub struct Counter<const N: usize>(IntCounterVec);
+pub struct Counter<const N: usize>(CounterVec);
 
 impl<const N: usize> Counter<N> {
     pub fn inc(&self, labels: [&str; N]) {
@@ -43,11 +45,16 @@ impl<const N: usize> Counter<N> {
     }
 
     pub fn add(&self, labels: [&str; N], by: u64) {
-        self.0.with_label_values(&labels).inc_by(by);
+        self.0.with_label_values(&labels).inc_by(by as f64);
+    }
+
+    /// Of a counter of seconds.
+    pub fn add_time(&self, labels: [&str; N], by: Duration) {
+        self.0.with_label_values(&labels).inc_by(by.as_secs_f64());
     }
 
     pub fn get(&self, labels: [&str; N]) -> u64 {
-        self.0.with_label_values(&labels).get()
+        self.0.with_label_values(&labels).get() as u64
     }
 }
 
@@ -168,12 +175,14 @@ metrics! {
     rule_evaluations_total: Counter [], "Events times the rules of their log type, whether a guard decided or Python.";
     rule_guard_rejections_total: Counter ["rule"], "Events of the rule's log types for which its guard said no without Python.";
     rule_python_calls_total: Counter ["rule"], "Events of the rule's log types that Python had to decide; with the rejections, all of them.";
+    rule_seconds_total: Counter ["rule"], "Seconds that Python took for the rule in its workers, with everything that runs for a match.";
     rule_matches_total: Counter ["rule"], "Events for which a rule returned true, again when an object is read again.";
     rule_errors_total: Counter ["rule"], "Events on which a rule raised, overran its time or killed its worker, again when an object is read again.";
     rule_function_errors_total: Counter ["rule", "function"], "Failures of a rule's other functions; their default was used.";
     rule_batch_seconds: Histogram [] in WORK_SECONDS, "Seconds of evaluating all rules over one batch of events.";
     rules_disabled_total: Counter ["rule"], "Rules switched off after repeated overruns or crashes, each time for longer; loaded anew, they begin again.";
     rule_worker_restarts_total: Counter ["reason"], "Rule workers that were replaced, after a `timeout`, a `crash`, `tampering` with what rules share, or for the `memory` they had taken.";
+    rule_worker_replacement_seconds: Histogram [] in WORK_SECONDS, "Seconds from the end of a rule worker to its successor being ready with all rules loaded.";
 
     alerts_opened_total: Counter ["rule", "severity", "type"], "Alerts opened.";
     deliveries_total: Counter ["destination", "outcome"], "Attempts to deliver an alert: `delivered`, `failed` and tried again, or `given_up`.";
@@ -217,7 +226,7 @@ const SOUND: &str = "the names in the table are valid and each stands there once
 impl<const N: usize> Register for Counter<N> {
     fn register(declaration: &Declaration, registry: &Registry) -> Self {
         let opts = Opts::new(declaration.name, declaration.help);
-        let vec = IntCounterVec::new(opts, declaration.labels).expect(SOUND);
+        let vec = CounterVec::new(opts, declaration.labels).expect(SOUND);
         if N == 0 {
             vec.with_label_values(&[] as &[&str]);
         }

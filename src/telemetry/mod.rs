@@ -1,7 +1,7 @@
 //! Logs and metrics.
 //!
 //! Every metric of margay is declared in `metrics`, once. A fact that has both a log line and a metric is a method in
-//! `facts`, so that the two can't drift apart; those about log types are in `log_types`. `throttle` keeps lines that
+//! `facts`, so that the two can't drift apart; those about log types are in `log_types`, those about single rules in `rules`. `throttle` keeps lines that
 //! anybody can cause from filling the log, `pace` measures how fast the queue drains. `logs` starts logging and changes
 //! its levels at run time.
 //!
@@ -13,6 +13,7 @@ mod log_types;
 mod logs;
 mod metrics;
 mod pace;
+mod rules;
 mod throttle;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +24,7 @@ pub use facts::ObjectFacts;
 #[cfg(test)]
 pub(crate) use logs::build;
 pub use logs::{LogEnd, LogHandle, LogSetupError, init};
+pub use rules::{RuleCost, RuleProfile};
 pub use metrics::{Counter, DECLARATIONS, Declaration, Gauge, Histogram, Kind, Metrics};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +66,7 @@ pub struct Telemetry {
     samplers: Arc<Mutex<Vec<Sampler>>>,
     pace: Arc<pace::Pace>,
     throttles: Arc<facts::Throttles>,
+    rules: Arc<rules::Rules>,
 }
 
 impl Telemetry {
@@ -71,7 +74,7 @@ impl Telemetry {
         Telemetry::default()
     }
 
-    /// Sets gauges each time that the metrics are read, for values that nobody announces when they change. It must not
+    /// Brings metrics up to date each time that they are read, for values that nobody announces when they change. It must not
     /// wait for anything.
     pub fn sample_with(&self, sampler: impl Fn(&Metrics) + Send + 'static) {
         self.samplers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(sampler));
@@ -79,13 +82,17 @@ impl Telemetry {
 
     /// All metrics in Prometheus' text format 0.0.4.
     pub fn encode(&self) -> String {
-        for sampler in self.samplers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            sampler(&self.metrics);
-        }
+        self.sample();
         let waiting = self.metrics.queue_messages_waiting.get([]);
         self.metrics.queue_oldest_message_age_seconds.set([], self.pace.oldest_age());
         self.metrics.queue_drain_seconds_estimate.set([], self.pace.drain_seconds(waiting));
         self.metrics.encode()
+    }
+
+    fn sample(&self) {
+        for sampler in self.samplers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            sampler(&self.metrics);
+        }
     }
 }
 
