@@ -36,10 +36,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             require_seccomp: defaults.require_seccomp,
         };
         let mut shown = Shown { error: None, line_is_open: false };
-        let folders = vec![arguments.path.clone()];
-        let ran =
-            testing::debug(folders, &arguments.rule, arguments.case.as_deref(), &command, &mut |what| shown.show(what));
-        let ran = ran.await;
+        let (folders, case) = (vec![arguments.path.clone()], arguments.case.as_deref());
+        let mut tell = |what: Debugged<'_>| shown.show(what);
+        let ran = testing::debug(folders, &arguments.rule, case, &command, &mut tell).await;
         if let Some(error) = shown.error {
             return Err(error);
         }

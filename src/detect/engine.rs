@@ -306,11 +306,7 @@ fn tell_loaded(telemetry: &Telemetry, generation: u64, current: &Current, report
 }
 
 impl LoadPlan {
-    async fn load(
-        &self,
-        good: Option<&Content>,
-        telemetry: &Telemetry,
-    ) -> Result<(Current, LoadReport), DetectError> {
+    async fn load(&self, good: Option<&Content>, telemetry: &Telemetry) -> Result<(Current, LoadReport), DetectError> {
         let directories = self.directories.clone();
         let mut content = blocking(move || content::read(&directories)).await;
         content.enable_packs(&self.packs);
@@ -389,7 +385,11 @@ fn of_the_load(place: Place, error: &WorkerError) -> LoadFault {
         }
     };
     let short_error = format!("{error_type}({message:?})");
-    LoadFault { place, fault: Fault { error_type: error_type.into(), short_error, message, ..Fault::default() }, line: None }
+    LoadFault {
+        place,
+        fault: Fault { error_type: error_type.into(), short_error, message, ..Fault::default() },
+        line: None,
+    }
 }
 
 fn is_rule(fault: &LoadFault) -> bool {

@@ -254,11 +254,7 @@ impl Generation {
     }
 
     /// A worker in the place of one that is gone since then.
-    async fn successor(
-        &self,
-        since: Option<Instant>,
-        turnover: &mut Vec<Turnover>,
-    ) -> Result<Worker, WorkerError> {
+    async fn successor(&self, since: Option<Instant>, turnover: &mut Vec<Turnover>) -> Result<Worker, WorkerError> {
         let vacancy = Vacancy { generation: self, since };
         // It has loaded these sources before: that it does not now is no matter of the batch.
         let started = Generation::first_worker(&self.command, &self.set.sources).await;
@@ -355,6 +351,11 @@ fn of_overrun(function: String, mut functions: Functions) -> Functions {
 
 /// A fault of `rule` that Python did not raise.
 fn own_fault(error_type: &str, message: String) -> Functions {
-    let fault = Fault { error_type: error_type.into(), short_error: format!("{error_type}({message:?})"), message, ..Fault::default() };
+    let fault = Fault {
+        error_type: error_type.into(),
+        short_error: format!("{error_type}({message:?})"),
+        message,
+        ..Fault::default()
+    };
     Functions { faults: BTreeMap::from([("rule".to_owned(), fault)]), ..Functions::default() }
 }

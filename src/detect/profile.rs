@@ -33,7 +33,10 @@ impl Profile {
         let mut costs: BTreeMap<u32, RuleCost> = BTreeMap::new();
         for (rule, visits) in tally.visits(set) {
             let asked = tally.asked(rule);
-            costs.insert(rule, RuleCost { guard_rejections: visits - asked, python_calls: asked, ..RuleCost::default() });
+            costs.insert(
+                rule,
+                RuleCost { guard_rejections: visits - asked, python_calls: asked, ..RuleCost::default() },
+            );
         }
         for (rule, cost) in &mut costs {
             if let Some(spent) = spent.remove(rule) {

@@ -168,9 +168,7 @@ pub enum Reply {
         spent: Vec<Spent>,
     },
     /// The end of the answer to `Evaluate`, and how long it was worked on, from the request being understood.
-    Evaluated {
-        busy_ns: u64,
-    },
+    Evaluated { busy_ns: u64 },
     /// In a watched test, before the answer: what the rule does just now.
     Step(Step),
     /// Answer to `Test`.

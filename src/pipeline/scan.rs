@@ -45,7 +45,10 @@ pub struct Scan<'a> {
 
 /// Where the next bytes come from.
 enum Place {
-    Stream { chunks: BoxStream<'static, Result<Bytes, FetchError>>, input: Bytes },
+    Stream {
+        chunks: BoxStream<'static, Result<Bytes, FetchError>>,
+        input: Bytes,
+    },
     /// The stream has ended, and what is left in the reader comes out.
     End,
     /// By ranges; the bytes that were wanted last.
@@ -124,11 +127,11 @@ impl Scan<'_> {
                     self.place = Place::Rows(Some(bytes));
                 }
                 Advance::Ranges => self.read_by_ranges()?,
-                Advance::Done => match self.place {
+                Advance::Done => match (&self.place, self.reader.as_ref().is_some_and(RecordReader::failed)) {
                     // The input is used up.
-                    Place::Stream { .. } if !self.reader().failed() => {}
+                    (Place::Stream { .. }, false) => {}
                     // What came before the fault is still to come out.
-                    Place::Stream { .. } => self.place = Place::End,
+                    (Place::Stream { .. }, true) => self.place = Place::End,
                     _ => {
                         self.place = Place::Done;
                         if let Some(error) = self.reader().error().map(DecodeError::to_string) {

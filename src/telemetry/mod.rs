@@ -24,8 +24,8 @@ pub use facts::ObjectFacts;
 #[cfg(test)]
 pub(crate) use logs::build;
 pub use logs::{LogEnd, LogHandle, LogSetupError, init};
-pub use rules::{RuleCost, RuleProfile};
 pub use metrics::{Counter, DECLARATIONS, Declaration, Gauge, Histogram, Kind, Metrics};
+pub use rules::{RuleCost, RuleProfile};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

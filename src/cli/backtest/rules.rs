@@ -41,7 +41,8 @@ pub(super) async fn choose(names: &[String], mut folders: Vec<PathBuf>) -> Resul
             ),
             false => ids.extend(runnable(&content).map(|rule| rule.meta.id.to_string()).filter(|id| id == name)),
         }
-        if ids.len() == before && !runnable(&content).any(|rule| *rule.meta.id == **name || is_below(&rule.origin, path))
+        if ids.len() == before
+            && !runnable(&content).any(|rule| *rule.meta.id == **name || is_below(&rule.origin, path))
         {
             return Err(nothing(name, &content));
         }

@@ -106,7 +106,8 @@ fn sorted(mut rules: Vec<RuleProfile>, by: By, limit: usize) -> Vec<RuleProfile>
 }
 
 fn text(rules: &[RuleProfile], all: f64) -> String {
-    let head = ["RULE", "SECONDS", "SHARE", "US/CALL", "LONGEST MS", "EVALUATIONS", "REJECTED", "CALLS", "MATCHES", "ERRORS"];
+    let head =
+        ["RULE", "SECONDS", "SHARE", "US/CALL", "LONGEST MS", "EVALUATIONS", "REJECTED", "CALLS", "MATCHES", "ERRORS"];
     let rows = rules.iter().map(|rule| {
         [
             safe(&rule.rule),

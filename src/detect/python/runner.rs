@@ -19,9 +19,7 @@ use super::loader::{self, Loaded, Rule};
 use super::mocks::Mocked;
 use super::output::Watcher;
 use super::watch::{Watch, Work};
-use crate::detect::protocol::{
-    EventCalls, Fault, Functions, LoadFault, Mock, Outcome, Place, RuleKind, Sources, Step,
-};
+use crate::detect::protocol::{EventCalls, Fault, Functions, LoadFault, Mock, Outcome, Place, RuleKind, Sources, Step};
 use crate::model::{Map, Value};
 
 /// An interpreter with a rule set.

@@ -119,11 +119,7 @@ fn report_overrun(watch: &Watch, output: &Mutex<impl Write>) {
 }
 
 /// The interpreter's thread. Returns only with a failure: a healthy process is ended by the reader.
-fn answer(
-    requests: &Receiver<Vec<u8>>,
-    watch: &Arc<Watch>,
-    output: &Arc<Mutex<impl Write + Send + 'static>>,
-) -> u8 {
+fn answer(requests: &Receiver<Vec<u8>>, watch: &Arc<Watch>, output: &Arc<Mutex<impl Write + Send + 'static>>) -> u8 {
     let mut runner = match Runner::start(watch.clone()) {
         Ok(runner) => runner,
         Err(error) => {

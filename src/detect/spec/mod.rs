@@ -372,7 +372,8 @@ mod tests {
 
     #[test]
     fn keys_that_nobody_knows_can_be_passed_over() {
-        let text = format!("{RULE}Owner: me\nTests:\n  - {{Name: n, ExpectedResult: true, Team: us, Log: {{Owner: 1}}}}\n");
+        let text =
+            format!("{RULE}Owner: me\nTests:\n  - {{Name: n, ExpectedResult: true, Team: us, Log: {{Owner: 1}}}}\n");
         assert!(parse(&text).is_err());
         let items = parse_with(&text, Keys::Any).unwrap();
         let [Item::Rule(rule)] = items.as_slice() else { panic!("one rule") };

@@ -12,7 +12,10 @@ use crate::runtime::blocking;
 /// What happens, in order.
 pub enum Debugged<'a> {
     /// A case begins; whether it expects an alert.
-    Case { name: &'a str, expected: bool },
+    Case {
+        name: &'a str,
+        expected: bool,
+    },
     Step(Step),
     Ended(&'a CaseReport),
 }
@@ -56,7 +59,7 @@ pub async fn debug(
         let functions = match event_of(test) {
             Err(message) => failed(fault("InvalidTest", message)),
             Ok(event) => {
-                let mut watcher = |step| tell(Debugged::Step(step));
+                let mut watcher = |step: Step| tell(Debugged::Step(step));
                 match worker.test(0, event, mocks(test), Some(&mut watcher)).await {
                     Ok(functions) => functions,
                     Err(error) => {

@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use serde_json::value::{RawValue, to_raw_value};
 
+pub use super::spec::Keys;
 pub use debug::{DebugError, Debugged, debug};
 pub use format::{Shown, jsonl, junit, text};
-pub use super::spec::Keys;
 pub use selection::{Filter, Selection};
 pub use tables::TableNames;
 
@@ -214,7 +214,12 @@ fn judge(rule: &Rule, test: &TestSpec, functions: Functions) -> CaseReport {
 }
 
 fn fault(error_type: &str, message: String) -> Fault {
-    Fault { error_type: error_type.into(), short_error: format!("{error_type}({message:?})"), message, ..Fault::default() }
+    Fault {
+        error_type: error_type.into(),
+        short_error: format!("{error_type}({message:?})"),
+        message,
+        ..Fault::default()
+    }
 }
 
 fn failed(fault: Fault) -> Functions {

@@ -182,8 +182,14 @@ mod tests {
     fn tables_are_found_where_queries_name_them() {
         for (sql, names) in [
             ("SELECT a FROM Db.Public.T WHERE x = 'FROM y'", &["db.public.t"][..]),
-            ("select * from a, b.c x join \"D\".e on a.x = e.x -- from f\n left join g using (z)", &["a", "b.c", "d.e", "g"]),
-            ("with made as (select 1 from t), more as (select * from made) select * from more join u on 1=1", &["t", "u"]),
+            (
+                "select * from a, b.c x join \"D\".e on a.x = e.x -- from f\n left join g using (z)",
+                &["a", "b.c", "d.e", "g"],
+            ),
+            (
+                "with made as (select 1 from t), more as (select * from made) select * from more join u on 1=1",
+                &["t", "u"],
+            ),
             ("SELECT EXTRACT(day FROM ts), substring(x from 2) FROM t", &["t"]),
             ("select f.value from t, lateral flatten(input => t.list) f, table(generator(rowcount => 3))", &["t"]),
             ("select * from ((a join b using (c)) join (select d from e) f)", &["a", "b", "e"]),

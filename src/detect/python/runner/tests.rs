@@ -214,7 +214,12 @@ fn every_exception_of_a_rule_is_a_fault_with_its_place() {
     ] {
         let functions = matched(&source(body), "{}");
         assert_eq!(functions.rule, None, "{body}");
-        let expected = Fault { error_type: error_type.into(), short_error: short.into(), message: message.into(), ..Fault::default() };
+        let expected = Fault {
+            error_type: error_type.into(),
+            short_error: short.into(),
+            message: message.into(),
+            ..Fault::default()
+        };
         assert_eq!(functions.faults, [("rule".to_owned(), expected)].into());
     }
 }
