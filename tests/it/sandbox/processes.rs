@@ -72,6 +72,24 @@ async fn workers_die_with_a_daemon_that_is_killed_even_when_they_stand_still() {
     daemon.until(|_| fs::read_link(format!("/proc/{}/exe", workers[0])).is_err()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_somebody_kills_is_replaced_and_its_batch_is_evaluated() {
+    let rule = "def rule(event):\n    return True\ndef title(event):\n    return 'seen'\n";
+    let setup = Setup::new().rule("Every", rule).watching_directory();
+    let daemon = setup.start().await;
+    let before = daemon.workers();
+    let killed = Command::new("kill").args(["-KILL", &before[0].to_string()]).status().unwrap();
+    assert!(killed.success());
+    setup.file("a.jsonl", login());
+    daemon.until(|d| d.counts().contains_key("seen")).await;
+    let metrics = daemon.metrics();
+    assert_eq!(metrics.get(r#"margay_rule_worker_restarts_total{reason="crash"}"#), 1.0);
+    assert_eq!(metrics.get("margay_rule_worker_replacement_seconds_count"), 1.0);
+    assert_eq!(setup.counts()["seen"], 1);
+    let after = daemon.workers();
+    assert!(after.len() == 1 && after != before, "{before:?} {after:?}");
+}
+
 /// Starts the real worker where the system call that sets up a filter is refused, as in some containers.
 const NO_FILTER: &str = r#"
 import ctypes, os, platform, struct, sys

@@ -620,7 +620,21 @@ def dedup(event):
         })
         .collect();
     assert_eq!(said.concat(), "rule: seen 1\ntitle: dedup: ");
-    insta::assert_snapshot!(functions.faults["title"].traceback, @"");
+    let traceback = r#"Traceback (most recent call last):
+  File "rule_file.py", line 11, in title
+    return inner(event)
+  File "rule_file.py", line 3, in inner
+    return event["missing"]
+KeyError: 'missing'
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "rule_file.py", line 13, in title
+    raise ValueError("no title") from error
+ValueError: no title
+"#;
+    assert_eq!(functions.faults["title"].traceback, traceback);
     assert_eq!(functions.faults["dedup"].traceback, "", "nothing was raised");
     let unwatched = runner.test(0, &raw("{}"), &[], None);
     assert_eq!((steps.lock().unwrap().len(), unwatched.faults["title"].traceback.as_str()), (0, ""));
