@@ -117,7 +117,7 @@ impl Arguments {
 /// The tables of margay's own lake are known by the names that its search takes.
 fn own_tables(mut names: Vec<String>) -> TableNames {
     let registry = Registry::built_in();
-    names.extend(registry.names().map(table_name).flat_map(|table| [format!("*logs.{table}"), table]));
+    names.extend(registry.names().map(|name| table_name(name)).flat_map(|table| [format!("*logs.{table}"), table]));
     names.push("all_logs".to_owned());
     TableNames(names)
 }

@@ -182,9 +182,9 @@ fn reply_to(
             Reply::Evaluated { busy_ns: began.elapsed().as_nanos().try_into().unwrap_or(u64::MAX) }
         }
         Request::Test { rule, event, mocks, watched } => {
-            let output = output.clone();
+            let to = output.clone();
             // Whether it could be said shows when the answer is.
-            let watcher: Watcher = Arc::new(move |step| drop(say(&output, &Reply::Step(step))));
+            let watcher: Watcher = Arc::new(move |step| drop(say(&to, &Reply::Step(step))));
             let functions = runner.test(rule, &event, &mocks, watched.then_some(watcher));
             end_if_tampered(runner, Some((0, rule)), output);
             Reply::Tested(Box::new(functions))
