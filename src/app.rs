@@ -1,7 +1,7 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
 //! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts
-//! for commands, `lake` is where events are kept, `upkeep` is what the daemon does for its state beside its work.
+//! for commands, `pointed` is a store for what a command is pointed at, `lake` is where events are kept, `upkeep` is what the daemon does for its state beside its work.
 
 mod catalogue;
 mod destinations;
@@ -9,6 +9,7 @@ pub mod errand;
 mod examine;
 mod explain;
 mod lake;
+mod pointed;
 mod revisions;
 mod upkeep;
 
@@ -30,6 +31,7 @@ pub use examine::examiner;
 pub use explain::explainer;
 use lake::{BuiltLake, RunningLake};
 pub use lake::{lake_upkeep, tables_for_reading};
+pub use pointed::{bucket_store, folder_store};
 pub use revisions::{Held, held_to_revisions};
 
 use crate::alert::delivery::{self, Delivery};

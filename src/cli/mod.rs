@@ -5,9 +5,11 @@
 mod alerts;
 mod audit;
 mod backfill;
+mod backtest;
 mod bench;
 mod check;
 mod config;
+mod debug;
 mod destinations;
 mod explain;
 mod health;
@@ -24,6 +26,7 @@ mod run;
 mod schema;
 mod search;
 mod source;
+mod table;
 mod test;
 
 use std::future::Future;
@@ -56,7 +59,11 @@ enum Command {
     Config(config::Arguments),
     /// Run the tests that detections carry.
     Test(test::Arguments),
-    /// List rules, and explain what of them is decided without Python.
+    /// Run one test case of a rule, and show what it prints, what each function gives, and whole tracebacks.
+    Debug(debug::Arguments),
+    /// Run rules over raw logs, and tell which alerts there would be. Changes nothing.
+    Backtest(Box<backtest::Arguments>),
+    /// List and show rules, explain what of them is decided without Python, and what they cost a running daemon.
     Rules(rules::Arguments),
     /// Turn raw log entries into events.
     Parse(parse::Arguments),
@@ -128,6 +135,8 @@ pub fn main() -> ExitCode {
         Command::Check(config) => check::run(&config),
         Command::Config(arguments) => config::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Debug(arguments) => debug::run(&arguments),
+        Command::Backtest(arguments) => backtest::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Parse(arguments) => parse::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
@@ -167,6 +176,13 @@ fn failure(error: &anyhow::Error) -> ExitCode {
 fn usage(problem: &impl std::fmt::Display) -> ExitCode {
     complain(format_args!("{problem}"));
     ExitCode::from(EXIT_USAGE)
+}
+
+/// A hint at what may have been meant; empty where there is nothing to choose from.
+fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let likeness = |name: &&str| strsim::jaro_winkler(name, wanted);
+    let near = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    near.map(|near| format!("; the nearest is {near:?}")).unwrap_or_default()
 }
 
 fn complain(text: std::fmt::Arguments<'_>) {

@@ -7,13 +7,18 @@ use std::time::Duration;
 
 use super::{block_on, print, usage};
 use crate::app;
-use crate::detect::testing::{self, Filter, Selection};
+use crate::config::TestSettings;
+use crate::detect::testing::{self, Filter, Keys, Selection, TableNames};
 use crate::detect::{self, WorkerCommand};
+use crate::lake::names::table_name;
+use crate::logtype::Registry;
 
 #[derive(clap::Args)]
+#[command(
+    after_help = "What is not given may stand in variables `PANTHER_<OPTION>`, or in `.panther_settings.yml` in the working folder."
+)]
 pub(super) struct Arguments {
-    /// Folders with detections, read recursively.
-    #[arg(default_value = "rules")]
+    /// Folders with detections, read recursively; `rules` without any.
     paths: Vec<PathBuf>,
     /// One more folder; the other way to write it.
     #[arg(long = "path", value_name = "FOLDER")]
@@ -31,6 +36,9 @@ pub(super) struct Arguments {
     /// Leave out YAML files of these names.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     ignore_files: Vec<String>,
+    /// Pass over keys of the YAML that margay does not know.
+    #[arg(long)]
+    ignore_extra_keys: bool,
     /// Load everything and run no test.
     #[arg(long)]
     skip_tests: bool,
@@ -38,11 +46,17 @@ pub(super) struct Arguments {
     #[arg(long)]
     skip_disabled_tests: bool,
     /// Tests that a detection must have; of two or more, one must expect an alert and one none.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    minimum_tests: usize,
+    #[arg(long, value_name = "N")]
+    minimum_tests: Option<usize>,
     /// A destination that `destinations()` may name. Without any, every name is taken.
     #[arg(long, value_name = "NAME", num_args = 1..)]
     available_destination: Vec<String>,
+    /// Tables that saved queries may read beside those of log types; `*` stands for any characters.
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    valid_table_names: Vec<String>,
+    /// Do not look at which tables saved queries read.
+    #[arg(long)]
+    ignore_table_names: bool,
     /// In the order of the names instead of that of the files.
     #[arg(long)]
     sort_test_results: bool,
@@ -61,30 +75,60 @@ enum Format {
     Junit,
 }
 
-impl Arguments {
-    /// The folders: `--path` alone replaces the default.
-    fn folders(&self) -> Vec<PathBuf> {
-        let is_default = self.paths == [PathBuf::from("rules")] && !self.more_paths.is_empty();
-        let named = if is_default { &[][..] } else { &self.paths };
-        named.iter().chain(&self.more_paths).cloned().collect()
-    }
+/// The options with what stands elsewhere in the place of those that were not given.
+struct Options {
+    folders: Vec<PathBuf>,
+    selection: Selection,
+    sorted: bool,
+    only_failed: bool,
+    workers: usize,
+}
 
-    fn selection(&self) -> Result<Selection, String> {
-        Ok(Selection {
-            filters: self.filter.iter().map(|text| Filter::parse(text)).collect::<Result<_, _>>()?,
-            cases: self.test_names.clone(),
-            ignored_files: self.ignore_files.clone(),
-            without_tests: self.skip_tests,
-            without_disabled: self.skip_disabled_tests,
-            minimum: self.minimum_tests,
-            destinations: self.available_destination.clone(),
+impl Arguments {
+    fn with(&self, settings: TestSettings) -> Result<Options, String> {
+        let folders: Vec<PathBuf> = match [&self.paths[..], &self.more_paths].concat() {
+            none if none.is_empty() => vec![settings.path.unwrap_or_else(|| "rules".into())],
+            given => given,
+        };
+        let either = |given: &[String], set: Vec<String>| if given.is_empty() { set } else { given.to_vec() };
+        let filters = either(&self.filter, settings.filter);
+        let tables = either(&self.valid_table_names, settings.valid_table_names);
+        let selection = Selection {
+            filters: filters.iter().map(|text| Filter::parse(text)).collect::<Result<_, _>>()?,
+            cases: either(&self.test_names, settings.test_names),
+            ignored_files: either(&self.ignore_files, settings.ignore_files),
+            without_tests: self.skip_tests || settings.skip_tests,
+            without_disabled: self.skip_disabled_tests || settings.skip_disabled_tests,
+            minimum: self.minimum_tests.or(settings.minimum_tests).unwrap_or(0),
+            destinations: either(&self.available_destination, settings.available_destination),
+            keys: if self.ignore_extra_keys || settings.ignore_extra_keys { Keys::Any } else { Keys::Known },
+            tables: (!self.ignore_table_names && !settings.ignore_table_names).then(|| own_tables(tables)),
+        };
+        Ok(Options {
+            folders,
+            selection,
+            sorted: self.sort_test_results || settings.sort_test_results,
+            only_failed: self.show_failures_only || settings.show_failures_only,
+            workers: self.workers.or(settings.workers).filter(|workers| *workers > 0).unwrap_or_else(detect::cores),
         })
     }
 }
 
+/// The tables of margay's own lake are known by the names that its search takes.
+fn own_tables(mut names: Vec<String>) -> TableNames {
+    let registry = Registry::built_in();
+    names.extend(registry.names().map(|name| table_name(name)).flat_map(|table| [format!("*logs.{table}"), table]));
+    names.push("all_logs".to_owned());
+    TableNames(names)
+}
+
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let selection = match arguments.selection() {
-        Ok(selection) => selection,
+    let settings = match TestSettings::read() {
+        Ok(settings) => settings,
+        Err(problems) => return usage(&problems.join("\n")),
+    };
+    let options = match arguments.with(settings) {
+        Ok(options) => options,
         Err(problem) => return usage(&problem),
     };
     block_on(async {
@@ -95,14 +139,12 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             call_timeout: Duration::from_millis(defaults.call_timeout_ms),
             require_seccomp: defaults.require_seccomp,
         };
-        let workers = arguments.workers.unwrap_or_else(detect::cores);
-        let mut report = testing::run(arguments.folders(), selection, command, workers).await?;
+        let mut report = testing::run(options.folders, options.selection, command, options.workers).await?;
         let all_passed = report.all_passed();
-        if arguments.sort_test_results {
+        if options.sorted {
             report.rules.sort_by(|a, b| a.id.cmp(&b.id));
         }
-        let shown =
-            testing::Shown { color: std::io::stdout().is_terminal(), only_failed: arguments.show_failures_only };
+        let shown = testing::Shown { color: std::io::stdout().is_terminal(), only_failed: options.only_failed };
         print(&match arguments.format {
             Format::Text => testing::text(&report, shown),
             Format::Jsonl => testing::jsonl(&report),

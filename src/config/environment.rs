@@ -15,8 +15,13 @@ const COMMAND_LINE: &str = "CONFIG";
 
 /// Every variable with the prefix, name and value.
 pub(super) fn variables() -> Vec<(String, String)> {
-    let env = Env::prefixed(PREFIX);
-    env.iter().map(|(key, value)| (format!("{PREFIX}{}", key.as_str().to_ascii_uppercase()), value)).collect()
+    prefixed(PREFIX)
+}
+
+/// Every variable with this prefix, name and value.
+pub(super) fn prefixed(prefix: &str) -> Vec<(String, String)> {
+    let env = Env::prefixed(prefix);
+    env.iter().map(|(key, value)| (format!("{prefix}{}", key.as_str().to_ascii_uppercase()), value)).collect()
 }
 
 /// In the order of their names, so that `MARGAY_SOURCES` comes before `MARGAY_SOURCES__0__BUCKET`.

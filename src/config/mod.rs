@@ -17,6 +17,7 @@ mod layers;
 mod paths;
 mod problem;
 mod secrets;
+mod test_settings;
 
 use std::path::Path;
 
@@ -27,6 +28,7 @@ pub use dump::dump;
 pub use keys::keys;
 pub use problem::{Place, Problem, Problems};
 pub use secrets::Secrets;
+pub use test_settings::TestSettings;
 
 use crate::{alert, detect, fetch, http, lake, logtype, pipeline, queue, source, state, telemetry};
 

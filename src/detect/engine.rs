@@ -1,15 +1,15 @@
 //! Evaluates batches on the current rule set and swaps rule sets. The face of detection to the rest of margay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use super::Config;
 use super::content::{self, Content, Problem};
-use super::generation::{Evaluated, Generation};
-use super::plan::Plan;
+use super::generation::{Evaluated, Generation, Turnover};
+use super::plan::{Plan, Tally};
 use super::protocol::{Fault, LoadFault, Place};
 use super::ruleset::RuleSet;
 use super::verdicts::Verdicts;
@@ -44,6 +44,8 @@ struct LoadPlan {
     command: WorkerCommand,
     workers: usize,
     guards: bool,
+    /// Ids of rules that alone are evaluated, enabled or not.
+    only: Option<BTreeSet<String>>,
 }
 
 /// Cheap to clone.
@@ -57,7 +59,7 @@ struct Inner {
     current: RwLock<Current>,
     /// Number of the current rule set, from 1.
     generation: AtomicU64,
-    python_calls: AtomicU64,
+    usage: Mutex<Usage>,
     telemetry: Telemetry,
     /// Stands in for rules and workers.
     #[cfg(test)]
@@ -72,6 +74,20 @@ struct Current {
     generation: Arc<Generation>,
     /// What stands in for items that break later.
     good: Arc<Content>,
+}
+
+/// What evaluating has taken since the start.
+#[derive(Clone, Debug, Default)]
+pub struct Usage {
+    /// Events that went to a rule worker, and the calls of rules on them.
+    pub events_crossed: u64,
+    pub python_calls: u64,
+    /// In rules, in all workers together.
+    pub python_time: Duration,
+    /// Of batches, beside the work of their workers: writing, reading and understanding both ways.
+    pub crossing_time: Duration,
+    /// Deciding without Python.
+    pub guard_time: Duration,
 }
 
 /// How a load went: what runs now, and everything that was wrong.
@@ -94,6 +110,25 @@ impl Engine {
         program: PathBuf,
         telemetry: Telemetry,
     ) -> Result<(Engine, LoadReport), DetectError> {
+        Engine::start_with(config, None, program, telemetry).await
+    }
+
+    /// The same with these rules alone, enabled or not.
+    pub async fn start_only(
+        config: &Config,
+        rules: BTreeSet<String>,
+        program: PathBuf,
+        telemetry: Telemetry,
+    ) -> Result<(Engine, LoadReport), DetectError> {
+        Engine::start_with(config, Some(rules), program, telemetry).await
+    }
+
+    async fn start_with(
+        config: &Config,
+        only: Option<BTreeSet<String>>,
+        program: PathBuf,
+        telemetry: Telemetry,
+    ) -> Result<(Engine, LoadReport), DetectError> {
         let command = WorkerCommand {
             program,
             memory_mib: config.worker_memory_mib,
@@ -110,19 +145,28 @@ impl Engine {
             command,
             workers,
             guards: config.guards,
+            only,
         };
-        let (current, report) = plan.load(None).await?;
-        tell_loaded(&telemetry, 1, &report);
+        telemetry.name_rules_in_metrics(config.named_in_metrics);
+        let (current, report) = plan.load(None, &telemetry).await?;
+        tell_loaded(&telemetry, 1, &current, &report);
         let inner = Inner {
             plan,
             current: RwLock::new(current),
             generation: AtomicU64::new(1),
-            python_calls: AtomicU64::new(0),
+            usage: Mutex::default(),
             telemetry,
             #[cfg(test)]
             double: None,
         };
-        Ok((Engine { inner: Arc::new(inner) }, report))
+        let inner = Arc::new(inner);
+        let told = Arc::downgrade(&inner);
+        inner.telemetry.sample_with(move |_| {
+            if let Some(inner) = told.upgrade() {
+                inner.current().generation.tell();
+            }
+        });
+        Ok((Engine { inner }, report))
     }
 
     /// An engine to which no event means anything: for what is tested without rules.
@@ -153,12 +197,13 @@ impl Engine {
         let content = Content::default();
         let set = RuleSet::new(&content, Arc::new(content.sources()), &[]);
         let generation = Arc::new(Generation::without_workers(set, command.clone()));
-        let plan = LoadPlan { directories: Vec::new(), packs: Vec::new(), command, workers: 0, guards: false };
+        let directories = Vec::new();
+        let plan = LoadPlan { directories, packs: Vec::new(), command, workers: 0, guards: false, only: None };
         let inner = Inner {
             plan,
             current: RwLock::new(Current { generation, good: Arc::new(content) }),
             generation: AtomicU64::new(1),
-            python_calls: AtomicU64::new(0),
+            usage: Mutex::default(),
             telemetry: Telemetry::new(),
             double: Some(Box::new(double)),
         };
@@ -168,25 +213,25 @@ impl Engine {
     /// Loads the rules as they are on disk now, aside, and swaps them in whole. On an error the current ones stay. Folders
     /// that are suddenly without any rule are refused unless that is `meant`: a mount may be late.
     pub async fn reload(&self, meant: bool) -> Result<LoadReport, DetectError> {
-        let good = self.current().good;
+        let good = self.inner.current().good;
         let inner = &self.inner;
-        let (next, report) = inner.plan.load(Some(&good)).await?;
+        let (next, report) = inner.plan.load(Some(&good), &inner.telemetry).await?;
         if report.rules == 0 && !good.rules.is_empty() && !meant {
             return Err(DetectError::Empty);
         }
+        tell_loaded(&inner.telemetry, inner.generation.fetch_add(1, Ordering::Relaxed) + 1, &next, &report);
         *inner.current.write().expect("no holder of this lock panics") = next;
-        tell_loaded(&inner.telemetry, inner.generation.fetch_add(1, Ordering::Relaxed) + 1, &report);
         Ok(report)
     }
 
     /// Log types that rules wait for.
     pub fn log_types(&self) -> Vec<String> {
-        self.current().generation.set.log_types().map(str::to_owned).collect()
+        self.inner.current().generation.set.log_types().map(str::to_owned).collect()
     }
 
-    /// Calls of rules that were sent to Python since the start.
-    pub fn python_calls(&self) -> u64 {
-        self.inner.python_calls.load(Ordering::Relaxed)
+    /// What evaluating has taken since the start.
+    pub fn usage(&self) -> Usage {
+        self.inner.usage.lock().expect("no holder of this lock panics").clone()
     }
 
     /// Runs every rule of each event's log type: natively where its guard is certain, else in Python.
@@ -195,15 +240,16 @@ impl Engine {
         if let Some(double) = &self.inner.double {
             return double(batch);
         }
-        let generation = self.current().generation;
+        let generation = self.inner.current().generation;
         let started = tokio::time::Instant::now();
         let (guarding, events, telemetry) = (generation.clone(), batch.clone(), self.inner.telemetry.clone());
         let planned = blocking(move || telemetry.work(Stage::Guard, || Plan::of(&guarding.set, &events)));
         let Plan { positions, calls, tally } = planned.await;
-        self.inner.python_calls.fetch_add(tally.python_calls(), Ordering::Relaxed);
-        tally.tell(&generation.set, &self.inner.telemetry);
+        let (guard_time, crossed) = (started.elapsed(), calls.len() as u64);
         let mut evaluated = Evaluated::default();
         let ran = generation.run(calls, &mut evaluated).await;
+        generation.count(&tally, &evaluated);
+        self.add_usage(&tally, crossed, guard_time, &evaluated);
         self.report(&generation.set, tally.evaluations(), started.elapsed(), &evaluated);
         ran?;
         evaluated.outcomes.sort_by_key(|outcome| (outcome.event, outcome.rule));
@@ -213,6 +259,7 @@ impl Engine {
             verdicts.add(&generation.set.rules[outcome.rule as usize], event, outcome.functions);
         }
         verdicts.add_broken(&generation.set, batch);
+        verdicts.add_switched_off(&generation.set, evaluated.disabled);
         verdicts.tell(&self.inner.telemetry);
         Ok(verdicts.detections)
     }
@@ -220,20 +267,36 @@ impl Engine {
     fn report(&self, set: &RuleSet, evaluations: u64, took: Duration, evaluated: &Evaluated) {
         let telemetry = &self.inner.telemetry;
         telemetry.batch_evaluated(evaluations, took);
-        for death in &evaluated.deaths {
-            telemetry.rule_worker_restarted(death.reason, &death.detail);
+        for turn in &evaluated.turnover {
+            match turn {
+                Turnover::Died(death) => telemetry.rule_worker_ended(death.reason, &death.detail),
+                Turnover::Replaced(after) => telemetry.rule_worker_replaced(*after),
+            }
         }
-        for rule in &evaluated.disabled {
-            telemetry.rule_disabled(&set.rules[*rule as usize].id);
+        for disabled in &evaluated.disabled {
+            telemetry.rule_disabled(&set.rules[disabled.rule as usize].id, disabled.pause, &disabled.cause);
         }
     }
 
-    fn current(&self) -> Current {
-        self.inner.current.read().expect("no holder of this lock panics").clone()
+    fn add_usage(&self, tally: &Tally, crossed: u64, guard_time: Duration, evaluated: &Evaluated) {
+        let nanos = evaluated.spent.values().map(|spent| spent.nanos).fold(0, u64::saturating_add);
+        let mut usage = self.inner.usage.lock().expect("no holder of this lock panics");
+        usage.events_crossed += crossed;
+        usage.python_calls += tally.python_calls();
+        usage.python_time += Duration::from_nanos(nanos);
+        usage.crossing_time += evaluated.crossing;
+        usage.guard_time += guard_time;
     }
 }
 
-fn tell_loaded(telemetry: &Telemetry, generation: u64, report: &LoadReport) {
+impl Inner {
+    fn current(&self) -> Current {
+        self.current.read().expect("no holder of this lock panics").clone()
+    }
+}
+
+fn tell_loaded(telemetry: &Telemetry, generation: u64, current: &Current, report: &LoadReport) {
+    telemetry.rules_in_use(current.generation.set.rules.iter().map(|rule| rule.id.clone()));
     for problem in &report.problems {
         telemetry.rule_not_loaded(&problem.file.display().to_string(), &problem.to_string());
     }
@@ -244,10 +307,13 @@ fn tell_loaded(telemetry: &Telemetry, generation: u64, report: &LoadReport) {
 }
 
 impl LoadPlan {
-    async fn load(&self, good: Option<&Content>) -> Result<(Current, LoadReport), DetectError> {
+    async fn load(&self, good: Option<&Content>, telemetry: &Telemetry) -> Result<(Current, LoadReport), DetectError> {
         let directories = self.directories.clone();
         let mut content = blocking(move || content::read(&directories)).await;
         content.enable_packs(&self.packs);
+        if let Some(only) = &self.only {
+            content.retain_only(only);
+        }
         content.retain_runnable();
         let mut problems = std::mem::take(&mut content.problems);
         let not_evaluated = std::mem::take(&mut content.not_evaluated);
@@ -285,7 +351,8 @@ impl LoadPlan {
         }
         let warnings = set.reflections().iter().map(|(place, found)| content.guard_warning(*place, found)).collect();
         let unwalled = first.unwalled().map(str::to_owned);
-        let generation = Generation::start(set, self.command.clone(), first, self.workers).await?;
+        let command = self.command.clone();
+        let generation = Generation::start(set, command, first, self.workers, telemetry.clone()).await?;
         let report = LoadReport {
             rules: content.rules.len() - faults.iter().filter(|fault| is_rule(fault)).count(),
             problems,
@@ -319,7 +386,11 @@ fn of_the_load(place: Place, error: &WorkerError) -> LoadFault {
         }
     };
     let short_error = format!("{error_type}({message:?})");
-    LoadFault { place, fault: Fault { error_type: error_type.into(), short_error, message }, line: None }
+    LoadFault {
+        place,
+        fault: Fault { error_type: error_type.into(), short_error, message, ..Fault::default() },
+        line: None,
+    }
 }
 
 fn is_rule(fault: &LoadFault) -> bool {

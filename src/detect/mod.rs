@@ -4,7 +4,7 @@
 //! change of the rules travels: `reload` watches the folders, `spec` is the YAML as written, `declared` what it says
 //! without Python, `content` folders of it, `ruleset` what an event visits, with last good versions, `generation` a rule
 //! set with its workers. In the order in which a batch travels: `guard` decides what can be decided without Python, `plan` says which events which rules ask
-//! Python about, `strikes` leaves out rules that are switched off, `worker` is one process, `protocol` what is said over
+//! Python about, `profile` counts what they cost, `strikes` leaves out rules that are switched off, `worker` is one process, `protocol` what is said over
 //! its pipe, `python` the inside of that process, and the only place that names rustpython. `outcome` applies the defaults
 //! of production mode, `verdicts` makes matches and faults of them.
 //!
@@ -19,6 +19,7 @@ mod generation;
 pub mod guard;
 mod outcome;
 mod plan;
+mod profile;
 pub mod protocol;
 pub mod python;
 pub mod reload;
@@ -34,7 +35,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use engine::{DetectError, Engine, LoadReport};
+pub use engine::{DetectError, Engine, LoadReport, Usage};
 pub use worker::WorkerCommand;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +53,8 @@ pub struct Config {
     pub call_timeout_ms: u64,
     /// Address space of one worker process, in MiB.
     pub worker_memory_mib: u64,
+    /// Rules with a name of their own in the metrics, the first that have something to tell; all others are one.
+    pub named_in_metrics: usize,
     /// Refuse to start where the kernel does not filter the system calls of rule workers.
     pub require_seccomp: bool,
     /// A change of the rules, the sources or the log types is loaded after this much quiet, in milliseconds.
@@ -67,6 +70,7 @@ impl Default for Config {
             workers: 0,
             call_timeout_ms: 1000,
             worker_memory_mib: 1024,
+            named_in_metrics: 1000,
             require_seccomp: false,
             reload_debounce_ms: 500,
         }

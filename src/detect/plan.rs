@@ -6,7 +6,6 @@ use super::guard::Admitted;
 use super::protocol::EventCalls;
 use super::ruleset::RuleSet;
 use crate::model::EventBatch;
-use crate::telemetry::Telemetry;
 
 /// A batch is cut once it has more than a MiB of records, so one of more than this has a record that is not worth the
 /// time of a guard: its rules are Python's, which runs within limits of time and memory.
@@ -71,16 +70,32 @@ impl Tally {
         self.asked.values().sum()
     }
 
-    pub(super) fn tell(&self, set: &RuleSet, telemetry: &Telemetry) {
+    /// Calls of this rule that go to Python.
+    pub(super) fn asked(&self, rule: u32) -> u64 {
+        self.asked.get(&rule).copied().unwrap_or(0)
+    }
+
+    pub(super) fn add(&mut self, other: &Tally) {
+        for (log_type, events) in &other.events {
+            match self.events.get_mut(log_type) {
+                Some(sum) => *sum += events,
+                None => drop(self.events.insert(log_type.clone(), *events)),
+            }
+        }
+        for (rule, asked) in &other.asked {
+            *self.asked.entry(*rule).or_default() += asked;
+        }
+        self.evaluations += other.evaluations;
+    }
+
+    /// How many events each rule had to decide on, by whomever it was decided.
+    pub(super) fn visits(&self, set: &RuleSet) -> BTreeMap<u32, u64> {
         let mut visits: BTreeMap<u32, u64> = BTreeMap::new();
         for (log_type, events) in &self.events {
             for rule in set.for_log_type(log_type) {
                 *visits.entry(*rule).or_default() += events;
             }
         }
-        for (rule, visits) in visits {
-            let asked = self.asked.get(&rule).copied().unwrap_or(0);
-            telemetry.rule_decided(&set.rules[rule as usize].id, visits - asked, asked);
-        }
+        visits
     }
 }

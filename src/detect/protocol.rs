@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::declared::Declared;
 
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Above this a request is refused by both ends. A batch is cut well below it.
 pub const REQUEST_LIMIT: usize = 256 * 1024 * 1024;
@@ -36,7 +36,14 @@ pub enum Request {
         calls: Arc<Vec<EventCalls>>,
     },
     /// Test mode: one rule, one event, all functions.
-    Test { rule: u32, event: Box<RawValue>, mocks: Vec<Mock> },
+    Test {
+        rule: u32,
+        event: Box<RawValue>,
+        mocks: Vec<Mock>,
+        /// Say with [`Reply::Step`] what happens as it happens, and give faults with their whole traceback.
+        #[serde(default)]
+        watched: bool,
+    },
 }
 
 /// The Python sources of a rule set.
@@ -75,6 +82,17 @@ pub enum RuleKind {
     Rule,
     ScheduledRule,
     Policy,
+}
+
+impl RuleKind {
+    /// As `AnalysisType` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RuleKind::Rule => "rule",
+            RuleKind::ScheduledRule => "scheduled_rule",
+            RuleKind::Policy => "policy",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -141,10 +159,18 @@ pub enum Reply {
     /// watchdog thread; the worker exits after it, and `Load` has no other reply.
     LoadOverrun { place: Place },
     /// A part of the answer to `Evaluate`, so that no frame grows with the batch: only rules that matched or whose
-    /// `rule` function failed. All calls of the events before `through` are done.
-    Outcomes { through: u32, outcomes: Vec<Outcome> },
-    /// The end of the answer to `Evaluate`.
-    Evaluated,
+    /// `rule` function failed. All calls of the events before `through` are done. `spent` is what the calls since the last
+    /// part cost, by rule.
+    Outcomes {
+        through: u32,
+        outcomes: Vec<Outcome>,
+        #[serde(default)]
+        spent: Vec<Spent>,
+    },
+    /// The end of the answer to `Evaluate`, and how long it was worked on, from the request being understood.
+    Evaluated { busy_ns: u64 },
+    /// In a watched test, before the answer: what the rule does just now.
+    Step(Step),
     /// Answer to `Test`.
     Tested(Box<Functions>),
 }
@@ -162,7 +188,8 @@ impl Reply {
             Reply::Overrun { .. } => "overrun",
             Reply::LoadOverrun { .. } => "load_overrun",
             Reply::Outcomes { .. } => "outcomes",
-            Reply::Evaluated => "evaluated",
+            Reply::Evaluated { .. } => "evaluated",
+            Reply::Step(_) => "step",
             Reply::Tested(_) => "tested",
         }
     }
@@ -193,6 +220,36 @@ pub struct Outcome {
     pub event: u32,
     pub rule: u32,
     pub functions: Functions,
+}
+
+/// What the calls of one rule cost.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spent {
+    pub rule: u32,
+    pub calls: u64,
+    /// Of all of them together, everything that runs for a match included.
+    pub nanos: u64,
+    /// Of the longest.
+    pub longest_nanos: u64,
+}
+
+impl Spent {
+    pub fn add_to(&self, rules: &mut BTreeMap<u32, Spent>) {
+        let sum = rules.entry(self.rule).or_insert(Spent { rule: self.rule, calls: 0, nanos: 0, longest_nanos: 0 });
+        sum.calls = sum.calls.saturating_add(self.calls);
+        sum.nanos = sum.nanos.saturating_add(self.nanos);
+        sum.longest_nanos = sum.longest_nanos.max(self.longest_nanos);
+    }
+}
+
+/// What a rule does in a watched test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// This function is called next.
+    Calling(String),
+    /// The rule printed this.
+    Printed(String),
 }
 
 /// Results of a rule's functions. A function is absent when it is not defined, was not run, or failed; a failed one stands in
@@ -244,6 +301,9 @@ pub struct Fault {
     pub short_error: String,
     /// `<str>: <file>.py, line N, in <function>    <source line>`.
     pub message: String,
+    /// Every frame, as Python shows it; only of a watched test.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub traceback: String,
 }
 
 /// Of the worker's end, as is [`read_frame`].

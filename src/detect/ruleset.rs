@@ -3,7 +3,7 @@
 //! A rule set is built from [`Content`], tried in a worker, mended with the last good versions of what failed, and then
 //! never changed: a new state of the rules is a new set.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -90,6 +90,12 @@ impl Content {
     pub fn retain_runnable(&mut self) {
         self.rules.retain(|rule| rule.enabled && rule.kind == RuleKind::Rule);
         self.data_models.retain(|model| model.enabled);
+    }
+
+    /// Leaves these rules, and has them enabled.
+    pub fn retain_only(&mut self, ids: &BTreeSet<String>) {
+        self.rules.retain(|rule| ids.contains(&*rule.meta.id));
+        self.rules.iter_mut().for_each(|rule| rule.enabled = true);
     }
 
     /// What a worker imports.

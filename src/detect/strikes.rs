@@ -26,8 +26,8 @@ struct Record {
 }
 
 impl Strikes {
-    /// Counts a strike; true when it switches the rule off.
-    pub(super) fn add(&self, rule: u32) -> bool {
+    /// Counts a strike; for how long the rule is off when this one switches it off.
+    pub(super) fn add(&self, rule: u32) -> Option<Duration> {
         let now = Instant::now();
         let mut records = self.0.lock().expect("no holder of this lock panics");
         let record = records.entry(rule).or_insert(Record { strikes: 0, last: now, pauses: 0, off_until: None });
@@ -37,12 +37,13 @@ impl Strikes {
         record.strikes += 1;
         record.last = now;
         if record.strikes < LIMIT {
-            return false;
+            return None;
         }
         record.strikes = 0;
-        record.off_until = Some(now + (FIRST_PAUSE * 2u32.pow(record.pauses.min(10))).min(LONGEST_PAUSE));
+        let pause = (FIRST_PAUSE * 2u32.pow(record.pauses.min(10))).min(LONGEST_PAUSE);
+        record.off_until = Some(now + pause);
         record.pauses += 1;
-        true
+        Some(pause)
     }
 
     /// The rules that are switched off now.
@@ -63,8 +64,8 @@ mod tests {
     async fn a_rule_is_switched_off_for_a_while_that_doubles() {
         let strikes = Strikes::default();
         for pause in [FIRST_PAUSE, FIRST_PAUSE * 2] {
-            let switched: Vec<bool> = (0..LIMIT).map(|_| strikes.add(7)).collect();
-            assert_eq!(switched, [false, false, false, false, true]);
+            let switched: Vec<_> = (0..LIMIT).map(|_| strikes.add(7)).collect();
+            assert_eq!(switched, [None, None, None, None, Some(pause)]);
             assert_eq!(strikes.disabled(), [7]);
             advance(pause - Duration::from_secs(1)).await;
             assert_eq!(strikes.disabled(), [7]);
@@ -77,7 +78,7 @@ mod tests {
     async fn rare_strikes_are_forgiven() {
         let strikes = Strikes::default();
         for _ in 0..20 {
-            assert!(!strikes.add(1));
+            assert_eq!(strikes.add(1), None);
             advance(FORGIVEN + Duration::from_secs(1)).await;
         }
     }

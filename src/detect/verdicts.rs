@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::generation::Disabled;
 use super::outcome::match_detail;
 use super::protocol::{Fault, Functions};
 use super::ruleset::RuleSet;
-use crate::model::{Detections, Event, EventBatch, Match, RuleFault, RuleMeta};
+use crate::model::{Detections, Event, EventBatch, Match, RuleFault, RuleMeta, SwitchedOff};
 use crate::telemetry::Telemetry;
 
 #[derive(Default)]
@@ -50,6 +51,15 @@ impl Verdicts {
                 self.add_fault(rule, event, fault.clone());
             }
         }
+    }
+
+    pub(super) fn add_switched_off(&mut self, set: &RuleSet, disabled: Vec<Disabled>) {
+        let told = disabled.into_iter().map(|Disabled { rule, pause, cause }| SwitchedOff {
+            rule: set.rules[rule as usize].clone(),
+            pause,
+            cause,
+        });
+        self.detections.switched_off.extend(told);
     }
 
     fn add_fault(&mut self, rule: &Arc<RuleMeta>, event: &Event, fault: Fault) {

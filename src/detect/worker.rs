@@ -1,6 +1,7 @@
 //! The daemon's end of one rule worker: starts the process, speaks `protocol` with it, and notices how it ends.
 //! Decides nothing about rules; `generation` does.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::protocol::{
     self, EventCalls, Functions, LoadFault, Mock, Outcome, Place, REPLY_LIMIT, REQUEST_LIMIT, Reply, Request, Sources,
+    Spent, Step,
 };
 
 /// A busy worker's watchdog says every second that it lives. After this much silence the process is taken for stuck.
@@ -72,6 +74,10 @@ pub struct Progress {
     /// All calls of the events before this position are done.
     pub through: u32,
     pub outcomes: Vec<Outcome>,
+    /// What the calls cost, by rule.
+    pub spent: BTreeMap<u32, Spent>,
+    /// How long the worker says that it worked on the batch; known at its end.
+    pub busy: Duration,
 }
 
 /// A running worker. Dropping it kills the process.
@@ -174,6 +180,7 @@ impl Worker {
     ) -> Result<(), WorkerError> {
         self.send(&Request::Evaluate { careful, calls: calls.clone() }).await?;
         let asked = |event: u32, rule: u32| calls.get(event as usize).is_some_and(|call| call.rules.contains(&rule));
+        let rules: BTreeSet<u32> = calls.iter().flat_map(|call| &call.rules).copied().collect();
         let mut calling = None;
         let mut room: usize = calls.iter().map(|call| call.rules.len()).sum();
         loop {
@@ -189,30 +196,49 @@ impl Worker {
                     let how = format!("a rule changed {}, which all rules share", printable(&what));
                     return Err(WorkerError::Died { calling: None, how });
                 }
-                Reply::Outcomes { through, outcomes }
+                Reply::Outcomes { through, outcomes, spent }
                     if (progress.through as usize..=calls.len()).contains(&(through as usize))
                         && outcomes.len() <= room
-                        && outcomes.iter().all(|o| asked(o.event, o.rule)) =>
+                        && outcomes.iter().all(|o| asked(o.event, o.rule))
+                        && spent.iter().all(|spent| rules.contains(&spent.rule)) =>
                 {
                     room -= outcomes.len();
                     calling = None;
                     progress.through = through;
                     progress.outcomes.extend(outcomes);
+                    spent.iter().for_each(|spent| spent.add_to(&mut progress.spent));
                 }
-                Reply::Evaluated => return Ok(()),
+                Reply::Evaluated { busy_ns } => {
+                    progress.busy = Duration::from_nanos(busy_ns);
+                    return Ok(());
+                }
                 other => return Err(unexpected(&other)),
             }
         }
     }
 
-    /// Runs all functions of one rule on one event.
-    pub async fn test(&mut self, rule: u32, event: Box<RawValue>, mocks: Vec<Mock>) -> Result<Functions, WorkerError> {
-        self.send(&Request::Test { rule, event, mocks }).await?;
-        match self.reply(None).await? {
-            Reply::Tested(functions) => Ok(*functions),
-            Reply::Overrun { event, rule, function } => Err(WorkerError::Overrun { event, rule, function }),
-            Reply::Tampered { what, .. } => Err(WorkerError::Tampered { event: 0, rule, what: printable(&what) }),
-            other => Err(unexpected(&other)),
+    /// Runs all functions of one rule on one event. A `watcher` is told what happens, as it happens.
+    pub async fn test(
+        &mut self,
+        rule: u32,
+        event: Box<RawValue>,
+        mocks: Vec<Mock>,
+        mut watcher: Option<&mut (dyn FnMut(Step) + Send)>,
+    ) -> Result<Functions, WorkerError> {
+        self.send(&Request::Test { rule, event, mocks, watched: watcher.is_some() }).await?;
+        loop {
+            return match (self.reply(None).await?, &mut watcher) {
+                (Reply::Step(step), Some(watcher)) => {
+                    watcher(step);
+                    continue;
+                }
+                (Reply::Tested(functions), _) => Ok(*functions),
+                (Reply::Overrun { event, rule, function }, _) => Err(WorkerError::Overrun { event, rule, function }),
+                (Reply::Tampered { what, .. }, _) => {
+                    Err(WorkerError::Tampered { event: 0, rule, what: printable(&what) })
+                }
+                (other, _) => Err(unexpected(&other)),
+            };
         }
     }
 

@@ -84,6 +84,7 @@ const PATHS: &str = "/healthz     200 while the process lives
 /readyz      200 while it takes work in, else 503 and the reason
 /metrics     Prometheus text format
 /sources     how the way to each source was examined last, as JSON
+/rules       what each rule has cost since the start, as JSON
 /log/filter  GET the log filter, PUT another one; from the same host only
 /api/v1      alerts, for who has a token
 ";
@@ -110,6 +111,7 @@ fn router(surface: Surface) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/sources", get(sources))
+        .route("/rules", get(rules))
         .route("/log/filter", get(filter::show).put(filter::change))
         .merge(api::router(surface.clone()))
         .fallback(|| async { (StatusCode::NOT_FOUND, format!("no such path; there are\n{PATHS}")) })
@@ -134,6 +136,11 @@ async fn metrics(State(surface): State<Surface>) -> impl IntoResponse {
 
 async fn sources(State(surface): State<Surface>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], surface.findings.get())
+}
+
+async fn rules(State(surface): State<Surface>) -> impl IntoResponse {
+    let profiles = serde_json::json!({ "rules": surface.telemetry.rule_profiles() });
+    ([(header::CONTENT_TYPE, "application/json")], profiles.to_string())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -71,11 +72,23 @@ pub struct RuleFault {
     pub message: String,
 }
 
+/// A rule that was switched off for a while because it overran its time or killed its worker again and again. For whoever
+/// tells people of it; the calls that brought it about are faults of their own.
+#[derive(Clone, Debug)]
+pub struct SwitchedOff {
+    pub rule: Arc<RuleMeta>,
+    pub pause: Duration,
+    /// What it did the last time.
+    pub cause: String,
+}
+
 /// The outcome of one batch.
 #[derive(Clone, Debug, Default)]
 pub struct Detections {
     pub matches: Vec<Match>,
     pub faults: Vec<RuleFault>,
+    /// Rules that this batch switched off. Each has a fault here, too.
+    pub switched_off: Vec<SwitchedOff>,
 }
 
 impl Detections {

@@ -22,7 +22,7 @@ mod value;
 
 pub use alert::{Alert, AlertKind, AlertStatus, Comment, DeliveryResponse, Severity, Triage, as_rfc3339};
 pub use code::Code;
-pub use detection::{Detections, Match, MatchDetail, RuleFault, RuleMeta};
+pub use detection::{Detections, Match, MatchDetail, RuleFault, RuleMeta, SwitchedOff};
 pub use event::{Event, EventBatch, Position, RowId};
 pub use local::{file_etag, is_unfinished_name};
 pub use message::Message;

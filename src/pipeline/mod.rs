@@ -9,7 +9,7 @@
 //! its own reading makes, and `discovery` tells of fields that no schema has.
 //!
 //! Beside that way: `parked` takes up objects that were refused, `records` single rejects of a committed object, and
-//! `explain` tells all of it without doing it; `trace` keeps what it shows. `health` examines the way to a source.
+//! `explain` tells all of it without doing it; `trace` keeps what it shows. `scan` reads an object for who only looks. `health` examines the way to a source.
 //!
 //! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the
 //! outcome of everything in it is durable: in the ledger, or in quarantine with its reason.
@@ -30,6 +30,7 @@ mod parked;
 mod reader;
 mod reading;
 mod records;
+pub mod scan;
 mod setup;
 mod slots;
 mod stop;

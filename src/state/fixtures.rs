@@ -74,7 +74,7 @@ pub(crate) fn fault(rule: &Arc<RuleMeta>, row: u8) -> RuleFault {
 }
 
 pub(crate) fn matches(matches: impl IntoIterator<Item = Match>) -> Detections {
-    Detections { matches: matches.into_iter().collect(), faults: Vec::new() }
+    Detections { matches: matches.into_iter().collect(), ..Detections::default() }
 }
 
 /// The alert that one match of `rule` opens.

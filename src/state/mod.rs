@@ -3,8 +3,9 @@
 //!
 //! `sqlite` is the embedded adapter for one daemon, `postgres` the one for many, `memory` the honest fake of tests.
 //! `columns` and `archive` are what both databases read alike.
-//! `window` is the pure grouping decision that every adapter applies inside its transaction. No vendor type leaves
-//! the adapters. `route` chooses the destinations of a new alert; `contract` is what every adapter is held to.
+//! `window` is the pure grouping decision that every adapter applies inside its transaction, and `rehearsal` over what is
+//! only tried. No vendor type leaves the adapters. `route` chooses the destinations of a new alert; `contract` is what
+//! every adapter is held to.
 
 mod archive;
 mod backlog;
@@ -18,6 +19,7 @@ pub(crate) mod fixtures;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod postgres;
+mod rehearsal;
 mod revisions;
 mod route;
 pub mod sqlite;
@@ -37,6 +39,7 @@ pub use revisions::{FIELD_LIMIT, Revisions};
 
 pub use desk::{AlertMatch, Audited, Desk, TriageChange};
 pub use postgres::check_url;
+pub use rehearsal::{GroupTold, Rehearsal, Rehearsed};
 pub use route::{Routed, route};
 pub use window::Hit;
 

@@ -322,51 +322,13 @@ impl Telemetry {
         self.metrics.rule_batch_seconds.observe([], took.as_secs_f64());
     }
 
-    /// `rejected` by its guard, `asked` of Python.
-    pub fn rule_decided(&self, rule: &str, rejected: u64, asked: u64) {
-        if rejected > 0 {
-            self.metrics.rule_guard_rejections_total.add([rule], rejected);
-        }
-        if asked > 0 {
-            self.metrics.rule_python_calls_total.add([rule], asked);
-        }
-    }
-
-    pub fn rule_matched(&self, rule: &str, matches: u64) {
-        self.metrics.rule_matches_total.add([rule], matches);
-        tracing::debug!(target: "margay::detect", rule, matches, "rule matched");
-    }
-
-    /// `error_type` is the class of the exception; its text may quote the event and stays in the fault.
-    pub fn rule_failed(&self, rule: &str, error_type: &str, events: u64) {
-        self.metrics.rule_errors_total.add([rule], events);
-        tracing::warn!(target: "margay::detect", rule, error_type, events, "rule failed");
-    }
-
-    pub fn rule_function_failed(&self, rule: &str, function: &str, error_type: &str, events: u64) {
-        self.metrics.rule_function_errors_total.add([rule, function], events);
-        tracing::warn!(target: "margay::detect", rule, function, error_type, events, "function of a rule failed; its default is used");
-    }
-
-    /// `reason` is a word of a fixed set, `detail` the whole story.
-    pub fn rule_worker_restarted(&self, reason: &str, detail: &str) {
-        self.metrics.rule_worker_restarts_total.inc([reason]);
-        tracing::warn!(target: "margay::detect", reason, detail, "rule worker replaced");
-    }
-
     /// The interpreter still gives rules no file, process or network; what is missing is the second wall behind it.
     pub fn rule_workers_unwalled(&self, reason: &str) {
         tracing::warn!(target: "margay::detect", reason, "rule workers run without a filter of their system calls");
     }
 
-    /// For a while, which is longer each time. Rules that are loaded anew begin again.
-    pub fn rule_disabled(&self, rule: &str) {
-        self.metrics.rules_disabled_total.inc([rule]);
-        tracing::error!(target: "margay::detect", rule, "rule switched off for a while after repeated overruns or crashes; mend it, and it is loaded at once");
-    }
-
     pub fn alert_opened(&self, alert: &str, rule: &str, severity: Severity, kind: AlertKind) {
-        self.metrics.alerts_opened_total.inc([rule, severity.as_str(), kind.as_str()]);
+        self.metrics.alerts_opened_total.inc([&self.rules.name(rule), severity.as_str(), kind.as_str()]);
         tracing::debug!(target: "margay::alert", alert, rule, %severity, kind = kind.as_str(), "alert opened");
     }
 

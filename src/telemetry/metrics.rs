@@ -194,12 +194,14 @@ metrics! {
     rule_evaluations_total: Counter [], "Events times the rules of their log type, whether a guard decided or Python.";
     rule_guard_rejections_total: Counter ["rule"], "Events of the rule's log types for which its guard said no without Python.";
     rule_python_calls_total: Counter ["rule"], "Events of the rule's log types that Python had to decide; with the rejections, all of them.";
+    rule_seconds_total: Seconds ["rule"], "Seconds that Python took for the rule in its workers, with everything that runs for a match.";
     rule_matches_total: Counter ["rule"], "Events for which a rule returned true, again when an object is read again.";
     rule_errors_total: Counter ["rule"], "Events on which a rule raised, overran its time or killed its worker, again when an object is read again.";
     rule_function_errors_total: Counter ["rule", "function"], "Failures of a rule's other functions; their default was used.";
     rule_batch_seconds: Histogram [] in WORK_SECONDS, "Seconds of evaluating all rules over one batch of events.";
     rules_disabled_total: Counter ["rule"], "Rules switched off after repeated overruns or crashes, each time for longer; loaded anew, they begin again.";
     rule_worker_restarts_total: Counter ["reason"], "Rule workers that were replaced, after a `timeout`, a `crash`, `tampering` with what rules share, or for the `memory` they had taken.";
+    rule_worker_replacement_seconds: Histogram [] in WORK_SECONDS, "Seconds from the end of a rule worker to its successor being ready with all rules loaded.";
 
     alerts_opened_total: Counter ["rule", "severity", "type"], "Alerts opened.";
     deliveries_total: Counter ["destination", "outcome"], "Attempts to deliver an alert: `delivered`, `failed` and tried again, or `given_up`.";

@@ -1,8 +1,9 @@
 //! Logs and metrics.
 //!
 //! Every metric of margay is declared in `metrics`, once. A fact that has both a log line and a metric is a method in
-//! `facts`, so that the two can't drift apart; those about log types are in `log_types`. `throttle` keeps lines that
-//! anybody can cause from filling the log, `pace` measures how fast the queue drains, `stage` where CPU time goes. `logs` starts logging and changes
+//! `facts`, so that the two can't drift apart; those about log types are in `log_types`, those about single rules in
+//! `rules`. `throttle` keeps lines that anybody can cause from filling the log, `pace` measures how fast the queue
+//! drains, `stage` where CPU time goes. `logs` starts logging and changes
 //! its levels at run time.
 //!
 //! Knows no other module than the model: what others own arrives as text and numbers. The contents of an event never
@@ -13,6 +14,7 @@ mod log_types;
 mod logs;
 mod metrics;
 mod pace;
+mod rules;
 mod stage;
 mod throttle;
 
@@ -25,6 +27,7 @@ pub use facts::ObjectFacts;
 pub(crate) use logs::build;
 pub use logs::{LogEnd, LogHandle, LogSetupError, init};
 pub use metrics::{Counter, DECLARATIONS, Declaration, Gauge, Histogram, Kind, Metrics, Seconds};
+pub use rules::{RuleCost, RuleProfile};
 pub use stage::{Stage, thread_cpu};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +69,7 @@ pub struct Telemetry {
     samplers: Arc<Mutex<Vec<Sampler>>>,
     pace: Arc<pace::Pace>,
     throttles: Arc<facts::Throttles>,
+    rules: Arc<rules::Rules>,
 }
 
 impl Telemetry {
@@ -73,7 +77,7 @@ impl Telemetry {
         Telemetry::default()
     }
 
-    /// Sets gauges each time that the metrics are read, for values that nobody announces when they change. It must not
+    /// Brings metrics up to date each time that they are read, for values that nobody announces when they change. It must not
     /// wait for anything.
     pub fn sample_with(&self, sampler: impl Fn(&Metrics) + Send + 'static) {
         self.samplers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(sampler));
@@ -81,13 +85,17 @@ impl Telemetry {
 
     /// All metrics in Prometheus' text format 0.0.4.
     pub fn encode(&self) -> String {
-        for sampler in self.samplers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            sampler(&self.metrics);
-        }
+        self.sample();
         let waiting = self.metrics.queue_messages_waiting.get([]);
         self.metrics.queue_oldest_message_age_seconds.set([], self.pace.oldest_age());
         self.metrics.queue_drain_seconds_estimate.set([], self.pace.drain_seconds(waiting));
         self.metrics.encode()
+    }
+
+    fn sample(&self) {
+        for sampler in self.samplers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            sampler(&self.metrics);
+        }
     }
 }
 

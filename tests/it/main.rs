@@ -30,6 +30,7 @@ mod story_reload;
 mod story_parquet;
 mod story_replay;
 mod story_source;
+mod story_tools;
 mod story_transfers;
 mod venv;
 mod vendor;

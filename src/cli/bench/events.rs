@@ -1,11 +1,14 @@
 //! Invented CloudTrail objects for measuring. The same number of events always gives the same bytes.
 
 use std::io::Write;
+use std::process::ExitCode;
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
+
+use crate::cli;
 
 const PER_OBJECT: usize = 1000;
 
@@ -30,6 +33,19 @@ pub(super) fn objects(events: usize) -> Objects {
         })
         .collect();
     Objects { bodies, events, decoded_bytes }
+}
+
+/// A line each, with the log type that rules wait for.
+pub(super) fn print(events: usize) -> anyhow::Result<ExitCode> {
+    for first in (0..events).step_by(PER_OBJECT) {
+        let lines = (first..events.min(first + PER_OBJECT)).map(|n| {
+            let mut event = event(n);
+            event["p_log_type"] = "AWS.CloudTrail".into();
+            format!("{event}\n")
+        });
+        cli::print(&lines.collect::<String>())?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Mostly reading calls of services and people; about one in five hundred is something that a rule looks for.

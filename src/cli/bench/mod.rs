@@ -40,6 +40,11 @@ enum Only {
     Pipeline(pipeline::Arguments),
     /// Measure the rules of a folder over events of a file, with or without their guards.
     Rules(rules::Arguments),
+    /// Print invented CloudTrail events, one JSON line each, for `bench rules`.
+    Events {
+        #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..))]
+        events: u32,
+    },
     /// Measure what an event costs as rules of one log type become more: invented ones, each with constants of its own.
     Growth(growth::Arguments),
     /// Measure the state store: objects and matches a second.
@@ -58,6 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match &arguments.only {
         Some(Only::Pipeline(arguments)) => return block_on(pipeline::run(arguments)),
         Some(Only::Rules(arguments)) => return rules::run(arguments),
+        Some(Only::Events { events }) => return block_on(async { events::print(*events as usize) }),
         Some(Only::Growth(arguments)) => return growth::run(arguments),
         Some(Only::State(arguments)) => {
             return block_on(async { state::run(arguments).await.map(|()| ExitCode::SUCCESS) });

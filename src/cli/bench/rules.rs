@@ -1,4 +1,4 @@
-//! `margay bench rules`: what the rules of a folder cost over the events of a file.
+//! `margay bench rules`: what the rules of a folder cost over the events of a file, and `margay bench events`: such a file.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::cpu::cpu_seconds;
 use crate::app;
 use crate::cli::{block_on, complain, print};
-use crate::detect::{self, Engine};
+use crate::detect::{self, Engine, Usage};
 use crate::model::{Event, EventBatch, Map, ObjectId, Position, RowId, Value};
 use crate::runtime::{Clock, SystemClock};
 use crate::telemetry::Telemetry;
@@ -64,6 +64,14 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             "wall_seconds": measured.wall_seconds,
             "cpu_seconds": measured.cpu_seconds,
             "events_per_cpu_second": measured.events as f64 / measured.cpu_seconds,
+            "events_per_second": measured.events as f64 / measured.wall_seconds,
+            "workers": measured.workers,
+            "load_seconds": measured.load_seconds,
+            "guard_seconds": measured.usage.guard_time.as_secs_f64(),
+            "python_seconds": measured.usage.python_time.as_secs_f64(),
+            "events_crossed": measured.usage.events_crossed,
+            "crossing_seconds": measured.usage.crossing_time.as_secs_f64(),
+            "crossing_us_per_event": crossing_us(&measured.usage),
         });
         match arguments.format {
             Format::Json => print(&format!("{result}\n"))?,
@@ -76,6 +84,14 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     })
 }
 
+/// What it costs an event to cross the pipe to a worker, with its part of the answer; waiting for a core is in it.
+fn crossing_us(usage: &Usage) -> f64 {
+    match usage.events_crossed {
+        0 => 0.0,
+        events => usage.crossing_time.as_secs_f64() * 1e6 / events as f64,
+    }
+}
+
 /// What rules cost, without the time to load them.
 pub(super) struct Measured {
     pub(super) rules: usize,
@@ -83,12 +99,17 @@ pub(super) struct Measured {
     pub(super) matches: usize,
     pub(super) errors: usize,
     pub(super) python_calls: u64,
+    pub(super) usage: Usage,
+    pub(super) workers: usize,
+    pub(super) load_seconds: f64,
     pub(super) wall_seconds: f64,
     pub(super) cpu_seconds: f64,
 }
 
 pub(super) async fn measure(config: &detect::Config, batches: &[Arc<EventBatch>]) -> anyhow::Result<Measured> {
+    let loading = Instant::now();
     let (engine, report) = Engine::start(config, app::program()?, Telemetry::new()).await?;
+    let load_seconds = loading.elapsed().as_secs_f64();
     report.problems.iter().for_each(|problem| complain(format_args!("{problem}")));
     anyhow::ensure!(report.rules > 0, "no rule could be loaded from {:?}", config.directories);
     let (started, cpu) = (Instant::now(), cpu_seconds());
@@ -100,14 +121,19 @@ pub(super) async fn measure(config: &detect::Config, batches: &[Arc<EventBatch>]
             Ok((matches + found.matches.len(), errors + found.faults.len()))
         })
         .await?;
+    let (wall_seconds, cpu_seconds) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    let usage = engine.usage();
     Ok(Measured {
         rules: report.rules,
         events: batches.iter().map(|batch| batch.events.len()).sum(),
         matches,
         errors,
-        python_calls: engine.python_calls(),
-        wall_seconds: started.elapsed().as_secs_f64(),
-        cpu_seconds: cpu_seconds() - cpu,
+        python_calls: usage.python_calls,
+        usage,
+        workers,
+        load_seconds,
+        wall_seconds,
+        cpu_seconds,
     })
 }
 

@@ -148,5 +148,5 @@ fn detections(rule: &Arc<RuleMeta>, numbers: std::ops::Range<u32>, is_one: bool)
             },
         }
     });
-    Detections { matches: found.collect(), faults: Vec::new() }
+    Detections { matches: found.collect(), ..Detections::default() }
 }

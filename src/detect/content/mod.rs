@@ -13,7 +13,7 @@ use std::{fmt, fs};
 use self::rule::Written;
 use super::declared::Declared;
 use super::protocol::{DataModelSource, Mapping, MappingTarget, ModuleSource, RuleKind};
-use super::spec::{self, DataModelSpec, GlobalSpec, Item, PackSpec, TestSpec};
+use super::spec::{self, DataModelSpec, GlobalSpec, Item, Keys, PackSpec, QueryText, TestSpec};
 use crate::model::RuleMeta;
 use crate::runtime::files_below;
 
@@ -24,6 +24,7 @@ pub struct Content {
     pub rules: Vec<Rule>,
     pub data_models: Vec<DataModel>,
     pub packs: Vec<Pack>,
+    pub queries: Vec<Query>,
     /// Items of kinds that are not evaluated, counted by kind.
     pub not_evaluated: BTreeMap<String, usize>,
     pub problems: Vec<Problem>,
@@ -55,6 +56,13 @@ pub struct Rule {
 pub struct Pack {
     pub origin: PathBuf,
     pub spec: PackSpec,
+}
+
+/// A saved or scheduled query: it is checked and not run.
+#[derive(Clone, Debug)]
+pub struct Query {
+    pub origin: PathBuf,
+    pub text: QueryText,
 }
 
 #[derive(Clone, Debug)]
@@ -89,11 +97,16 @@ impl fmt::Display for Problem {
 
 /// Reads every `.yml` and `.yaml` below `directories`, in the order of their paths.
 pub fn read(directories: &[PathBuf]) -> Content {
+    read_with(directories, Keys::Known)
+}
+
+/// The same where items may have other keys than known ones.
+pub fn read_with(directories: &[PathBuf], keys: Keys) -> Content {
     let mut content = Content::default();
     let mut written = Vec::new();
     for entry in directories.iter().flat_map(|directory| files_below(directory)) {
         match entry {
-            Ok(file) if is_yaml(&file) => content.read_file(&file, &mut written),
+            Ok(file) if is_yaml(&file) => content.read_file(&file, keys, &mut written),
             Ok(_) => {}
             Err((path, reason)) => content.problem(&path, None, None, reason),
         }
@@ -126,12 +139,12 @@ impl Content {
     }
 
     /// Rules are left in `written`: one may derive from another that is read later.
-    fn read_file(&mut self, file: &Path, written: &mut Vec<Written>) {
+    fn read_file(&mut self, file: &Path, keys: Keys, written: &mut Vec<Written>) {
         let text = match fs::read_to_string(file) {
             Ok(text) => text,
             Err(error) => return self.problem(file, None, None, format!("could not be read: {error}")),
         };
-        let items = match spec::parse(&text) {
+        let items = match spec::parse_with(&text, keys) {
             Ok(items) => items,
             Err(error) => return self.problem(file, error.line, None, error.message),
         };
@@ -146,7 +159,10 @@ impl Content {
                 Item::Pack(spec) => self.packs.push(Pack { origin: file.into(), spec }),
                 Item::Global(spec) => self.add_global(file, spec),
                 Item::DataModel(spec) => self.add_data_model(file, spec),
-                Item::NotEvaluated(kind) => *self.not_evaluated.entry(kind).or_default() += 1,
+                Item::NotEvaluated(kind, query) => {
+                    *self.not_evaluated.entry(kind).or_default() += 1;
+                    self.queries.extend(query.map(|text| Query { origin: file.into(), text }));
+                }
             }
         }
     }

@@ -33,6 +33,42 @@ pub struct Needed {
     pub or_missing: bool,
 }
 
+/// How much of a rule is decided without Python.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quality {
+    /// Nothing.
+    None,
+    /// Some events are turned away; of others Python has to find out.
+    Partial,
+    /// Python is called for matches, and where the rule would raise.
+    Total,
+}
+
+impl Quality {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Quality::None => "none",
+            Quality::Partial => "partial",
+            Quality::Total => "total",
+        }
+    }
+}
+
+impl Explanation {
+    pub fn quality(&self) -> Quality {
+        match (self.guarded && self.refused.is_none(), self.unknown.is_empty()) {
+            (false, _) => Quality::None,
+            (true, false) => Quality::Partial,
+            (true, true) => Quality::Total,
+        }
+    }
+
+    /// Values of fields lead to the rule: events with others cost it nothing.
+    pub fn is_indexed(&self) -> bool {
+        self.guarded && !self.fields.is_empty() && self.fields.iter().all(|(_, needed)| !needed.is_empty())
+    }
+}
+
 impl Guards {
     pub fn explain(&self, rule: u32, log_types: &[String]) -> Explanation {
         let mut explanation = Explanation { refused: self.refused.clone(), ..Explanation::default() };

@@ -15,6 +15,10 @@ use crate::detect::protocol::Fault;
 const SHORT_LIMIT: usize = 1000;
 const MESSAGE_LIMIT: usize = 4000;
 const NAME_LIMIT: usize = 100;
+const TRACEBACK_LIMIT: usize = 64 * 1024;
+const FRAME_LIMIT: usize = 200;
+/// Exceptions behind exceptions, and the sentences between them.
+const CHAIN_LIMIT: usize = 20;
 
 /// The sources of the rule set by the internal name of their module.
 #[derive(Default)]
@@ -53,7 +57,51 @@ pub(super) fn describe(error: &Py<PyBaseException>, origins: &Origins, vm: &Virt
             message.trim_end().to_owned()
         }
     };
-    Fault { error_type, short_error: text::shorten(short, SHORT_LIMIT), message: text::shorten(message, MESSAGE_LIMIT) }
+    Fault {
+        error_type,
+        short_error: text::shorten(short, SHORT_LIMIT),
+        message: text::shorten(message, MESSAGE_LIMIT),
+        traceback: String::new(),
+    }
+}
+
+/// The exception with all its frames, and before it those that it came out of, in the layout of Python.
+pub(super) fn traceback(error: &Py<PyBaseException>, origins: &Origins, vm: &VirtualMachine) -> String {
+    let mut chain = vec![String::new()];
+    let mut next = Some(error.to_owned());
+    while let Some(error) = next.take_if(|_| chain.len() <= CHAIN_LIMIT) {
+        let mut told = String::from("Traceback (most recent call last):\n");
+        for frame in frames(&error, vm).filter(|frame| !frame.file.starts_with('<')).take(FRAME_LIMIT) {
+            told += &format!("  File \"{}\", line {}, in {}\n", frame.file, frame.line, frame.function);
+            let line = frame.module.and_then(|module| origins.line(&module, frame.line));
+            told += &line.map_or_else(String::new, |line| format!("    {line}\n"));
+        }
+        let said = error.as_object().str(vm).map_or_else(|_| String::new(), |said| said.to_string_lossy().into_owned());
+        told += &error.class().name();
+        if !said.is_empty() {
+            told += &format!(": {said}");
+        }
+        chain.push(told + "\n");
+        next = match (error.__cause__(), error.__context__()) {
+            (Some(cause), _) => {
+                chain.push("\nThe above exception was the direct cause of the following exception:\n\n".to_owned());
+                Some(cause)
+            }
+            (None, Some(context)) if !is_suppressed(&error, vm) => {
+                chain.push("\nDuring handling of the above exception, another exception occurred:\n\n".to_owned());
+                Some(context)
+            }
+            _ => None,
+        };
+    }
+    chain.reverse();
+    text::shorten(chain.concat(), TRACEBACK_LIMIT)
+}
+
+/// Whether it was raised `from None`.
+fn is_suppressed(error: &Py<PyBaseException>, vm: &VirtualMachine) -> bool {
+    let suppressed = error.as_object().get_attr("__suppress_context__", vm);
+    suppressed.is_ok_and(|suppressed| suppressed.is(&vm.ctx.true_value))
 }
 
 /// A class that was made while a rule ran is named by whoever wrote the log, and its name becomes that of an alert and of a
@@ -71,6 +119,7 @@ pub(super) fn plain(error_type: &str, said: &str, vm: &VirtualMachine) -> Fault 
         error_type: error_type.to_owned(),
         short_error: text::shorten(format!("{error_type}({quoted})"), SHORT_LIMIT),
         message: text::shorten(said.to_owned(), MESSAGE_LIMIT),
+        traceback: String::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The process' own standard output is the pipe to the daemon; Python never reaches it.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,9 +11,16 @@ use rustpython_vm::function::OptionalArg;
 use rustpython_vm::{Py, PyObjectRef, PyPayload, PyResult, VirtualMachine, pyclass};
 
 use super::text;
+use crate::detect::protocol::Step;
+
+/// Told what a rule does in a watched test, as it happens.
+pub(super) type Watcher = Arc<dyn Fn(Step) + Send + Sync>;
 
 /// Characters kept of what one rule prints about one event.
 const OUTPUT_LIMIT: usize = 16 * 1024;
+
+/// Bytes that are told as they are printed, of one test.
+const LIVE_LIMIT: usize = 1024 * 1024;
 
 /// What was printed since it was last taken.
 #[derive(Debug, Default)]
@@ -20,10 +28,47 @@ pub(super) struct Captured {
     /// Most rules print nothing; then the lock is not touched.
     any: AtomicBool,
     buffer: Mutex<String>,
+    live: Mutex<Option<Live>>,
+}
+
+/// Who is told what is printed as it is printed, and how much more of it.
+struct Live {
+    watcher: Watcher,
+    room: usize,
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").field("room", &self.room).finish_non_exhaustive()
+    }
+}
+
+impl Live {
+    fn tell(&mut self, printed: &str) {
+        if self.room == 0 {
+            return;
+        }
+        let end = (0..=self.room.min(printed.len())).rev().find(|at| printed.is_char_boundary(*at)).unwrap_or(0);
+        self.room -= end;
+        (self.watcher)(Step::Printed(printed[..end].to_owned()));
+        if end < printed.len() {
+            self.room = 0;
+            (self.watcher)(Step::Printed(text::SUFFIX.to_owned()));
+        }
+    }
 }
 
 impl Captured {
+    /// From now on, or no longer, tells what is printed as it is printed.
+    pub(super) fn watch(&self, watcher: Option<Watcher>) {
+        let live = watcher.map(|watcher| Live { watcher, room: LIVE_LIMIT });
+        *self.live.lock().unwrap_or_else(PoisonError::into_inner) = live;
+    }
+
     fn write(&self, printed: &str) {
+        if let Some(live) = &mut *self.live.lock().unwrap_or_else(PoisonError::into_inner) {
+            live.tell(printed);
+        }
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         // One character over the limit is enough to know that something is missing; bytes bound characters.
         let room = (OUTPUT_LIMIT * 4).saturating_sub(buffer.len());
@@ -141,5 +186,21 @@ mod tests {
         captured.write("x");
         captured.clear();
         assert_eq!(captured.take(), "");
+    }
+
+    #[test]
+    fn what_is_told_as_it_is_printed_has_its_limit_too() {
+        let (captured, told) = (Captured::default(), Arc::new(Mutex::new(Vec::new())));
+        let heard = told.clone();
+        captured.watch(Some(Arc::new(move |step| heard.lock().unwrap().push(step))));
+        captured.write("one\n");
+        captured.write(&"ä".repeat(LIVE_LIMIT));
+        captured.write("more");
+        captured.watch(None);
+        captured.write("unwatched");
+        let told = told.lock().unwrap();
+        let [Step::Printed(first), Step::Printed(most), Step::Printed(end)] = &told[..] else { panic!("three parts") };
+        assert_eq!((first.as_str(), end.as_str()), ("one\n", text::SUFFIX));
+        assert!(most.len() + first.len() <= LIVE_LIMIT, "{}", most.len());
     }
 }

@@ -3,6 +3,7 @@
 //! Whatever a rule raises becomes a [`Fault`] and never ends the worker. Defaults for what a rule does not say are the
 //! daemon's to apply. The functions of one rule run back to back on one event, in one module instance.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use rustpython_vm::builtins::PyBaseExceptionRef;
@@ -16,8 +17,9 @@ use super::functions::{Function, Refused, Returned};
 use super::interpreter::{KEY_VALUE_MODULE, Python, StartError};
 use super::loader::{self, Loaded, Rule};
 use super::mocks::Mocked;
+use super::output::Watcher;
 use super::watch::{Watch, Work};
-use crate::detect::protocol::{EventCalls, Fault, Functions, LoadFault, Mock, Outcome, Place, RuleKind, Sources};
+use crate::detect::protocol::{EventCalls, Fault, Functions, LoadFault, Mock, Outcome, Place, RuleKind, Sources, Step};
 use crate::model::{Map, Value};
 
 /// An interpreter with a rule set.
@@ -25,6 +27,8 @@ pub(super) struct Runner {
     python: Python,
     loaded: Loaded,
     watch: Arc<Watch>,
+    /// Of the test that runs now.
+    watcher: RefCell<Option<Watcher>>,
 }
 
 /// One rule on one event.
@@ -47,7 +51,7 @@ pub(super) trait Listener {
 impl Runner {
     /// To be called on the thread that will run the rules.
     pub(super) fn start(watch: Arc<Watch>) -> Result<Runner, StartError> {
-        Ok(Runner { python: Python::start()?, loaded: Loaded::default(), watch })
+        Ok(Runner { python: Python::start()?, loaded: Loaded::default(), watch, watcher: RefCell::default() })
     }
 
     /// `announce` is told each module before it runs.
@@ -157,8 +161,17 @@ impl Runner {
         }
     }
 
-    /// Test mode: every function runs, whatever the others said.
-    pub(super) fn test(&self, rule_at: u32, event: &RawValue, mocks: &[Mock]) -> Functions {
+    /// Test mode: every function runs, whatever the others said. A `watcher` is told what happens meanwhile.
+    pub(super) fn test(&self, rule_at: u32, event: &RawValue, mocks: &[Mock], watcher: Option<Watcher>) -> Functions {
+        self.python.output.watch(watcher.clone());
+        *self.watcher.borrow_mut() = watcher;
+        let functions = self.tested(rule_at, event, mocks);
+        self.python.output.watch(None);
+        *self.watcher.borrow_mut() = None;
+        functions
+    }
+
+    fn tested(&self, rule_at: u32, event: &RawValue, mocks: &[Mock]) -> Functions {
         self.python.interpreter.enter(|vm| {
             self.python.output.clear();
             let mut functions = match (self.rule(rule_at, vm), parse(event)) {
@@ -208,7 +221,10 @@ impl Runner {
             }
             // Looked up anew: a mock may stand in its place.
             match rule.namespace.get_item_opt(function.name(rule.kind), vm)? {
-                Some(object) => self.run(&call, function, &object, &mut functions, vm),
+                Some(object) => {
+                    self.tell(|| Step::Calling(function.name(rule.kind).to_owned()));
+                    self.run(&call, function, &object, &mut functions, vm);
+                }
                 None if function == Function::Rule => functions.rule = Some(true),
                 None => {}
             }
@@ -258,7 +274,17 @@ impl Runner {
     }
 
     fn describe(&self, error: &PyBaseExceptionRef, vm: &VirtualMachine) -> Fault {
-        fault::describe(error, &self.loaded.origins, vm)
+        let mut fault = fault::describe(error, &self.loaded.origins, vm);
+        if self.watcher.borrow().is_some() {
+            fault.traceback = fault::traceback(error, &self.loaded.origins, vm);
+        }
+        fault
+    }
+
+    fn tell(&self, step: impl FnOnce() -> Step) {
+        if let Some(watcher) = &*self.watcher.borrow() {
+            watcher(step());
+        }
     }
 }
 

@@ -12,8 +12,10 @@ use std::process::{self, ExitCode};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::laps::Laps;
+use super::output::Watcher;
 use super::runner::{Listener, Runner};
 use super::walls;
 use super::watch::Watch;
@@ -117,7 +119,7 @@ fn report_overrun(watch: &Watch, output: &Mutex<impl Write>) {
 }
 
 /// The interpreter's thread. Returns only with a failure: a healthy process is ended by the reader.
-fn answer(requests: &Receiver<Vec<u8>>, watch: &Arc<Watch>, output: &Mutex<impl Write>) -> u8 {
+fn answer(requests: &Receiver<Vec<u8>>, watch: &Arc<Watch>, output: &Arc<Mutex<impl Write + Send + 'static>>) -> u8 {
     let mut runner = match Runner::start(watch.clone()) {
         Ok(runner) => runner,
         Err(error) => {
@@ -152,7 +154,7 @@ fn reply_to(
     unwalled: &Option<String>,
     runner: &mut Runner,
     watch: &Watch,
-    output: &Mutex<impl Write>,
+    output: &Arc<Mutex<impl Write + Send + 'static>>,
 ) -> io::Result<Reply> {
     Ok(match request {
         Request::Hello { version: _, call_timeout_ms } => {
@@ -172,16 +174,18 @@ fn reply_to(
             Reply::Loaded { faults }
         }
         Request::Evaluate { careful, calls } => {
-            let said = Ok(());
-            let mut answer =
-                Answer { runner, output, careful, calling: None, part: Vec::new(), bytes: 0, contexts: 0, said };
+            let began = Instant::now();
+            let mut answer = Answer::new(runner, output, careful);
             runner.evaluate(&calls, &mut answer);
             answer.flush(calls.len() as u32);
             answer.said?;
-            Reply::Evaluated
+            Reply::Evaluated { busy_ns: began.elapsed().as_nanos().try_into().unwrap_or(u64::MAX) }
         }
-        Request::Test { rule, event, mocks } => {
-            let functions = runner.test(rule, &event, &mocks);
+        Request::Test { rule, event, mocks, watched } => {
+            let to = output.clone();
+            // Whether it could be said shows when the answer is.
+            let watcher: Watcher = Arc::new(move |step| drop(say(&to, &Reply::Step(step))));
+            let functions = runner.test(rule, &event, &mocks, watched.then_some(watcher));
             end_if_tampered(runner, Some((0, rule)), output);
             Reply::Tested(Box::new(functions))
         }
@@ -199,15 +203,22 @@ struct Answer<'a, W> {
     bytes: usize,
     /// Bytes of alert contexts so far.
     contexts: usize,
+    laps: Laps,
     said: io::Result<()>,
 }
 
-impl<W: Write> Answer<'_, W> {
+impl<'a, W: Write> Answer<'a, W> {
+    fn new(runner: &'a Runner, output: &'a Mutex<W>, careful: bool) -> Answer<'a, W> {
+        let laps = Laps::default();
+        Answer { runner, output, careful, calling: None, part: Vec::new(), bytes: 0, contexts: 0, laps, said: Ok(()) }
+    }
+
     fn flush(&mut self, through: u32) {
         end_if_tampered(self.runner, self.calling.take(), self.output);
         let outcomes = std::mem::take(&mut self.part);
         self.bytes = 0;
-        self.say(&Reply::Outcomes { through, outcomes });
+        let spent = self.laps.take();
+        self.say(&Reply::Outcomes { through, outcomes, spent });
     }
 
     fn say(&mut self, reply: &Reply) {
@@ -220,12 +231,15 @@ impl<W: Write> Answer<'_, W> {
 impl<W: Write> Listener for Answer<'_, W> {
     fn calling(&mut self, event: u32, rule: u32) {
         if self.careful {
+            self.laps.end();
             end_if_tampered(self.runner, self.calling.replace((event, rule)), self.output);
             self.say(&Reply::Calling { event, rule });
         }
+        self.laps.begin(rule);
     }
 
     fn outcome(&mut self, mut outcome: Outcome) {
+        self.laps.end();
         if let Some(context) = &mut outcome.functions.alert_context {
             self.contexts += context.len();
             if self.contexts > CONTEXT_BYTES {
@@ -242,6 +256,7 @@ impl<W: Write> Listener for Answer<'_, W> {
     }
 
     fn event_done(&mut self, event: u32) {
+        self.laps.end();
         // A process that dies after this dies in no call.
         if self.careful {
             self.flush(event + 1);

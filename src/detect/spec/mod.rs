@@ -1,6 +1,8 @@
 //! The YAML of detection content, as written: one type for each kind of item. Field names are the content's own. Nothing
-//! is resolved here; `content` reads folders of these. `unevaluated` has the kinds that are checked and not run.
+//! is resolved here; `content` reads folders of these. `unevaluated` has the kinds that are checked and not run, `loose` reads items
+//! with keys that nobody knows.
 
+mod loose;
 mod unevaluated;
 
 use std::collections::BTreeMap;
@@ -17,8 +19,25 @@ pub enum Item {
     Global(GlobalSpec),
     DataModel(DataModelSpec),
     Pack(PackSpec),
-    /// A kind that is valid content but is not evaluated, by its `AnalysisType`.
-    NotEvaluated(String),
+    /// A kind that is valid content but is not evaluated, by its `AnalysisType`; of a query, what it asks.
+    NotEvaluated(String, Option<QueryText>),
+}
+
+/// A saved or scheduled query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueryText {
+    pub name: String,
+    pub sql: String,
+}
+
+/// What keys an item may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keys {
+    /// Those of its kind; another is most likely misspelt.
+    #[default]
+    Known,
+    /// Any; what nobody knows is passed over.
+    Any,
 }
 
 /// A `rule` or `scheduled_rule`. With `BaseDetection` it says only what differs from that rule.
@@ -241,8 +260,13 @@ pub struct SpecError {
     pub message: String,
 }
 
-/// The items of a YAML file: one or more documents, each an item or a list of items.
+#[cfg(test)]
 pub fn parse(text: &str) -> Result<Vec<Item>, SpecError> {
+    parse_with(text, Keys::Known)
+}
+
+/// The items of a YAML file: one or more documents, each an item or a list of items.
+pub fn parse_with(text: &str, keys: Keys) -> Result<Vec<Item>, SpecError> {
     let documents: Vec<Value> =
         serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| yaml_error(&error))?;
     // A file of one item is read again straight into its type, so that an error has its line.
@@ -254,28 +278,25 @@ pub fn parse(text: &str) -> Result<Vec<Item>, SpecError> {
             other => vec![other],
         };
         for value in list {
-            items.push(item(value, single.then_some(text))?);
+            items.push(item(value, Reader { text: single.then_some(text), keys })?);
         }
     }
     Ok(items)
 }
 
-fn item(value: Value, text: Option<&str>) -> Result<Item, SpecError> {
+fn item(value: Value, reader: Reader<'_>) -> Result<Item, SpecError> {
     let kind = match value.get("AnalysisType") {
         Some(Value::String(kind)) => kind.clone(),
         _ => return Err(SpecError::new("the item has no `AnalysisType`; add one, such as `AnalysisType: rule`")),
     };
     Ok(match kind.as_str() {
-        "rule" | "scheduled_rule" => Item::Rule(Box::new(read(value, text)?)),
-        "policy" => Item::Policy(Box::new(read(value, text)?)),
-        "global" => Item::Global(read(value, text)?),
-        "datamodel" => Item::DataModel(read(value, text)?),
-        "pack" => Item::Pack(read(value, text)?),
-        other => match unevaluated::check(other, value, text) {
-            Some(checked) => {
-                checked?;
-                Item::NotEvaluated(kind)
-            }
+        "rule" | "scheduled_rule" => Item::Rule(Box::new(reader.read(value)?)),
+        "policy" => Item::Policy(Box::new(reader.read(value)?)),
+        "global" => Item::Global(reader.read(value)?),
+        "datamodel" => Item::DataModel(reader.read(value)?),
+        "pack" => Item::Pack(reader.read(value)?),
+        other => match unevaluated::check(other, value, reader) {
+            Some(checked) => Item::NotEvaluated(kind, checked?),
             None => {
                 let known = ["rule", "scheduled_rule", "policy", "global", "datamodel", "pack"].join(", ");
                 let others = unevaluated::KINDS.join(", ");
@@ -285,10 +306,22 @@ fn item(value: Value, text: Option<&str>) -> Result<Item, SpecError> {
     })
 }
 
-fn read<T: DeserializeOwned>(value: Value, text: Option<&str>) -> Result<T, SpecError> {
-    match text {
-        Some(text) => serde_saphyr::from_str_with_options(text, options()).map_err(|error| yaml_error(&error)),
-        None => serde_json::from_value(value).map_err(|error| SpecError::new(error.to_string())),
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    /// The text of the item, where it is the only one of its file.
+    text: Option<&'a str>,
+    keys: Keys,
+}
+
+impl Reader<'_> {
+    fn read<T: DeserializeOwned>(self, value: Value) -> Result<T, SpecError> {
+        match (self.keys, self.text) {
+            (Keys::Any, _) => loose::read(value),
+            (Keys::Known, Some(text)) => {
+                serde_saphyr::from_str_with_options(text, options()).map_err(|error| yaml_error(&error))
+            }
+            (Keys::Known, None) => serde_json::from_value(value).map_err(|error| SpecError::new(error.to_string())),
+        }
     }
 }
 
@@ -335,6 +368,18 @@ mod tests {
         let error = parse(&format!("{RULE}Severty: High\n")).unwrap_err();
         assert_eq!(error.line, Some(7));
         assert!(error.message.contains("Severty"), "{}", error.message);
+    }
+
+    #[test]
+    fn keys_that_nobody_knows_can_be_passed_over() {
+        let text =
+            format!("{RULE}Owner: me\nTests:\n  - {{Name: n, ExpectedResult: true, Team: us, Log: {{Owner: 1}}}}\n");
+        assert!(parse(&text).is_err());
+        let items = parse_with(&text, Keys::Any).unwrap();
+        let [Item::Rule(rule)] = items.as_slice() else { panic!("one rule") };
+        assert_eq!(rule.tests.as_ref().unwrap()[0].log, serde_json::json!({"Owner": 1}));
+        let error = parse_with(&text.replace("Low", "[Low]"), Keys::Any).unwrap_err();
+        assert!(error.message.starts_with("Severity: "), "{}", error.message);
     }
 
     #[test]

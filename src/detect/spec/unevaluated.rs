@@ -6,19 +6,25 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{SpecError, read};
+use super::{QueryText, Reader, SpecError};
 
 pub(super) const KINDS: &[&str] =
     &["saved_query", "scheduled_query", "correlation_rule", "lookup_table", "scheduled_prompt"];
 
-/// Whether an item of this kind is well formed; `None` for a kind that is not of this file.
-pub(super) fn check(kind: &str, value: Value, text: Option<&str>) -> Option<Result<(), SpecError>> {
+/// Whether an item of this kind is well formed, and what it asks when it is a query; `None` for a kind that is not of this
+/// file.
+pub(super) fn check(kind: &str, value: Value, reader: Reader<'_>) -> Option<Result<Option<QueryText>, SpecError>> {
+    let query = |value, scheduled| {
+        let query: QuerySpec = reader.read(value)?;
+        query.check(scheduled).map(|()| query.text())
+    };
+    let no_query = |checked: Result<(), SpecError>| checked.map(|()| None);
     Some(match kind {
-        "saved_query" => read::<QuerySpec>(value, text).and_then(|query| query.check(false)),
-        "scheduled_query" => read::<QuerySpec>(value, text).and_then(|query| query.check(true)),
-        "correlation_rule" => read::<CorrelationSpec>(value, text).and_then(|rule| rule.check()),
-        "lookup_table" => read::<LookupSpec>(value, text).and_then(|table| table.check()),
-        "scheduled_prompt" => Ok(()),
+        "saved_query" => query(value, false),
+        "scheduled_query" => query(value, true),
+        "correlation_rule" => no_query(reader.read::<CorrelationSpec>(value).and_then(|rule| rule.check())),
+        "lookup_table" => no_query(reader.read::<LookupSpec>(value).and_then(|table| table.check())),
+        "scheduled_prompt" => Ok(None),
         _ => return None,
     })
 }
@@ -88,6 +94,12 @@ impl QuerySpec {
             (None, false) => {}
         }
         require(!scheduled || self.enabled.is_some(), "`Enabled` is missing")
+    }
+
+    /// In the dialect whose table names are known.
+    fn text(self) -> Option<QueryText> {
+        let sql = self.query.or(self.snowflake_query)?;
+        Some(QueryText { name: self.query_name, sql })
     }
 }
 

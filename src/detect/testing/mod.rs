@@ -1,18 +1,24 @@
 //! Runs the tests that detections carry in their YAML, in the same workers that the daemon uses.
 //!
 //! In test mode every function runs and nothing is replaced by a default: a failing function is a failing case.
-//! `selection` says what is run; `format` turns the result into the conventional text, JSON lines or JUnit's XML.
+//! `selection` says what is run; `format` turns the result into the conventional text, JSON lines or JUnit's XML. `debug`
+//! runs cases of one rule and tells what happens meanwhile; `tables` looks at what saved queries read.
 
+mod debug;
 mod format;
 mod selection;
+mod tables;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::value::{RawValue, to_raw_value};
 
+pub use super::spec::Keys;
+pub use debug::{DebugError, Debugged, debug};
 pub use format::{Shown, jsonl, junit, text};
 pub use selection::{Filter, Selection};
+pub use tables::TableNames;
 
 use super::content::{self, Content, Problem, Rule};
 use super::outcome;
@@ -68,11 +74,15 @@ pub async fn run(
     workers: usize,
 ) -> Result<TestReport, WorkerError> {
     let folders = directories.clone();
-    let mut content = blocking(move || content::read(&folders)).await;
+    let keys = selection.keys;
+    let mut content = blocking(move || content::read_with(&folders, keys)).await;
     // A disabled model may still be the one its rules were written for, but only an enabled one is chosen.
     content.data_models.retain(|model| model.enabled);
     let skipped = selection.apply(&mut content);
     let mut invalid = std::mem::take(&mut content.problems);
+    if let Some(tables) = &selection.tables {
+        invalid.extend(tables.problems(&content.queries));
+    }
     let run = Arc::new(Run { sources: Arc::new(content.sources()), content, selection, command });
 
     let share = run.content.rules.len().div_ceil(workers.max(1)).max(1);
@@ -132,21 +142,12 @@ impl Run {
             Ok(event) => event,
             Err(message) => return Ok(failed(fault("InvalidTest", message))),
         };
-        let mocks = test
-            .mocks
-            .iter()
-            .map(|mock| Mock { object_name: mock.object_name.clone(), return_value: mock.return_value.clone() });
-        let error = match worker.test(rule, event, mocks.collect()).await {
+        let error = match worker.test(rule, event, mocks(test), None).await {
             Ok(functions) => return Ok(functions),
             Err(error) => error,
         };
         *worker = self.worker().await?.0;
-        Ok(failed(match error {
-            WorkerError::Overrun { function, .. } => {
-                fault("RuleTimeout", format!("`{function}` ran longer than {:?}", self.command.call_timeout))
-            }
-            other => fault("RuleCrash", other.to_string()),
-        }))
+        Ok(failed(ended_by(error, &self.command)))
     }
 
     /// Names of destinations that don't exist are a fault, where it is said which exist.
@@ -165,6 +166,21 @@ impl Run {
         let mut worker = Worker::start(&self.command).await?;
         let faults = worker.load(&self.sources).await?;
         Ok((worker, faults))
+    }
+}
+
+fn mocks(test: &TestSpec) -> Vec<Mock> {
+    let mocks = test.mocks.iter();
+    mocks.map(|mock| Mock { object_name: mock.object_name.clone(), return_value: mock.return_value.clone() }).collect()
+}
+
+/// What a case did that its worker did not survive.
+fn ended_by(error: WorkerError, command: &WorkerCommand) -> Fault {
+    match error {
+        WorkerError::Overrun { function, .. } => {
+            fault("RuleTimeout", format!("`{function}` ran longer than {:?}", command.call_timeout))
+        }
+        other => fault("RuleCrash", other.to_string()),
     }
 }
 
@@ -198,7 +214,12 @@ fn judge(rule: &Rule, test: &TestSpec, functions: Functions) -> CaseReport {
 }
 
 fn fault(error_type: &str, message: String) -> Fault {
-    Fault { error_type: error_type.into(), short_error: format!("{error_type}({message:?})"), message }
+    Fault {
+        error_type: error_type.into(),
+        short_error: format!("{error_type}({message:?})"),
+        message,
+        ..Fault::default()
+    }
 }
 
 fn failed(fault: Fault) -> Functions {

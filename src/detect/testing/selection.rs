@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::super::content::{Content, Rule};
-use super::super::protocol::RuleKind;
+use super::super::spec::Keys;
+use super::tables::TableNames;
 
 /// Everything, by default.
 #[derive(Debug, Default)]
@@ -21,6 +22,10 @@ pub struct Selection {
     pub minimum: usize,
     /// Destinations that exist; all that are named when empty.
     pub destinations: Vec<String>,
+    /// What keys items may have.
+    pub keys: Keys,
+    /// Tables that saved queries may read; `None`: nobody asks.
+    pub tables: Option<TableNames>,
 }
 
 /// `KEY=VALUE` or `KEY!=VALUE` over the YAML of a detection.
@@ -66,14 +71,10 @@ impl Filter {
         Ok(Filter { key: *key, values: values.split(',').map(str::to_lowercase).collect(), negated })
     }
 
-    fn holds(&self, rule: &Rule) -> bool {
+    pub(in crate::detect) fn holds(&self, rule: &Rule) -> bool {
         let one = |text: &str| vec![text.to_lowercase()];
         let has = match self.key {
-            Key::AnalysisType => one(match rule.kind {
-                RuleKind::Rule => "rule",
-                RuleKind::ScheduledRule => "scheduled_rule",
-                RuleKind::Policy => "policy",
-            }),
+            Key::AnalysisType => one(rule.kind.as_str()),
             Key::Id => one(&rule.meta.id),
             Key::DisplayName => one(&rule.meta.display_name),
             Key::Enabled => one(&rule.enabled.to_string()),
@@ -95,6 +96,7 @@ impl Selection {
             name.is_some_and(|name| self.ignored_files.iter().any(|ignored| ignored == name))
         };
         content.problems.retain(|problem| !ignored(&problem.file));
+        content.queries.retain(|query| !ignored(&query.origin));
         content.rules.retain(|rule| !ignored(&rule.origin) && self.filters.iter().all(|filter| filter.holds(rule)));
         let all = content.rules.len();
         if self.without_disabled {

@@ -128,7 +128,8 @@ pub(in crate::state) async fn matches_and_faults_of_one_row_are_apart<S: StateSt
     let rule = Arc::new(rule("r"));
     let mut found = matched(&rule, 1);
     found.detail.dedup = "KeyError".into();
-    let detections = Detections { matches: vec![found], faults: vec![fault(&rule, 1), fault(&rule, 2)] };
+    let detections =
+        Detections { matches: vec![found], faults: vec![fault(&rule, 1), fault(&rule, 2)], ..Detections::default() };
     let recorded = store.record(&token, &detections, &[], START).await.unwrap();
     assert_eq!((recorded.matches, recorded.opened.len()), (3, 2));
     let of_kind = |kind| {

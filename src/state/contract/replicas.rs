@@ -119,7 +119,8 @@ pub(in crate::state) async fn concurrent_windows_follow_one_another<S: StateStor
             found.row_id = RowId([object * 16 + hours as u8; 16]);
             let mut failed = fault(&rule, object);
             failed.row_id = found.row_id;
-            let detections = crate::model::Detections { matches: vec![found], faults: vec![failed] };
+            let detections =
+                crate::model::Detections { matches: vec![found], faults: vec![failed], ..Default::default() };
             async move { store.record(token, &detections, &[], now).await.unwrap() }
         });
         let opened: usize = join_all(work).await.iter().map(|recorded| recorded.opened.len()).sum();

@@ -148,6 +148,35 @@ async fn a_rule_that_goes_on_misbehaving_is_switched_off_and_the_others_go_on() 
     assert_eq!((matches(&found, "Witness"), faults.len()), (8, 6), "five strikes, and one word about the rest");
     assert!(faults.contains(&"RuleDisabled"), "{faults:?}");
     assert_eq!(world.metric(r#"margay_rules_disabled_total{rule="Bomb"}"#), 1);
+    let off: Vec<_> = found.switched_off.iter().map(|off| (&*off.rule.id, off.pause.as_secs())).collect();
+    assert_eq!(off, [("Bomb", 600)]);
+    assert_eq!(found.switched_off[0].cause, "a rule overran its time in `rule`");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_dies_has_a_successor_before_its_batch_is_answered() {
+    let rule = "def rule(event):\n    while event.get('bad'): pass\n    return True\n";
+    let world = World::new().configured(|config| config.call_timeout_ms = 200).rule("Bomb", rule);
+    let (engine, _) = world.start().await;
+    let of = |fields: &str, number| event("Bomb", number, fields);
+    let replaced = || world.metric("margay_rule_worker_replacement_seconds_count");
+    let died = || world.metric(r#"margay_rule_worker_restarts_total{reason="timeout"}"#);
+
+    // The last of the batch kills it: nothing of the batch needs another worker, and one is there nonetheless.
+    let found = evaluate(&engine, vec![of("{}", 0), of(r#"{"bad":true}"#, 1)]).await;
+    assert_eq!((died(), replaced(), matches(&found, "Bomb")), (1, 1, 1));
+    // The first kills it: the successor evaluates the rest.
+    let found = evaluate(&engine, vec![of(r#"{"bad":true}"#, 2), of("{}", 3)]).await;
+    assert_eq!((died(), replaced(), matches(&found, "Bomb")), (2, 2, 1));
+    // Nothing died: nothing is replaced.
+    evaluate(&engine, vec![of("{}", 4)]).await;
+    assert_eq!((died(), replaced()), (2, 2));
+    // What was ended counts with the time that it was given.
+    let seconds = engine.usage().python_time.as_secs_f64();
+    assert!(seconds >= 0.4, "{seconds}");
+    let profile = world.telemetry.rule_profiles().into_iter().find(|one| one.rule == "Bomb").unwrap();
+    assert_eq!((profile.evaluations, profile.errors, profile.matches), (5, 2, 3));
+    assert!(profile.seconds >= 0.4 && profile.longest_seconds >= 0.2, "{profile:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ fn a_worker_has_nothing_but_its_pipes() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let hello = br#"{"hello":{"version":2,"call_timeout_ms":1000}}"#;
+    let hello = br#"{"hello":{"version":3,"call_timeout_ms":1000}}"#;
     let input = worker.stdin.as_mut().unwrap();
     input.write_all(&(hello.len() as u32).to_le_bytes()).unwrap();
     input.write_all(hello).unwrap();
@@ -28,7 +28,7 @@ fn a_worker_has_nothing_but_its_pipes() {
     output.read_exact(&mut length).unwrap();
     let mut ready = vec![0; u32::from_le_bytes(length) as usize];
     output.read_exact(&mut ready).unwrap();
-    assert_eq!(String::from_utf8(ready).unwrap(), r#"{"ready":{"version":2,"unwalled":null}}"#);
+    assert_eq!(String::from_utf8(ready).unwrap(), r#"{"ready":{"version":3,"unwalled":null}}"#);
 
     let of = |name: &str| format!("/proc/{}/{name}", worker.id());
     let mut descriptors: Vec<_> =
@@ -70,6 +70,24 @@ async fn workers_die_with_a_daemon_that_is_killed_even_when_they_stand_still() {
     daemon.ended();
     // Whoever inherits it may take its time to bury it: a dead process has no program any more.
     daemon.until(|_| fs::read_link(format!("/proc/{}/exe", workers[0])).is_err()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_somebody_kills_is_replaced_and_its_batch_is_evaluated() {
+    let rule = "def rule(event):\n    return True\ndef title(event):\n    return 'seen'\n";
+    let setup = Setup::new().rule("Every", rule).watching_directory();
+    let daemon = setup.start().await;
+    let before = daemon.workers();
+    let killed = Command::new("kill").args(["-KILL", &before[0].to_string()]).status().unwrap();
+    assert!(killed.success());
+    setup.file("a.jsonl", login());
+    daemon.until(|d| d.counts().contains_key("seen")).await;
+    let metrics = daemon.metrics();
+    assert_eq!(metrics.get(r#"margay_rule_worker_restarts_total{reason="crash"}"#), 1.0);
+    assert_eq!(metrics.get("margay_rule_worker_replacement_seconds_count"), 1.0);
+    assert_eq!(setup.counts()["seen"], 1);
+    let after = daemon.workers();
+    assert!(after.len() == 1 && after != before, "{before:?} {after:?}");
 }
 
 /// Starts the real worker where the system call that sets up a filter is refused, as in some containers.

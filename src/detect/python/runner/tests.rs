@@ -214,7 +214,12 @@ fn every_exception_of_a_rule_is_a_fault_with_its_place() {
     ] {
         let functions = matched(&source(body), "{}");
         assert_eq!(functions.rule, None, "{body}");
-        let expected = Fault { error_type: error_type.into(), short_error: short.into(), message: message.into() };
+        let expected = Fault {
+            error_type: error_type.into(),
+            short_error: short.into(),
+            message: message.into(),
+            ..Fault::default()
+        };
         assert_eq!(functions.faults, [("rule".to_owned(), expected)].into());
     }
 }
@@ -474,7 +479,7 @@ def dedup(event):
 "#;
     let runner = load_rules(&[source]);
     let mock = |name: &str, value: serde_json::Value| Mock { object_name: name.into(), return_value: value };
-    let run = |mocks: &[Mock]| runner.test(0, &raw(r#"{"a":1}"#), mocks);
+    let run = |mocks: &[Mock]| runner.test(0, &raw(r#"{"a":1}"#), mocks, None);
 
     for _ in 0..2 {
         let functions = run(&[]);
@@ -556,7 +561,7 @@ fn filters_are_asked_before_the_rule() {
     assert_eq!(faulty[0].functions.faults["rule"].error_type, "KeyError");
     assert_eq!(evaluate(&runner, &[1], r#"{"env":5}"#)[0].functions.faults["rule"].error_type, "ConditionError");
 
-    let tested = runner.test(0, &raw(r#"{"env":"test"}"#), &[]);
+    let tested = runner.test(0, &raw(r#"{"env":"test"}"#), &[], None);
     assert_eq!((tested.rule, tested.faults.len()), (Some(false), 0));
 }
 
@@ -581,4 +586,56 @@ fn iam_policies_and_countries_can_be_asked_about() {
     ] {
         assert!(evaluate(&runner, &[0], &event(narrow)).is_empty(), "{narrow}");
     }
+}
+
+#[test]
+fn a_watched_test_tells_what_happens_and_where_a_fault_came_from() {
+    let source = r#"
+def inner(event):
+    return event["missing"]
+
+def rule(event):
+    print("seen", len(event))
+    return True
+
+def title(event):
+    try:
+        return inner(event)
+    except KeyError as error:
+        raise ValueError("no title") from error
+
+def dedup(event):
+    return 5
+"#;
+    let runner = load_rules(&[source]);
+    let steps = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let heard = steps.clone();
+    let watcher: Watcher = Arc::new(move |step| heard.lock().unwrap().push(step));
+    let functions = runner.test(0, &raw(r#"{"a":1}"#), &[], Some(watcher));
+    let said: Vec<String> = std::mem::take(&mut *steps.lock().unwrap())
+        .into_iter()
+        .map(|step| match step {
+            Step::Calling(function) => format!("{function}: "),
+            Step::Printed(text) => text,
+        })
+        .collect();
+    assert_eq!(said.concat(), "rule: seen 1\ntitle: dedup: ");
+    let traceback = r#"Traceback (most recent call last):
+  File "rule_file.py", line 11, in title
+    return inner(event)
+  File "rule_file.py", line 3, in inner
+    return event["missing"]
+KeyError: 'missing'
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "rule_file.py", line 13, in title
+    raise ValueError("no title") from error
+ValueError: no title
+"#;
+    assert_eq!(functions.faults["title"].traceback, traceback);
+    assert_eq!(functions.faults["dedup"].traceback, "", "nothing was raised");
+    let unwatched = runner.test(0, &raw("{}"), &[], None);
+    assert_eq!((steps.lock().unwrap().len(), unwatched.faults["title"].traceback.as_str()), (0, ""));
 }

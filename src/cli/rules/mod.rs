@@ -1,0 +1,62 @@
+//! `margay rules`: which rules there are, what of them is decided without Python, and what they cost a running daemon.
+//! Runs none.
+
+mod list;
+mod show;
+mod top;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::{block_on, complain, print};
+use crate::detect::survey::{Surveyed, survey};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List the rules with kind, severity, log types, version, and whether a guard can turn events away without Python.
+    List(list::List),
+    /// Show one rule: what its YAML says, its files, its tests, its guard.
+    Show(show::Show),
+    /// Show by which fields events reach a rule, and what in its source only Python understands.
+    Explain {
+        /// Id of the rule.
+        rule: String,
+        /// Folder with detections, read recursively.
+        #[arg(default_value = "rules")]
+        folder: PathBuf,
+    },
+    /// Show which rules of the running daemon cost most.
+    Top(top::Top),
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    match &arguments.command {
+        Command::List(list) => list.run(),
+        Command::Show(show) => show.run(),
+        Command::Explain { rule, folder } => block_on(async {
+            let rule = one(rule, folder).await?;
+            print(&format!("{}\n{}", rule.meta.id, rule.guard))?;
+            Ok(ExitCode::SUCCESS)
+        }),
+        Command::Top(top) => top.run(),
+    }
+}
+
+/// The rule with this id. What could not be read beside it is told.
+async fn one(id: &str, folder: &Path) -> anyhow::Result<Surveyed> {
+    let (mut rules, problems) = survey(vec![folder.to_owned()], Vec::new()).await;
+    problems.iter().for_each(|problem| complain(format_args!("{problem}")));
+    if let Some(at) = rules.iter().position(|rule| *rule.meta.id == *id) {
+        return Ok(rules.swap_remove(at));
+    }
+    let near = super::nearest(id, rules.iter().map(|rule| &*rule.meta.id));
+    anyhow::bail!("{} holds no rule {id:?}{near}", folder.display())
+}
