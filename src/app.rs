@@ -1,7 +1,7 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
 //! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts
-//! for commands, `lake` is where events are kept, `upkeep` is what the daemon does for its state beside its work.
+//! for commands, `lake` is where events are kept, `remote` folders that lie in S3, `upkeep` is what the daemon does for its state beside its work.
 
 mod catalogue;
 mod destinations;
@@ -9,14 +9,16 @@ pub mod errand;
 mod examine;
 mod explain;
 mod lake;
+mod remote;
 mod revisions;
 mod upkeep;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aws_credential_types::provider::ProvideCredentials;
@@ -30,6 +32,7 @@ pub use examine::examiner;
 pub use explain::explainer;
 use lake::{BuiltLake, RunningLake};
 pub use lake::{lake_upkeep, tables_for_reading};
+pub use remote::{Copies, copies};
 pub use revisions::{Held, held_to_revisions};
 
 use crate::alert::delivery::{self, Delivery};
@@ -52,6 +55,9 @@ use crate::topic::{Confirmations, none::NoTopics, sns::SnsTopics};
 
 /// How often the queue is asked for its backlog.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Between two flushes of the lake while work in flight ends.
+const LAST_FLUSHES: Duration = Duration::from_secs(1);
 
 /// After the grace period: for handing messages back, and for each later part.
 const LAST_MOMENT: Duration = Duration::from_secs(5);
@@ -90,11 +96,17 @@ pub async fn state_for_changing(config: &Config) -> anyhow::Result<Arc<dyn State
 
 /// The daemon, from its start to its end. Whatever can be wrong with the configuration, which is in the file `path`, was
 /// found before.
-pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHandle) -> anyhow::Result<()> {
+pub async fn run(
+    path: &Path,
+    config: Config,
+    catalogue: Catalogue,
+    copies: Copies,
+    log: LogHandle,
+) -> anyhow::Result<()> {
     // Before anything starts, so that no signal of these ends the process in the middle of its start.
     let mut signals = Signals::new()?;
     let hangups = Hangups::new()?;
-    let telemetry = Telemetry::new();
+    let telemetry = copies.telemetry.clone();
     count_dropped_lines(&telemetry, log.clone());
     let readiness = Readiness::new();
     // Bound first: a second daemon on this address ends here, before it touches anything.
@@ -127,6 +139,7 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
 
     let work = Tasks::new();
     let parts = Parts::build(&config, catalogue, telemetry, &work).await?;
+    copies.keep(&work);
     let delivery = Tasks::new();
     let parts = parts.start(path, &config, destinations, &work, &delivery, hangups);
     let Pipeline { state, destinations: receivers, clock, alert_opened: wake, .. } = &*parts.pipeline;
@@ -300,11 +313,19 @@ struct Running {
 /// Lets the work in flight end, for as long as the grace period lasts and nobody asks a second time.
 async fn drain(pipeline: &Pipeline, grace: Duration, work: &Tasks, asked_again: impl Future<Output = &'static str>) {
     work.shut_down();
-    // For what waits for its rows now, and for what has come to that since.
-    flush(pipeline).await;
-    let drained = tokio::select! {
-        drained = work.drained(grace) => drained,
-        _ = asked_again => false,
+    let end = Instant::now() + grace;
+    let mut asked_again = pin!(asked_again);
+    let drained = loop {
+        // For what waits for its rows now, and then for what comes to that: the lake's own time is longer.
+        flush(pipeline).await;
+        let left = end.saturating_duration_since(Instant::now());
+        let drained = tokio::select! {
+            drained = work.drained(left.min(LAST_FLUSHES)) => drained,
+            _ = &mut asked_again => break false,
+        };
+        if drained || left.is_zero() {
+            break drained;
+        }
     };
     if !drained {
         tracing::warn!("work is unfinished; its messages go back to the queue");

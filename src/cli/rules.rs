@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{block_on, complain, print};
+use super::{block_on, complain, here, print, usage};
 use crate::detect::survey::{Surveyed, survey};
 
 #[derive(clap::Args)]
@@ -34,8 +34,11 @@ enum Command {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let (Command::List { folder } | Command::Explain { folder, .. }) = &arguments.command;
+    if let Err(problem) = here(std::slice::from_ref(folder)) {
+        return usage(&problem);
+    }
     block_on(async {
-        let (Command::List { folder } | Command::Explain { folder, .. }) = &arguments.command;
         let (rules, problems) = survey(vec![folder.clone()]).await;
         problems.iter().for_each(|problem| complain(format_args!("{problem}")));
         match &arguments.command {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{block_on, print, usage};
+use super::{block_on, here, print, usage};
 use crate::app;
 use crate::detect::testing::{self, Filter, Selection};
 use crate::detect::{self, WorkerCommand};
@@ -83,6 +83,9 @@ impl Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    if let Err(problem) = here(&arguments.folders()) {
+        return usage(&problem);
+    }
     let selection = match arguments.selection() {
         Ok(selection) => selection,
         Err(problem) => return usage(&problem),

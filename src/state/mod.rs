@@ -4,7 +4,7 @@
 //! `sqlite` is the embedded adapter for one daemon, `postgres` the one for many, `memory` the honest fake of tests.
 //! `columns` and `archive` are what both databases read alike.
 //! `window` is the pure grouping decision that every adapter applies inside its transaction. No vendor type leaves
-//! the adapters. `route` chooses the destinations of a new alert; `contract` is what every adapter is held to.
+//! the adapters. `versions` says which margay may work with which database. `route` chooses the destinations of a new alert; `contract` is what every adapter is held to.
 
 mod archive;
 mod backlog;
@@ -21,6 +21,7 @@ pub mod postgres;
 mod revisions;
 mod route;
 pub mod sqlite;
+mod versions;
 mod window;
 
 use std::collections::BTreeMap;
