@@ -177,13 +177,24 @@ fn rendered(values: Value) -> Vec<Value> {
 fn the_chart_gives_what_kubernetes_takes() {
     let everything = json!({
         "replicas": 3,
-        "state": { "shared": true },
-        "rules": { "files": { "a.py": "def rule(event):\n    return True\n", "a.yml": "RuleID: A\n" } },
-        "logTypes": { "files": { "x.yml": "schema: X.Y\n" } },
+        "state": { "postgres": {
+            "enabled": true,
+            "url": "postgres://margay@db.example:6432/margay?sslrootcert=/etc/margay-postgres-authority/rds.pem",
+            "passwordSecret": { "name": "margay-db", "key": "pass" },
+            "authority": { "name": "rds", "key": "rds.pem" },
+            "port": 6432,
+            "to": [{ "ipBlock": { "cidr": "10.1.0.0/16" } }],
+            "maxConnections": 7,
+        } },
+        "rules": {
+            "files": { "a.py": "def rule(event):\n    return True\n", "a.yml": "RuleID: A\n" },
+            "s3": ["s3://acme-rules/live"],
+        },
+        "logTypes": { "files": { "x.yml": "schema: X.Y\n" }, "s3": ["s3://acme-rules/types"] },
         "secretEnv": { "MARGAY_SOURCES__0__EXTERNAL_ID": { "name": "ids", "key": "trail" } },
         "image": { "repository": "registry.example/margay", "tag": "sha256:abc", "pullSecrets": [{ "name": "s" }] },
-        "serviceAccount": { "annotations": { "eks.amazonaws.com/role-arn": "arn:aws:iam::999988887777:role/margay-daemon" } },
-        "aws": { "region": "eu-central-1" },
+        "serviceAccount": { "annotations": { "team": "security" } },
+        "aws": { "region": "eu-central-1", "roleArn": "arn:aws:iam::999988887777:role/margay-daemon" },
         "drain": { "graceSeconds": 100 },
         "autoscaling": { "enabled": true },
         "monitoring": {
@@ -192,12 +203,17 @@ fn the_chart_gives_what_kubernetes_takes() {
             "rules": { "enabled": true },
             "dashboard": { "enabled": true },
         },
-        "networkPolicy": { "egress": [{ "ports": [{ "port": 5432 }] }] },
+        "networkPolicy": { "egress": [{ "ports": [{ "port": 587 }] }] },
         "tolerations": [{ "key": "a", "operator": "Exists" }],
+        "initContainers": [{ "name": "clone", "image": "sync:1" }],
         "sidecars": [{ "name": "sync", "image": "sync:1" }],
         "priorityClassName": "high",
     });
-    let scaled = json!({ "state": { "shared": true }, "autoscaling": { "enabled": true, "kind": "hpa" } });
+    let scaled = json!({
+        "state": { "postgres": { "enabled": true, "urlSecret": { "name": "margay-db", "key": "url" } } },
+        "autoscaling": { "enabled": true, "kind": "hpa" },
+        "rules": { "builtIn": false, "volume": { "emptyDir": {} }, "folder": "current/detections" },
+    });
     let answers = rendered(json!([{}, everything, scaled]));
     let [plain, everything, scaled] = &answers[..] else { panic!("three answers: {answers:?}") };
 
@@ -237,16 +253,107 @@ fn the_chart_gives_what_kubernetes_takes() {
     ] {
         assert!(everything.get(kind).is_some(), "{kind}");
     }
+    the_chart_leads_to_postgres(everything, scaled);
+    assert_eq!(
+        everything["ServiceAccount/margay"]["metadata"]["annotations"],
+        json!({ "eks.amazonaws.com/role-arn": "arn:aws:iam::999988887777:role/margay-daemon", "team": "security" })
+    );
+    assert_eq!(variable(plain, "MARGAY_RULES__DIRECTORIES")["value"], r#"["/usr/share/margay/rules"]"#);
+    assert_eq!(
+        variable(everything, "MARGAY_RULES__DIRECTORIES")["value"],
+        r#"["/usr/share/margay/rules","/etc/margay-rules","s3://acme-rules/live"]"#
+    );
+    assert_eq!(
+        variable(everything, "MARGAY_LOG_TYPES__DIRECTORIES")["value"],
+        r#"["/etc/margay-log-types","s3://acme-rules/types"]"#
+    );
+    assert_eq!(variable(scaled, "MARGAY_RULES__DIRECTORIES")["value"], r#"["/etc/margay-rules/current/detections"]"#);
     assert!(everything["PrometheusRule/margay"]["spec"]["groups"][1]["rules"].as_array().unwrap().len() > 10);
     assert_eq!(everything["ConfigMap/margay-rules"]["data"]["a.py"], "def rule(event):\n    return True\n");
     assert!(scaled.get("HorizontalPodAutoscaler/margay").is_some());
 }
 
+/// A variable of margay's container.
+fn variable(answer: &Value, name: &str) -> Value {
+    let variables = &answer["Deployment/margay"]["spec"]["template"]["spec"]["containers"][0]["env"];
+    let found = variables.as_array().unwrap().iter().find(|variable| variable["name"] == name);
+    found.cloned().unwrap_or_default()
+}
+
+fn the_chart_leads_to_postgres(by_parts: &Value, by_secret: &Value) {
+    for answer in [by_parts, by_secret] {
+        assert_eq!(variable(answer, "MARGAY_STATE__TYPE")["value"], "postgres");
+        assert_eq!(variable(answer, "MARGAY_STATE__SQLITE__PATH"), Value::Null);
+        assert!(answer.get("PersistentVolumeClaim/margay").is_none());
+        // Copies of folders in S3 are written there, and the root file system is not to be written to.
+        let volumes = answer["Deployment/margay"]["spec"]["template"]["spec"]["volumes"].as_array().unwrap();
+        assert!(volumes.iter().any(|volume| volume["name"] == "state" && volume["emptyDir"].is_object()), "{volumes:?}");
+    }
+    assert_eq!(
+        variable(by_secret, "MARGAY_STATE__POSTGRES__URL")["valueFrom"]["secretKeyRef"],
+        json!({ "name": "margay-db", "key": "url" })
+    );
+    assert_eq!(variable(by_parts, "MARGAY_STATE__POSTGRES__PASSWORD_FILE")["value"], "/etc/margay-postgres/pass");
+    assert_eq!(variable(by_parts, "MARGAY_STATE__POSTGRES__MAX_CONNECTIONS")["value"], "7");
+    let egress = |answer: &Value| answer["NetworkPolicy/margay"]["spec"]["egress"].as_array().unwrap().clone();
+    let to_database = |port: u16, to: Value| {
+        let mut rule = json!({ "ports": [{ "port": port, "protocol": "TCP" }] });
+        if !to.is_null() {
+            rule["to"] = to;
+        }
+        rule
+    };
+    assert!(egress(by_parts).contains(&to_database(6432, json!([{ "ipBlock": { "cidr": "10.1.0.0/16" } }]))));
+    assert!(egress(by_secret).contains(&to_database(5432, Value::Null)));
+}
+
+/// What the chart gives margay is a configuration that holds.
+#[test]
+fn the_variables_of_the_chart_are_taken() {
+    let values = json!({
+        "state": { "postgres": {
+            "enabled": true, "url": "postgres://margay@db.example/margay", "passwordSecret": { "name": "s", "key": "p" },
+        } },
+        "rules": { "builtIn": false, "s3": ["s3://acme-rules/live"] },
+        "logTypes": { "s3": ["s3://acme-rules/types"] },
+    });
+    let answers = rendered(json!([values]));
+    let container = &answers[0]["Deployment/margay"]["spec"]["template"]["spec"]["containers"][0];
+    let mut setup = Setup::new();
+    setup.reconfigure(answers[0]["ConfigMap/margay"]["data"]["margay.toml"].as_str().unwrap());
+    for variable in container["env"].as_array().unwrap() {
+        let name: &'static str = variable["name"].as_str().unwrap().to_owned().leak();
+        setup = setup.with_variable(name, variable["value"].as_str().unwrap());
+    }
+    let output = setup.margay(&["config", "--dump", "--config", "margay.toml"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for part in ["type = \"postgres\"", "s3://acme-rules/live/", "s3://acme-rules/types/", "/var/lib/margay/remote"] {
+        assert!(said.contains(part), "no {part}: {said}");
+    }
+}
+
 #[test]
 fn the_chart_refuses_what_can_not_work() {
+    let postgres = |rest: Value| {
+        let mut postgres = json!({ "enabled": true });
+        postgres.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        json!({ "state": { "postgres": postgres } })
+    };
     let cases = [
-        (json!({ "replicas": 2 }), "state.shared"),
-        (json!({ "autoscaling": { "enabled": true } }), "state.shared"),
+        (json!({ "replicas": 2 }), "set state.postgres.enabled"),
+        (json!({ "autoscaling": { "enabled": true } }), "set state.postgres.enabled"),
+        (postgres(json!({})), "either urlSecret.name"),
+        (postgres(json!({ "url": "postgres://u@h/d", "urlSecret": { "name": "s", "key": "k" } })), "either urlSecret.name"),
+        (
+            postgres(json!({ "urlSecret": { "name": "s", "key": "k" }, "passwordSecret": { "name": "s", "key": "p" } })),
+            "passwordSecret is for",
+        ),
+        (postgres(json!({ "url": "postgres://u:hunter2@h/d" })), "url"),
+        (postgres(json!({ "port": 0 })), "port"),
+        (json!({ "rules": { "s3": ["https://acme"] } }), "s3"),
+        (json!({ "rules": { "folder": "../up" } }), "folder"),
+        (json!({ "aws": { "roleArn": "margay-daemon" } }), "roleArn"),
         (json!({ "rules": { "builtIn": false } }), "rules: give"),
         (json!({ "rules": { "files": { "a.py": "" }, "existingConfigMap": "b" } }), "exclude each other"),
         (json!({ "replica": 2 }), "replica"),
