@@ -27,6 +27,7 @@ mod story_local;
 mod story_losses;
 mod story_replicas;
 mod story_reload;
+mod story_onboarding;
 mod story_parquet;
 mod story_replay;
 mod story_rollout;
