@@ -49,7 +49,9 @@ impl Listing {
             }
             let size = object.size.unwrap_or(u64::MAX);
             if size > MOST_FILE_BYTES {
-                return Err(format!("{object} has more than {MOST_FILE_BYTES} bytes; a file of rules has not; remove it"));
+                return Err(format!(
+                    "{object} has more than {MOST_FILE_BYTES} bytes; a file of rules has not; remove it"
+                ));
             }
             listing.bytes += size;
             if path == SUMS {
@@ -64,7 +66,9 @@ impl Listing {
 
     fn check(&self, prefix: &Prefix) -> Result<(), String> {
         if self.files.is_empty() {
-            return Err(format!("{prefix} holds no file; if nothing is meant to be there, take it out of the configuration"));
+            return Err(format!(
+                "{prefix} holds no file; if nothing is meant to be there, take it out of the configuration"
+            ));
         }
         if self.files.len() > MOST_FILES || self.bytes > MOST_BYTES {
             let (files, bytes) = (self.files.len(), self.bytes);

@@ -100,7 +100,9 @@ impl Mirror {
             // Markers of folders and hidden files are not counted as files, and neither may there be more of them.
             if listed.len() > 2 * MOST_FILES {
                 let prefix = &self.prefix;
-                return Err(Failure::Refused(format!("{prefix} holds more than {MOST_FILES} objects; name a smaller one")));
+                return Err(Failure::Refused(format!(
+                    "{prefix} holds more than {MOST_FILES} objects; name a smaller one"
+                )));
             }
             if !page.more {
                 return Listing::new(&self.prefix, listed).map_err(Failure::Refused);

@@ -13,8 +13,11 @@ use crate::telemetry::Telemetry;
 /// Between two looks at what may still be changing.
 const SETTLING: Duration = Duration::from_secs(5);
 
-/// How long a start waits for a prefix. One with a copy goes on with that.
+/// How long a start waits for a prefix …
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// … and for one with a copy, with which it goes on then.
+const WITH_A_COPY: Duration = Duration::from_secs(15);
 
 /// Takes what is there before anything is started. The error names the prefixes of which there is no copy then, neither
 /// a new nor a former one: without their rules a daemon would let pass what it is there to find.
@@ -26,10 +29,14 @@ pub async fn first(
 ) -> Result<(), String> {
     let settling = SETTLING.min(every);
     let looks = mirrors.iter_mut().map(async |mirror| {
-        let reason = match timeout(PATIENCE, first_of(mirror, settling, clock, telemetry)).await {
+        let patience = if mirror.has_copy() { WITH_A_COPY } else { PATIENCE };
+        let reason = match timeout(patience, first_of(mirror, settling, clock, telemetry)).await {
             Ok(Ok(())) => return None,
             Ok(Err(failure)) => failure.to_string(),
-            Err(_) => format!("{} was not complete within {} seconds", mirror.prefix, PATIENCE.as_secs()),
+            Err(_) => {
+                telemetry.remote_folder_not_fetched(&mirror.prefix, "failed");
+                format!("{} was not had whole within {} seconds", mirror.prefix, patience.as_secs())
+            }
         };
         if mirror.has_copy() {
             telemetry.remote_folder_kept(&mirror.prefix, &reason);

@@ -40,12 +40,12 @@ impl Prefix {
         Some(Err(format!("names `{}`, which {wrong}; write s3://bucket/prefix", path.display())))
     }
 
-    pub(super) fn bucket(&self) -> &str {
+    pub fn bucket(&self) -> &str {
         &self.bucket
     }
 
     /// What its keys start with.
-    pub(super) fn start(&self) -> &str {
+    pub fn start(&self) -> &str {
         &self.prefix
     }
 

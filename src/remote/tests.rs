@@ -105,9 +105,13 @@ fn an_address_is_a_bucket_and_a_folder() {
     ] {
         assert_eq!(prefix(text).to_string(), told);
     }
-    for (text, why) in
-        [("s3://", "bucket"), ("s3:///a", "bucket"), ("s3://Acme/a", "bucket"), ("s3://acme//a", "empty"), ("s3://acme/*", "wildcard")]
-    {
+    for (text, why) in [
+        ("s3://", "bucket"),
+        ("s3:///a", "bucket"),
+        ("s3://Acme/a", "bucket"),
+        ("s3://acme//a", "empty"),
+        ("s3://acme/*", "wildcard"),
+    ] {
         assert!(Prefix::parse(Path::new(text)).unwrap().unwrap_err().contains(why), "{text}");
     }
     assert!(Prefix::parse(Path::new("rules")).is_none());

@@ -349,8 +349,9 @@ mod tests {
             }
         };
         let seen = tokio::time::timeout(LOOK_ANYWAY / 2, async {
+            let nobody = pin!(pending());
             tokio::select! {
-                look = watch.next(pin!(pending())) => look,
+                look = watch.next(nobody) => look,
                 () = swap => unreachable!("it never ends"),
             }
         });

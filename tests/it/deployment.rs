@@ -1,7 +1,9 @@
-//! What is shipped to run margay, judged by the tools of those who run it: templates by cfn-lint and, where it is
-//! installed, terraform; the image's recipe by hadolint; the chart by Helm and the schemas of Kubernetes; rules of
-//! Prometheus by promtool, where it is installed (on Debian with `prometheus`).
+//! What is shipped to run margay, judged by the tools of those who run it: templates by cfn-lint and a parser of HCL; the
+//! image's recipe by hadolint; the chart by Helm and the schemas of Kubernetes; rules of Prometheus and panels of Grafana
+//! by a parser of PromQL. Where they are installed, terraform and promtool (on Debian in `prometheus`) judge theirs more
+//! closely; CI insists on promtool.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -62,16 +64,18 @@ fn tool(name: &str) -> Command {
     Command::new(python::interpreter().with_file_name(name))
 }
 
-/// A program that may be installed; the test says so when it is not.
+/// A program that may be installed. When it is not, that is said past the capture of tests that pass.
 fn installed(name: &str) -> Option<Command> {
     let found = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    match found {
-        Ok(_) => Some(Command::new(name)),
-        Err(error) => {
-            eprintln!("{name} is not installed, and what it would judge is not judged: {error}");
-            None
-        }
-    }
+    let Err(error) = found else { return Some(Command::new(name)) };
+    let said = format!("NOT TESTED: {name} is not installed, and what it would judge is not judged: {error}\n");
+    std::io::stderr().write_all(said.as_bytes()).unwrap();
+    None
+}
+
+/// Variables of CI systems; `.ci/run` installs there what tests insist on.
+fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
 }
 
 #[track_caller]
@@ -89,6 +93,10 @@ fn templates_are_what_their_tools_take() {
     files.push(shipped("docker/ecs/service.yaml"));
     succeeds(tool("cfn-lint").args(&files));
     let files = templates(&setup, folder.path(), "terraform", "tf");
+    for path in &files {
+        let resources = python::evaluate(PARSE_HCL, &std::fs::read_to_string(path).unwrap());
+        assert!(resources.as_array().is_some_and(|resources| !resources.is_empty()), "{}: {resources}", path.display());
+    }
     if let Some(mut terraform) = installed("terraform") {
         succeeds(terraform.args(["fmt", "-check", "-diff"]).args(&files));
     }
@@ -137,9 +145,45 @@ fn the_configuration_of_the_image_is_completed_by_variables() {
 
 #[test]
 fn rules_of_prometheus_alert_when_they_should() {
-    if let Some(mut promtool) = installed("promtool") {
+    let promtool = installed("promtool");
+    assert!(promtool.is_some() || !is_ci(), "CI tests the rules with promtool");
+    if let Some(mut promtool) = promtool {
         let folder = shipped("helm/monitoring");
         succeeds(promtool.args(["test", "rules", "rules_test.yml"]).current_dir(folder));
+    }
+}
+
+/// The resources of a file in HCL.
+const PARSE_HCL: &str = r#"
+import json, sys
+import hcl2
+print(json.dumps([list(resource) for resource in hcl2.load(sys.stdin).get("resource", [])]))
+"#;
+
+/// Parses every expression of a document, and gives their number.
+const PARSE_PROMQL: &str = r#"
+import sys
+import promql_parser, yaml
+def expressions(value):
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from [inner] if key == "expr" and isinstance(inner, str) else expressions(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from expressions(inner)
+found = list(expressions(yaml.safe_load(sys.stdin)))
+for expression in found:
+    # As Grafana fills it in.
+    promql_parser.parse(expression.replace("$__rate_interval", "5m"))
+print(len(found))
+"#;
+
+#[test]
+fn expressions_of_rules_and_panels_are_promql() {
+    for (file, least) in [("helm/monitoring/rules.yml", 20), ("helm/monitoring/dashboard.json", 30)] {
+        let text = std::fs::read_to_string(shipped(file)).unwrap();
+        let found = python::evaluate(PARSE_PROMQL, &text).as_u64().unwrap();
+        assert!(found >= least, "{file}: {found}");
     }
 }
 
@@ -287,7 +331,10 @@ fn the_chart_leads_to_postgres(by_parts: &Value, by_secret: &Value) {
         assert!(answer.get("PersistentVolumeClaim/margay").is_none());
         // Copies of folders in S3 are written there, and the root file system is not to be written to.
         let volumes = answer["Deployment/margay"]["spec"]["template"]["spec"]["volumes"].as_array().unwrap();
-        assert!(volumes.iter().any(|volume| volume["name"] == "state" && volume["emptyDir"].is_object()), "{volumes:?}");
+        assert!(
+            volumes.iter().any(|volume| volume["name"] == "state" && volume["emptyDir"].is_object()),
+            "{volumes:?}"
+        );
     }
     assert_eq!(
         variable(by_secret, "MARGAY_STATE__POSTGRES__URL")["valueFrom"]["secretKeyRef"],
@@ -344,9 +391,14 @@ fn the_chart_refuses_what_can_not_work() {
         (json!({ "replicas": 2 }), "set state.postgres.enabled"),
         (json!({ "autoscaling": { "enabled": true } }), "set state.postgres.enabled"),
         (postgres(json!({})), "either urlSecret.name"),
-        (postgres(json!({ "url": "postgres://u@h/d", "urlSecret": { "name": "s", "key": "k" } })), "either urlSecret.name"),
         (
-            postgres(json!({ "urlSecret": { "name": "s", "key": "k" }, "passwordSecret": { "name": "s", "key": "p" } })),
+            postgres(json!({ "url": "postgres://u@h/d", "urlSecret": { "name": "s", "key": "k" } })),
+            "either urlSecret.name",
+        ),
+        (
+            postgres(
+                json!({ "urlSecret": { "name": "s", "key": "k" }, "passwordSecret": { "name": "s", "key": "p" } }),
+            ),
             "passwordSecret is for",
         ),
         (postgres(json!({ "url": "postgres://u:hunter2@h/d" })), "url"),

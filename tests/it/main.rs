@@ -29,6 +29,7 @@ mod story_replicas;
 mod story_reload;
 mod story_onboarding;
 mod story_parquet;
+mod story_remote;
 mod story_replay;
 mod story_rollout;
 mod story_source;

@@ -64,8 +64,7 @@ impl User {
     async fn new(aws: &Aws) -> User {
         let clone = tempfile::tempdir().unwrap();
         let of_source = aws.env_of_account(SOURCE_ACCOUNT).await;
-        let own: Vec<(String, String)> =
-            aws.env().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let own: Vec<(String, String)> = aws.env().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         for folder in ["rules", "config"] {
             symlink(shipped(folder), clone.path().join(folder)).unwrap();
         }

@@ -47,6 +47,7 @@ async fn a_source_is_well_once_the_templates_are_applied() {
         ("kms", "healthy"),
         ("list", "healthy"),
         ("read", "healthy"),
+        ("encryption", "healthy"),
         ("notification", "healthy"),
         ("topic", "unknown"),
         ("queue", "warning"),
@@ -54,7 +55,7 @@ async fn a_source_is_well_once_the_templates_are_applied() {
     ] {
         assert_eq!(verdict(&checks, name), wanted, "{name}: {checks:?}");
     }
-    assert_eq!(checks.len(), 9, "{checks:?}");
+    assert_eq!(checks.len(), 10, "{checks:?}");
     let read = checks.iter().find(|check| check["check"] == "read").unwrap();
     assert!(read["message"].as_str().unwrap().contains("Okta.SystemLog"), "{read}");
 }

@@ -73,6 +73,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("queue", &["sqs", "directory", "memory"]),
     ("topic", &["sns", "none", "memory"]),
     ("fetch", &["s3", "directory", "memory"]),
+    ("source", &["kms"]),
     ("state", &["sqlite", "postgres", "memory"]),
     ("lake", &["none", "memory", "iceberg"]),
 ];
@@ -104,6 +105,7 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("rustls::", &["src/alert/outbound/"]),
     ("url::", &["src/alert/", "src/http/"]),
     ("aws_sdk_s3::", &["src/aws.rs", "src/app.rs", "src/fetch/", "src/source/"]),
+    ("aws_sdk_kms::", &["src/source/"]),
     ("aws_sdk_sts::", &["src/aws.rs", "src/app.rs", "src/source/"]),
     ("sqlx::", &["src/state/", "src/lake/iceberg/"]),
     ("datafusion::", &["src/search/"]),

@@ -23,7 +23,8 @@ struct Own {
 
 /// The statements of a file, in capitals and with single spaces; what stands in quotes there has no semicolon.
 fn statements(text: &str) -> Vec<String> {
-    let code: String = text.lines().map(|line| line.split("--").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
+    let code: String =
+        text.lines().map(|line| line.split("--").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
     let plain = |statement: &str| statement.split_whitespace().collect::<Vec<_>>().join(" ").to_uppercase();
     code.split(';').map(plain).filter(|statement| !statement.is_empty()).collect()
 }
@@ -86,7 +87,8 @@ fn broken(files: &[(String, String)]) -> Vec<String> {
     let mut broken = Vec::new();
     for (name, text) in files {
         let mut own = Own::default();
-        let is_announced = name.rsplit('/').next().is_some_and(|name| name.get(5..).unwrap_or("").starts_with("breaking_"));
+        let is_announced =
+            name.rsplit('/').next().is_some_and(|name| name.get(5..).unwrap_or("").starts_with("breaking_"));
         for statement in statements(text) {
             if let Some(why) = breaks(&statement, &mut known, &mut own).filter(|_| !is_announced) {
                 broken.push(format!("{name} {why}; add only, or name it NNNN_breaking_….sql: {statement}"));
@@ -109,7 +111,8 @@ fn migrations_only_add() {
 
 #[test]
 fn what_takes_something_away_is_found() {
-    let first = "CREATE TABLE a (x TEXT NOT NULL, y TEXT); -- a comment; with a semicolon\nCREATE UNIQUE INDEX a_x ON a (x);";
+    let first =
+        "CREATE TABLE a (x TEXT NOT NULL, y TEXT); -- a comment; with a semicolon\nCREATE UNIQUE INDEX a_x ON a (x);";
     let of = |name: &str, text: &str| {
         broken(&[("0001_first.sql".to_owned(), first.to_owned()), (name.to_owned(), text.to_owned())])
     };
