@@ -1,10 +1,12 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
 //! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts
-//! for commands, `lake` is where events are kept, `remote` folders that lie in S3, `upkeep` is what the daemon does for its state beside its work.
+//! for commands, `lake` is where events are kept, `remote` takes what lies in S3, `upkeep` is what the daemon does for its
+//! state beside its work.
 
 mod catalogue;
 mod destinations;
+mod drain;
 pub mod errand;
 mod examine;
 mod explain;
@@ -13,12 +15,10 @@ mod remote;
 mod revisions;
 mod upkeep;
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use aws_credential_types::provider::ProvideCredentials;
@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use catalogue::{catalogue, log_types};
 pub use destinations::destinations;
+use drain::{LAST_MOMENT, drain};
 pub use examine::examiner;
 pub use explain::explainer;
 use lake::{BuiltLake, RunningLake};
@@ -55,12 +56,6 @@ use crate::topic::{Confirmations, none::NoTopics, sns::SnsTopics};
 
 /// How often the queue is asked for its backlog.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(15);
-
-/// Between two flushes of the lake while work in flight ends.
-const LAST_FLUSHES: Duration = Duration::from_secs(1);
-
-/// After the grace period: for handing messages back, and for each later part.
-const LAST_MOMENT: Duration = Duration::from_secs(5);
 
 /// The binary that runs, for starting rule workers. On Linux through `/proc`, which still works after the file was
 /// replaced by an upgrade.
@@ -308,37 +303,6 @@ impl Parts {
 struct Running {
     pipeline: Arc<Pipeline>,
     lake: RunningLake,
-}
-
-/// Lets the work in flight end, for as long as the grace period lasts and nobody asks a second time.
-async fn drain(pipeline: &Pipeline, grace: Duration, work: &Tasks, asked_again: impl Future<Output = &'static str>) {
-    work.shut_down();
-    let end = Instant::now() + grace;
-    let mut asked_again = pin!(asked_again);
-    let drained = loop {
-        // For what waits for its rows now, and then for what comes to that: the lake's own time is longer.
-        flush(pipeline).await;
-        let left = end.saturating_duration_since(Instant::now());
-        let drained = tokio::select! {
-            drained = work.drained(left.min(LAST_FLUSHES)) => drained,
-            _ = &mut asked_again => break false,
-        };
-        if drained || left.is_zero() {
-            break drained;
-        }
-    };
-    if !drained {
-        tracing::warn!("work is unfinished; its messages go back to the queue");
-        pipeline.abandon.cancel();
-        work.drained(LAST_MOMENT).await;
-    }
-    flush(pipeline).await;
-}
-
-async fn flush(pipeline: &Pipeline) {
-    if let Err(error) = pipeline.lake.flush().await {
-        tracing::error!(%error, "a last flush of the lake failed; objects whose rows it had are not done and come again");
-    }
 }
 
 type IntakeAdapters = (Arc<dyn MessageQueue>, Arc<dyn ObjectStore>, Arc<dyn Confirmations>, Duration);

@@ -18,7 +18,8 @@ pub(super) fn resolve(config: &mut Config, layers: &Layers, folder: &Path) {
     }
 }
 
-/// Puts the folders of their copies into the place of those that lie in S3, and notes these. Of a configuration that holds.
+/// Puts the folders of their copies into the place of those that lie in S3, and notes these; in a configuration that
+/// holds.
 pub(super) fn take_copies(config: &mut Config) {
     let copies = config.remote.path.clone();
     let mut prefixes = Vec::new();

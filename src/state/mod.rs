@@ -4,7 +4,8 @@
 //! `sqlite` is the embedded adapter for one daemon, `postgres` the one for many, `memory` the honest fake of tests.
 //! `columns` and `archive` are what both databases read alike.
 //! `window` is the pure grouping decision that every adapter applies inside its transaction. No vendor type leaves
-//! the adapters. `versions` says which margay may work with which database. `route` chooses the destinations of a new alert; `contract` is what every adapter is held to.
+//! the adapters. `versions` says which margay may work with which database; `route` chooses the destinations of a new
+//! alert; `contract` is what every adapter is held to.
 
 mod archive;
 mod backlog;

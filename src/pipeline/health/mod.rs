@@ -1,6 +1,6 @@
 //! Whether a source works, step by step in the order in which an object comes: may its role be assumed, is the bucket
-//! there, how is its key, can its objects be listed and read, are new ones announced, may the announcement come into the queue. Each
-//! step that fails says what to do.
+//! there, how is its key, can its objects be listed and read, are new ones announced, may the announcement come into the
+//! queue. Each step that fails says what to do.
 //!
 //! Changes nothing. Every answer comes from the port that the daemon works through, so a step that is well here is well
 //! there. `steps` makes verdicts of answers, `queue_policy` reads who may send.
