@@ -1,19 +1,21 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
 //! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts
-//! for commands, `pointed` is a store for what a command is pointed at, `lake` is where events are kept, `upkeep` is what the daemon does for its state beside its work.
+//! for commands, `pointed` is a store for what a command is pointed at, `lake` is where events are kept, `remote` takes
+//! what lies in S3, `upkeep` is what the daemon does for its state beside its work.
 
 mod catalogue;
 mod destinations;
+mod drain;
 pub mod errand;
 mod examine;
 mod explain;
 mod lake;
 mod pointed;
+mod remote;
 mod revisions;
 mod upkeep;
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,11 +29,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use catalogue::{catalogue, log_types};
 pub use destinations::destinations;
+use drain::{LAST_MOMENT, drain};
 pub use examine::examiner;
 pub use explain::explainer;
 use lake::{BuiltLake, RunningLake};
 pub use lake::{lake_upkeep, tables_for_reading};
 pub use pointed::{bucket_store, folder_store};
+pub use remote::{Copies, copies};
 pub use revisions::{Held, held_to_revisions};
 
 use crate::alert::delivery::{self, Delivery};
@@ -54,9 +58,6 @@ use crate::topic::{Confirmations, none::NoTopics, sns::SnsTopics};
 
 /// How often the queue is asked for its backlog.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(15);
-
-/// After the grace period: for handing messages back, and for each later part.
-const LAST_MOMENT: Duration = Duration::from_secs(5);
 
 /// The binary that runs, for starting rule workers. On Linux through `/proc`, which still works after the file was
 /// replaced by an upgrade.
@@ -92,11 +93,17 @@ pub async fn state_for_changing(config: &Config) -> anyhow::Result<Arc<dyn State
 
 /// The daemon, from its start to its end. Whatever can be wrong with the configuration, which is in the file `path`, was
 /// found before.
-pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHandle) -> anyhow::Result<()> {
+pub async fn run(
+    path: &Path,
+    config: Config,
+    catalogue: Catalogue,
+    copies: Copies,
+    log: LogHandle,
+) -> anyhow::Result<()> {
     // Before anything starts, so that no signal of these ends the process in the middle of its start.
     let mut signals = Signals::new()?;
     let hangups = Hangups::new()?;
-    let telemetry = Telemetry::new();
+    let telemetry = copies.telemetry.clone();
     count_dropped_lines(&telemetry, log.clone());
     let readiness = Readiness::new();
     // Bound first: a second daemon on this address ends here, before it touches anything.
@@ -129,6 +136,7 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
 
     let work = Tasks::new();
     let parts = Parts::build(&config, catalogue, telemetry, &work).await?;
+    copies.keep(&work);
     let delivery = Tasks::new();
     let parts = parts.start(path, &config, destinations, &work, &delivery, hangups);
     let Pipeline { state, destinations: receivers, clock, alert_opened: wake, .. } = &*parts.pipeline;
@@ -297,29 +305,6 @@ impl Parts {
 struct Running {
     pipeline: Arc<Pipeline>,
     lake: RunningLake,
-}
-
-/// Lets the work in flight end, for as long as the grace period lasts and nobody asks a second time.
-async fn drain(pipeline: &Pipeline, grace: Duration, work: &Tasks, asked_again: impl Future<Output = &'static str>) {
-    work.shut_down();
-    // For what waits for its rows now, and for what has come to that since.
-    flush(pipeline).await;
-    let drained = tokio::select! {
-        drained = work.drained(grace) => drained,
-        _ = asked_again => false,
-    };
-    if !drained {
-        tracing::warn!("work is unfinished; its messages go back to the queue");
-        pipeline.abandon.cancel();
-        work.drained(LAST_MOMENT).await;
-    }
-    flush(pipeline).await;
-}
-
-async fn flush(pipeline: &Pipeline) {
-    if let Err(error) = pipeline.lake.flush().await {
-        tracing::error!(%error, "a last flush of the lake failed; objects whose rows it had are not done and come again");
-    }
 }
 
 type IntakeAdapters = (Arc<dyn MessageQueue>, Arc<dyn ObjectStore>, Arc<dyn Confirmations>, Duration);

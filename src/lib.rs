@@ -33,6 +33,7 @@
 //! - [`topic`]: Subscriptions of the queue to SNS topics: port and adapters.
 //! - [`source`]: Object -> source, and the identity that reads it.
 //! - [`fetch`]: Objects -> bytes: port and adapters.
+//! - [`remote`]: Folders of rules and log types that lie in S3, and their copies.
 //! - [`decode`]: Bytes -> records. Pure.
 //! - [`logtype`]: Records -> typed events. Pure.
 //! - [`detect`]: Events -> matches and faults, in worker processes.
@@ -77,6 +78,7 @@ pub mod notify;
 pub mod topic;
 pub mod source;
 pub mod fetch;
+pub mod remote;
 pub mod decode;
 pub mod logtype;
 pub mod detect;

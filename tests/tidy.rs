@@ -5,6 +5,8 @@
 mod layering;
 #[path = "tidy/licences.rs"]
 mod licences;
+#[path = "tidy/migrations.rs"]
+mod migrations;
 #[path = "tidy/monitoring.rs"]
 mod monitoring;
 #[path = "tidy/readme.rs"]

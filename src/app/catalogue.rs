@@ -19,7 +19,7 @@ use crate::telemetry::Telemetry;
 
 /// Reads the log types and checks the sources; all that is wrong with either.
 pub fn catalogue(config: &Config) -> Result<Catalogue, Vec<String>> {
-    let mut problems = Vec::new();
+    let mut problems = config.remote.missing();
     let log_types = log_types(&config.log_types.directories).map_err(|found| problems.extend(found)).map(Arc::new).ok();
     let sources = SourceTable::new(&config.sources).map_err(|found| problems.extend(found)).ok();
     for source in &config.sources {

@@ -9,38 +9,52 @@ use super::s3_store;
 use crate::alert::render::json_line;
 use crate::aws;
 use crate::config::Config;
-use crate::fetch::Announcements;
+use crate::fetch::ObjectStore;
 use crate::http::Findings;
 use crate::model::rfc3339;
 use crate::pipeline::explain::Explainer;
-use crate::pipeline::health::{Check, Examiner, STEPS, Verdict};
+use crate::pipeline::health::{Check, Examiner, STEPS, Settings, Verdict};
 use crate::pipeline::{Catalogue, Pipeline};
-use crate::queue::{self, QueueSettings};
+use crate::queue;
 use crate::runtime::{SharedClock, SystemClock, Tasks};
+use crate::source::Roles;
+use crate::source::kms::KmsKeys;
 
 /// Between two sources.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What the store reads ahead ends with `work`.
 pub async fn examiner(config: &Config, catalogue: Catalogue, work: &Tasks) -> anyhow::Result<Examiner> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    let (settings, store) = settings(config, &clock, work).await?;
+    let explainer = match store {
+        Some(store) => explainer_over(store, config, catalogue, clock).await?,
+        None => explainer(config, catalogue, work).await?,
+    };
+    Ok(Examiner { explainer, settings, tries_without_id: true })
+}
+
+/// Who knows of keys, buckets and the queue, and the store that is one of them; nobody without SQS.
+async fn settings(
+    config: &Config,
+    clock: &SharedClock,
+    work: &Tasks,
+) -> anyhow::Result<(Settings, Option<Arc<dyn ObjectStore>>)> {
     match config.queue.kind {
-        queue::Kind::Directory => {
-            let explainer = explainer(config, catalogue, work).await?;
-            Ok(Examiner { explainer, announcements: None, queue: None, tries_without_id: true })
-        }
+        queue::Kind::Directory => Ok((Settings::default(), None)),
         queue::Kind::Sqs => {
-            let clock: SharedClock = Arc::new(SystemClock);
             let sdk = aws::sdk_config().await;
-            let store = Arc::new(s3_store(&sdk, config, &clock, work));
-            let queue = Arc::new(queue::sqs::SqsQueue::new(&sdk, &config.queue.sqs)?);
-            let explainer = explainer_over(store.clone(), config, catalogue, clock).await?;
-            Ok(Examiner { explainer, announcements: Some(store), queue: Some(queue), tries_without_id: true })
+            let store = Arc::new(s3_store(&sdk, config, clock, work));
+            let settings = Settings {
+                announcements: Some(store.clone()),
+                encryption: Some(store.clone()),
+                keys: Some(Arc::new(KmsKeys::new(&sdk, Roles::new(sdk.clone(), clock.clone())))),
+                queue: Some(Arc::new(queue::sqs::SqsQueue::new(&sdk, &config.queue.sqs)?)),
+            };
+            Ok((settings, Some(store)))
         }
     }
 }
-
-/// Settings of buckets and of the queue; neither is there without SQS.
-type Settings = (Option<Arc<dyn Announcements>>, Option<Arc<dyn QueueSettings>>);
 
 /// Examines all sources, every so often, until `work` ends. The first time after the interval: what is wrong at a
 /// start is told by the first objects.
@@ -51,7 +65,7 @@ pub(super) async fn rounds(pipeline: Arc<Pipeline>, config: Config, findings: Fi
     }
     let examine = async {
         let settings = match settings(&config, &pipeline.clock, &work).await {
-            Ok(settings) => settings,
+            Ok((settings, _)) => settings,
             Err(error) => return tracing::error!(%error, "sources can't be examined"),
         };
         loop {
@@ -65,19 +79,8 @@ pub(super) async fn rounds(pipeline: Arc<Pipeline>, config: Config, findings: Fi
     }
 }
 
-async fn settings(config: &Config, clock: &SharedClock, work: &Tasks) -> anyhow::Result<Settings> {
-    match config.queue.kind {
-        queue::Kind::Directory => Ok((None, None)),
-        queue::Kind::Sqs => {
-            let sdk = aws::sdk_config().await;
-            let queue = queue::sqs::SqsQueue::new(&sdk, &config.queue.sqs)?;
-            Ok((Some(Arc::new(s3_store(&sdk, config, clock, work))), Some(Arc::new(queue))))
-        }
-    }
-}
-
 /// All sources once, as JSON.
-async fn round(pipeline: &Pipeline, config: &Config, (announcements, queue): &Settings) -> String {
+async fn round(pipeline: &Pipeline, config: &Config, settings: &Settings) -> String {
     let catalogue = pipeline.catalogue.get();
     let examiner = Examiner {
         explainer: Explainer {
@@ -90,8 +93,7 @@ async fn round(pipeline: &Pipeline, config: &Config, (announcements, queue): &Se
             poison_after: pipeline.poison_after,
             destinations: pipeline.destinations.clone(),
         },
-        announcements: announcements.clone(),
-        queue: queue.clone(),
+        settings: settings.clone(),
         // It would be refused each time, and stand in the trail of the source's account.
         tries_without_id: false,
     };

@@ -37,6 +37,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::Config;
+use crate::remote::Prefix;
 
 /// A configuration or command line that can't be used (`EX_USAGE` of BSD's sysexits).
 const EXIT_USAGE: u8 = 64;
@@ -153,6 +154,17 @@ pub fn main() -> ExitCode {
         Command::Health(arguments) => health::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::RuleWorker(arguments) => rule_worker::run(&arguments),
+    }
+}
+
+/// Folders that a command reads lie on this machine; what to do about one that does not.
+fn here(folders: &[PathBuf]) -> Result<(), String> {
+    match folders.iter().find(|folder| Prefix::parse(folder).is_some()) {
+        Some(remote) => Err(format!(
+            "{0} is in S3, and this command reads folders of this machine: `aws s3 sync {0} FOLDER`, and name the folder",
+            remote.display()
+        )),
+        None => Ok(()),
     }
 }
 

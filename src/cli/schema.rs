@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use walkdir::WalkDir;
 
-use super::{ConfigArgument, EXIT_USAGE, block_on, complain, failure, print};
+use super::{ConfigArgument, EXIT_USAGE, block_on, complain, failure, here, print};
 use crate::app;
 use crate::logtype::evolve::{self, Verdict};
 use crate::logtype::infer::Inference;
@@ -80,6 +80,7 @@ pub(super) struct LogTypes {
 impl LogTypes {
     /// The registry, or what is wrong with the folders' schemas.
     pub(super) fn registry(&self) -> Result<Registry, Vec<String>> {
+        here(&self.folders).map_err(|problem| vec![problem])?;
         app::log_types(&self.folders)
     }
 }

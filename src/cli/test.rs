@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{block_on, print, usage};
+use super::{block_on, here, print, usage};
 use crate::app;
 use crate::config::TestSettings;
 use crate::detect::testing::{self, Filter, Keys, Selection, TableNames};
@@ -127,7 +127,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Ok(settings) => settings,
         Err(problems) => return usage(&problems.join("\n")),
     };
-    let options = match arguments.with(settings) {
+    let options = match arguments.with(settings).and_then(|options| here(&options.folders).map(|()| options)) {
         Ok(options) => options,
         Err(problem) => return usage(&problem),
     };

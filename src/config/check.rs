@@ -3,9 +3,10 @@
 //!
 //! The sources are not judged here: `source::SourceTable::new` knows their rules, and who builds one reports them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Config;
+use crate::remote::Prefix;
 use crate::{queue, state};
 
 /// Something wrong with one value.
@@ -28,11 +29,7 @@ pub(super) fn check(config: &Config, is_folder: &dyn Fn(&Path) -> bool) -> Vec<F
     check_queue(&config.queue, &mut findings);
     check_state(&config.state, &mut findings);
     check_rules(&config.rules.directories, is_folder, &mut findings);
-    for (at, folder) in config.log_types.directories.iter().enumerate() {
-        if !is_folder(folder) {
-            findings.push(missing_folder(format!("log_types.directories.{at}"), folder));
-        }
-    }
+    check_folders("log_types.directories", &config.log_types.directories, is_folder, &mut findings);
     if !is_namespace(&config.lake.namespace_prefix) {
         let text =
             "must be small letters, digits and `_`, and begin with a letter, because every SQL engine takes these";
@@ -102,19 +99,27 @@ fn is_web_url(url: &str) -> bool {
     rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace))
 }
 
-fn check_rules(folders: &[std::path::PathBuf], is_folder: &dyn Fn(&Path) -> bool, findings: &mut Vec<Finding>) {
+fn check_rules(folders: &[PathBuf], is_folder: &dyn Fn(&Path) -> bool, findings: &mut Vec<Finding>) {
     if folders.is_empty() {
         findings.push(Finding::new("rules.directories", "must name at least one folder with rules"));
     }
-    for (at, folder) in folders.iter().enumerate() {
-        if !is_folder(folder) {
-            findings.push(missing_folder(format!("rules.directories.{at}"), folder));
-        }
-    }
+    check_folders("rules.directories", folders, is_folder, findings);
 }
 
-fn missing_folder(key: String, folder: &Path) -> Finding {
-    Finding::new(key, format!("names `{}`, which is not a folder that can be read", folder.display()))
+/// Folders of this machine, or in S3: what is there, whoever takes a copy finds.
+fn check_folders(list: &str, folders: &[PathBuf], is_folder: &dyn Fn(&Path) -> bool, findings: &mut Vec<Finding>) {
+    for (at, folder) in folders.iter().enumerate() {
+        let key = format!("{list}.{at}");
+        match Prefix::parse(folder) {
+            Some(Ok(_)) => {}
+            Some(Err(text)) => findings.push(Finding::new(key, text)),
+            None if is_folder(folder) => {}
+            None => {
+                let text = format!("names `{}`, which is not a folder that can be read", folder.display());
+                findings.push(Finding::new(key, text));
+            }
+        }
+    }
 }
 
 /// A day.
@@ -131,8 +136,8 @@ const MOST_MIB: u64 = 16 * 1024 * 1024;
 const MOST_RECORD_MIB: u64 = 32;
 
 fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
-    let Config { queue, fetch, rules, pipeline, state, lake, http, .. } = config;
-    let bounds: [(&str, u64, u64, u64); 26] = [
+    let Config { queue, fetch, rules, remote, pipeline, state, lake, http, .. } = config;
+    let bounds: [(&str, u64, u64, u64); 27] = [
         ("http.max_connections", http.max_connections as u64, 1, 100_000),
         ("queue.directory.scan_interval_ms", queue.directory.scan_interval_ms, 1, MOST_MS),
         ("queue.sqs.visibility_timeout_seconds", queue.sqs.visibility_timeout_seconds.into(), 30, 43_200),
@@ -154,6 +159,7 @@ fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
         ("rules.call_timeout_ms", rules.call_timeout_ms, 1, MOST_MS),
         ("rules.worker_memory_mib", rules.worker_memory_mib, 1, MOST_MIB),
         ("rules.reload_debounce_ms", rules.reload_debounce_ms, 1, MOST_MS),
+        ("remote.poll_seconds", remote.poll_seconds, 1, MOST_MS / 1000),
         ("pipeline.max_in_flight", pipeline.max_in_flight as u64, 1, 10_000),
         ("pipeline.memory_budget_mib", pipeline.memory_budget_mib, 1, MOST_MIB),
         ("pipeline.max_object_mib", pipeline.max_object_mib, 1, MOST_MIB),

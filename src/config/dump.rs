@@ -15,7 +15,8 @@ pub(super) fn is_secret(key: &str) -> bool {
 
 /// Every key with its effective value, secrets masked. Optional keys without a value are left out.
 pub fn dump(config: &Config) -> String {
-    let mut value = Value::try_from(config).expect("a configuration has string keys and TOML's value types only");
+    let config = super::paths::as_written(config);
+    let mut value = Value::try_from(&config).expect("a configuration has string keys and TOML's value types only");
     mask(&mut value);
     toml::to_string(&value).expect("a TOML value can be written as TOML")
 }

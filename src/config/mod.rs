@@ -30,7 +30,7 @@ pub use problem::{Place, Problem, Problems};
 pub use secrets::Secrets;
 pub use test_settings::TestSettings;
 
-use crate::{alert, detect, fetch, http, lake, logtype, pipeline, queue, source, state, telemetry};
+use crate::{alert, detect, fetch, http, lake, logtype, pipeline, queue, remote, source, state, telemetry};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -41,6 +41,7 @@ pub struct Config {
     pub lake: lake::Config,
     pub log_types: logtype::Config,
     pub rules: detect::Config,
+    pub remote: remote::Config,
     pub alerts: alert::Config,
     pub pipeline: pipeline::Config,
     pub http: http::Config,
@@ -65,6 +66,7 @@ pub fn load_with(path: &Path, variables: Vec<(String, String)>) -> Result<Config
         let findings = check::check(&config, &|path| path.is_dir());
         problems.extend(extracted.told.judge(findings, &extracted.layers));
         if problems.is_empty() {
+            paths::take_copies(&mut config);
             return Ok(config);
         }
     }

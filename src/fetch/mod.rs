@@ -4,6 +4,7 @@
 
 mod announcements;
 pub mod directory;
+mod encryption;
 pub mod memory;
 pub mod s3;
 
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 pub use announcements::{Announcement, Announcements, Target};
+pub use encryption::Encryption;
 
 use crate::model::{Access, Code, ObjectRef};
 

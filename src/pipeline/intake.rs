@@ -1,4 +1,5 @@
-//! The intake loop: a place first, then a message. Receives no more than there is room for, and nothing after shutdown.
+//! The intake loop: a place first, then a message. Receives no more than there is room for, and asks for nothing after
+//! shutdown.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,8 +22,8 @@ const QUEUE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration
 /// After so many refusals in a row the daemon is not ready.
 const TROUBLE: u32 = 3;
 
-/// At shutdown a long poll may end by itself for this long: what it brings is handed back at once instead of staying
-/// leased to nobody.
+/// At shutdown a long poll may end by itself for this long. What it brings is worked on like everything before it, within
+/// the grace period: broken off it would stay leased to nobody, and handed back it would be delivered once more.
 const LAST_POLL: Duration = Duration::from_secs(2);
 
 /// Receives until `shutdown`; each message is worked on in a task of its own.
@@ -85,22 +86,8 @@ async fn next(pipeline: &Pipeline, shutdown: &CancellationToken) -> Option<Recei
     }
     let mut poll = pin!(pipeline.queue.receive(slots.len()));
     tokio::select! {
-        // In this order, so that what comes together with the shutdown is not begun.
         biased;
-        () = shutdown.cancelled() => {
-            if let Ok(Ok(deliveries)) = tokio::time::timeout(LAST_POLL, poll).await {
-                hand_back(pipeline, deliveries).await;
-            }
-            None
-        }
+        () = shutdown.cancelled() => Some((tokio::time::timeout(LAST_POLL, poll).await.ok()?, slots)),
         received = &mut poll => Some((received, slots)),
-    }
-}
-
-async fn hand_back(pipeline: &Pipeline, deliveries: Vec<Delivery>) {
-    for delivery in deliveries {
-        if let Err(error) = pipeline.queue.release(delivery.receipt, Duration::ZERO).await {
-            pipeline.telemetry.queue_failed("hand a message back", &error);
-        }
     }
 }

@@ -1,8 +1,10 @@
 //! Watches files and tells when what they hold has changed. Knows nothing of what is in them; who loads them says so.
 //!
 //! File events are only a reason to look: what decides is a hash over paths and contents, read through links. So a
-//! ConfigMap update (a swap of one link), an editor's temporary files and a missed event all end the same way.
+//! ConfigMap update (a swap of one link), an editor's temporary files and a missed event all end the same way. The links
+//! on the way to a folder are watched, too: whoever syncs folders from elsewhere swaps such a one.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -29,23 +31,67 @@ pub struct Watched {
     pub files: Vec<PathBuf>,
 }
 
+/// What an event can be about, in absolute paths as events name them.
+struct Concern {
+    watched: Watched,
+    /// On the way to the folders. A folder that is reached through one is another once it is swapped.
+    links: Vec<PathBuf>,
+}
+
 impl Watched {
     fn absolute(&self) -> std::io::Result<Watched> {
         let absolute = |paths: &[PathBuf]| paths.iter().map(std::path::absolute).collect::<std::io::Result<Vec<_>>>();
         Ok(Watched { folders: absolute(&self.folders)?, counts: self.counts, files: absolute(&self.files)? })
     }
+}
+
+impl Concern {
+    fn of(watched: &Watched) -> std::io::Result<Concern> {
+        let watched = watched.absolute()?;
+        let links = watched.folders.iter().flat_map(|folder| links_to(folder)).collect();
+        Ok(Concern { watched, links })
+    }
 
     /// Whether an event at these paths can have changed anything. The neighbours of a watched file can't, such as a
     /// database that is always written to; the hidden links through which a mount swaps the file can.
-    fn concern(&self, paths: &[PathBuf]) -> bool {
+    fn includes(&self, paths: &[PathBuf]) -> bool {
         let is_neighbour = |path: &PathBuf| {
             let name = path.file_name().unwrap_or_default();
-            !self.folders.iter().any(|folder| path.starts_with(folder))
-                && !self.files.iter().any(|file| file.file_name() == Some(name))
+            !self.watched.folders.iter().any(|folder| path.starts_with(folder))
+                && !self.watched.files.iter().any(|file| file.file_name() == Some(name))
+                && !self.links.contains(path)
                 && !name.to_string_lossy().starts_with("..")
         };
         paths.is_empty() || !paths.iter().all(is_neighbour)
     }
+}
+
+/// More links on one way are a circle, as the kernel has it.
+const MOST_LINKS: usize = 40;
+
+/// The links through which an absolute path leads: its own parts, and those of the links' targets.
+fn links_to(path: &Path) -> Vec<PathBuf> {
+    let mut links = Vec::new();
+    let mut way = PathBuf::new();
+    let mut ahead: VecDeque<PathBuf> = path.components().map(|part| PathBuf::from(part.as_os_str())).collect();
+    while let Some(part) = ahead.pop_front() {
+        if part == Path::new("..") {
+            way.pop();
+            continue;
+        }
+        way.push(part);
+        let Ok(target) = fs::read_link(&way) else { continue };
+        if links.len() == MOST_LINKS {
+            break;
+        }
+        links.push(way.clone());
+        // A target that is absolute begins anew: pushing its root does that.
+        way.pop();
+        for part in target.components().rev() {
+            ahead.push_front(PathBuf::from(part.as_os_str()));
+        }
+    }
+    links
 }
 
 /// A state of what is watched.
@@ -142,11 +188,11 @@ impl Watch {
 }
 
 fn start(watched: &Watched, sender: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
-    // As events name them.
-    let concerned = watched.absolute()?;
+    let concern = Concern::of(watched)?;
+    let links = concern.links.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Reading the files is an event too; it must not be a reason to read them.
-        if event.is_ok_and(|event| event.kind.is_access() || !concerned.concern(&event.paths)) {
+        if event.is_ok_and(|event| event.kind.is_access() || !concern.includes(&event.paths)) {
             return;
         }
         // A full channel already holds a reason to look.
@@ -154,6 +200,11 @@ fn start(watched: &Watched, sender: mpsc::Sender<()>) -> notify::Result<Recommen
     })?;
     for folder in &watched.folders {
         watcher.watch(folder, RecursiveMode::Recursive)?;
+    }
+    for link in &links {
+        // The link itself would be followed.
+        let folder = link.parent().unwrap_or(Path::new("/"));
+        watcher.watch(folder, RecursiveMode::NonRecursive)?;
     }
     for file in &watched.files {
         // The folder and not the file, which an editor or a mount replaces by another of its name.
@@ -259,19 +310,71 @@ mod tests {
     }
 
     #[test]
+    fn every_link_on_the_way_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap();
+        fs::create_dir_all(path.join("trees/one/rules")).unwrap();
+        let link = |target: &Path, name: &str| std::os::unix::fs::symlink(target, path.join(name)).unwrap();
+        link(Path::new("trees/one"), "current");
+        link(&path.join("current"), "git");
+        link(Path::new("circle"), "circle");
+        let names = |way: &str| -> Vec<PathBuf> {
+            links_to(&path.join(way)).iter().map(|link| link.strip_prefix(&path).unwrap().to_owned()).collect()
+        };
+        assert_eq!(names("git/rules"), [Path::new("git"), Path::new("current")]);
+        assert_eq!(names("git/../current/rules"), [Path::new("git"), Path::new("current")]);
+        assert!(names("trees/one/rules").is_empty());
+        assert_eq!(names("circle").len(), MOST_LINKS);
+    }
+
+    #[tokio::test]
+    async fn a_link_on_the_way_that_is_swapped_is_a_reason_to_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        for version in ["v1", "v2"] {
+            fs::create_dir_all(path.join(version).join("rules")).unwrap();
+            fs::write(path.join(version).join("rules/a.py"), version).unwrap();
+        }
+        std::os::unix::fs::symlink("v1", path.join("current")).unwrap();
+        let mut watch = watch(&path.join("current/rules"), &path.join("margay.toml"));
+        let first = watch.next(pin!(pending())).await;
+        watch.accept(&first);
+        let swap = async {
+            // As long as it takes until the watch stands.
+            for n in 0.. {
+                let target = if n % 2 == 0 { "v2" } else { "v1" };
+                std::os::unix::fs::symlink(target, path.join("next")).unwrap();
+                fs::rename(path.join("next"), path.join("current")).unwrap();
+                sleep(Duration::from_millis(300)).await;
+            }
+        };
+        let seen = tokio::time::timeout(LOOK_ANYWAY / 2, async {
+            let nobody = pin!(pending());
+            tokio::select! {
+                look = watch.next(nobody) => look,
+                () = swap => unreachable!("it never ends"),
+            }
+        });
+        assert!(seen.await.expect("before anybody would look anyway").found != first.found);
+    }
+
+    #[test]
     fn neighbours_of_a_file_are_no_reason_to_look() {
         let watched =
             Watched { folders: vec!["rules".into()], counts: |_| true, files: vec!["etc/margay.toml".into()] };
+        let concern = Concern { watched, links: vec!["git/current".into()] };
         for (path, concerns) in [
             ("rules/a.py", true),
             ("etc/margay.toml", true),
             ("etc/..data", true),
             ("etc/margay.db-wal", false),
             ("etc/.margay.toml.swp", false),
+            ("git/current", true),
+            ("git/current.next", false),
         ] {
-            assert_eq!(watched.concern(&[path.into()]), concerns, "{path}");
+            assert_eq!(concern.includes(&[path.into()]), concerns, "{path}");
         }
-        assert!(watched.concern(&[]), "an event that does not say where it was can be anywhere");
+        assert!(concern.includes(&[]), "an event that does not say where it was can be anywhere");
     }
 
     #[tokio::test]

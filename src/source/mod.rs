@@ -1,10 +1,12 @@
 //! Which source an object belongs to, and the identity that reads it.
 //!
 //! `check` finds what is wrong with the configuration with the help of `name`, `table` matches objects to sources (all
-//! pure); `role` keeps the sessions of roles, `sts` asks for them; `template` writes what the accounts around a source
-//! need. Nothing here reads an object.
+//! pure); `role` keeps the sessions of roles, `sts` asks for them; `keys` is the port that tells how a key is, `kms` its
+//! adapter; `template` writes what the accounts around a source need. Nothing here reads an object.
 
 mod check;
+mod keys;
+pub mod kms;
 mod name;
 mod role;
 mod sts;
@@ -14,6 +16,7 @@ pub mod template;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{OnMissing, StreamType};
+pub use keys::{KeyError, KeyState, Keys};
 pub use role::{Roles, Session, session_name};
 pub use table::{Candidate, Owner, Routing, Scope, SourceTable};
 

@@ -4,8 +4,8 @@
 //! `sqlite` is the embedded adapter for one daemon, `postgres` the one for many, `memory` the honest fake of tests.
 //! `columns` and `archive` are what both databases read alike.
 //! `window` is the pure grouping decision that every adapter applies inside its transaction, and `rehearsal` over what is
-//! only tried. No vendor type leaves the adapters. `route` chooses the destinations of a new alert; `contract` is what
-//! every adapter is held to.
+//! only tried. No vendor type leaves the adapters. `versions` says which margay may work with which database; `route`
+//! chooses the destinations of a new alert; `contract` is what every adapter is held to.
 
 mod archive;
 mod backlog;
@@ -23,6 +23,7 @@ mod rehearsal;
 mod revisions;
 mod route;
 pub mod sqlite;
+mod versions;
 mod window;
 
 use std::collections::BTreeMap;

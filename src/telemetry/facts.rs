@@ -4,6 +4,7 @@
 //! never the contents of an event, the title of an alert or a secret. The target of a line is the module that it is
 //! about, which is what a log filter names. No field is called `message`: that is the sentence's own name.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -120,6 +121,34 @@ impl Telemetry {
     pub fn files_not_watched(&self, what: &str, reason: &str, interval: Duration) {
         let seconds = interval.as_secs();
         tracing::warn!(target: "margay::runtime", what, reason, seconds, "files can't be watched; they are looked through");
+    }
+}
+
+/// Folders of rules and of log types that lie in S3.
+impl Telemetry {
+    pub fn remote_folder_fetched(&self, folder: &dyn Display, files: usize, bytes: u64, now: OffsetDateTime) {
+        self.remote_folder_seen(folder, "fetched", now);
+        tracing::info!(target: "margay::remote", %folder, files, bytes, "folder taken from S3");
+    }
+
+    pub fn remote_folder_unchanged(&self, folder: &dyn Display, now: OffsetDateTime) {
+        self.remote_folder_seen(folder, "unchanged", now);
+    }
+
+    fn remote_folder_seen(&self, folder: &dyn Display, outcome: &str, now: OffsetDateTime) {
+        self.remote_folder_not_fetched(folder, outcome);
+        let seconds = u64::try_from(now.unix_timestamp()).unwrap_or_default();
+        self.metrics.remote_folder_last_look_timestamp_seconds.set([&folder.to_string()], seconds);
+    }
+
+    /// `outcome` is a word of a fixed set; why is told by [`Telemetry::remote_folder_kept`], once.
+    pub fn remote_folder_not_fetched(&self, folder: &dyn Display, outcome: &str) {
+        self.metrics.remote_folder_looks_total.inc([&folder.to_string(), outcome]);
+    }
+
+    /// What was taken before stays in use.
+    pub fn remote_folder_kept(&self, folder: &dyn Display, reason: &str) {
+        tracing::error!(target: "margay::remote", %folder, reason, "folder not taken from S3; the former copy stays in use");
     }
 }
 

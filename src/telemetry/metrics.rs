@@ -149,6 +149,9 @@ metrics! {
     config_loads_total: Counter ["outcome"], "Attempts to load configuration, sources and log types, `loaded` or `refused`.";
     config_last_load_timestamp_seconds: Gauge [], "When configuration, sources and log types were loaded last, in seconds since 1970.";
 
+    remote_folder_looks_total: Counter ["folder", "outcome"], "Looks at a folder of rules or log types in S3: `unchanged`, `fetched`, `unsettled` while it may be changing, `refused` for what is in it, or `failed`.";
+    remote_folder_last_look_timestamp_seconds: Gauge ["folder"], "When the copy in use of a folder in S3 was last known to be what is there, in seconds since 1970.";
+
     log_lines_dropped_total: Counter [], "Lines of the log that were dropped because nobody read those before them.";
 
     messages_received_total: Counter [], "Messages taken from the queue, repeats included.";

@@ -1,7 +1,9 @@
-//! What is shipped to run margay, judged by the tools of those who run it: templates by cfn-lint and, where it is
-//! installed, terraform; the image's recipe by hadolint; the chart by Helm and the schemas of Kubernetes; rules of
-//! Prometheus by promtool, where it is installed (on Debian with `prometheus`).
+//! What is shipped to run margay, judged by the tools of those who run it: templates by cfn-lint and a parser of HCL; the
+//! image's recipe by hadolint; the chart by Helm and the schemas of Kubernetes; rules of Prometheus and panels of Grafana
+//! by a parser of PromQL. Where they are installed, terraform and promtool (on Debian in `prometheus`) judge theirs more
+//! closely; CI insists on promtool.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -62,16 +64,18 @@ fn tool(name: &str) -> Command {
     Command::new(python::interpreter().with_file_name(name))
 }
 
-/// A program that may be installed; the test says so when it is not.
+/// A program that may be installed. When it is not, that is said past the capture of tests that pass.
 fn installed(name: &str) -> Option<Command> {
     let found = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    match found {
-        Ok(_) => Some(Command::new(name)),
-        Err(error) => {
-            eprintln!("{name} is not installed, and what it would judge is not judged: {error}");
-            None
-        }
-    }
+    let Err(error) = found else { return Some(Command::new(name)) };
+    let said = format!("NOT TESTED: {name} is not installed, and what it would judge is not judged: {error}\n");
+    std::io::stderr().write_all(said.as_bytes()).unwrap();
+    None
+}
+
+/// Variables of CI systems; `.ci/run` installs there what tests insist on.
+fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
 }
 
 #[track_caller]
@@ -89,6 +93,10 @@ fn templates_are_what_their_tools_take() {
     files.push(shipped("docker/ecs/service.yaml"));
     succeeds(tool("cfn-lint").args(&files));
     let files = templates(&setup, folder.path(), "terraform", "tf");
+    for path in &files {
+        let resources = python::evaluate(PARSE_HCL, &std::fs::read_to_string(path).unwrap());
+        assert!(resources.as_array().is_some_and(|resources| !resources.is_empty()), "{}: {resources}", path.display());
+    }
     if let Some(mut terraform) = installed("terraform") {
         succeeds(terraform.args(["fmt", "-check", "-diff"]).args(&files));
     }
@@ -137,9 +145,45 @@ fn the_configuration_of_the_image_is_completed_by_variables() {
 
 #[test]
 fn rules_of_prometheus_alert_when_they_should() {
-    if let Some(mut promtool) = installed("promtool") {
+    let promtool = installed("promtool");
+    assert!(promtool.is_some() || !is_ci(), "CI tests the rules with promtool");
+    if let Some(mut promtool) = promtool {
         let folder = shipped("helm/monitoring");
         succeeds(promtool.args(["test", "rules", "rules_test.yml"]).current_dir(folder));
+    }
+}
+
+/// The resources of a file in HCL.
+const PARSE_HCL: &str = r#"
+import json, sys
+import hcl2
+print(json.dumps([list(resource) for resource in hcl2.load(sys.stdin).get("resource", [])]))
+"#;
+
+/// Parses every expression of a document, and gives their number.
+const PARSE_PROMQL: &str = r#"
+import sys
+import promql_parser, yaml
+def expressions(value):
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from [inner] if key == "expr" and isinstance(inner, str) else expressions(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from expressions(inner)
+found = list(expressions(yaml.safe_load(sys.stdin)))
+for expression in found:
+    # As Grafana fills it in.
+    promql_parser.parse(expression.replace("$__rate_interval", "5m"))
+print(len(found))
+"#;
+
+#[test]
+fn expressions_of_rules_and_panels_are_promql() {
+    for (file, least) in [("helm/monitoring/rules.yml", 20), ("helm/monitoring/dashboard.json", 30)] {
+        let text = std::fs::read_to_string(shipped(file)).unwrap();
+        let found = python::evaluate(PARSE_PROMQL, &text).as_u64().unwrap();
+        assert!(found >= least, "{file}: {found}");
     }
 }
 
@@ -177,13 +221,24 @@ fn rendered(values: Value) -> Vec<Value> {
 fn the_chart_gives_what_kubernetes_takes() {
     let everything = json!({
         "replicas": 3,
-        "state": { "shared": true },
-        "rules": { "files": { "a.py": "def rule(event):\n    return True\n", "a.yml": "RuleID: A\n" } },
-        "logTypes": { "files": { "x.yml": "schema: X.Y\n" } },
+        "state": { "postgres": {
+            "enabled": true,
+            "url": "postgres://margay@db.example:6432/margay?sslrootcert=/etc/margay-postgres-authority/rds.pem",
+            "passwordSecret": { "name": "margay-db", "key": "pass" },
+            "authority": { "name": "rds", "key": "rds.pem" },
+            "port": 6432,
+            "to": [{ "ipBlock": { "cidr": "10.1.0.0/16" } }],
+            "maxConnections": 7,
+        } },
+        "rules": {
+            "files": { "a.py": "def rule(event):\n    return True\n", "a.yml": "RuleID: A\n" },
+            "s3": ["s3://acme-rules/live"],
+        },
+        "logTypes": { "files": { "x.yml": "schema: X.Y\n" }, "s3": ["s3://acme-rules/types"] },
         "secretEnv": { "MARGAY_SOURCES__0__EXTERNAL_ID": { "name": "ids", "key": "trail" } },
         "image": { "repository": "registry.example/margay", "tag": "sha256:abc", "pullSecrets": [{ "name": "s" }] },
-        "serviceAccount": { "annotations": { "eks.amazonaws.com/role-arn": "arn:aws:iam::999988887777:role/margay-daemon" } },
-        "aws": { "region": "eu-central-1" },
+        "serviceAccount": { "annotations": { "team": "security" } },
+        "aws": { "region": "eu-central-1", "roleArn": "arn:aws:iam::999988887777:role/margay-daemon" },
         "drain": { "graceSeconds": 100 },
         "autoscaling": { "enabled": true },
         "monitoring": {
@@ -192,12 +247,17 @@ fn the_chart_gives_what_kubernetes_takes() {
             "rules": { "enabled": true },
             "dashboard": { "enabled": true },
         },
-        "networkPolicy": { "egress": [{ "ports": [{ "port": 5432 }] }] },
+        "networkPolicy": { "egress": [{ "ports": [{ "port": 587 }] }] },
         "tolerations": [{ "key": "a", "operator": "Exists" }],
+        "initContainers": [{ "name": "clone", "image": "sync:1" }],
         "sidecars": [{ "name": "sync", "image": "sync:1" }],
         "priorityClassName": "high",
     });
-    let scaled = json!({ "state": { "shared": true }, "autoscaling": { "enabled": true, "kind": "hpa" } });
+    let scaled = json!({
+        "state": { "postgres": { "enabled": true, "urlSecret": { "name": "margay-db", "key": "url" } } },
+        "autoscaling": { "enabled": true, "kind": "hpa" },
+        "rules": { "builtIn": false, "volume": { "emptyDir": {} }, "folder": "current/detections" },
+    });
     let answers = rendered(json!([{}, everything, scaled]));
     let [plain, everything, scaled] = &answers[..] else { panic!("three answers: {answers:?}") };
 
@@ -237,16 +297,115 @@ fn the_chart_gives_what_kubernetes_takes() {
     ] {
         assert!(everything.get(kind).is_some(), "{kind}");
     }
+    the_chart_leads_to_postgres(everything, scaled);
+    assert_eq!(
+        everything["ServiceAccount/margay"]["metadata"]["annotations"],
+        json!({ "eks.amazonaws.com/role-arn": "arn:aws:iam::999988887777:role/margay-daemon", "team": "security" })
+    );
+    assert_eq!(variable(plain, "MARGAY_RULES__DIRECTORIES")["value"], r#"["/usr/share/margay/rules"]"#);
+    assert_eq!(
+        variable(everything, "MARGAY_RULES__DIRECTORIES")["value"],
+        r#"["/usr/share/margay/rules","/etc/margay-rules","s3://acme-rules/live"]"#
+    );
+    assert_eq!(
+        variable(everything, "MARGAY_LOG_TYPES__DIRECTORIES")["value"],
+        r#"["/etc/margay-log-types","s3://acme-rules/types"]"#
+    );
+    assert_eq!(variable(scaled, "MARGAY_RULES__DIRECTORIES")["value"], r#"["/etc/margay-rules/current/detections"]"#);
     assert!(everything["PrometheusRule/margay"]["spec"]["groups"][1]["rules"].as_array().unwrap().len() > 10);
     assert_eq!(everything["ConfigMap/margay-rules"]["data"]["a.py"], "def rule(event):\n    return True\n");
     assert!(scaled.get("HorizontalPodAutoscaler/margay").is_some());
 }
 
+/// A variable of margay's container.
+fn variable(answer: &Value, name: &str) -> Value {
+    let variables = &answer["Deployment/margay"]["spec"]["template"]["spec"]["containers"][0]["env"];
+    let found = variables.as_array().unwrap().iter().find(|variable| variable["name"] == name);
+    found.cloned().unwrap_or_default()
+}
+
+fn the_chart_leads_to_postgres(by_parts: &Value, by_secret: &Value) {
+    for answer in [by_parts, by_secret] {
+        assert_eq!(variable(answer, "MARGAY_STATE__TYPE")["value"], "postgres");
+        assert_eq!(variable(answer, "MARGAY_STATE__SQLITE__PATH"), Value::Null);
+        assert!(answer.get("PersistentVolumeClaim/margay").is_none());
+        // Copies of folders in S3 are written there, and the root file system is not to be written to.
+        let volumes = answer["Deployment/margay"]["spec"]["template"]["spec"]["volumes"].as_array().unwrap();
+        assert!(
+            volumes.iter().any(|volume| volume["name"] == "state" && volume["emptyDir"].is_object()),
+            "{volumes:?}"
+        );
+    }
+    assert_eq!(
+        variable(by_secret, "MARGAY_STATE__POSTGRES__URL")["valueFrom"]["secretKeyRef"],
+        json!({ "name": "margay-db", "key": "url" })
+    );
+    assert_eq!(variable(by_parts, "MARGAY_STATE__POSTGRES__PASSWORD_FILE")["value"], "/etc/margay-postgres/pass");
+    assert_eq!(variable(by_parts, "MARGAY_STATE__POSTGRES__MAX_CONNECTIONS")["value"], "7");
+    let egress = |answer: &Value| answer["NetworkPolicy/margay"]["spec"]["egress"].as_array().unwrap().clone();
+    let to_database = |port: u16, to: Value| {
+        let mut rule = json!({ "ports": [{ "port": port, "protocol": "TCP" }] });
+        if !to.is_null() {
+            rule["to"] = to;
+        }
+        rule
+    };
+    assert!(egress(by_parts).contains(&to_database(6432, json!([{ "ipBlock": { "cidr": "10.1.0.0/16" } }]))));
+    assert!(egress(by_secret).contains(&to_database(5432, Value::Null)));
+}
+
+/// What the chart gives margay is a configuration that holds.
+#[test]
+fn the_variables_of_the_chart_are_taken() {
+    let values = json!({
+        "state": { "postgres": {
+            "enabled": true, "url": "postgres://margay@db.example/margay", "passwordSecret": { "name": "s", "key": "p" },
+        } },
+        "rules": { "builtIn": false, "s3": ["s3://acme-rules/live"] },
+        "logTypes": { "s3": ["s3://acme-rules/types"] },
+    });
+    let answers = rendered(json!([values]));
+    let container = &answers[0]["Deployment/margay"]["spec"]["template"]["spec"]["containers"][0];
+    let mut setup = Setup::new();
+    setup.reconfigure(answers[0]["ConfigMap/margay"]["data"]["margay.toml"].as_str().unwrap());
+    for variable in container["env"].as_array().unwrap() {
+        let name: &'static str = variable["name"].as_str().unwrap().to_owned().leak();
+        setup = setup.with_variable(name, variable["value"].as_str().unwrap());
+    }
+    let output = setup.margay(&["config", "--dump", "--config", "margay.toml"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for part in ["type = \"postgres\"", "s3://acme-rules/live/", "s3://acme-rules/types/", "/var/lib/margay/remote"] {
+        assert!(said.contains(part), "no {part}: {said}");
+    }
+}
+
 #[test]
 fn the_chart_refuses_what_can_not_work() {
+    let postgres = |rest: Value| {
+        let mut postgres = json!({ "enabled": true });
+        postgres.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        json!({ "state": { "postgres": postgres } })
+    };
     let cases = [
-        (json!({ "replicas": 2 }), "state.shared"),
-        (json!({ "autoscaling": { "enabled": true } }), "state.shared"),
+        (json!({ "replicas": 2 }), "set state.postgres.enabled"),
+        (json!({ "autoscaling": { "enabled": true } }), "set state.postgres.enabled"),
+        (postgres(json!({})), "either urlSecret.name"),
+        (
+            postgres(json!({ "url": "postgres://u@h/d", "urlSecret": { "name": "s", "key": "k" } })),
+            "either urlSecret.name",
+        ),
+        (
+            postgres(
+                json!({ "urlSecret": { "name": "s", "key": "k" }, "passwordSecret": { "name": "s", "key": "p" } }),
+            ),
+            "passwordSecret is for",
+        ),
+        (postgres(json!({ "url": "postgres://u:hunter2@h/d" })), "url"),
+        (postgres(json!({ "port": 0 })), "port"),
+        (json!({ "rules": { "s3": ["https://acme"] } }), "s3"),
+        (json!({ "rules": { "folder": "../up" } }), "folder"),
+        (json!({ "aws": { "roleArn": "margay-daemon" } }), "roleArn"),
         (json!({ "rules": { "builtIn": false } }), "rules: give"),
         (json!({ "rules": { "files": { "a.py": "" }, "existingConfigMap": "b" } }), "exclude each other"),
         (json!({ "replica": 2 }), "replica"),

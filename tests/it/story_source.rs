@@ -47,6 +47,7 @@ async fn a_source_is_well_once_the_templates_are_applied() {
         ("kms", "healthy"),
         ("list", "healthy"),
         ("read", "healthy"),
+        ("encryption", "healthy"),
         ("notification", "healthy"),
         ("topic", "unknown"),
         ("queue", "warning"),
@@ -54,9 +55,44 @@ async fn a_source_is_well_once_the_templates_are_applied() {
     ] {
         assert_eq!(verdict(&checks, name), wanted, "{name}: {checks:?}");
     }
-    assert_eq!(checks.len(), 9, "{checks:?}");
+    assert_eq!(checks.len(), 10, "{checks:?}");
     let read = checks.iter().find(|check| check["check"] == "read").unwrap();
     assert!(read["message"].as_str().unwrap().contains("Okta.SystemLog"), "{read}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_asked_how_it_is_in_its_own_region() {
+    let aws = Aws::start().await;
+    let logs = aws.bucket_announced_by(Channel::Sqs).await;
+    let elsewhere = aws.sdk.to_builder().region(aws_config::Region::new("eu-west-1")).build();
+    let kms = aws_sdk_kms::Client::new(&elsewhere);
+    let key = async || kms.create_key().send().await.unwrap().key_metadata.unwrap().arn.unwrap();
+    let (own, other) = (key().await, key().await);
+    assert!(own.starts_with("arn:aws:kms:eu-west-1:"), "{own}");
+    let put = aws_sdk_s3::Client::new(&aws.sdk).put_object().bucket(&logs.bucket).key("okta/a.json");
+    let put = put.server_side_encryption(aws_sdk_s3::types::ServerSideEncryption::AwsKms).ssekms_key_id(&own);
+    put.body(logins(1).into_bytes().into()).send().await.unwrap();
+    let setup = Setup::new().rule("Never", RULE).reading_sqs(&aws, &logs);
+    let text = setup.config();
+    let with_key = |key: &str| {
+        setup.reconfigure(&text.replace("external_id =", &format!("kms_key_arn = \"{key}\"\nexternal_id =")));
+        let (checks, _) = checked(&setup);
+        (verdict(&checks, "kms").to_owned(), verdict(&checks, "encryption").to_owned(), format!("{checks:?}"))
+    };
+
+    let (kms_step, encryption, said) = with_key(&own);
+    assert_eq!((kms_step.as_str(), encryption.as_str()), ("healthy", "healthy"), "{said}");
+    assert!(said.contains("is enabled, and an object was read"), "{said}");
+    let (_, encryption, said) = with_key(&other);
+    assert!(encryption == "warning" && said.contains(&format!("kms_key_arn = \\\"{own}")), "{encryption}: {said}");
+    kms.disable_key().key_id(&own).send().await.unwrap();
+    let (kms_step, _, said) = with_key(&own);
+    assert!(kms_step == "failed" && said.contains("aws kms enable-key --region eu-west-1"), "{said}");
+    kms.schedule_key_deletion().key_id(&own).send().await.unwrap();
+    let (kms_step, _, said) = with_key(&own);
+    assert!(kms_step == "failed" && said.contains("aws kms cancel-key-deletion"), "{said}");
+    let (kms_step, _, said) = with_key(&own.replace("key/", "key/0"));
+    assert!(kms_step == "failed" && said.contains("correct kms_key_arn"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{block_on, complain, print};
+use super::{block_on, complain, here, print, usage};
 use crate::detect::survey::{Surveyed, survey};
 
 #[derive(clap::Args)]
@@ -37,7 +37,21 @@ enum Command {
     Top(top::Top),
 }
 
+impl Command {
+    fn folder(&self) -> Option<&PathBuf> {
+        match self {
+            Command::List(list) => Some(&list.folder),
+            Command::Show(show) => Some(&show.folder),
+            Command::Explain { folder, .. } => Some(folder),
+            Command::Top(_) => None,
+        }
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    if let Some(Err(problem)) = arguments.command.folder().map(|folder| here(std::slice::from_ref(folder))) {
+        return usage(&problem);
+    }
     match &arguments.command {
         Command::List(list) => list.run(),
         Command::Show(show) => show.run(),

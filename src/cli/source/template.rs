@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use super::super::{ConfigArgument, print, usage};
 use crate::config::Config;
-use crate::source::template::{self, Daemon, Host, Kind, Notifications, Setting, TOPIC};
+use crate::source::template::{self, Daemon, Folders, Host, Kind, Notifications, Setting, TOPIC};
 use crate::source::{SourceConfig, SourceTable};
 
 #[derive(clap::Args)]
@@ -162,7 +162,9 @@ fn setting<'c>(common: &Common, config: &'c Config) -> Result<Setting<'c>, Strin
         );
     };
     let daemon = Daemon::new(url, common.region.as_deref(), common.daemon_role.as_deref())?;
-    Ok(Setting { daemon, sources: &config.sources, topics: common.topics.clone() })
+    let places = config.remote.prefixes.iter().map(|prefix| (prefix.bucket().to_owned(), prefix.start().to_owned()));
+    let folders = Folders { role: config.remote.role_arn.clone(), places: places.collect() };
+    Ok(Setting { daemon, sources: &config.sources, topics: common.topics.clone(), folders })
 }
 
 fn source<'c>(config: &'c Config, name: &str) -> Result<&'c SourceConfig, Vec<String>> {

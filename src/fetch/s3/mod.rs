@@ -7,6 +7,7 @@
 mod body;
 mod checksum;
 mod clients;
+mod encryption;
 mod failure;
 mod listing;
 mod notifications;

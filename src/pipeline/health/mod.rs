@@ -1,6 +1,6 @@
 //! Whether a source works, step by step in the order in which an object comes: may its role be assumed, is the bucket
-//! there, can its objects be listed and read, are new ones announced, may the announcement come into the queue. Each
-//! step that fails says what to do.
+//! there, how is its key, can its objects be listed and read, are new ones announced, may the announcement come into the
+//! queue. Each step that fails says what to do.
 //!
 //! Changes nothing. Every answer comes from the port that the daemon works through, so a step that is well here is well
 //! there. `steps` makes verdicts of answers, `queue_policy` reads who may send.
@@ -15,14 +15,15 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::explain::{Depth, Explainer, ObjectTold};
-use crate::fetch::{Announcements, FetchError, Page, Refusal};
+use crate::fetch::{Announcements, Encryption, FetchError, Page, Refusal};
 use crate::model::{Access, ObjectRef};
 use crate::queue::QueueSettings;
-use crate::source::{Routing, Scope};
+use crate::source::{KeyError, KeyState, Keys, Routing, Scope};
 use crate::state::{Backlog, ObjectFilter, ObjectState, StateError};
 
 /// The steps in their order.
-pub const STEPS: [&str; 9] = ["role", "bucket", "kms", "list", "read", "notification", "topic", "queue", "flow"];
+pub const STEPS: [&str; 10] =
+    ["role", "bucket", "kms", "list", "read", "encryption", "notification", "topic", "queue", "flow"];
 
 /// Objects that are counted of each kind that was kept aside.
 const COUNTED: u32 = 1000;
@@ -63,12 +64,19 @@ pub struct Check {
     pub fix: Option<String>,
 }
 
+/// Who knows how things are set up; `None` where nothing is, as of a directory.
+#[derive(Clone, Default)]
+pub struct Settings {
+    pub announcements: Option<Arc<dyn Announcements>>,
+    pub encryption: Option<Arc<dyn Encryption>>,
+    pub keys: Option<Arc<dyn Keys>>,
+    pub queue: Option<Arc<dyn QueueSettings>>,
+}
+
 /// What an examination asks.
 pub struct Examiner {
     pub explainer: Explainer,
-    /// Settings of buckets and of the queue; `None` where there are none, as of a directory.
-    pub announcements: Option<Arc<dyn Announcements>>,
-    pub queue: Option<Arc<dyn QueueSettings>>,
+    pub settings: Settings,
     /// Try whether a role can be had without the external id. A role that is well refuses that.
     pub tries_without_id: bool,
 }
@@ -89,10 +97,12 @@ impl Examiner {
         if listings.iter().any(|(_, listing)| matches!(listing, Err(FetchError::NoBucket(_)))) {
             return Ok(Some(checks));
         }
-        let told = self.read(&listings).await?;
-        checks.push(steps::key(&scope.access, &told));
+        let objects = self.readable(&listings);
+        let told = self.read(&objects).await?;
+        checks.push(steps::key(&scope.access, self.key_state(&scope.access).await, &told));
         checks.push(steps::list(&listings));
         checks.push(steps::read(&told));
+        checks.extend(self.encryption(&scope.access, &objects).await);
         self.way_of_notifications(&scope, &mut checks).await;
         checks.push(self.kept_aside(&scope).await?);
         Ok(Some(checks))
@@ -122,23 +132,46 @@ impl Examiner {
         self.explainer.objects.list(&without, &scope.bucket, prefix, None).await.is_ok()
     }
 
-    /// One object of each prefix, as far as it takes to see an event: the newest of the first page, which is the least
-    /// likely to be archived.
-    async fn read(&self, listings: &[(String, Result<Page, FetchError>)]) -> Result<Vec<ObjectTold>, StateError> {
-        let mut told = Vec::new();
-        for page in listings.iter().filter_map(|(_, listing)| listing.as_ref().ok()) {
-            let sources = &self.explainer.catalogue.sources;
+    /// One object of each prefix: the newest of the first page, which is the least likely to be archived.
+    fn readable(&self, listings: &[(String, Result<Page, FetchError>)]) -> Vec<ObjectRef> {
+        let sources = &self.explainer.catalogue.sources;
+        let newest = |page: &Page| {
             let readable = page.objects.iter().filter(|listed| {
                 matches!(sources.route(&listed.object), Routing::Route(_)) && listed.object.size != Some(0)
             });
-            let Some(newest) = readable.max_by_key(|listed| listed.modified) else { continue };
-            told.extend(self.explainer.object(newest.object.clone(), SHOWN).await?.objects);
+            readable.max_by_key(|listed| listed.modified).map(|listed| listed.object.clone())
+        };
+        listings.iter().filter_map(|(_, listing)| newest(listing.as_ref().ok()?)).collect()
+    }
+
+    /// Each object as far as it takes to see an event.
+    async fn read(&self, objects: &[ObjectRef]) -> Result<Vec<ObjectTold>, StateError> {
+        let mut told = Vec::new();
+        for object in objects {
+            told.extend(self.explainer.object(object.clone(), SHOWN).await?.objects);
         }
         Ok(told)
     }
 
+    /// Of the key that the source names. A store that is not AWS's has none there.
+    async fn key_state(&self, access: &Access) -> Option<Result<KeyState, KeyError>> {
+        let (Some(keys), Some(key), None) = (&self.settings.keys, &access.kms_key_arn, &access.endpoint) else {
+            return None;
+        };
+        Some(keys.state(access, key).await)
+    }
+
+    async fn encryption(&self, access: &Access, objects: &[ObjectRef]) -> Option<Check> {
+        let encryption = self.settings.encryption.as_ref()?;
+        let mut keys = Vec::new();
+        for object in objects {
+            keys.push(encryption.key(access, object).await);
+        }
+        Some(steps::encryption(access, &keys))
+    }
+
     async fn way_of_notifications(&self, scope: &Scope, checks: &mut Vec<Check>) {
-        let (Some(announcements), Some(queue)) = (&self.announcements, &self.queue) else { return };
+        let Settings { announcements: Some(announcements), queue: Some(queue), .. } = &self.settings else { return };
         let announced = announcements.announcements(&scope.access, &scope.bucket).await;
         let facts = queue.facts().await;
         checks.push(steps::notification(scope, &announced));

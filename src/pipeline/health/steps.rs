@@ -6,7 +6,7 @@ use crate::fetch::{Announcement, FetchError, Page, Refusal, Region, Target};
 use crate::model::{Access, TopicArn};
 use crate::pipeline::explain::{Halt, ObjectTold};
 use crate::queue::{QueueError, QueueFacts};
-use crate::source::{Scope, SourceTable};
+use crate::source::{KeyError, KeyState, Scope, SourceTable};
 use crate::state::ObjectState;
 
 type Listings = [(String, Result<Page, FetchError>)];
@@ -82,17 +82,76 @@ pub(super) fn bucket(scope: &Scope, listings: &Listings, region: Option<Region>)
     }
 }
 
-pub(super) fn key(access: &Access, told: &[ObjectTold]) -> Check {
+/// `state` is what KMS says of the source's key, if it was asked.
+pub(super) fn key(access: &Access, state: Option<Result<KeyState, KeyError>>, told: &[ObjectTold]) -> Check {
     let refused = told.iter().filter_map(|object| object.stop.as_ref()).find(|stop| stop.at == "KMS");
-    match (&access.kms_key_arn, refused) {
-        (_, Some(stop)) => check("kms", Verdict::Failed, stop.why.as_str()).fix(
-            "allow kms:Decrypt to the role in its own policy, and in the key's policy if the key is in another account",
-        ),
-        (None, None) => check("kms", Verdict::Healthy, "no KMS key was specified"),
-        (Some(key), None) if told.iter().any(|object| object.read.is_some()) => {
-            check("kms", Verdict::Healthy, format!("an object was read; {key} was no hindrance"))
+    let was_read = told.iter().any(|object| object.read.is_some());
+    let Some(key) = &access.kms_key_arn else {
+        return match refused {
+            Some(stop) => not_allowed(&stop.why),
+            None => check("kms", Verdict::Healthy, "no KMS key was specified"),
+        };
+    };
+    match (state, refused) {
+        (Some(Ok(state)), _) if !state.is_usable() => unusable(key, &state),
+        (Some(Err(KeyError::Missing(text))), _) => {
+            check("kms", Verdict::Failed, text).fix("correct kms_key_arn; a key is known in its own region only")
         }
-        (Some(key), None) => check("kms", Verdict::Unknown, format!("no object was read that would prove {key}")),
+        (_, Some(stop)) => not_allowed(&stop.why),
+        (Some(Ok(_)), None) if was_read => {
+            check("kms", Verdict::Healthy, format!("{key} is enabled, and an object was read"))
+        }
+        (Some(Ok(_)), None) => check("kms", Verdict::Healthy, format!("{key} is enabled; no object was read with it yet")),
+        (_, None) if was_read => check("kms", Verdict::Healthy, format!("an object was read; {key} was no hindrance")),
+        (Some(Err(KeyError::Denied(text))), None) => check("kms", Verdict::Failed, text).fix(
+            "allow kms:DescribeKey and kms:Decrypt on the key to the role in its own policy, and in the key's policy if \
+             the key is in another account",
+        ),
+        (Some(Err(error)), None) => check("kms", Verdict::Unknown, error.to_string()),
+        (None, None) => check("kms", Verdict::Unknown, format!("no object was read that would prove {key}")),
+    }
+}
+
+fn not_allowed(why: &str) -> Check {
+    check("kms", Verdict::Failed, why).fix(
+        "allow kms:Decrypt to the role in its own policy, and in the key's policy if the key is in another account",
+    )
+}
+
+fn unusable(key: &str, KeyState(state): &KeyState) -> Check {
+    let region = key.split(':').nth(3).unwrap_or_default();
+    let command = |verb: &str| format!("aws kms {verb} --region {region} --key-id {key}");
+    let fix = match state.as_str() {
+        "PendingDeletion" | "PendingReplicaDeletion" => {
+            format!("{}, then {}", command("cancel-key-deletion"), command("enable-key"))
+        }
+        _ => command("enable-key"),
+    };
+    check("kms", Verdict::Failed, format!("{key} can't be used: its state is {state}")).fix(fix)
+}
+
+/// Keys of objects, one of each prefix.
+pub(super) fn encryption(access: &Access, keys: &[Result<Option<String>, FetchError>]) -> Check {
+    let configured = access.kms_key_arn.as_deref();
+    let found = || keys.iter().filter_map(|key| key.as_ref().ok());
+    if let Some(other) = found().flatten().find(|key| Some(key.as_str()) != configured) {
+        let message = match configured {
+            Some(_) => format!("objects are encrypted by {other}, which is not the source's key"),
+            None => format!("objects are encrypted by {other}, and the source names no key"),
+        };
+        return check("encryption", Verdict::Warning, message).fix(format!(
+            "set kms_key_arn = {other:?}, and deploy `{}` again",
+            command("source template iam", &access.source, "")
+        ));
+    }
+    match (keys.iter().find_map(|key| key.as_ref().err()), configured, found().flatten().next()) {
+        (Some(error), ..) => check("encryption", Verdict::Unknown, error.to_string()),
+        _ if keys.is_empty() => check("encryption", Verdict::Unknown, "there is no object to look at"),
+        (None, Some(_), None) => {
+            check("encryption", Verdict::Healthy, "objects need no key of yours, though the source names one")
+        }
+        (None, Some(_), Some(_)) => check("encryption", Verdict::Healthy, "objects are encrypted by the source's key"),
+        (None, None, _) => check("encryption", Verdict::Healthy, "objects need no key of yours"),
     }
 }
 

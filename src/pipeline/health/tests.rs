@@ -93,14 +93,59 @@ fn reading_proves_the_key() {
         ..ObjectTold::default()
     };
     let with_key = Access { kms_key_arn: Some("key".into()), ..access() };
-    is(&steps::key(&access(), &[]), Verdict::Healthy, "no KMS key was specified");
-    is(&steps::key(&with_key, &[]), Verdict::Unknown, "key");
-    is(&steps::key(&with_key, &[object(None)]), Verdict::Healthy, "read");
-    is(&steps::key(&access(), &[object(Some("KMS"))]), Verdict::Failed, "kms:Decrypt");
+    is(&steps::key(&access(), None, &[]), Verdict::Healthy, "no KMS key was specified");
+    is(&steps::key(&with_key, None, &[]), Verdict::Unknown, "key");
+    is(&steps::key(&with_key, None, &[object(None)]), Verdict::Healthy, "read");
+    is(&steps::key(&access(), None, &[object(Some("KMS"))]), Verdict::Failed, "kms:Decrypt");
     is(&steps::read(&[object(None)]), Verdict::Healthy, "events of X.Y");
     is(&steps::read(&[object(Some("log types"))]), Verdict::Failed, "margay explain 's3://acme/a/1'");
     is(&steps::read(&[object(Some("archive"))]), Verdict::Warning, "archive");
     is(&steps::read(&[]), Verdict::Unknown, "no object");
+}
+
+#[test]
+fn a_key_is_as_kms_says() {
+    let arn = "arn:aws:kms:us-west-2:111122223333:key/1a2b";
+    let with_key = Access { kms_key_arn: Some(arn.into()), ..access() };
+    let object = |at: Option<&'static str>| ObjectTold {
+        read: at.is_none().then(ReadTold::default),
+        stop: at.map(|at| Halt { at, why: "why".into(), then: String::new() }),
+        ..ObjectTold::default()
+    };
+    let is_in = |state: &str| Some(Ok(KeyState(state.to_owned())));
+    let denied = || Some(Err(KeyError::Denied("denied".into())));
+    is(&steps::key(&with_key, is_in("Enabled"), &[]), Verdict::Healthy, "enabled");
+    is(&steps::key(&with_key, is_in("Enabled"), &[object(None)]), Verdict::Healthy, "was read");
+    is(&steps::key(&with_key, is_in("Enabled"), &[object(Some("KMS"))]), Verdict::Failed, "kms:Decrypt");
+    // What is read may have been written under another key.
+    for told in [vec![], vec![object(None)], vec![object(Some("KMS"))]] {
+        let check = steps::key(&with_key, is_in("Disabled"), &told);
+        is(&check, Verdict::Failed, &format!("aws kms enable-key --region us-west-2 --key-id {arn}"));
+        is(&steps::key(&with_key, is_in("PendingDeletion"), &told), Verdict::Failed, "cancel-key-deletion");
+    }
+    is(&steps::key(&with_key, denied(), &[]), Verdict::Failed, "kms:DescribeKey");
+    is(&steps::key(&with_key, denied(), &[object(None)]), Verdict::Healthy, "no hindrance");
+    is(
+        &steps::key(&with_key, Some(Err(KeyError::Missing("gone".into()))), &[]),
+        Verdict::Failed,
+        "correct kms_key_arn",
+    );
+    let silent = Some(Err(KeyError::Unavailable("no answer".into())));
+    is(&steps::key(&with_key, silent, &[]), Verdict::Unknown, "no answer");
+}
+
+#[test]
+fn objects_are_encrypted_by_the_key_that_the_role_may_use() {
+    let with_key = Access { kms_key_arn: Some("mine".into()), ..access() };
+    let by = |key: &str| Ok(Some(key.to_owned()));
+    is(&steps::encryption(&with_key, &[by("mine")]), Verdict::Healthy, "the source's key");
+    is(&steps::encryption(&with_key, &[Ok(None)]), Verdict::Healthy, "no key of yours");
+    is(&steps::encryption(&with_key, &[by("mine"), by("other")]), Verdict::Warning, "kms_key_arn = \"other\"");
+    is(&steps::encryption(&access(), &[by("other")]), Verdict::Warning, "names no key");
+    is(&steps::encryption(&access(), &[Ok(None)]), Verdict::Healthy, "no key of yours");
+    is(&steps::encryption(&access(), &[]), Verdict::Unknown, "no object");
+    let failed = Err(FetchError::Unavailable("no answer".into()));
+    is(&steps::encryption(&access(), &[Ok(None), failed]), Verdict::Unknown, "no answer");
 }
 
 #[test]

@@ -31,6 +31,16 @@ pub struct Setting<'a> {
     pub sources: &'a [SourceConfig],
     /// Names of the topics in the accounts of sources; the first one is made by the template of notifications.
     pub topics: Vec<String>,
+    pub folders: Folders,
+}
+
+/// Folders of rules and log types in S3, which the daemon reads.
+#[derive(Clone, Debug, Default)]
+pub struct Folders {
+    /// The role that is assumed for that; else it is the daemon's own.
+    pub role: Option<String>,
+    /// Bucket, and the start of the keys.
+    pub places: Vec<(String, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::super::{SourceConfig, name};
-use super::Daemon;
+use super::{Daemon, Setting};
 
 /// More accounts than this share a statement: the policy of a queue has room for about twenty statements.
 const STATEMENTS: usize = 15;
@@ -62,12 +62,9 @@ fn reading(source: &SourceConfig, partition: &str) -> Vec<Value> {
             "Resource": one_or_many(objects.collect()),
         }),
     ];
-    statements.extend(
-        source
-            .kms_key_arn
-            .as_ref()
-            .map(|key| json!({ "Sid": "Key", "Effect": "Allow", "Action": "kms:Decrypt", "Resource": key })),
-    );
+    let actions = ["kms:Decrypt", "kms:DescribeKey"];
+    let key = source.kms_key_arn.as_ref();
+    statements.extend(key.map(|key| json!({ "Sid": "Key", "Effect": "Allow", "Action": actions, "Resource": key })));
     statements
 }
 
@@ -171,13 +168,10 @@ pub(super) fn queue(daemon: &Daemon, accounts: &BTreeSet<String>) -> Value {
 }
 
 /// What the daemon itself may do.
-pub(super) fn daemon(
-    daemon: &Daemon,
-    sources: &[&SourceConfig],
-    accounts: &BTreeSet<String>,
-    topics: &[String],
-) -> Value {
-    let roles: BTreeSet<String> = sources.iter().filter_map(|source| source.role()).collect();
+pub(super) fn daemon(setting: &Setting<'_>, sources: &[&SourceConfig], accounts: &BTreeSet<String>) -> Value {
+    let Setting { daemon, topics, folders, .. } = setting;
+    let of_folders = folders.role.clone().filter(|_| !folders.places.is_empty());
+    let roles: BTreeSet<String> = sources.iter().filter_map(|source| source.role()).chain(of_folders).collect();
     let topics = accounts.iter().flat_map(|account| {
         topics.iter().map(move |topic| format!("arn:{}:sns:*:{account}:{topic}", daemon.partition))
     });
@@ -204,6 +198,19 @@ pub(super) fn daemon(
             statement["Sid"] = sid.into();
             statements.push(statement);
         }
+    }
+    if folders.role.is_none() && !folders.places.is_empty() {
+        let bucket = |name: &str| format!("arn:{}:s3:::{name}", daemon.partition);
+        let buckets: BTreeSet<String> = folders.places.iter().map(|(name, _)| bucket(name)).collect();
+        let objects = folders.places.iter().map(|(name, prefix)| format!("{}/{}*", bucket(name), literal(prefix)));
+        statements.push(json!({
+            "Sid": "Folders", "Effect": "Allow", "Action": "s3:ListBucket",
+            "Resource": one_or_many(buckets.into_iter().collect()),
+        }));
+        statements.push(json!({
+            "Sid": "FolderObjects", "Effect": "Allow", "Action": "s3:GetObject",
+            "Resource": one_or_many(objects.collect()),
+        }));
     }
     policy(statements)
 }

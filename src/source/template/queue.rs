@@ -20,7 +20,7 @@ pub(super) fn plan(setting: &Setting<'_>, host: Host, lease_seconds: u32) -> Res
     let sources: Vec<&SourceConfig> = setting.sources.iter().filter(|source| source.enabled).collect();
     let accounts: BTreeSet<String> = sources.iter().copied().filter_map(account).collect();
     let queue_policy = policy::queue(daemon, &accounts);
-    let role_policy = policy::daemon(daemon, &sources, &accounts, &setting.topics);
+    let role_policy = policy::daemon(setting, &sources, &accounts);
     let trust = trust(host);
     let dead = format!("{}-dead-letters", daemon.queue);
     let (path, role) = iam::path_and_name(&daemon.role_arn);

@@ -39,7 +39,7 @@ fn sources() -> Vec<SourceConfig> {
 
 fn setting(sources: &[SourceConfig]) -> Setting<'_> {
     let daemon = Daemon::new("https://sqs.eu-central-1.amazonaws.com/999988887777/margay", None, None).unwrap();
-    Setting { daemon, sources, topics: vec![TOPIC.to_owned()] }
+    Setting { daemon, sources, topics: vec![TOPIC.to_owned()], folders: Folders::default() }
 }
 
 /// All templates, each in all formats, by the names of their golden files.
@@ -93,9 +93,32 @@ fn texts(value: &Value) -> Vec<String> {
 }
 
 #[test]
+fn the_daemon_may_read_folders_in_s3_as_itself_or_as_their_role() {
+    let mut setting = setting(&[]);
+    let policy = |setting: &Setting<'_>| {
+        let text = of_daemon(setting, Host::Ecs, 120, Format::Json).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()["DaemonPolicy"]["Statement"].clone()
+    };
+    assert!(!policy(&setting).to_string().contains("s3:"));
+    setting.folders.places = vec![("acme-rules".into(), "live/".into()), ("acme-rules".into(), "types/".into())];
+    let own = policy(&setting);
+    assert_eq!(own[1]["Resource"], "arn:aws:s3:::acme-rules");
+    let objects = ["arn:aws:s3:::acme-rules/live/*", "arn:aws:s3:::acme-rules/types/*"];
+    assert_eq!((&own[2]["Action"], &own[2]["Resource"]), (&"s3:GetObject".into(), &serde_json::json!(objects)));
+    setting.folders.role = Some("arn:aws:iam::999988887777:role/rules".into());
+    let by_role = policy(&setting);
+    assert_eq!(
+        (&by_role[1]["Action"], &by_role[1]["Resource"]),
+        (&"sts:AssumeRole".into(), &"arn:aws:iam::999988887777:role/rules".into())
+    );
+    assert!(!by_role.to_string().contains("s3:"));
+}
+
+#[test]
 fn a_policy_names_what_it_is_about_and_actions_that_are_called() {
     let called = BTreeSet::from([
         "kms:Decrypt",
+        "kms:DescribeKey",
         "s3:GetBucketNotification",
         "s3:GetObject",
         "s3:GetObjectVersion",

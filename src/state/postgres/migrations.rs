@@ -15,6 +15,7 @@ use sqlx::postgres::PgConnectOptions;
 use super::During;
 use super::options::place;
 use crate::state::StateError;
+use crate::state::versions::{self, Standing};
 
 /// Version, name and text. A list and not a folder read by a macro, so that no compile-time feature of the driver is
 /// needed; a test compares it with the folder.
@@ -32,55 +33,62 @@ impl MigrationSource<'static> for Embedded {
     }
 }
 
-/// Brings the tables to the newest version.
+/// Brings the tables to the newest version; those that are ahead of it are left alone where both can work with them.
 pub(super) async fn run(connection: &mut PgConnection, options: &PgConnectOptions) -> Result<(), StateError> {
     let place = place(options);
-    let failed = |error: MigrateError| match error {
-        MigrateError::VersionMissing(_) => newer(&place),
-        error => {
-            let denied = error.to_string().contains("permission denied");
-            let remedy = if denied {
-                "; let the role own its schema: `CREATE SCHEMA margay AUTHORIZATION <role>; \
-                 ALTER ROLE <role> SET search_path = margay`"
-            } else {
-                ""
-            };
-            StateError::Store(format!("could not bring {place} up to date: {error}{remedy}"))
-        }
+    if versions::standing(&known(), &made(connection).await?) == Standing::Newer {
+        return Err(newer(&place));
+    }
+    let failed = |error: MigrateError| {
+        let denied = error.to_string().contains("permission denied");
+        let remedy = if denied {
+            "; let the role own its schema: `CREATE SCHEMA margay AUTHORIZATION <role>; \
+             ALTER ROLE <role> SET search_path = margay`"
+        } else {
+            ""
+        };
+        StateError::Store(format!("could not bring {place} up to date: {error}{remedy}"))
     };
-    let migrator = Migrator::new(Embedded).await.map_err(failed)?;
+    let mut migrator = Migrator::new(Embedded).await.map_err(failed)?;
+    migrator.set_ignore_missing(true);
     migrator.run_direct(connection).await.map_err(failed)
 }
 
 /// Refuses tables of another version; for readers, who cannot change them.
 pub(super) async fn check(connection: &mut PgConnection, options: &PgConnectOptions) -> Result<(), StateError> {
-    let found = version(connection).await?;
-    let known = VERSIONS.iter().map(|(version, ..)| *version).max().unwrap_or_default();
-    if found > known {
-        return Err(newer(&place(options)));
-    }
-    if found < known {
-        return Err(StateError::Store(format!(
-            "{} is of version {found} and this margay reads version {known}; start `margay run` once to bring it up \
-             to date",
-            place(options)
-        )));
-    }
-    Ok(())
+    let found = match versions::standing(&known(), &made(connection).await?) {
+        Standing::Good => return Ok(()),
+        Standing::Newer => return Err(newer(&place(options))),
+        Standing::Behind(found) => found,
+    };
+    let known = known().last().copied().unwrap_or_default();
+    Err(StateError::Store(format!(
+        "{} is of version {found} and this margay reads version {known}; start `margay run` once to bring it up to date",
+        place(options)
+    )))
+}
+
+fn known() -> Vec<i64> {
+    VERSIONS.iter().map(|(version, ..)| *version).collect()
 }
 
 /// 0 where nothing was made yet.
 pub(super) async fn version(connection: &mut PgConnection) -> Result<i64, StateError> {
+    Ok(made(connection).await?.last().map_or(0, |(version, _)| *version))
+}
+
+/// Versions that were made, in order, with their names.
+async fn made(connection: &mut PgConnection) -> Result<Vec<(i64, String)>, StateError> {
     const ATTEMPT: &str = "read the version";
     let tables: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await
         .during(ATTEMPT)?;
     if !tables {
-        return Ok(0);
+        return Ok(Vec::new());
     }
-    let version = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations");
-    Ok(version.fetch_one(connection).await.during(ATTEMPT)?)
+    let made = sqlx::query_as("SELECT version, description FROM _sqlx_migrations ORDER BY version");
+    Ok(made.fetch_all(connection).await.during(ATTEMPT)?)
 }
 
 fn newer(place: &str) -> StateError {

@@ -37,6 +37,39 @@ mod contract_of_the_port {
     crate::state::contract::contract_tests!(super::super::open);
 }
 
+/// A store over tables that a version to come has brought up to date: by whatever takes nothing away.
+async fn open_from_the_future() -> Box<PostgresStore> {
+    Box::new(from_the_future().await.0)
+}
+
+async fn from_the_future() -> (PostgresStore, PostgresConfig) {
+    let config = at(server::empty_schema().await);
+    let store = PostgresStore::open(&config).await.unwrap();
+    let tables = "SELECT tablename::text FROM pg_tables
+        WHERE schemaname = current_schema() AND left(tablename, 6) <> '_sqlx_'";
+    let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&store.pool).await.unwrap();
+    assert!(tables.len() > 10, "{tables:?}");
+    let change = |table: &String| {
+        format!(
+            "ALTER TABLE {table} ADD COLUMN to_come TEXT;
+             ALTER TABLE {table} ADD COLUMN to_come_counted BIGINT NOT NULL DEFAULT 7;
+             CREATE INDEX {table}_to_come ON {table} (to_come_counted);
+             CREATE TABLE {table}_after (id BIGINT PRIMARY KEY);"
+        )
+    };
+    let changes: String = tables.iter().map(change).collect();
+    store.pool.execute(&*changes).await.unwrap();
+    let made = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+        VALUES (9999, 'to come', true, '\\x00', 0)";
+    store.pool.execute(made).await.unwrap();
+    store.pool.close().await;
+    (PostgresStore::open(&config).await.unwrap(), config)
+}
+
+mod contract_on_tables_from_the_future {
+    crate::state::contract::contract_tests!(super::super::open_from_the_future);
+}
+
 async fn claim(store: &PostgresStore, key: &str) -> ClaimToken {
     match store.claim(&object(key), "source", None, START, START + Span::HOUR).await.unwrap() {
         Claim::Granted(token, _) => token,
@@ -234,10 +267,11 @@ async fn a_statement_that_takes_too_long_is_ended_and_told() {
 }
 
 #[tokio::test]
-async fn tables_of_another_version_are_refused() {
-    let config = at(server::empty_schema().await);
-    let store = PostgresStore::open(&config).await.unwrap();
-    sqlx::query("UPDATE _sqlx_migrations SET version = 9999").execute(&store.pool).await.unwrap();
+async fn tables_from_the_future_are_worked_with_until_a_version_breaks_with_this_one() {
+    let (store, config) = from_the_future().await;
+    assert!(PostgresStore::open_read_only(&config).await.is_ok());
+    let breaking = "UPDATE _sqlx_migrations SET description = 'breaking_' || description WHERE version = 9999";
+    store.pool.execute(breaking).await.unwrap();
     let Err(reader) = PostgresStore::open_read_only(&config).await else { panic!("it is of another version") };
     let daemon = refused(config.url.unwrap()).await;
     for said in [reader.to_string(), daemon] {

@@ -7,10 +7,11 @@ use std::pin::Pin;
 
 use sqlx::SqliteConnection;
 use sqlx::error::BoxDynError;
-use sqlx::migrate::{MigrateError, Migration, MigrationSource, MigrationType, Migrator};
+use sqlx::migrate::{Migration, MigrationSource, MigrationType, Migrator};
 
 use super::During;
 use crate::state::StateError;
+use crate::state::versions::{self, Standing};
 
 /// Version, name and text. A list and not a folder read by a macro, so that no compile-time feature of the driver is
 /// needed; a test compares it with the folder.
@@ -36,38 +37,48 @@ impl MigrationSource<'static> for Embedded {
     }
 }
 
-/// Brings a state file to the newest version.
+/// Brings a state file to the newest version; one that is ahead of it is left alone where both can work with it.
 pub(super) async fn run(connection: &mut SqliteConnection, path: &Path) -> Result<(), StateError> {
-    let failed = |error| match error {
-        MigrateError::VersionMissing(_) => newer(path),
-        error => StateError::Store(format!("could not bring the state file {} up to date: {error}", path.display())),
-    };
-    let migrator = Migrator::new(Embedded).await.map_err(failed)?;
+    if standing(connection).await? == Standing::Newer {
+        return Err(newer(path));
+    }
+    let failed =
+        |error| StateError::Store(format!("could not bring the state file {} up to date: {error}", path.display()));
+    let mut migrator = Migrator::new(Embedded).await.map_err(failed)?;
+    migrator.set_ignore_missing(true);
     migrator.run_direct(connection).await.map_err(failed)
 }
 
 /// Refuses a state file of another version; for readers, who cannot change it.
 pub(super) async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<(), StateError> {
-    let tables = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'");
-    let found: i64 = match tables.fetch_one(&mut *connection).await.during("read the version")? {
-        0 => 0,
-        _ => sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
-            .fetch_one(connection)
-            .await
-            .during("read the version")?,
+    let found = match standing(connection).await? {
+        Standing::Good => return Ok(()),
+        Standing::Newer => return Err(newer(path)),
+        Standing::Behind(found) => found,
     };
-    let known = VERSIONS.iter().map(|(version, ..)| *version).max().unwrap_or_default();
-    if found > known {
-        return Err(newer(path));
-    }
-    if found < known {
-        return Err(StateError::Store(format!(
-            "the state file {} is of version {found} and this margay reads version {known}; \
-             start `margay run` once to bring it up to date",
-            path.display()
-        )));
-    }
-    Ok(())
+    let known = known().last().copied().unwrap_or_default();
+    Err(StateError::Store(format!(
+        "the state file {} is of version {found} and this margay reads version {known}; \
+         start `margay run` once to bring it up to date",
+        path.display()
+    )))
+}
+
+fn known() -> Vec<i64> {
+    VERSIONS.iter().map(|(version, ..)| *version).collect()
+}
+
+async fn standing(connection: &mut SqliteConnection) -> Result<Standing, StateError> {
+    const ATTEMPT: &str = "read the version";
+    let tables = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'");
+    let made = match tables.fetch_one(&mut *connection).await.during(ATTEMPT)? {
+        0 => Vec::new(),
+        _ => sqlx::query_as("SELECT version, description FROM _sqlx_migrations ORDER BY version")
+            .fetch_all(connection)
+            .await
+            .during(ATTEMPT)?,
+    };
+    Ok(versions::standing(&known(), &made))
 }
 
 fn newer(path: &Path) -> StateError {

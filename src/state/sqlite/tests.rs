@@ -40,6 +40,56 @@ mod contract {
     crate::state::contract::contract_tests!(super::super::open);
 }
 
+/// A store over a file that a version to come has brought up to date: by whatever takes nothing away.
+async fn open_from_the_future() -> Opened {
+    let Opened { store, folder } = open().await;
+    let mut tx = store.write(Durability::Process).await.unwrap();
+    let tables = "SELECT name FROM sqlite_master
+        WHERE type = 'table' AND substr(name, 1, 6) NOT IN ('sqlite', '_sqlx_')";
+    let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut *tx).await.unwrap();
+    assert!(tables.len() > 10, "{tables:?}");
+    for table in &tables {
+        for change in [
+            format!("ALTER TABLE {table} ADD COLUMN to_come TEXT"),
+            format!("ALTER TABLE {table} ADD COLUMN to_come_counted INTEGER NOT NULL DEFAULT 7"),
+            format!("CREATE INDEX {table}_to_come ON {table} (to_come)"),
+            format!("CREATE TABLE {table}_to_come (id INTEGER PRIMARY KEY) STRICT"),
+        ] {
+            sqlx::query(&change).execute(&mut *tx).await.unwrap();
+        }
+    }
+    let made = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+        VALUES (9999, 'to come', true, x'00', 0)";
+    sqlx::query(made).execute(&mut *tx).await.unwrap();
+    tx.commit("pretend").await.unwrap();
+    drop(store);
+    Opened { store: SqliteStore::open(&config(folder.path())).await.unwrap(), folder }
+}
+
+mod contract_on_a_file_from_the_future {
+    crate::state::contract::contract_tests!(super::super::open_from_the_future);
+}
+
+#[tokio::test]
+async fn a_file_from_the_future_is_read_and_worked_with_until_a_version_breaks_with_this_one() {
+    let Opened { store, folder } = open_from_the_future().await;
+    let config = config(folder.path());
+    assert!(SqliteStore::open_read_only(&config).await.is_ok());
+    assert!(SqliteStore::open_beside(&config).await.is_ok());
+    let mut tx = store.write(Durability::Process).await.unwrap();
+    let breaking = "UPDATE _sqlx_migrations SET description = 'breaking_' || description WHERE version = 9999";
+    sqlx::query(breaking).execute(&mut *tx).await.unwrap();
+    tx.commit("pretend").await.unwrap();
+    drop(store);
+    for refused in [
+        error(SqliteStore::open(&config).await),
+        error(SqliteStore::open_beside(&config).await),
+        error(SqliteStore::open_read_only(&config).await),
+    ] {
+        assert!(refused.contains("newer margay"), "{refused}");
+    }
+}
+
 async fn claim(store: &SqliteStore) -> ClaimToken {
     match store.claim(&object("key"), "source", None, START, START + Span::HOUR).await.unwrap() {
         Claim::Granted(token, _) => token,
@@ -218,22 +268,7 @@ async fn a_reader_of_a_missing_file_is_told_what_to_run_and_creates_nothing() {
 }
 
 #[tokio::test]
-async fn a_file_of_another_version_is_refused() {
-    let opened = open().await;
-    let mut tx = opened.write(Durability::Process).await.unwrap();
-    let newest =
-        "UPDATE _sqlx_migrations SET version = 9999 WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
-    sqlx::query(newest).execute(&mut *tx).await.unwrap();
-    tx.commit("pretend").await.unwrap();
-    let Opened { store, folder } = opened;
-    drop(store);
-    for refused in [
-        error(SqliteStore::open(&config(folder.path())).await),
-        error(SqliteStore::open_read_only(&config(folder.path())).await),
-    ] {
-        assert!(refused.contains("newer margay"), "{refused}");
-    }
-
+async fn a_file_that_is_behind_is_not_read() {
     let empty = tempfile::tempdir().unwrap();
     std::fs::write(config(empty.path()).path, "").unwrap();
     let refused = error(SqliteStore::open_read_only(&config(empty.path())).await);

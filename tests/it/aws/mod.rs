@@ -80,6 +80,19 @@ impl Aws {
         ]
     }
 
+    /// The same in another account of the server, which takes everybody for its administrator.
+    pub async fn env_of_account(&self, account: &str) -> Vec<(String, String)> {
+        let role = format!("arn:aws:iam::{account}:role/administrator");
+        let assume = aws_sdk_sts::Client::new(&self.sdk).assume_role().role_arn(role).role_session_name("tests");
+        let given = assume.send().await.expect("assume a role").credentials.expect("a role has credentials");
+        let own = self.env().into_iter().map(|(name, value)| (name.to_owned(), value));
+        let mut all: std::collections::BTreeMap<String, String> = own.collect();
+        all.insert("AWS_ACCESS_KEY_ID".into(), given.access_key_id);
+        all.insert("AWS_SECRET_ACCESS_KEY".into(), given.secret_access_key);
+        all.insert("AWS_SESSION_TOKEN".into(), given.session_token);
+        all.into_iter().collect()
+    }
+
     /// A new, empty queue; its URL.
     pub async fn queue(&self, visibility_seconds: u32) -> String {
         let create = self.sqs.create_queue().queue_name(unique("queue"));

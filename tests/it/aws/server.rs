@@ -12,6 +12,20 @@ const SERVE: &str = r#"
 import logging, os, sys
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+from moto.sns.models import Subscription
+
+# It looks for a subscribed queue in the topic's account, whatever the queue's ARN says.
+publish = Subscription.publish
+def publish_to_its_account(self, *arguments, **named):
+    own = self.account_id
+    if self.protocol == "sqs":
+        self.account_id = self.endpoint.split(":")[4]
+    try:
+        return publish(self, *arguments, **named)
+    finally:
+        self.account_id = own
+Subscription.publish = publish_to_its_account
+
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)

@@ -1,0 +1,139 @@
+//! An update: one daemon is ended by SIGTERM and replaced by another while objects keep coming. Nothing is lost, and
+//! nothing is delivered a second time: what a daemon has begun it ends, and what it has not begun it never received.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::aws::gzip;
+use crate::cloud::{Cloud, Effect, Gate, Moment, Op, on};
+use crate::daemon::{Daemon, Setup};
+use crate::events::{COUNT_EACH, logins_of};
+use crate::postgres::server;
+
+/// Of each object.
+const EVENTS: usize = 200;
+
+/// Objects that are announced in each phase of the update.
+const OBJECTS: usize = 20;
+
+/// Every event takes a moment, so that a daemon is in the middle of objects whenever it is ended.
+const SLOW: &str = "import time\ndef rule(event):\n    time.sleep(0.001)\n    return True\n\
+                    def title(event):\n    return event.deep_get('actor', 'alternateId')\n";
+
+/// What was announced so far: object by message.
+#[derive(Default)]
+struct Load(BTreeMap<String, String>);
+
+impl Load {
+    fn put(&mut self, cloud: &Cloud) {
+        for _ in 0..OBJECTS {
+            let name = format!("object-{}", self.0.len());
+            self.0.insert(cloud.put(&name, gzip(logins_of(&name, EVENTS))), name);
+        }
+    }
+}
+
+fn received(cloud: &Cloud, load: &Load) -> usize {
+    load.0.keys().filter(|message| cloud.receives(message) > 0).count()
+}
+
+/// Ends a daemon in the middle of its work.
+async fn replaced(daemon: &mut Daemon<'_>, cloud: &Cloud, load: &Load) {
+    let before = received(cloud, load);
+    daemon.until(|_| cloud.depth().1 > 1 && (received(cloud, load) > before || before == load.0.len())).await;
+    daemon.signal("TERM");
+    let status = daemon.ended();
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn daemons_are_replaced_one_by_one_under_load() {
+    let cloud = Cloud::start();
+    let url = server::empty_schema().await;
+    let setup = Setup::new().rule("Slow", SLOW).reading_cloud(&cloud);
+    // Few at a time, so that some are done, some are on their way and some have not begun.
+    let setup = setup.configured(&format!(
+        "[pipeline]\nmax_in_flight = 4\nshutdown_grace_seconds = 60\n\
+         [state]\ntype = \"postgres\"\n[state.postgres]\nurl = \"{url}\"\n"
+    ));
+    let mut load = Load::default();
+    let mut old = setup.start().await;
+    load.put(&cloud);
+    for _ in 0..2 {
+        // As a rolling update does it: the new one is ready before the old one is told to end.
+        let new = setup.start().await;
+        load.put(&cloud);
+        replaced(&mut old, &cloud, &load).await;
+        load.put(&cloud);
+        old = new;
+    }
+    old.until(|_| cloud.depth() == (0, 0)).await;
+
+    let expected: BTreeMap<String, u64> = load.0.values().map(|name| (name.clone(), EVENTS as u64)).collect();
+    assert_eq!(setup.counts(), expected, "every event is counted once");
+    let again: BTreeSet<(&String, u32)> =
+        load.0.keys().map(|message| (message, cloud.receives(message))).filter(|(_, times)| *times != 1).collect();
+    assert!(again.is_empty(), "delivered not once: {again:?}");
+    let handed_back: u32 = load.0.keys().map(|message| cloud.hand_backs(message)).sum();
+    assert_eq!(handed_back, 0);
+    assert_eq!(setup.alerts().len(), load.0.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_only_daemon_is_replaced_under_load() {
+    let cloud = Cloud::start();
+    // As with a state in a file: the new one starts when the old one has ended.
+    let setup = Setup::new().rule("Slow", SLOW).reading_cloud(&cloud);
+    let setup = setup.configured("[pipeline]\nmax_in_flight = 4\nshutdown_grace_seconds = 60\n");
+    let mut load = Load::default();
+    let mut old = setup.start().await;
+    for _ in 0..2 {
+        load.put(&cloud);
+        replaced(&mut old, &cloud, &load).await;
+        load.put(&cloud);
+        old = setup.start().await;
+    }
+    old.until(|_| cloud.depth() == (0, 0)).await;
+    let expected: BTreeMap<String, u64> = load.0.values().map(|name| (name.clone(), EVENTS as u64)).collect();
+    assert_eq!(setup.counts(), expected);
+    assert!(load.0.keys().all(|message| cloud.receives(message) == 1 && cloud.hand_backs(message) == 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_within_the_grace_period_is_in_the_lake_when_the_daemon_has_ended() {
+    let cloud = Cloud::start();
+    let gate = Gate::new();
+    cloud.fault(on(Op::GetObject).about("late").does(Effect::HoldAfter(2000, gate.clone())));
+    // The lake would commit by itself after an hour.
+    let setup = Setup::new().rule("Count", COUNT_EACH).reading_cloud(&cloud);
+    let setup = setup.configured(
+        "[pipeline]\nshutdown_grace_seconds = 60\n[lake]\ntype = \"local\"\nflush_seconds = 3600\n[lake.local]\npath = \"lake\"\n",
+    );
+    let mut daemon = setup.start().await;
+    let message = cloud.put("late", gzip(logins_of("late", 500)));
+    daemon.until(|_| gate.is_reached()).await;
+    daemon.signal("TERM");
+    daemon.until(|daemon| daemon.get("/readyz").starts_with("HTTP/1.1 503")).await;
+    gate.open();
+    assert!(daemon.ended().success());
+    assert_eq!((cloud.deleted(), cloud.receives(&message), cloud.hand_backs(&message)), (vec![message.clone()], 1, 0));
+    let asked = ["search", "--config", "margay.toml", "--format", "csv", "SELECT count(*) AS n FROM okta_systemlog"];
+    let found = setup.margay(&asked);
+    assert_eq!(String::from_utf8_lossy(&found.stdout).trim(), "n\n500", "{}", String::from_utf8_lossy(&found.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_last_poll_brings_is_worked_on() {
+    let cloud = Cloud::start();
+    let gate = Gate::new();
+    let setup = Setup::new().rule("Count", COUNT_EACH).reading_cloud(&cloud);
+    let mut daemon = setup.start().await;
+    cloud.fault(on(Op::ReceiveMessage).does(Effect::Hold(Moment::After, gate.clone())));
+    let message = cloud.put("last", gzip(logins_of("last", 20)));
+    // Leased to the daemon, and the answer is on its way.
+    daemon.until(|_| gate.is_reached() && cloud.receives(&message) == 1).await;
+    daemon.signal("TERM");
+    gate.open();
+    assert!(daemon.ended().success());
+    assert_eq!((cloud.deleted(), cloud.receives(&message)), (vec![message.clone()], 1));
+    assert_eq!(setup.counts(), [("last".to_owned(), 20)].into());
+}
