@@ -130,7 +130,7 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
     let delivery = Tasks::new();
     let parts = parts.start(path, &config, destinations, &work, &delivery, hangups);
     let Pipeline { state, destinations: receivers, clock, alert_opened: wake, .. } = &*parts.pipeline;
-    let (state, receivers, clock, wake) = (state.clone(), receivers.clone(), clock.clone(), wake.clone());
+    let (state, receivers, clock, wake) = (state.clone(), receivers.subscribe(), clock.clone(), wake.clone());
     api.open(Desk { state, receivers, clock, wake });
     work.spawn(examine::rounds(parts.pipeline.clone(), config.clone(), findings, work.clone()));
     let trouble = parts.pipeline.trouble.subscribe();
@@ -241,7 +241,7 @@ impl Parts {
             discoveries: Discoveries::default(),
             poison_after: config.pipeline.poison_after,
             lease,
-            destinations: config.alerts.receivers(),
+            destinations: watch::Sender::new(config.alerts.receivers().into()),
             alert_opened: Arc::new(Notify::new()),
             trouble: watch::Sender::new(None),
             abandon: CancellationToken::new(),
@@ -266,6 +266,7 @@ impl Parts {
             link_base: config.alerts.link_base.clone(),
             clock: pipeline.clock.clone(),
             telemetry: pipeline.telemetry.clone(),
+            backlogs: Arc::default(),
         };
         let (wake, end) = (pipeline.alert_opened.clone(), delivery.token().clone());
         delivery.spawn_critical("delivery", delivery::run(parts, destinations, wake, end));
@@ -279,6 +280,10 @@ impl Parts {
         work.spawn_critical(
             "upkeep",
             upkeep::forget_old(pipeline.clone(), upkeep::Ages::of(&config), shutdown.clone()),
+        );
+        work.spawn_critical(
+            "self check",
+            upkeep::check_itself(pipeline.clone(), config.clone(), shutdown.clone()),
         );
         work.spawn_critical("parked objects", upkeep::replay_parked(pipeline.clone(), shutdown.clone()));
         work.spawn_critical(

@@ -14,7 +14,7 @@ use super::protocol::{Fault, LoadFault, Place};
 use super::ruleset::RuleSet;
 use super::verdicts::Verdicts;
 use super::worker::{WorkerCommand, WorkerError};
-use crate::model::{Detections, EventBatch};
+use crate::model::{Alerting, Detections, EventBatch};
 use crate::runtime::{blocking, blocking_deep};
 use crate::telemetry::Telemetry;
 
@@ -44,6 +44,7 @@ struct LoadPlan {
     command: WorkerCommand,
     workers: usize,
     guards: bool,
+    alerting: Alerting,
 }
 
 /// Cheap to clone.
@@ -110,6 +111,7 @@ impl Engine {
             command,
             workers,
             guards: config.guards,
+            alerting: config.alerts,
         };
         let (current, report) = plan.load(None).await?;
         tell_loaded(&telemetry, 1, &report);
@@ -153,7 +155,8 @@ impl Engine {
         let content = Content::default();
         let set = RuleSet::new(&content, Arc::new(content.sources()), &[]);
         let generation = Arc::new(Generation::without_workers(set, command.clone()));
-        let plan = LoadPlan { directories: Vec::new(), packs: Vec::new(), command, workers: 0, guards: false };
+        let (directories, packs, alerting) = (Vec::new(), Vec::new(), Alerting::default());
+        let plan = LoadPlan { directories, packs, command, workers: 0, guards: false, alerting };
         let inner = Inner {
             plan,
             current: RwLock::new(Current { generation, good: Arc::new(content) }),
@@ -182,6 +185,18 @@ impl Engine {
     /// Log types that rules wait for.
     pub fn log_types(&self) -> Vec<String> {
         self.current().generation.set.log_types().map(str::to_owned).collect()
+    }
+
+    /// Rules that are switched off for the moment, because they overran or crashed again and again.
+    pub fn switched_off(&self) -> Vec<Arc<str>> {
+        let generation = self.current().generation;
+        generation.disabled().into_iter().map(|rule| generation.set.rules[rule as usize].id.clone()).collect()
+    }
+
+    /// The version of a rule that runs now; `None` where no such rule does.
+    pub fn version(&self, rule: &str) -> Option<String> {
+        let generation = self.current().generation;
+        generation.set.rules.iter().find(|own| *own.id == *rule).map(|own| own.version.clone())
     }
 
     /// Calls of rules that were sent to Python since the start.
@@ -247,6 +262,7 @@ impl LoadPlan {
         let directories = self.directories.clone();
         let mut content = blocking(move || content::read(&directories)).await;
         content.enable_packs(&self.packs);
+        content.set_alerting(self.alerting);
         content.retain_runnable();
         let mut problems = std::mem::take(&mut content.problems);
         let not_evaluated = std::mem::take(&mut content.not_evaluated);

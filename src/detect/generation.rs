@@ -83,6 +83,11 @@ impl Generation {
         })
     }
 
+    /// Rules that are switched off now.
+    pub fn disabled(&self) -> Vec<u32> {
+        self.strikes.disabled()
+    }
+
     /// Runs the calls of a batch. An error means that no worker could be had or that the batch kills workers in a way that
     /// no call explains; `done` has what was evaluated until then.
     pub async fn run(&self, mut calls: Vec<EventCalls>, done: &mut Evaluated) -> Result<(), WorkerError> {

@@ -34,6 +34,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::Alerting;
+
 pub use engine::{DetectError, Engine, LoadReport};
 pub use worker::WorkerCommand;
 
@@ -56,6 +58,7 @@ pub struct Config {
     pub require_seccomp: bool,
     /// A change of the rules, the sources or the log types is loaded after this much quiet, in milliseconds.
     pub reload_debounce_ms: u64,
+    pub alerts: Alerting,
 }
 
 impl Default for Config {
@@ -69,6 +72,7 @@ impl Default for Config {
             worker_memory_mib: 1024,
             require_seccomp: false,
             reload_debounce_ms: 500,
+            alerts: Alerting::default(),
         }
     }
 }

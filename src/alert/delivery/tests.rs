@@ -11,7 +11,7 @@ use super::*;
 use crate::alert::destination::Destination;
 use crate::alert::destination::stdout::{self, Stdout};
 use crate::alert::render::Style;
-use crate::model::{Alert, Receiver};
+use crate::model::{Alert, News, Receiver};
 use crate::runtime::Clock;
 use crate::state::fixtures::{START, alert, matched, matches, object, rule};
 use crate::state::sqlite::SqliteStore;
@@ -58,7 +58,13 @@ impl MemoryOutbox {
     fn add(&self, id: &str, destination: &str) {
         let alert = Alert { id: id.into(), ..alert(rule("r")) };
         self.rows.lock().unwrap().push(Row {
-            pending: PendingDelivery { alert, destination: destination.into(), attempts: 0, resent: 0 },
+            pending: PendingDelivery {
+                alert,
+                destination: destination.into(),
+                attempts: 0,
+                resent: 0,
+                news: News::Opened,
+            },
             next_attempt: START,
             leased_until: START,
             reasons: Vec::new(),
@@ -101,6 +107,7 @@ impl Outbox for MemoryOutbox {
         &self,
         alert: &str,
         destination: &str,
+        _: News,
         _: Option<u16>,
         _: OffsetDateTime,
     ) -> Result<(), StateError> {
@@ -112,6 +119,7 @@ impl Outbox for MemoryOutbox {
         &self,
         alert: &str,
         destination: &str,
+        _: News,
         reason: &str,
         _: Option<u16>,
         next_attempt: Option<OffsetDateTime>,
@@ -192,11 +200,11 @@ impl Destination for Scripted {
 }
 
 fn delivery(outbox: Arc<dyn Outbox>) -> Delivery {
-    Delivery { outbox, link_base: None, clock: clock(), telemetry: Telemetry::new() }
+    Delivery { outbox, link_base: None, clock: clock(), telemetry: Telemetry::new(), backlogs: Arc::default() }
 }
 
 fn lines(destinations: &[Arc<Scripted>]) -> Vec<Line> {
-    let line = |destination: &Arc<Scripted>| Line { destination: destination.clone(), rate_per_minute: u32::MAX };
+    let line = |destination: &Arc<Scripted>| Line { destination: destination.clone(), rate_per_minute: u32::MAX, digests: false };
     destinations.iter().map(line).collect()
 }
 
@@ -270,7 +278,7 @@ async fn a_rate_is_kept_and_nothing_is_dropped() {
         outbox.add(&alert.to_string(), "slow");
     }
     let stop = CancellationToken::new();
-    let line = Line { destination: slow.clone(), rate_per_minute: 60 };
+    let line = Line { destination: slow.clone(), rate_per_minute: 60, digests: false };
     let delivering = run(delivery(outbox.clone()), vec![line], Arc::default(), stop.clone());
     let stopping = async {
         tokio::time::sleep(Duration::from_secs(60)).await;
@@ -389,7 +397,7 @@ async fn from_a_match_to_a_line_on_standard_output_once() {
     let stopped = CancellationToken::new();
     stopped.cancel();
     for _ in 0..2 {
-        let line = Line { destination: printer.clone(), rate_per_minute: u32::MAX };
+        let line = Line { destination: printer.clone(), rate_per_minute: u32::MAX, digests: false };
         run(delivery(store.clone()), vec![line], Arc::default(), stopped.clone()).await;
     }
     let written = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
