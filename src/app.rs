@@ -269,7 +269,8 @@ impl Parts {
             backlogs: Arc::default(),
         };
         let (wake, end) = (pipeline.alert_opened.clone(), delivery.token().clone());
-        delivery.spawn_critical("delivery", delivery::run(parts, destinations, wake, end));
+        let (lines, current) = watch::channel(destinations);
+        delivery.spawn_critical("delivery", delivery::run(parts, current, wake, end));
         let telemetry = pipeline.telemetry.clone();
         work.spawn_critical(
             "rule reload",
@@ -281,14 +282,11 @@ impl Parts {
             "upkeep",
             upkeep::forget_old(pipeline.clone(), upkeep::Ages::of(&config), shutdown.clone()),
         );
-        work.spawn_critical(
-            "self check",
-            upkeep::check_itself(pipeline.clone(), config.clone(), shutdown.clone()),
-        );
+        work.spawn_critical("self check", upkeep::check_itself(pipeline.clone(), config.clone(), shutdown.clone()));
         work.spawn_critical("parked objects", upkeep::replay_parked(pipeline.clone(), shutdown.clone()));
         work.spawn_critical(
             "configuration reload",
-            catalogue::reload(pipeline.clone(), path, config, watch, hangups.catalogue, shutdown.clone()),
+            catalogue::reload(pipeline.clone(), path, config, lines, watch, hangups.catalogue, shutdown.clone()),
         );
         work.spawn_critical("backlog", watch_backlog(pipeline.clone(), shutdown.clone()));
         work.spawn_critical("intake", pipeline::run(pipeline.clone(), work.clone(), shutdown));

@@ -53,11 +53,15 @@ pub struct Delivery {
 }
 
 /// Delivers until `stop`, then everything that is due once more. `stop` is to be cancelled when no more alerts are
-/// recorded, which is later than the shutdown of what reads events. `wake` is notified after alerts were opened.
-pub async fn run(delivery: Delivery, lines: Vec<Line>, wake: Arc<Notify>, stop: CancellationToken) {
+/// recorded, which is later than the shutdown of what reads events. `wake` is notified after alerts were opened. Other
+/// `lines` take the place of those at work when these have ended what they are sending.
+pub async fn run(
+    delivery: Delivery,
+    mut lines: watch::Receiver<Vec<Line>>,
+    wake: Arc<Notify>,
+    stop: CancellationToken,
+) {
     let (waking, woken) = watch::channel(0_u64);
-    let names = lines.iter().map(|line| line.destination.name().to_owned()).collect();
-    let loops = lines.into_iter().map(|line| Loop::new(delivery.clone(), line).run(woken.clone(), stop.clone()));
     let pass_on = async {
         loop {
             tokio::select! {
@@ -66,7 +70,25 @@ pub async fn run(delivery: Delivery, lines: Vec<Line>, wake: Arc<Notify>, stop: 
             }
         }
     };
-    tokio::join!(join_all(loops), pass_on, delivery.measure(names, stop.clone()));
+    let deliver = async {
+        while !stop.is_cancelled() {
+            let current = lines.borrow_and_update().clone();
+            let names = current.iter().map(|line| line.destination.name().to_owned()).collect();
+            let end = stop.child_token();
+            let start = |line| Loop::new(delivery.clone(), line).run(woken.clone(), end.clone(), stop.clone());
+            let at_work = join_all(current.into_iter().map(start));
+            let replaced = async {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    // An error says that nobody replaces them any more.
+                    Ok(()) = lines.changed() => end.cancel(),
+                    else => {}
+                }
+            };
+            tokio::join!(at_work, delivery.measure(names, end.clone()), replaced);
+        }
+    };
+    tokio::join!(deliver, pass_on);
 }
 
 impl Delivery {
@@ -114,17 +136,20 @@ impl Loop {
         Loop { delivery, line, breaker: Breaker::default(), rate }
     }
 
-    async fn run(mut self, mut woken: watch::Receiver<u64>, stop: CancellationToken) {
-        while !stop.is_cancelled() {
+    /// Until `end`, and where that is the `stop` of all deliveries, once more.
+    async fn run(mut self, mut woken: watch::Receiver<u64>, end: CancellationToken, stop: CancellationToken) {
+        while !end.is_cancelled() {
             self.send_due().await;
             tokio::select! {
-                () = stop.cancelled() => {}
+                () = end.cancelled() => {}
                 // The sender lives as long as the loops do.
                 _ = woken.changed() => {}
                 () = tokio::time::sleep(POLL) => {}
             }
         }
-        self.send_due().await;
+        if stop.is_cancelled() {
+            self.send_due().await;
+        }
     }
 
     /// Sends until nothing is due, or until the destination is to be left alone for a while.

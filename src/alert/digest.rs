@@ -27,7 +27,9 @@ pub fn digest(alerts: &[&Alert], waiting: u64, now: OffsetDateTime) -> Alert {
     let mut hash = Sha256::new();
     alerts.iter().for_each(|alert| hash.update(&alert.id));
     let id = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    let line = |alert: &&Alert| format!("{} {} ({}, {})", alert.severity, cut_bytes(&alert.title, 200), alert.rule_id, alert.id);
+    let line = |alert: &&Alert| {
+        format!("{} {} ({}, {})", alert.severity, cut_bytes(&alert.title, 200), alert.rule_id, alert.id)
+    };
     let lines: Vec<String> = alerts.iter().map(line).collect();
     let severity = alerts.iter().map(|alert| alert.severity).max().unwrap_or(Severity::Info);
     let (count, oldest) = (alerts.len(), alerts.iter().map(|alert| alert.created_at).min().unwrap_or(now));
@@ -39,7 +41,10 @@ pub fn digest(alerts: &[&Alert], waiting: u64, now: OffsetDateTime) -> Alert {
         rule_display_name: String::new(),
         title: format!("{count} alerts in one message"),
         severity,
-        description: format!("{waiting} alerts wait for this destination, so that they come together:\n{}", lines.join("\n")),
+        description: format!(
+            "{waiting} alerts wait for this destination, so that they come together:\n{}",
+            lines.join("\n")
+        ),
         reference: String::new(),
         runbook: "See `margay alerts list`.".into(),
         context: json!({ "alerts": lines }),

@@ -174,8 +174,7 @@ impl Notice {
 
     /// Where an alert about it may go: not to the very destination that it is about.
     pub(super) fn receivers(&self, receivers: &[Receiver]) -> Vec<Receiver> {
-        let is_about =
-            |one: &&Receiver| self.condition != Condition::DeliveryFailed || one.name != self.subject;
+        let is_about = |one: &&Receiver| self.condition != Condition::DeliveryFailed || one.name != self.subject;
         receivers.iter().filter(is_about).cloned().collect()
     }
 
@@ -284,7 +283,10 @@ mod tests {
         let ended = Some((&first, AlertStatus::Resolved));
         assert_eq!(notice.place(ended, START + Duration::minutes(59)), None, "it comes and goes");
         assert_eq!(notice.place(ended, week).unwrap().number, 2);
-        assert_ne!(first.alert(&notice.key()).unwrap().id, notice.place(ended, week).unwrap().alert(&notice.key()).unwrap().id);
+        assert_ne!(
+            first.alert(&notice.key()).unwrap().id,
+            notice.place(ended, week).unwrap().alert(&notice.key()).unwrap().id
+        );
     }
 
     #[test]

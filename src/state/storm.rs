@@ -151,7 +151,8 @@ impl Storm {
             tags: Vec::new(),
             reports: BTreeMap::new(),
         };
-        let key = GroupKey { rule_id: self.rule_id.as_str().into(), kind: self.kind, dedup: opening.detail.dedup.clone() };
+        let key =
+            GroupKey { rule_id: self.rule_id.as_str().into(), kind: self.kind, dedup: opening.detail.dedup.clone() };
         let alert = Alert {
             id: key.alert_id(1),
             kind: self.kind,

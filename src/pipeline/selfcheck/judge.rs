@@ -96,7 +96,8 @@ impl Seen<'_> {
         if self.now - since <= silence {
             return None;
         }
-        let last = last.map_or("there was none before".to_owned(), |last| format!("the last came at {}", rfc3339(last)));
+        let last =
+            last.map_or("there was none before".to_owned(), |last| format!("the last came at {}", rfc3339(last)));
         let minutes = silence.whole_minutes();
         let detail = format!("no event has come from it for {minutes} minutes; {last}");
         Some(of_trouble(Condition::SourceSilent, source, &detail))
@@ -106,9 +107,10 @@ impl Seen<'_> {
 /// Title, and what to do.
 fn words(condition: Condition, subject: &str) -> (String, String) {
     let (title, runbook) = match condition {
-        Condition::SourceUnhealthy => {
-            (format!("A step of the way to source {subject} fails"), "`margay source check` takes every step and says what to change.")
-        }
+        Condition::SourceUnhealthy => (
+            format!("A step of the way to source {subject} fails"),
+            "`margay source check` takes every step and says what to change.",
+        ),
         Condition::Unclassified => (
             format!("Records of source {subject} are no events"),
             "`margay quarantine list` shows them with the reason; correct the log types of the source or their schemas, \
@@ -132,9 +134,10 @@ fn words(condition: Condition, subject: &str) -> (String, String) {
             "Alerts are created and not delivered until the hour is over; a digest tells of them. A threshold, a longer \
              dedup period or a filter in the rule helps.",
         ),
-        Condition::LakeStalled => {
-            ("Rows can't be committed to the lake".to_owned(), "The log of margay says why; nothing is lost: objects are read again.")
-        }
+        Condition::LakeStalled => (
+            "Rows can't be committed to the lake".to_owned(),
+            "The log of margay says why; nothing is lost: objects are read again.",
+        ),
         Condition::QueueOld => (
             "The queue is not worked off".to_owned(),
             "More replicas, or more memory and `pipeline.max_in_flight` for each; `alerts.queue_age_limit_minutes` says \

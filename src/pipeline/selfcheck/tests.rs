@@ -118,10 +118,7 @@ async fn a_source_that_falls_silent_is_told_once_and_so_is_its_return() {
     // The other has sent nothing since it was configured.
     assert_eq!(world.alerts(true).await, [of(Condition::SourceSilent, "other")]);
     world.after(Duration::hours(20)).await;
-    assert_eq!(
-        world.alerts(true).await,
-        [of(Condition::SourceSilent, "other"), of(Condition::SourceSilent, "source")]
-    );
+    assert_eq!(world.alerts(true).await, [of(Condition::SourceSilent, "other"), of(Condition::SourceSilent, "source")]);
     let silent = (News::Opened, "Margay.SourceSilent".to_owned());
     assert_eq!(world.told("slack").await, [silent.clone(), silent.clone()], "each once, from two daemons");
     world.object("b", ObjectState::Committed, 1, 0).await;
@@ -262,10 +259,7 @@ async fn a_queue_and_a_lake_in_trouble_are_told() {
     telemetry.message_age(Duration::hours(2));
     telemetry.lake_gave_up("t", &"no");
     world.after(Duration::MINUTE).await;
-    assert_eq!(
-        world.alerts(true).await,
-        [of(Condition::LakeStalled, "lake"), of(Condition::QueueOld, "queue")]
-    );
+    assert_eq!(world.alerts(true).await, [of(Condition::LakeStalled, "lake"), of(Condition::QueueOld, "queue")]);
     world.after(Duration::minutes(10)).await;
     assert!(world.alerts(true).await.iter().all(|(rule, _)| rule != "Margay.LakeStalled"));
 }

@@ -171,7 +171,8 @@ pub(in crate::state) async fn alerts_are_counted_by_what_they_are<S: StateStore>
     let again = matches([matched(&Arc::new(rule("once")), 4)]);
     store.record(&token, &again, &[], START + time::Duration::DAY).await.unwrap();
     let summary = store.summary(&AlertFilter::default()).await.unwrap();
-    let counts = |counts: &[(&str, u64)]| counts.iter().map(|(name, count)| (name.to_string(), *count)).collect::<Vec<_>>();
+    let counts =
+        |counts: &[(&str, u64)]| counts.iter().map(|(name, count)| (name.to_string(), *count)).collect::<Vec<_>>();
     let expected = Summary {
         alerts: 3,
         events: 4,
@@ -212,7 +213,8 @@ pub(in crate::state) async fn the_end_of_an_alert_is_told_behind_its_beginning<S
     for _ in 0..2 {
         store.triage(&ids, &change, "me", START + LATER).await.unwrap();
     }
-    let news = |due: Vec<crate::state::PendingDelivery>| due.iter().map(|one| (one.news, one.attempts)).collect::<Vec<_>>();
+    let news =
+        |due: Vec<crate::state::PendingDelivery>| due.iter().map(|one| (one.news, one.attempts)).collect::<Vec<_>>();
     let now = START + LATER;
     assert_eq!(news(store.due("pager", now, lease, 9).await.unwrap()), [(News::Resolved, 0)]);
     // It has not taken the beginning yet, so that comes first.

@@ -9,9 +9,7 @@ use time::Duration as Span;
 use super::{claimed, token};
 use crate::model::{AlertKind, AlertStatus, News, Receiver, Severity};
 use crate::state::fixtures::{START, matched, matches, rule};
-use crate::state::{
-    Condition, Fact, Noted, Notice, OWN_NAME, ObjectOutcome, ObjectState, StateStore, TriageChange,
-};
+use crate::state::{Condition, Fact, Noted, Notice, OWN_NAME, ObjectOutcome, ObjectState, StateStore, TriageChange};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -75,7 +73,10 @@ pub(in crate::state) async fn a_notice_opens_one_alert_that_stands_until_it_is_e
     let opened: Vec<_> = raised.into_iter().filter_map(|raised| raised.unwrap()).collect();
     assert_eq!(opened.len(), 1, "of all that ask at once, one is given it");
     let alert = store.alert(&opened[0].id).await.unwrap().unwrap();
-    assert_eq!((alert.kind, alert.severity, alert.status), (AlertKind::SystemError, Severity::Critical, AlertStatus::Open));
+    assert_eq!(
+        (alert.kind, alert.severity, alert.status),
+        (AlertKind::SystemError, Severity::Critical, AlertStatus::Open)
+    );
     assert_eq!((&*alert.rule_id, &*alert.dedup, &*alert.title), ("Margay.SourceSilent", "logs\0", "title of logs\0"));
     assert_eq!((&*alert.description, &*alert.runbook, alert.event_count), ("what happened \0 here", "what to do", 1));
     let told: Vec<&str> = alert.delivery_responses.iter().map(|sent| &*sent.destination_id).collect();
@@ -83,11 +84,8 @@ pub(in crate::state) async fn a_notice_opens_one_alert_that_stands_until_it_is_e
 
     let week = START + Span::WEEK;
     assert_eq!(store.raise(&notice, &to, week).await.unwrap(), None, "it stands");
-    let resolved = TriageChange {
-        status: Some(AlertStatus::Resolved),
-        tell: vec!["slack".into()],
-        ..TriageChange::default()
-    };
+    let resolved =
+        TriageChange { status: Some(AlertStatus::Resolved), tell: vec!["slack".into()], ..TriageChange::default() };
     let ids = [alert.id.clone()];
     store.triage(&ids, &resolved, OWN_NAME, START).await.unwrap();
     assert_eq!(store.raise(&notice, &to, START + Span::minutes(30)).await.unwrap(), None, "it comes and goes");

@@ -7,9 +7,7 @@ use futures_util::future::join_all;
 use time::{Duration as Span, OffsetDateTime};
 
 use super::{claimed, token};
-use crate::model::{
-    Alert, AlertKind, Alerting, Detections, Match, News, OnStorm, Receiver, RuleMeta, Severity,
-};
+use crate::model::{Alert, AlertKind, Alerting, Detections, Match, News, OnStorm, Receiver, RuleMeta, Severity};
 use crate::state::fixtures::{START, fault, matched, rule};
 use crate::state::{AlertFilter, ClaimToken, Fact, Recorded, StateStore, Storm};
 
@@ -106,13 +104,18 @@ pub(in crate::state) async fn after_the_hour_there_is_one_digest_and_delivery_go
     let digests: Vec<Alert> = digests.into_iter().filter_map(|digest| digest.unwrap()).collect();
     let [digest] = &digests[..] else { panic!("{digests:?}") };
     assert_eq!((digest.event_count, digest.severity, &*digest.rule_id), (58, Severity::High, "r"));
-    let titles: Vec<&str> = digest.context["titles"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+    let titles: Vec<&str> =
+        digest.context["titles"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
     assert_eq!(titles.len(), 50);
     assert!(titles.iter().all(|title| title.starts_with("title ") && *title != "title 60"));
     let sent = due(store, later).await;
     assert_eq!(sent.iter().filter(|alert| alert.id == digest.id).count(), 1);
     assert_eq!(sent.len(), 2, "the digest, and the alert of the next hour");
-    assert_eq!(store.alert(&digest.id).await.unwrap().unwrap().delivery_responses.len(), 2, "to where they would have gone");
+    assert_eq!(
+        store.alert(&digest.id).await.unwrap().unwrap().delivery_responses.len(),
+        2,
+        "to where they would have gone"
+    );
     assert!(store.storms().await.unwrap().is_empty());
 }
 

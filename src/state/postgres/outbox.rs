@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{PostgresStore, notices};
 use super::columns::stored;
 use super::failure::{During, Failure, retried};
+use super::{PostgresStore, notices};
 use crate::model::News;
 use crate::state::columns::{micros, pending, text, waiting};
 use crate::state::notices::{Condition, Fact, tells_of_failure};

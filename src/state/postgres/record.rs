@@ -143,10 +143,7 @@ pub(super) async fn record(
 }
 
 /// Rules of the hits that the limit on their alerts has stopped, in the version that they have.
-async fn stopped<'a>(
-    connection: &mut PgConnection,
-    hits: &'a [Hit<'_>],
-) -> Result<BTreeSet<&'a str>, Failure> {
+async fn stopped<'a>(connection: &mut PgConnection, hits: &'a [Hit<'_>]) -> Result<BTreeSet<&'a str>, Failure> {
     let may_stop = |hit: &&Hit<'_>| hit.rule.alerting.on_storm == OnStorm::Disable;
     let rules: HashMap<&str, &str> =
         hits.iter().filter(may_stop).map(|hit| (&*hit.rule.id, &*hit.rule.version)).collect();
@@ -154,7 +151,11 @@ async fn stopped<'a>(
         return Ok(BTreeSet::new());
     }
     let versions = notices::stopped(connection, rules.keys().copied()).await?;
-    Ok(rules.into_iter().filter(|(id, version)| versions.get(*id).is_some_and(|own| own == version)).map(|(id, _)| id).collect())
+    Ok(rules
+        .into_iter()
+        .filter(|(id, version)| versions.get(*id).is_some_and(|own| own == version))
+        .map(|(id, _)| id)
+        .collect())
 }
 
 /// The groups of the hits, in the order of their first ones, and the place of each hit's group; a signal has none.

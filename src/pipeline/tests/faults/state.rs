@@ -12,8 +12,8 @@ use super::world::Fault;
 use crate::model::{Alert, Detections, News, ObjectId, ObjectRef, Position, Receiver, Reject, RowId};
 use crate::state::{
     AlertFilter, AlertMatch, AlertStore, Audited, Claim, ClaimToken, CommitId, Commits, Desk, Fact, Intended, Ledger,
-    Noted, Notice, Notices, ObjectOutcome, Outbox, Part, PendingDelivery, Quarantine, Quarantined, Recorded, StateError,
-    Storm, Storms, Summary, TriageChange, Waiting,
+    Noted, Notice, Notices, ObjectOutcome, Outbox, Part, PendingDelivery, Quarantine, Quarantined, Recorded,
+    StateError, Storm, Storms, Summary, TriageChange, Waiting,
 };
 
 pub(super) struct StateView(pub(super) Arc<Life>);
