@@ -56,9 +56,12 @@ pub(super) async fn replay_parked(pipeline: Arc<Pipeline>, shutdown: Cancellatio
 pub(super) async fn check_itself(pipeline: Arc<Pipeline>, config: Config, shutdown: CancellationToken) {
     let interval = Duration::from_secs(config.alerts.self_check_seconds);
     let minutes = |minutes: u64| Span::minutes(i64::try_from(minutes).unwrap_or(i64::MAX / 60));
-    let seconds = i64::try_from(config.pipeline.source_check_seconds).unwrap_or(i64::MAX);
-    let tolerance =
-        Tolerance { source_checks: Span::seconds(seconds), queue_age: minutes(config.alerts.queue_age_limit_minutes) };
+    // More than a year is as good as never.
+    let seconds = config.pipeline.source_check_seconds.min(365 * 24 * 60 * 60);
+    let tolerance = Tolerance {
+        source_checks: Span::seconds(i64::try_from(seconds).unwrap_or_default()),
+        queue_age: minutes(config.alerts.queue_age_limit_minutes),
+    };
     let mut check = SelfCheck::default();
     while !shutdown.is_cancelled() {
         if let Err(error) = check.round(&pipeline, tolerance).await {

@@ -115,9 +115,8 @@ impl Fact {
     /// It is not written down again sooner, so that no row is in everybody's way.
     pub(super) fn pace(self) -> Duration {
         match self {
-            Fact::Trouble(Condition::DeliveryFailed) | Fact::Delivered | Fact::Stopped | Fact::Watched => {
-                Duration::ZERO
-            }
+            Fact::Trouble(Condition::DeliveryFailed) | Fact::Stopped | Fact::Watched => Duration::ZERO,
+            Fact::Delivered => Duration::SECOND,
             Fact::Trouble(_) | Fact::Events => Duration::MINUTE,
         }
     }

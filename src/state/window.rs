@@ -109,7 +109,7 @@ impl Hit<'_> {
     pub fn threshold(&self) -> u64 {
         match self.kind {
             AlertKind::Rule => self.rule.threshold,
-            AlertKind::RuleError => 1,
+            AlertKind::RuleError | AlertKind::SystemError => 1,
         }
     }
 }

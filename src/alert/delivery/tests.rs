@@ -384,7 +384,8 @@ async fn a_wake_is_not_kept_waiting() {
     let outbox = Arc::new(MemoryOutbox::default());
     let good = Scripted::new("good", Behaviour::Take);
     let (stop, wake) = (CancellationToken::new(), Arc::new(Notify::new()));
-    let delivering = run(delivery(outbox.clone()), lines(std::slice::from_ref(&good)), wake.clone(), stop.clone());
+    let delivering =
+        run(delivery(outbox.clone()), fixed(lines(std::slice::from_ref(&good))), wake.clone(), stop.clone());
     let recording = async {
         tokio::time::sleep(POLL / 2).await;
         let start = Instant::now();
@@ -407,7 +408,7 @@ async fn what_is_due_at_shutdown_is_still_delivered() {
     }
     let stop = CancellationToken::new();
     stop.cancel();
-    run(delivery(outbox.clone()), lines(std::slice::from_ref(&good)), Arc::default(), stop).await;
+    run(delivery(outbox.clone()), fixed(lines(std::slice::from_ref(&good))), Arc::default(), stop).await;
     assert_eq!(good.times().len(), BATCH as usize * 3 + 1);
 }
 

@@ -168,7 +168,7 @@ async fn whole(objects: &Objects, log_types: Arc<Registry>, engine: Engine) -> a
         discoveries: pipeline::Discoveries::default(),
         poison_after: config.poison_after,
         lease: Duration::from_secs(60),
-        destinations: Vec::new(),
+        destinations: watch::Sender::new(Vec::new().into()),
         alert_opened: Arc::new(Notify::new()),
         trouble: watch::Sender::new(None),
         abandon: CancellationToken::new(),

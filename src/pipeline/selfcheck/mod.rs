@@ -42,6 +42,8 @@ impl SelfCheck {
         let now = pipeline.clock.now();
         self.note_own(pipeline, tolerance, now).await?;
         let state = &*pipeline.state;
+        // Before the facts: what another replica raises from now on is not judged by older ones.
+        let standing = standing(state).await?;
         let sources = sources(pipeline);
         let mut noted = state.noted().await?;
         watch_over(state, &sources, &mut noted, now).await?;
@@ -60,7 +62,6 @@ impl SelfCheck {
             now,
         };
         let notices = judge(&seen);
-        let standing = standing(state).await?;
         let is_about = |alert: &Alert, condition: Condition, subject: &str| {
             alert.rule_id == condition.rule_id() && alert.dedup == subject
         };

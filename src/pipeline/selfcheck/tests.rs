@@ -10,7 +10,7 @@ use crate::runtime::Clock;
 use crate::source::{PrefixConfig, SourceConfig, SourceTable};
 use crate::state::fixtures::{START, matched, matches, object, rule};
 use crate::state::memory::MemoryState;
-use crate::state::{AlertStore, Claim, Ledger, ObjectOutcome, ObjectState, Outbox};
+use crate::state::{AlertStore, Claim, Ledger, Notices, ObjectOutcome, ObjectState, Outbox};
 
 const LEASE: std::time::Duration = std::time::Duration::from_secs(60);
 

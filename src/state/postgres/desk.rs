@@ -81,7 +81,7 @@ impl Desk for PostgresStore {
             let ended = lines.iter().filter(|line| line.field == "status" && change.ends());
             let ended: Vec<&str> = ended.map(|line| line.alert).collect();
             if !ended.is_empty() && !change.tell.is_empty() {
-                tell(&mut tx, &ended, Some(&change.tell), News::Resolved, now).await?;
+                tell(&mut tx, &ended, Some(change.tell.as_slice()), News::Resolved, now).await?;
             }
             tx.commit().await.during("change alerts")?;
             Ok(there.into_iter().map(|standing| standing.id).collect())

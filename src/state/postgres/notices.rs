@@ -14,7 +14,7 @@ use crate::model::{Alert, AlertStatus, Receiver, Severity};
 use crate::state::columns::{micros, named, noted, storm, text, window};
 use crate::state::route::{Routed, route};
 use crate::state::storm::{Hours, TITLES};
-use crate::state::window::Window;
+use crate::state::window::{GroupKey, Window};
 use crate::state::{Fact, Noted, Notice, Notices, StateError, Storm, Storms};
 
 /// A row that is new enough is not even locked.
@@ -106,7 +106,8 @@ impl Notices for PostgresStore {
         retried(move || async move {
             let mut connection = self.pool.acquire().await.during(ATTEMPT)?;
             // Most of the time it stands already, and then nothing is locked.
-            let standing = with_status(&mut connection, key, last(&mut *connection, LAST, group).await?).await?;
+            let found = last(&mut *connection, LAST, group).await?;
+            let standing = with_status(&mut connection, key, found).await?;
             if notice.place(borrowed(&standing), now).is_none() {
                 return Ok(None);
             }
@@ -135,11 +136,7 @@ fn borrowed(standing: &Standing) -> Option<(&Window, AlertStatus)> {
 }
 
 /// Behind the lock of the window: who ends an alert does not lock that.
-async fn with_status(
-    connection: &mut PgConnection,
-    key: &crate::state::window::GroupKey,
-    last: Standing,
-) -> Result<Standing, Failure> {
+async fn with_status(connection: &mut PgConnection, key: &GroupKey, last: Standing) -> Result<Standing, Failure> {
     let Some((window, closed)) = last else { return Ok(None) };
     let query = sqlx::query("SELECT status FROM alerts WHERE id = $1").bind(key.alert_id(window.number));
     let row = query.fetch_optional(connection).await.during("look at a system alert")?;

@@ -74,7 +74,7 @@ impl Desk for SqliteStore {
             }
             if change.ends() && change.status.map(|status| status.as_str()) != Some(&*before) {
                 for destination in &change.tell {
-                    tell(&mut tx, id, Some(destination), News::Resolved, now).await?;
+                    tell(&mut tx, id, Some(destination.as_str()), News::Resolved, now).await?;
                 }
             }
             changed.push(id.clone());

@@ -1,7 +1,7 @@
 //! Recording matches and faults: one transaction that inserts what is new, counts it in windows, and writes the alerts
 //! and deliveries that follow. Whether something is counted is decided by the insert; what counting does, by `window`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
@@ -55,8 +55,8 @@ pub(super) struct Recording<'a> {
     groups: Vec<Group>,
     places: HashMap<GroupKey, usize>,
     hours: Hours,
-    /// Rules that open no alert any more, with their versions.
-    stopped: BTreeSet<(String, String)>,
+    /// Whether a rule, in its version, opens no alert any more.
+    stopped: HashMap<(String, String), bool>,
     recorded: Recorded,
 }
 
@@ -85,7 +85,7 @@ impl<'a> Recording<'a> {
             groups: Vec::new(),
             places: HashMap::new(),
             hours: Hours::default(),
-            stopped: BTreeSet::new(),
+            stopped: HashMap::new(),
             recorded: Recorded { opened: Vec::new(), matches: 0, held: 0 },
         }
     }
@@ -221,14 +221,12 @@ impl<'a> Recording<'a> {
             return Ok(false);
         }
         let own = (hit.rule.id.to_string(), hit.rule.version.clone());
-        if self.stopped.contains(&own) {
-            return Ok(true);
+        if let Some(is_stopped) = self.stopped.get(&own) {
+            return Ok(*is_stopped);
         }
         let version = notices::detail(self.connection, Fact::Stopped, &own.0).await?;
         let is_stopped = version.as_ref() == Some(&own.1);
-        if is_stopped {
-            self.stopped.insert(own);
-        }
+        self.stopped.insert(own, is_stopped);
         Ok(is_stopped)
     }
 
