@@ -140,7 +140,7 @@ pub async fn run(
     let delivery = Tasks::new();
     let parts = parts.start(path, &config, destinations, &work, &delivery, hangups);
     let Pipeline { state, destinations: receivers, clock, alert_opened: wake, .. } = &*parts.pipeline;
-    let (state, receivers, clock, wake) = (state.clone(), receivers.clone(), clock.clone(), wake.clone());
+    let (state, receivers, clock, wake) = (state.clone(), receivers.subscribe(), clock.clone(), wake.clone());
     api.open(Desk { state, receivers, clock, wake });
     work.spawn(examine::rounds(parts.pipeline.clone(), config.clone(), findings, work.clone()));
     let trouble = parts.pipeline.trouble.subscribe();
@@ -251,7 +251,7 @@ impl Parts {
             discoveries: Discoveries::default(),
             poison_after: config.pipeline.poison_after,
             lease,
-            destinations: config.alerts.receivers(),
+            destinations: watch::Sender::new(config.alerts.receivers().into()),
             alert_opened: Arc::new(Notify::new()),
             trouble: watch::Sender::new(None),
             abandon: CancellationToken::new(),
@@ -276,9 +276,11 @@ impl Parts {
             link_base: config.alerts.link_base.clone(),
             clock: pipeline.clock.clone(),
             telemetry: pipeline.telemetry.clone(),
+            backlogs: Arc::default(),
         };
         let (wake, end) = (pipeline.alert_opened.clone(), delivery.token().clone());
-        delivery.spawn_critical("delivery", delivery::run(parts, destinations, wake, end));
+        let (lines, current) = watch::channel(destinations);
+        delivery.spawn_critical("delivery", delivery::run(parts, current, wake, end));
         let telemetry = pipeline.telemetry.clone();
         work.spawn_critical(
             "rule reload",
@@ -290,10 +292,11 @@ impl Parts {
             "upkeep",
             upkeep::forget_old(pipeline.clone(), upkeep::Ages::of(&config), shutdown.clone()),
         );
+        work.spawn_critical("self check", upkeep::check_itself(pipeline.clone(), config.clone(), shutdown.clone()));
         work.spawn_critical("parked objects", upkeep::replay_parked(pipeline.clone(), shutdown.clone()));
         work.spawn_critical(
             "configuration reload",
-            catalogue::reload(pipeline.clone(), path, config, watch, hangups.catalogue, shutdown.clone()),
+            catalogue::reload(pipeline.clone(), path, config, lines, watch, hangups.catalogue, shutdown.clone()),
         );
         work.spawn_critical("backlog", watch_backlog(pipeline.clone(), shutdown.clone()));
         work.spawn_critical("intake", pipeline::run(pipeline.clone(), work.clone(), shutdown));

@@ -9,8 +9,8 @@ mod breaker;
 mod outcome;
 mod rate;
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -22,7 +22,9 @@ use self::breaker::Breaker;
 use self::outcome::next_attempt;
 use self::rate::Rate;
 use super::destination::{Failure, Line, SendError};
+use super::digest;
 use super::message::Message;
+use crate::model::Alert;
 use crate::runtime::SharedClock;
 use crate::state::{Outbox, PendingDelivery, StateError};
 use crate::telemetry::Telemetry;
@@ -46,14 +48,20 @@ pub struct Delivery {
     pub link_base: Option<String>,
     pub clock: SharedClock,
     pub telemetry: Telemetry,
+    /// What waits for each destination, as it was measured last.
+    pub backlogs: Arc<Mutex<HashMap<String, u64>>>,
 }
 
 /// Delivers until `stop`, then everything that is due once more. `stop` is to be cancelled when no more alerts are
-/// recorded, which is later than the shutdown of what reads events. `wake` is notified after alerts were opened.
-pub async fn run(delivery: Delivery, lines: Vec<Line>, wake: Arc<Notify>, stop: CancellationToken) {
+/// recorded, which is later than the shutdown of what reads events. `wake` is notified after alerts were opened. Other
+/// `lines` take the place of those at work when these have ended what they are sending.
+pub async fn run(
+    delivery: Delivery,
+    mut lines: watch::Receiver<Vec<Line>>,
+    wake: Arc<Notify>,
+    stop: CancellationToken,
+) {
     let (waking, woken) = watch::channel(0_u64);
-    let names = lines.iter().map(|line| line.destination.name().to_owned()).collect();
-    let loops = lines.into_iter().map(|line| Loop::new(delivery.clone(), line).run(woken.clone(), stop.clone()));
     let pass_on = async {
         loop {
             tokio::select! {
@@ -62,7 +70,25 @@ pub async fn run(delivery: Delivery, lines: Vec<Line>, wake: Arc<Notify>, stop: 
             }
         }
     };
-    tokio::join!(join_all(loops), pass_on, delivery.measure(names, stop.clone()));
+    let deliver = async {
+        while !stop.is_cancelled() {
+            let current = lines.borrow_and_update().clone();
+            let names = current.iter().map(|line| line.destination.name().to_owned()).collect();
+            let end = stop.child_token();
+            let start = |line| Loop::new(delivery.clone(), line).run(woken.clone(), end.clone(), stop.clone());
+            let at_work = join_all(current.into_iter().map(start));
+            let replaced = async {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    // An error says that nobody replaces them any more.
+                    Ok(()) = lines.changed() => end.cancel(),
+                    else => {}
+                }
+            };
+            tokio::join!(at_work, delivery.measure(names, end.clone()), replaced);
+        }
+    };
+    tokio::join!(deliver, pass_on);
 }
 
 impl Delivery {
@@ -75,6 +101,8 @@ impl Delivery {
                     for name in &seen {
                         self.telemetry.outbox_measured(name, 0, Duration::ZERO);
                     }
+                    let backlogs = waiting.iter().map(|one| (one.destination.clone(), one.deliveries)).collect();
+                    *self.backlogs.lock().unwrap_or_else(PoisonError::into_inner) = backlogs;
                     for one in waiting {
                         let age = (self.clock.now() - one.oldest).try_into().unwrap_or_default();
                         self.telemetry.outbox_measured(&one.destination, one.deliveries, age);
@@ -108,17 +136,20 @@ impl Loop {
         Loop { delivery, line, breaker: Breaker::default(), rate }
     }
 
-    async fn run(mut self, mut woken: watch::Receiver<u64>, stop: CancellationToken) {
-        while !stop.is_cancelled() {
+    /// Until `end`, and where that is the `stop` of all deliveries, once more.
+    async fn run(mut self, mut woken: watch::Receiver<u64>, end: CancellationToken, stop: CancellationToken) {
+        while !end.is_cancelled() {
             self.send_due().await;
             tokio::select! {
-                () = stop.cancelled() => {}
+                () = end.cancelled() => {}
                 // The sender lives as long as the loops do.
                 _ = woken.changed() => {}
                 () = tokio::time::sleep(POLL) => {}
             }
         }
-        self.send_due().await;
+        if stop.is_cancelled() {
+            self.send_due().await;
+        }
     }
 
     /// Sends until nothing is due, or until the destination is to be left alone for a while.
@@ -129,14 +160,19 @@ impl Loop {
             if room == 0 {
                 return;
             }
+            let room = if self.backlog() > digest::BACKLOG { digest::MOST } else { room };
             let Delivery { outbox, clock, .. } = &self.delivery;
             let due = match outbox.due(self.line.destination.name(), clock.now(), LEASE, room).await {
                 Ok(due) if due.is_empty() => return,
                 Ok(due) => due,
                 Err(error) => return self.delivery.telemetry.state_failed("take deliveries", &error),
             };
-            self.rate.take(due.len());
-            let sent = join_all(due.iter().map(|pending| self.deliver(pending))).await;
+            let (joined, alone) = self.joined(&due);
+            self.rate.take(alone.len() + usize::from(!joined.is_empty()));
+            let mut sent = join_all(alone.into_iter().map(|pending| self.deliver(pending))).await;
+            if !joined.is_empty() {
+                sent.push(self.deliver_together(&joined).await);
+            }
             let now = Instant::now();
             for sent in &sent {
                 let was_open = self.breaker.is_open();
@@ -153,10 +189,47 @@ impl Loop {
         }
     }
 
+    /// What waits for the destination, where a long backlog comes as digests.
+    fn backlog(&self) -> u64 {
+        let backlogs = self.delivery.backlogs.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = backlogs.get(self.line.destination.name()).copied().unwrap_or_default();
+        if self.line.digests { waiting } else { 0 }
+    }
+
+    /// Those of a long backlog that go out as one message, and those that go alone.
+    fn joined<'a>(&self, due: &'a [PendingDelivery]) -> (Vec<&'a PendingDelivery>, Vec<&'a PendingDelivery>) {
+        let is_long = self.backlog() > digest::BACKLOG;
+        let (joined, alone): (Vec<_>, Vec<_>) = due.iter().partition(|pending| is_long && digest::may_join(pending));
+        if joined.len() > 1 { (joined, alone) } else { (Vec::new(), due.iter().collect()) }
+    }
+
+    /// One message for all of them; each goes on as if it had been sent alone.
+    async fn deliver_together(&self, joined: &[&PendingDelivery]) -> Result<Option<u16>, SendError> {
+        let alerts: Vec<&Alert> = joined.iter().map(|pending| &pending.alert).collect();
+        let now = self.delivery.clock.now();
+        let alert = digest::digest(&alerts, self.backlog(), now);
+        let name = self.line.destination.name();
+        let message = Message::new(&alert, name, self.delivery.link_base.as_deref(), 0, now);
+        let sent = self.attempt(&message).await;
+        if sent.is_ok() {
+            self.delivery.telemetry.digest_delivered(name, joined.len() as u64);
+            let mut backlogs = self.delivery.backlogs.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(waiting) = backlogs.get_mut(name) {
+                *waiting = waiting.saturating_sub(joined.len() as u64);
+            }
+        }
+        for pending in joined {
+            if let Err(error) = self.note(pending, &sent, true).await {
+                self.delivery.telemetry.state_failed("record a delivery", &error);
+            }
+        }
+        sent
+    }
+
     /// A delivery whose outcome could not be recorded is sent again when its lease ends.
     async fn deliver(&self, pending: &PendingDelivery) -> Result<Option<u16>, SendError> {
         let sent = self.send(pending).await;
-        if let Err(error) = self.note(pending, &sent).await {
+        if let Err(error) = self.note(pending, &sent, false).await {
             self.delivery.telemetry.state_failed("record a delivery", &error);
         }
         sent
@@ -166,23 +239,35 @@ impl Loop {
         let Delivery { link_base, clock, .. } = &self.delivery;
         let link_base = link_base.as_deref();
         let message = Message::new(&pending.alert, &pending.destination, link_base, pending.resent, clock.now());
-        let attempt = tokio::time::timeout(SEND_LIMIT, self.line.destination.send(&message)).await;
+        self.attempt(&message.telling(pending.news)).await
+    }
+
+    async fn attempt(&self, message: &Message<'_>) -> Result<Option<u16>, SendError> {
+        let attempt = tokio::time::timeout(SEND_LIMIT, self.line.destination.send(message)).await;
         attempt.unwrap_or_else(|_| Err(SendError::unavailable(format!("no answer within {} s", SEND_LIMIT.as_secs()))))
     }
 
-    async fn note(&self, pending: &PendingDelivery, sent: &Result<Option<u16>, SendError>) -> Result<(), StateError> {
+    /// `with_others`: it went out in a digest, which was counted as a whole.
+    async fn note(
+        &self,
+        pending: &PendingDelivery,
+        sent: &Result<Option<u16>, SendError>,
+        with_others: bool,
+    ) -> Result<(), StateError> {
         let Delivery { outbox, clock, telemetry, .. } = &self.delivery;
         let (alert, destination, now) = (&pending.alert.id, &pending.destination, clock.now());
         match sent {
             Ok(status) => {
-                telemetry.alert_delivered(alert, destination);
-                outbox.delivered(alert, destination, *status, now).await
+                if !with_others {
+                    telemetry.alert_delivered(alert, destination);
+                }
+                outbox.delivered(alert, destination, pending.news, *status, now).await
             }
             Err(error) => {
                 let age = now - pending.alert.created_at;
                 let next = next_attempt(error.failure, pending.attempts, age).map(|delay| now + delay);
                 telemetry.delivery_failed(alert, destination, &error.reason, next.is_none());
-                outbox.failed(alert, destination, &error.reason, error.status, next, now).await
+                outbox.failed(alert, destination, pending.news, &error.reason, error.status, next, now).await
             }
         }
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::text::{cut_bytes, lines, one_line};
-use crate::model::{Alert, AlertKind, AlertStatus, Severity, Triage, rfc3339};
+use crate::model::{Alert, AlertKind, AlertStatus, News, Severity, Triage, rfc3339};
 
 /// What goes out.
 pub struct Message<'a> {
@@ -19,6 +19,8 @@ pub struct Message<'a> {
     pub key: String,
     /// Of this attempt.
     pub at: OffsetDateTime,
+    /// What there is to tell.
+    pub news: News,
 }
 
 impl<'a> Message<'a> {
@@ -34,6 +36,7 @@ impl<'a> Message<'a> {
         let prefix = match alert.kind {
             AlertKind::Rule => "New Alert: ",
             AlertKind::RuleError => "New rule error: ",
+            AlertKind::SystemError => "System error: ",
         };
         let link = link_base.map(|base| format!("{}/alerts/{}", base.trim_end_matches('/'), alert.id));
         let repeat = if resent > 0 { format!(":{resent}") } else { String::new() };
@@ -44,7 +47,22 @@ impl<'a> Message<'a> {
             // Stands in headers.
             key: format!("{}:{}{repeat}", alert.id, destination.escape_default()),
             at,
+            news: News::Opened,
         }
+    }
+
+    /// The same, when it tells of something else than a new alert.
+    pub fn telling(mut self, news: News) -> Message<'a> {
+        let count = self.alert.event_count;
+        let (mark, suffix) = match news {
+            News::Opened => return self,
+            News::Updated => (format!("[Now {count} events]: "), format!(":updated:{count}")),
+            News::Resolved => ("[Resolved]: ".to_owned(), ":resolved".to_owned()),
+        };
+        self.title.insert_str(0, &mark);
+        self.key.push_str(&suffix);
+        self.news = news;
+        self
     }
 
     /// The payload of every destination that takes JSON of any shape. The context is cut so that the whole has at most
@@ -150,6 +168,11 @@ mod tests {
         assert_eq!((&*again.title, &*again.link, &*again.key), ("[Re-sent]: New Alert: a b", "", "b90c:soc:2"));
         let error = Alert { kind: AlertKind::RuleError, ..alert };
         assert_eq!(Message::new(&error, "soc", None, 0, START).title, "New rule error: a b");
+        let system = Alert { kind: AlertKind::SystemError, ..error };
+        let resolved = Message::new(&system, "soc", None, 0, START).telling(News::Resolved);
+        assert_eq!((&*resolved.title, &*resolved.key), ("[Resolved]: System error: a b", "b90c:soc:resolved"));
+        let updated = Message::new(&system, "soc", None, 0, START).telling(News::Updated);
+        assert_eq!((&*updated.title, &*updated.key), ("[Now 1 events]: System error: a b", "b90c:soc:updated:1"));
     }
 
     #[test]

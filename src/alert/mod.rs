@@ -6,12 +6,13 @@
 //! - `destination`: the port and its adapters, one file each.
 //! - `outbound`: the only way out over HTTP: to checked addresses.
 //! - `delivery`: the loops that take deliveries from the outbox.
-//! - `message`, `text`, `render`: an alert as payloads and text. Pure.
+//! - `message`, `digest`, `text`, `render`: an alert, or many, as payloads and text. Pure.
 //!
 //! To add a destination: one file in `destination/` with its `Config`, and one line in its table.
 
 pub mod delivery;
 pub mod destination;
+mod digest;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod message;

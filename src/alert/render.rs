@@ -80,6 +80,7 @@ fn entry(alert: &Alert, coloured: bool) -> String {
     let kind = match alert.kind {
         AlertKind::Rule => "",
         AlertKind::RuleError => "rule error: ",
+        AlertKind::SystemError => "system error: ",
     };
     let events = if alert.event_count == 1 { "event" } else { "events" };
     format!(

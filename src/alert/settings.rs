@@ -10,13 +10,29 @@ use super::destination::{
 use super::outbound::{Cidr, Policy};
 use crate::model::{AlertKind, Receiver, Severity};
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where people look at alerts: messages link to `<link_base>/alerts/<id>`.
     pub link_base: Option<String>,
     pub stdout: StdoutConfig,
+    /// How often margay looks for what it has to tell of itself, in seconds.
+    pub self_check_seconds: u64,
+    /// The queue is too old when its oldest message was sent so long ago, in minutes; 0 for never.
+    pub queue_age_limit_minutes: u64,
     pub destinations: Vec<DestinationConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            link_base: None,
+            stdout: StdoutConfig::default(),
+            self_check_seconds: 30,
+            queue_age_limit_minutes: 60,
+            destinations: Vec::new(),
+        }
+    }
 }
 
 /// New alerts on standard output.
@@ -141,6 +157,7 @@ impl DestinationConfig {
             severities: self.severities.clone(),
             alert_types: self.alert_types.clone(),
             log_types: self.log_types.clone(),
+            ends_incidents: self.pagerduty.is_some() || self.opsgenie.is_some(),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! From the configuration to the catalogue of log types and sources, with everything that is wrong with either, and to
-//! the next catalogue while the daemon runs.
+//! the next catalogue while the daemon runs, with the destinations of alerts.
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -7,9 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::destinations::destinations;
 use super::revisions;
+use crate::alert;
+use crate::alert::destination::Line;
 use crate::config::{self, Config};
 use crate::logtype::{LoadErrors, Registry, is_schema_file};
 use crate::pipeline::{Catalogue, Pipeline};
@@ -62,11 +66,13 @@ pub(super) async fn reload(
     pipeline: Arc<Pipeline>,
     path: PathBuf,
     started: Config,
+    lines: watch::Sender<Vec<Line>>,
     mut watch: Watch,
     mut hangups: Signal,
     shutdown: CancellationToken,
 ) {
     let telemetry = &pipeline.telemetry;
+    let mut alerts = started.alerts.clone();
     loop {
         let hangup = pin!(async {
             // Nothing ends the stream of signals.
@@ -77,8 +83,15 @@ pub(super) async fn reload(
             look = watch.next(hangup) => look,
         };
         watch.accept(&look);
-        match load(path.clone(), &pipeline).await {
-            Ok((config, catalogue)) => {
+        // What a secret names may have changed where the configuration has not.
+        let in_use = (!look.asked).then_some(&alerts);
+        match load(path.clone(), &pipeline, in_use).await {
+            Ok((config, catalogue, built)) => {
+                if let Some(built) = built {
+                    pipeline.destinations.send_replace(config.alerts.receivers().into());
+                    lines.send_replace(built);
+                    alerts.clone_from(&config.alerts);
+                }
                 let (sources, log_types) = (config.sources.len(), catalogue.log_types.names().count());
                 pipeline.catalogue.swap(catalogue);
                 telemetry.configuration_loaded(sources, log_types, pipeline.clock.now());
@@ -93,14 +106,23 @@ pub(super) async fn reload(
     }
 }
 
-/// All of it, or everything that is wrong.
-async fn load(path: PathBuf, pipeline: &Pipeline) -> Result<(Config, Catalogue), String> {
+/// All of it, or everything that is wrong. Destinations come with it when they are not as those `in_use`.
+async fn load(
+    path: PathBuf,
+    pipeline: &Pipeline,
+    in_use: Option<&alert::Config>,
+) -> Result<(Config, Catalogue, Option<Vec<Line>>), String> {
+    let file = path.clone();
     let (config, catalogue) = blocking(move || {
-        let config = config::load(&path).map_err(|problems| problems.to_string())?;
+        let config = config::load(&file).map_err(|problems| problems.to_string())?;
         let catalogue = catalogue(&config).map_err(|problems| problems.join("\n"))?;
         Ok::<_, String>((config, catalogue))
     })
     .await?;
+    let is_same =
+        in_use.is_some_and(|own| own.destinations == config.alerts.destinations && own.stdout == config.alerts.stdout);
+    let lines = if is_same { None } else { Some(destinations(&path, &config).await) };
+    let lines = lines.transpose().map_err(|problems| problems.join("\n"))?;
     let settled = revisions::settled(catalogue, &config, &*pipeline.state, pipeline.clock.now()).await;
-    Ok((config, settled.map_err(|problems| problems.join("\n"))?))
+    Ok((config, settled.map_err(|problems| problems.join("\n"))?, lines))
 }

@@ -19,6 +19,7 @@ use crate::queue;
 use crate::runtime::{SharedClock, SystemClock, Tasks};
 use crate::source::Roles;
 use crate::source::kms::KmsKeys;
+use crate::state::{Condition, Fact, StateError};
 
 /// Between two sources.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -91,7 +92,7 @@ async fn round(pipeline: &Pipeline, config: &Config, settings: &Settings) -> Str
             clock: pipeline.clock.clone(),
             limits: config.pipeline.limits(),
             poison_after: pipeline.poison_after,
-            destinations: pipeline.destinations.clone(),
+            destinations: pipeline.destinations().to_vec(),
         },
         settings: settings.clone(),
         // It would be refused each time, and stand in the trail of the source's account.
@@ -102,6 +103,9 @@ async fn round(pipeline: &Pipeline, config: &Config, settings: &Settings) -> Str
         match examiner.examine(source).await {
             Ok(Some(checks)) => {
                 show(pipeline, source, &checks);
+                if let Err(error) = note(pipeline, source, &checks).await {
+                    pipeline.telemetry.state_failed("write down what fails of a source", &error);
+                }
                 let now = rfc3339(pipeline.clock.now());
                 told.push(serde_json::json!({ "source": source, "at": now, "checks": checks }));
             }
@@ -111,6 +115,18 @@ async fn round(pipeline: &Pipeline, config: &Config, settings: &Settings) -> Str
         tokio::time::sleep(PAUSE).await;
     }
     json_line(&told)
+}
+
+/// Writes down which steps fail, for all replicas to make alerts of.
+async fn note(pipeline: &Pipeline, source: &str, checks: &[Check]) -> Result<(), StateError> {
+    let now = pipeline.clock.now();
+    for check in checks.iter().filter(|check| check.verdict == Verdict::Failed) {
+        let fact = Fact::Trouble(Condition::SourceUnhealthy);
+        let fix = check.fix.as_deref().map(|fix| format!("; {fix}")).unwrap_or_default();
+        let (subject, detail) = (format!("{source}/{}", check.check), format!("{}{fix}", check.message));
+        pipeline.state.note(fact, &subject, &detail, now).await?;
+    }
+    Ok(())
 }
 
 /// A step that was not taken does not fail.

@@ -1,13 +1,14 @@
 //! What the daemon does for its state beside its work: forgets what is old, in small batches, and, in a task of its own
-//! that may take long, sends parked objects through the pipeline again when they can be read.
+//! that may take long, sends parked objects through the pipeline again when they can be read. And tells of itself.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use time::Duration as Span;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::pipeline::{Parked, Pipeline};
+use crate::pipeline::{Parked, Pipeline, SelfCheck, Tolerance};
 use crate::queue;
 use crate::state::StateError;
 
@@ -47,6 +48,28 @@ pub(super) async fn replay_parked(pipeline: Arc<Pipeline>, shutdown: Cancellatio
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = tokio::time::sleep(ROUND) => {}
+        }
+    }
+}
+
+/// Makes alerts of what is wrong with margay itself, round for round. One that fails is made up for by the next.
+pub(super) async fn check_itself(pipeline: Arc<Pipeline>, config: Config, shutdown: CancellationToken) {
+    let interval = Duration::from_secs(config.alerts.self_check_seconds);
+    let minutes = |minutes: u64| Span::minutes(i64::try_from(minutes).unwrap_or(i64::MAX / 60));
+    // More than a year is as good as never.
+    let seconds = config.pipeline.source_check_seconds.min(365 * 24 * 60 * 60);
+    let tolerance = Tolerance {
+        source_checks: Span::seconds(i64::try_from(seconds).unwrap_or_default()),
+        queue_age: minutes(config.alerts.queue_age_limit_minutes),
+    };
+    let mut check = SelfCheck::default();
+    while !shutdown.is_cancelled() {
+        if let Err(error) = check.round(&pipeline, tolerance).await {
+            pipeline.telemetry.state_failed("look for what margay has to tell of itself", &error);
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = tokio::time::sleep(interval) => {}
         }
     }
 }

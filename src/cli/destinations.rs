@@ -65,7 +65,7 @@ impl List {
 }
 
 fn line(kind: &str, receiver: &Receiver) -> String {
-    let Receiver { name, id, enabled, severities, alert_types, log_types } = receiver;
+    let Receiver { name, id, enabled, severities, alert_types, log_types, ends_incidents: _ } = receiver;
     let severities: Vec<&str> = severities.iter().map(|severity| severity.as_str()).collect();
     let types: Vec<&str> = alert_types.iter().map(|kind| kind.as_str()).collect();
     let log_types = if log_types.is_empty() { "all".into() } else { log_types.join(",") };
@@ -117,7 +117,8 @@ mod tests {
         let receiver = Receiver { enabled: false, id: Some("9f".into()), ..Receiver::accepting_all("s\u{1b}") };
         assert_eq!(
             line("slack", &receiver),
-            "s\\u{1b} id=9f slack (not enabled) severities=INFO,LOW,MEDIUM,HIGH,CRITICAL types=RULE,RULE_ERROR \
+            "s\\u{1b} id=9f slack (not enabled) severities=INFO,LOW,MEDIUM,HIGH,CRITICAL types=RULE,RULE_ERROR,\
+             SYSTEM_ERROR \
              log types=all\n"
         );
     }

@@ -136,8 +136,8 @@ const MOST_MIB: u64 = 16 * 1024 * 1024;
 const MOST_RECORD_MIB: u64 = 32;
 
 fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
-    let Config { queue, fetch, rules, remote, pipeline, state, lake, http, .. } = config;
-    let bounds: [(&str, u64, u64, u64); 27] = [
+    let Config { queue, fetch, rules, remote, alerts, pipeline, state, lake, http, .. } = config;
+    let bounds: [(&str, u64, u64, u64); 31] = [
         ("http.max_connections", http.max_connections as u64, 1, 100_000),
         ("queue.directory.scan_interval_ms", queue.directory.scan_interval_ms, 1, MOST_MS),
         ("queue.sqs.visibility_timeout_seconds", queue.sqs.visibility_timeout_seconds.into(), 30, 43_200),
@@ -160,6 +160,11 @@ fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
         ("rules.worker_memory_mib", rules.worker_memory_mib, 1, MOST_MIB),
         ("rules.reload_debounce_ms", rules.reload_debounce_ms, 1, MOST_MS),
         ("remote.poll_seconds", remote.poll_seconds, 1, MOST_MS / 1000),
+        // Counts are stored as signed numbers.
+        ("rules.alerts.max_alerts_per_hour", rules.alerts.max_alerts_per_hour, 1, i64::MAX as u64),
+        ("rules.alerts.max_error_alerts_per_hour", rules.alerts.max_error_alerts_per_hour, 1, i64::MAX as u64),
+        ("alerts.self_check_seconds", alerts.self_check_seconds, 1, 3600),
+        ("alerts.queue_age_limit_minutes", alerts.queue_age_limit_minutes, 0, MOST_MS / 1000),
         ("pipeline.max_in_flight", pipeline.max_in_flight as u64, 1, 10_000),
         ("pipeline.memory_budget_mib", pipeline.memory_budget_mib, 1, MOST_MIB),
         ("pipeline.max_object_mib", pipeline.max_object_mib, 1, MOST_MIB),

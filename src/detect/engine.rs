@@ -14,7 +14,7 @@ use super::protocol::{Fault, LoadFault, Place};
 use super::ruleset::RuleSet;
 use super::verdicts::Verdicts;
 use super::worker::{WorkerCommand, WorkerError};
-use crate::model::{Detections, EventBatch};
+use crate::model::{Alerting, Detections, EventBatch};
 use crate::runtime::{blocking, blocking_deep};
 use crate::telemetry::{Stage, Telemetry};
 
@@ -46,6 +46,7 @@ struct LoadPlan {
     guards: bool,
     /// Ids of rules that alone are evaluated, enabled or not.
     only: Option<BTreeSet<String>>,
+    alerting: Alerting,
 }
 
 /// Cheap to clone.
@@ -146,6 +147,7 @@ impl Engine {
             workers,
             guards: config.guards,
             only,
+            alerting: config.alerts,
         };
         telemetry.name_rules_in_metrics(config.named_in_metrics);
         let (current, report) = plan.load(None, &telemetry).await?;
@@ -197,8 +199,8 @@ impl Engine {
         let content = Content::default();
         let set = RuleSet::new(&content, Arc::new(content.sources()), &[]);
         let generation = Arc::new(Generation::without_workers(set, command.clone()));
-        let directories = Vec::new();
-        let plan = LoadPlan { directories, packs: Vec::new(), command, workers: 0, guards: false, only: None };
+        let (directories, packs, alerting) = (Vec::new(), Vec::new(), Alerting::default());
+        let plan = LoadPlan { directories, packs, command, workers: 0, guards: false, only: None, alerting };
         let inner = Inner {
             plan,
             current: RwLock::new(Current { generation, good: Arc::new(content) }),
@@ -227,6 +229,18 @@ impl Engine {
     /// Log types that rules wait for.
     pub fn log_types(&self) -> Vec<String> {
         self.inner.current().generation.set.log_types().map(str::to_owned).collect()
+    }
+
+    /// Rules that are switched off for the moment, because they overran or crashed again and again.
+    pub fn switched_off(&self) -> Vec<Arc<str>> {
+        let generation = self.inner.current().generation;
+        generation.disabled().into_iter().map(|rule| generation.set.rules[rule as usize].id.clone()).collect()
+    }
+
+    /// The version of a rule that runs now; `None` where no such rule does.
+    pub fn version(&self, rule: &str) -> Option<String> {
+        let generation = self.inner.current().generation;
+        generation.set.rules.iter().find(|own| *own.id == *rule).map(|own| own.version.clone())
     }
 
     /// What evaluating has taken since the start.
@@ -314,6 +328,7 @@ impl LoadPlan {
         if let Some(only) = &self.only {
             content.retain_only(only);
         }
+        content.set_alerting(self.alerting);
         content.retain_runnable();
         let mut problems = std::mem::take(&mut content.problems);
         let not_evaluated = std::mem::take(&mut content.not_evaluated);

@@ -129,6 +129,11 @@ impl Generation {
         self.profile.tell(&self.set, &self.telemetry);
     }
 
+    /// Rules that are switched off now.
+    pub fn disabled(&self) -> Vec<u32> {
+        self.strikes.disabled()
+    }
+
     /// Runs the calls of a batch. An error means that no worker could be had or that the batch kills workers in a way that
     /// no call explains; `done` has what was evaluated until then.
     pub async fn run(&self, calls: Vec<EventCalls>, done: &mut Evaluated) -> Result<(), WorkerError> {

@@ -35,6 +35,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::Alerting;
+
 pub use engine::{DetectError, Engine, LoadReport, Usage};
 pub use worker::WorkerCommand;
 
@@ -59,6 +61,7 @@ pub struct Config {
     pub require_seccomp: bool,
     /// A change of the rules, the sources or the log types is loaded after this much quiet, in milliseconds.
     pub reload_debounce_ms: u64,
+    pub alerts: Alerting,
 }
 
 impl Default for Config {
@@ -73,6 +76,7 @@ impl Default for Config {
             named_in_metrics: 1000,
             require_seccomp: false,
             reload_debounce_ms: 500,
+            alerts: Alerting::default(),
         }
     }
 }

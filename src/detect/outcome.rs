@@ -66,6 +66,7 @@ mod tests {
             tags: Vec::new(),
             reports: Default::default(),
             output_ids: Vec::new(),
+            alerting: Default::default(),
         }
     }
 

@@ -264,6 +264,7 @@ mod tests {
             tags: Vec::new(),
             reports: Default::default(),
             output_ids: Vec::new(),
+            alerting: Default::default(),
         };
         Rule {
             origin: format!("{id}.yml").into(),

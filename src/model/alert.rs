@@ -59,15 +59,18 @@ impl FromStr for Severity {
 pub enum AlertKind {
     Rule,
     RuleError,
+    /// margay's own: something about it, or about what it reads, needs a person.
+    SystemError,
 }
 
 impl AlertKind {
-    pub const ALL: [AlertKind; 2] = [AlertKind::Rule, AlertKind::RuleError];
+    pub const ALL: [AlertKind; 3] = [AlertKind::Rule, AlertKind::RuleError, AlertKind::SystemError];
 
     pub fn as_str(self) -> &'static str {
         match self {
             AlertKind::Rule => "RULE",
             AlertKind::RuleError => "RULE_ERROR",
+            AlertKind::SystemError => "SYSTEM_ERROR",
         }
     }
 }
@@ -80,7 +83,7 @@ impl FromStr for AlertKind {
         let known = AlertKind::ALL.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(text));
         known.ok_or_else(|| {
             let names: Vec<&str> = AlertKind::ALL.into_iter().map(AlertKind::as_str).collect();
-            format!("`{text}` is not a type of alert; use {}", names.join(" or "))
+            format!("`{text}` is not a type of alert; use {}", names.join(", "))
         })
     }
 }
@@ -118,6 +121,34 @@ impl FromStr for AlertStatus {
             .into_iter()
             .find(|status| status.as_str().eq_ignore_ascii_case(text))
             .ok_or_else(|| format!("`{text}` is not a status; use OPEN, TRIAGED, CLOSED or RESOLVED"))
+    }
+}
+
+impl AlertStatus {
+    /// Nobody works on it any more.
+    pub fn is_ended(self) -> bool {
+        matches!(self, AlertStatus::Closed | AlertStatus::Resolved)
+    }
+}
+
+/// What a delivery tells of an alert.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum News {
+    #[default]
+    Opened,
+    /// It counts ten times as many events as when it was told last.
+    Updated,
+    Resolved,
+}
+
+impl News {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            News::Opened => "OPENED",
+            News::Updated => "UPDATED",
+            News::Resolved => "RESOLVED",
+        }
     }
 }
 

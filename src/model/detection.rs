@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::alert::Severity;
+use super::alerting::Alerting;
 use super::event::RowId;
 
 /// The metadata of a rule that outlives its evaluation: what grouping, alerts and routing need.
@@ -29,6 +30,7 @@ pub struct RuleMeta {
     pub reports: BTreeMap<String, Vec<String>>,
     /// Names or ids of destinations that override the choice by severity.
     pub output_ids: Vec<String>,
+    pub alerting: Alerting,
 }
 
 /// One event for which a rule returned true.

@@ -4,6 +4,7 @@
 //! (or [`Reject`]) -> [`Match`] (or [`RuleFault`]) -> [`Alert`].
 
 mod alert;
+mod alerting;
 mod code;
 mod detection;
 mod event;
@@ -20,7 +21,8 @@ mod tape;
 mod topic;
 mod value;
 
-pub use alert::{Alert, AlertKind, AlertStatus, Comment, DeliveryResponse, Severity, Triage, as_rfc3339};
+pub use alert::{Alert, AlertKind, AlertStatus, Comment, DeliveryResponse, News, Severity, Triage, as_rfc3339};
+pub use alerting::{Alerting, OnStorm};
 pub use code::Code;
 pub use detection::{Detections, Match, MatchDetail, RuleFault, RuleMeta, SwitchedOff};
 pub use event::{Event, EventBatch, Position, RowId};

@@ -13,6 +13,8 @@ pub struct Receiver {
     pub alert_types: Vec<AlertKind>,
     /// Empty: all.
     pub log_types: Vec<String>,
+    /// It keeps an incident of its own for each alert, which ends with the alert.
+    pub ends_incidents: bool,
 }
 
 impl Receiver {
@@ -24,6 +26,7 @@ impl Receiver {
             severities: Severity::ALL.to_vec(),
             alert_types: AlertKind::ALL.to_vec(),
             log_types: Vec::new(),
+            ends_incidents: false,
         }
     }
 

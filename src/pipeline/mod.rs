@@ -9,7 +9,8 @@
 //! its own reading makes, and `discovery` tells of fields that no schema has.
 //!
 //! Beside that way: `parked` takes up objects that were refused, `records` single rejects of a committed object, and
-//! `explain` tells all of it without doing it; `trace` keeps what it shows. `scan` reads an object for who only looks. `health` examines the way to a source.
+//! `explain` tells all of it without doing it; `trace` keeps what it shows. `scan` reads an object for who only looks.
+//! `health` examines the way to a source. `selfcheck` makes alerts of what is wrong with margay itself.
 //!
 //! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the
 //! outcome of everything in it is durable: in the ledger, or in quarantine with its reason.
@@ -31,6 +32,7 @@ mod reader;
 mod reading;
 mod records;
 pub mod scan;
+mod selfcheck;
 mod setup;
 mod slots;
 mod stop;
@@ -51,6 +53,7 @@ pub use discovery::Discoveries;
 pub use intake::run;
 pub use parked::Parked;
 pub use records::{Mended, replay_records};
+pub use selfcheck::{SelfCheck, Tolerance};
 pub use slots::Slots;
 pub use unrouted::Unrouted;
 
@@ -126,12 +129,19 @@ pub struct Pipeline {
     pub poison_after: u32,
     /// How long a message is leased at each extension.
     pub lease: Duration,
-    /// Where a new alert may go to.
-    pub destinations: Vec<Receiver>,
+    /// Where a new alert may go to; replaced as a whole.
+    pub destinations: watch::Sender<Arc<[Receiver]>>,
     /// Woken when an alert was opened, so that its delivery starts at once.
     pub alert_opened: Arc<Notify>,
     /// Why no messages come in, while that is so.
     pub trouble: watch::Sender<Option<String>>,
     /// Work in flight stops here and hands its messages back.
     pub abandon: CancellationToken,
+}
+
+impl Pipeline {
+    /// Where a new alert may go to now.
+    pub fn destinations(&self) -> Arc<[Receiver]> {
+        self.destinations.borrow().clone()
+    }
 }

@@ -400,7 +400,8 @@ impl Work<'_> {
         if detections.is_empty() {
             return Ok(());
         }
-        let recorded = pipeline.state.record(token, &detections, &pipeline.destinations, now).await?;
+        let recorded = pipeline.state.record(token, &detections, &pipeline.destinations(), now).await?;
+        pipeline.telemetry.alerts_held(recorded.held);
         if !recorded.opened.is_empty() {
             for alert in &recorded.opened {
                 pipeline.telemetry.alert_opened(&alert.id, &alert.rule_id, alert.severity, alert.kind);

@@ -25,14 +25,15 @@ use crate::fetch::memory::MemoryStore;
 use crate::lake::Lake;
 use crate::lake::committer::{Committer, Limits};
 use crate::lake::memory::{Call, Fault, MemoryCatalog};
+use crate::lake::none::NoLake;
 use crate::logtype::Registry;
 use crate::model::ObjectRef;
 use crate::queue::memory::MemoryQueue;
 use crate::queue::{Delivery, MessageQueue};
-use crate::runtime::{ByteBudget, SystemClock};
+use crate::runtime::{ByteBudget, SharedClock, SystemClock};
 use crate::source::SourceTable;
 use crate::state::sqlite::SqliteStore;
-use crate::state::{Claim, Ledger, ObjectState, Quarantine, SqliteConfig};
+use crate::state::{Claim, Ledger, ObjectState, Quarantine, SqliteConfig, StateStore};
 use crate::telemetry::Telemetry;
 use crate::topic::memory::MemoryTopics;
 
@@ -90,12 +91,42 @@ async fn world_leasing(lease: Duration) -> World {
         discoveries: Discoveries::default(),
         poison_after: 2,
         lease,
-        destinations: Vec::new(),
+        destinations: watch::Sender::new(Vec::new().into()),
         alert_opened: Arc::new(Notify::new()),
         trouble: watch::Sender::new(None),
         abandon: CancellationToken::new(),
     };
     World { queue, store, catalog, lake, topics, state, pipeline: Arc::new(pipeline), _folder: folder }
+}
+
+/// A pipeline over a state and a clock, for what needs none of its other ports.
+pub(super) fn pipeline_of(state: Arc<dyn StateStore>, clock: SharedClock) -> Pipeline {
+    let telemetry = Telemetry::new();
+    Pipeline {
+        queue: Arc::new(MemoryQueue::new(LEASE)),
+        objects: Arc::new(MemoryStore::new()),
+        confirmations: Arc::new(MemoryTopics::default()),
+        state,
+        lake: Arc::new(NoLake),
+        engine: Engine::without_rules(),
+        catalogue: CurrentCatalogue::new(Catalogue {
+            sources: SourceTable::new(&[]).unwrap(),
+            log_types: Arc::new(Registry::built_in()),
+        }),
+        clock,
+        slots: Slots::new(1, telemetry.clone()),
+        telemetry,
+        budget: ByteBudget::new(1 << 30),
+        limits: Config::default().limits(),
+        unrouted: Unrouted::default(),
+        discoveries: Discoveries::default(),
+        poison_after: 2,
+        lease: LEASE,
+        destinations: watch::Sender::new(Vec::new().into()),
+        alert_opened: Arc::new(Notify::new()),
+        trouble: watch::Sender::new(None),
+        abandon: CancellationToken::new(),
+    }
 }
 
 impl World {

@@ -53,6 +53,11 @@ impl Found {
 }
 
 fn of_source(source: &SourceConfig, found: &mut Found) {
+    if (1..15).contains(&source.silent_after_minutes) {
+        found.problem(
+            "`silent_after_minutes` is less than 15, in which many a source is silent; use 15 or more, or 0 for never",
+        );
+    }
     if !name::is_source_name(&source.name) {
         found.problem(
             "name must have 1 to 64 ASCII letters, digits, spaces or characters of .:_-, start with a letter or digit \

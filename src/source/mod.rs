@@ -59,6 +59,9 @@ pub struct SourceConfig {
     /// Whether an object that is brought back from an archive is read, as a new one is.
     #[serde(default)]
     pub include_restored: bool,
+    /// An alert tells when no event has come for so long, from 15; 0: never.
+    #[serde(default = "a_day")]
+    pub silent_after_minutes: u32,
     /// What follows up to the prefixes holds for each of them that does not say otherwise.
     #[serde(default, alias = "log_stream_type")]
     pub stream_type: StreamType,
@@ -76,6 +79,10 @@ pub struct SourceConfig {
 
 fn yes() -> bool {
     true
+}
+
+fn a_day() -> u32 {
+    24 * 60
 }
 
 impl SourceConfig {
@@ -96,6 +103,7 @@ impl SourceConfig {
             path_style: None,
             on_missing: OnMissing::default(),
             include_restored: false,
+            silent_after_minutes: a_day(),
             stream_type: StreamType::default(),
             json_array_envelope_field: None,
             retain_envelope_fields: None,

@@ -5,6 +5,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use time::Duration;
+
 use super::check::{Found, OfStream, check, takes};
 use super::{PrefixConfig, SourceConfig};
 use crate::model::{Access, ObjectRef, Route, Stream};
@@ -16,6 +18,8 @@ pub struct SourceTable {
     buckets: HashMap<String, Vec<Mapping>>,
     /// Owners of buckets and of the roles that read them.
     accounts: HashSet<String>,
+    /// By the names of the sources for which one is limited.
+    silences: HashMap<String, Duration>,
     warnings: Vec<String>,
 }
 
@@ -80,7 +84,10 @@ impl SourceTable {
             mappings.sort_by_key(|mapping| std::cmp::Reverse(mapping.prefix.len()));
         }
         let accounts = sources.iter().flat_map(accounts).map(str::to_owned).collect();
-        Ok(SourceTable { buckets, accounts, warnings })
+        let limited = sources.iter().filter(|source| source.enabled && source.silent_after_minutes > 0);
+        let silence = |source: &SourceConfig| Duration::minutes(source.silent_after_minutes.into());
+        let silences = limited.map(|source| (source.name.clone(), silence(source))).collect();
+        Ok(SourceTable { buckets, accounts, silences, warnings })
     }
 
     /// What may be meant so and is probably a mistake.
@@ -109,6 +116,11 @@ impl SourceTable {
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// How long no event may come from a source; `None`: for any time.
+    pub fn silence(&self, source: &str) -> Option<Duration> {
+        self.silences.get(source).copied()
     }
 
     /// Where the objects of a source lie; `None` for a source that is not configured.

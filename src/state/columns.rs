@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::window::{Opening, Window, context};
-use super::{AlertMatch, Attempts, Audited, ObjectState, PendingDelivery, StateError, Waiting};
+use super::{
+    AlertMatch, Attempts, Audited, Fact, Noted, ObjectState, PendingDelivery, StateError, Storm, Summary, Waiting,
+};
 use crate::model::{Alert, DeliveryResponse, MatchDetail, ObjectRef, RowId, Triage};
 
 /// A row of an answer. Each gives `None` for a null.
@@ -117,6 +119,7 @@ pub(super) fn pending(row: &impl Columns) -> Result<PendingDelivery, StateError>
         destination: text(row, "destination")?,
         attempts: small(row, "attempts")?,
         resent: small(row, "resent")?,
+        news: named(row, "news")?,
     })
 }
 
@@ -151,6 +154,41 @@ pub(super) fn audited(row: &impl Columns) -> Result<Audited, StateError> {
         before: text(row, "before")?,
         after: text(row, "after")?,
     })
+}
+
+/// A row of `noted`; `None` for a fact that only a newer margay knows.
+pub(super) fn noted(row: &impl Columns) -> Result<Option<Noted>, StateError> {
+    let Some(fact) = Fact::named(&text(row, "fact")?) else { return Ok(None) };
+    Ok(Some(Noted { fact, subject: text(row, "subject")?, at: moment(row, "at")?, detail: text(row, "detail")? }))
+}
+
+/// A row of `alert_hours`.
+pub(super) fn storm(row: &impl Columns) -> Result<Storm, StateError> {
+    Ok(Storm {
+        rule_id: text(row, "rule_id")?,
+        kind: named(row, "kind")?,
+        hour: moment(row, "hour")?,
+        opened: count(row, "opened")?,
+        held: count(row, "held")?,
+    })
+}
+
+/// Adds rows of `part`, `value`, `alerts` and `events` up; the part names what was counted by.
+pub(super) fn summary<'a, R: Columns + 'a>(rows: impl IntoIterator<Item = &'a R>) -> Result<Summary, StateError> {
+    let mut summary = Summary::default();
+    for row in rows {
+        let (value, alerts) = (text(row, "value")?, count(row, "alerts")?);
+        match &*text(row, "part")? {
+            "rule" => summary.rules.push((value, alerts)),
+            "severity" => summary.severities.push((value, alerts)),
+            "status" => summary.statuses.push((value, alerts)),
+            "type" => summary.types.push((value, alerts)),
+            "day" => summary.days.push((value, alerts)),
+            _ => (summary.alerts, summary.events) = (alerts, count(row, "events")?),
+        }
+    }
+    summary.arrange();
+    Ok(summary)
 }
 
 /// A row of `matches`, but for its id.

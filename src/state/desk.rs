@@ -5,8 +5,11 @@ use async_trait::async_trait;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::StateError;
+use super::{AlertFilter, StateError};
 use crate::model::{AlertStatus, RowId, as_rfc3339};
+
+/// Who makes a change that no person made.
+pub const OWN_NAME: &str = "margay";
 
 /// A change of one or several alerts; what is `None` stays.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +18,53 @@ pub struct TriageChange {
     /// Nobody, if empty.
     pub assignee: Option<String>,
     pub comment: Option<String>,
+    /// Destinations that hear of it when the alert ends by this, of those that have heard of the alert.
+    pub tell: Vec<String>,
+}
+
+impl TriageChange {
+    /// To nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.status.is_none() && self.assignee.is_none() && self.comment.is_none()
+    }
+
+    /// Whether what is told to destinations is that the alert has ended.
+    pub(super) fn ends(&self) -> bool {
+        self.status.is_some_and(AlertStatus::is_ended)
+    }
+}
+
+/// How many alerts there are of each kind that people count, most first, days oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    pub alerts: u64,
+    /// Matches that these count.
+    pub events: u64,
+    pub rules: Vec<(String, u64)>,
+    /// There are more rules than are named.
+    pub more_rules: bool,
+    pub severities: Vec<(String, u64)>,
+    pub statuses: Vec<(String, u64)>,
+    pub types: Vec<(String, u64)>,
+    /// By the UTC day of their creation, as 2026-01-02.
+    pub days: Vec<(String, u64)>,
+}
+
+impl Summary {
+    /// Rules that are named.
+    pub const RULES: usize = 100;
+
+    /// Puts everything in its order.
+    pub(super) fn arrange(&mut self) {
+        let by_count = |one: &(String, u64), other: &(String, u64)| (other.1, &one.0).cmp(&(one.1, &other.0));
+        for counts in [&mut self.rules, &mut self.severities, &mut self.statuses, &mut self.types] {
+            counts.sort_by(by_count);
+        }
+        self.more_rules = self.rules.len() > Summary::RULES;
+        self.rules.truncate(Summary::RULES);
+        self.days.sort();
+    }
 }
 
 /// One line of an alert's history.
@@ -61,6 +111,9 @@ pub trait Desk: Send + Sync {
 
     /// Every change of an alert, oldest first.
     async fn history(&self, alert: &str) -> Result<Vec<Audited>, StateError>;
+
+    /// Counts the alerts that a filter takes; its order, place and limit mean nothing here.
+    async fn summary(&self, filter: &AlertFilter) -> Result<Summary, StateError>;
 
     /// What an alert counts, in the order of the row ids, behind `after`.
     async fn counted_by(&self, alert: &str, after: Option<RowId>, limit: u32) -> Result<Vec<AlertMatch>, StateError>;

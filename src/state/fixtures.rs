@@ -38,6 +38,7 @@ pub(crate) fn rule(id: &str) -> RuleMeta {
         tags: vec!["t".into()],
         reports: BTreeMap::from([("CIS".into(), vec!["1.1".into()])]),
         output_ids: Vec::new(),
+        alerting: Default::default(),
     }
 }
 

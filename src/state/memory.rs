@@ -7,6 +7,7 @@ mod alerts;
 mod backlog;
 mod commits;
 mod ledger;
+mod notices;
 mod revisions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,12 +18,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use time::OffsetDateTime;
 
+use super::notices::{Condition, Fact, tells_of_failure};
 use super::window::{GroupKey, Window};
 use super::{
     AlertMatch, Audited, ClaimToken, CommitId, Outbox, PendingDelivery, Quarantine, QuarantineKind, Quarantined,
     StateError, Waiting,
 };
-use crate::model::{Alert, AlertKind, DeliveryResponse, ObjectId, Position, Reject, Revision, RowId, SeenField};
+use crate::model::{Alert, AlertKind, DeliveryResponse, News, ObjectId, Position, Reject, Revision, RowId, SeenField};
 
 /// Cheap to share as an `Arc`; every holder sees the same state.
 #[derive(Default)]
@@ -43,6 +45,9 @@ struct Tables {
     changes: Vec<(String, Audited)>,
     /// In the order in which they were written.
     deliveries: Vec<Delivery>,
+    /// Opened and held, by rule, kind and beginning of the hour.
+    hours: BTreeMap<(String, &'static str, OffsetDateTime), (u64, u64)>,
+    noted: BTreeMap<(Fact, String), (OffsetDateTime, String)>,
     messages: Vec<Quarantined>,
     rejects: BTreeMap<(ObjectId, u64), Kept>,
     intents: BTreeMap<(ObjectId, String, CommitId), commits::Intent>,
@@ -62,6 +67,9 @@ struct Delivery {
     next_attempt: OffsetDateTime,
     leased_until: Option<OffsetDateTime>,
     resent: u32,
+    news: News,
+    /// What there is to tell next.
+    follow: Option<News>,
     /// Every attempt, oldest first.
     tried: Vec<DeliveryResponse>,
 }
@@ -76,8 +84,28 @@ impl Delivery {
             next_attempt: now,
             leased_until: None,
             resent: 0,
+            news: News::Opened,
+            follow: None,
             tried: Vec::new(),
         }
+    }
+
+    /// There is news for the destination, behind what it has not taken yet. Nothing comes behind the end.
+    fn tell(&mut self, news: News, now: OffsetDateTime) {
+        let is_pending = self.end == End::Pending;
+        let is_over = self.news == News::Resolved || self.follow == Some(News::Resolved);
+        let is_told = is_pending && (self.news == news || self.follow == Some(news));
+        if is_over || is_told || matches!(self.end, End::Failed | End::Held) {
+            return;
+        }
+        if is_pending && self.news == News::Opened {
+            self.follow = Some(news);
+            return;
+        }
+        if !is_pending {
+            self.next_attempt = now;
+        }
+        (self.end, self.news, self.attempts, self.follow) = (End::Pending, news, 0, None);
     }
 
     fn tried(&mut self, status_code: Option<u16>, failure: Option<&str>, now: OffsetDateTime) {
@@ -99,6 +127,8 @@ enum End {
     Pending,
     Delivered,
     Failed,
+    /// By the limit on the alerts of a rule.
+    Held,
 }
 
 /// A reject of an object.
@@ -163,8 +193,8 @@ impl Outbox for MemoryState {
             row.leased_until = Some(now + lease);
             let alert = tables.alerts.iter().find(|alert| alert.id == row.alert);
             let alert = alert.expect("a delivery is written with its alert").clone();
-            let (attempts, resent) = (row.attempts, row.resent);
-            PendingDelivery { alert, destination: row.destination.clone(), attempts, resent }
+            let (attempts, resent, news) = (row.attempts, row.resent, row.news);
+            PendingDelivery { alert, destination: row.destination.clone(), attempts, resent, news }
         });
         Ok(pending.collect())
     }
@@ -173,14 +203,19 @@ impl Outbox for MemoryState {
         &self,
         alert: &str,
         destination: &str,
+        news: News,
         status: Option<u16>,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
         let mut tables = self.lock();
         let row = tables.delivery(alert, destination)?;
-        if row.end != End::Delivered {
+        if row.end != End::Delivered && row.news == news {
             row.end = End::Delivered;
             row.tried(status, None, now);
+            if let Some(next) = row.follow.take() {
+                (row.end, row.news, row.attempts, row.next_attempt) = (End::Pending, next, 0, now);
+            }
+            tables.note(Fact::Delivered, destination, "", now);
         }
         Ok(())
     }
@@ -189,6 +224,7 @@ impl Outbox for MemoryState {
         &self,
         alert: &str,
         destination: &str,
+        news: News,
         reason: &str,
         status: Option<u16>,
         next_attempt: Option<OffsetDateTime>,
@@ -196,13 +232,21 @@ impl Outbox for MemoryState {
     ) -> Result<(), StateError> {
         let mut tables = self.lock();
         let row = tables.delivery(alert, destination)?;
-        if row.end != End::Pending {
+        if row.end != End::Pending || row.news != news {
             return Ok(());
         }
         row.tried(status, Some(reason), now);
         match next_attempt {
             Some(next) => row.next_attempt = next,
-            None => row.end = End::Failed,
+            None => {
+                row.end = End::Failed;
+                let rule = tables.alerts.iter().find(|own| own.id == alert).map(|own| own.rule_id.clone());
+                let rule = rule.expect("a delivery is written with its alert");
+                if tells_of_failure(&rule) {
+                    let detail = format!("alert {alert} of {rule} was given up: {reason}");
+                    tables.note(Fact::Trouble(Condition::DeliveryFailed), destination, &detail, now);
+                }
+            }
         }
         Ok(())
     }

@@ -4,8 +4,9 @@
 //! `sqlite` is the embedded adapter for one daemon, `postgres` the one for many, `memory` the honest fake of tests.
 //! `columns` and `archive` are what both databases read alike.
 //! `window` is the pure grouping decision that every adapter applies inside its transaction, and `rehearsal` over what is
-//! only tried. No vendor type leaves the adapters. `versions` says which margay may work with which database; `route`
-//! chooses the destinations of a new alert; `contract` is what every adapter is held to.
+//! only tried; `storm` the one about what is delivered of a rule in an hour, `notices` what margay has to tell of itself.
+//! No vendor type leaves the adapters. `versions` says which margay may work with which database; `route` chooses the
+//! destinations of a new alert; `contract` is what every adapter is held to.
 
 mod archive;
 mod backlog;
@@ -18,11 +19,13 @@ mod desk;
 pub(crate) mod fixtures;
 #[cfg(test)]
 pub(crate) mod memory;
+mod notices;
 pub mod postgres;
 mod rehearsal;
 mod revisions;
 mod route;
 pub mod sqlite;
+mod storm;
 mod versions;
 mod window;
 
@@ -38,13 +41,17 @@ pub use backlog::{Archive, Backlog, KeptFilter, KnownVersion, LedgerEntry, Mendi
 pub use commits::{CommitId, Commits, Doubt, Earlier, Intended, Part};
 pub use revisions::{FIELD_LIMIT, Revisions};
 
-pub use desk::{AlertMatch, Audited, Desk, TriageChange};
+pub use desk::{AlertMatch, Audited, Desk, OWN_NAME, Summary, TriageChange};
+pub use notices::{Condition, Fact, Noted, Notice, Notices};
 pub use postgres::check_url;
 pub use rehearsal::{GroupTold, Rehearsal, Rehearsed};
-pub use route::{Routed, route};
+pub use route::{Reason, Routed, explain, route};
+pub use storm::{Storm, Storms};
 pub use window::Hit;
 
-use crate::model::{Alert, AlertKind, AlertStatus, Code, Detections, ObjectId, ObjectRef, Receiver, Reject, Severity};
+use crate::model::{
+    Alert, AlertKind, AlertStatus, Code, Detections, News, ObjectId, ObjectRef, Receiver, Reject, Severity,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -226,6 +233,8 @@ pub struct Recorded {
     pub opened: Vec<Alert>,
     /// Matches that were new; repeats are not counted.
     pub matches: u64,
+    /// Of the alerts, so many are not delivered one by one.
+    pub held: u64,
 }
 
 /// Which alerts to list, newest first. What is `None` or empty asks for nothing.
@@ -292,6 +301,8 @@ pub struct PendingDelivery {
     pub attempts: u32,
     /// How often a person has sent it again.
     pub resent: u32,
+    /// What there is to tell.
+    pub news: News,
 }
 
 /// What of the outbox is still to be sent to one destination.
@@ -315,11 +326,13 @@ pub trait Outbox: Send + Sync {
         limit: u32,
     ) -> Result<Vec<PendingDelivery>, StateError>;
 
-    /// `status` is the one of HTTP, where there was an answer, as below.
+    /// `news` is what was sent: that it arrived says nothing about what there is to tell since. `status` is the one of HTTP,
+    /// where there was an answer, as below.
     async fn delivered(
         &self,
         alert: &str,
         destination: &str,
+        news: News,
         status: Option<u16>,
         now: OffsetDateTime,
     ) -> Result<(), StateError>;
@@ -328,6 +341,7 @@ pub trait Outbox: Send + Sync {
         &self,
         alert: &str,
         destination: &str,
+        news: News,
         reason: &str,
         status: Option<u16>,
         next_attempt: Option<OffsetDateTime>,
@@ -397,12 +411,36 @@ pub trait Quarantine: Send + Sync {
 
 /// The whole of it.
 pub trait StateStore:
-    Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions + Desk
+    Ledger
+    + AlertStore
+    + Outbox
+    + Quarantine
+    + Commits
+    + Backlog
+    + Mending
+    + Archive
+    + Upkeep
+    + Revisions
+    + Desk
+    + Notices
+    + Storms
 {
 }
 
-impl<T: Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions + Desk>
-    StateStore for T
+impl<T> StateStore for T where
+    T: Ledger
+        + AlertStore
+        + Outbox
+        + Quarantine
+        + Commits
+        + Backlog
+        + Mending
+        + Archive
+        + Upkeep
+        + Revisions
+        + Desk
+        + Notices
+        + Storms
 {
 }
 

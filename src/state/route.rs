@@ -34,6 +34,24 @@ impl<'a> Routed<'a> {
     }
 }
 
+impl Routed<'_> {
+    /// Of an alert that no rule speaks for.
+    pub fn by_filters(severity: Severity, kind: AlertKind) -> Routed<'static> {
+        Routed { chosen: None, output_ids: &[], severity, kind, log_type: "" }
+    }
+}
+
+/// What decided where an alert goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The rule's `destinations` function said so.
+    Chosen,
+    /// The metadata of the rule names them.
+    OutputIds,
+    /// They accept what the alert is.
+    Filters,
+}
+
 /// Names out of `receivers`, each once; one that is not enabled gets nothing. The first of these that decides wins:
 ///
 /// 1. `chosen`: exactly these, or none for an empty list. One unknown name makes the whole list undecided.
@@ -41,24 +59,29 @@ impl<'a> Routed<'a> {
 ///    than one that too many do.
 /// 3. Each that accepts the severity, the kind and the log type.
 pub fn route<'a>(routed: &Routed<'_>, receivers: &'a [Receiver]) -> Vec<&'a str> {
+    explain(routed, receivers).1
+}
+
+/// The same, with what decided it.
+pub fn explain<'a>(routed: &Routed<'_>, receivers: &'a [Receiver]) -> (Reason, Vec<&'a str>) {
     let known = |name: &String| receivers.iter().find(|receiver| receiver.is_called(name));
     if let Some(chosen) = routed.chosen {
         if is_nowhere(chosen) || chosen.is_empty() {
-            return Vec::new();
+            return (Reason::Chosen, Vec::new());
         }
         if let Some(named) = chosen.iter().map(known).collect() {
-            return names(named);
+            return (Reason::Chosen, names(named));
         }
     }
     if is_nowhere(routed.output_ids) {
-        return Vec::new();
+        return (Reason::OutputIds, Vec::new());
     }
     let named: Vec<&Receiver> = routed.output_ids.iter().filter_map(known).collect();
     if !named.is_empty() {
-        return names(named);
+        return (Reason::OutputIds, names(named));
     }
     let accepts = |receiver: &&Receiver| receiver.accepts(routed.severity, routed.kind, routed.log_type);
-    names(receivers.iter().filter(accepts).collect())
+    (Reason::Filters, names(receivers.iter().filter(accepts).collect()))
 }
 
 fn is_nowhere(names: &[String]) -> bool {

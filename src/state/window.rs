@@ -109,7 +109,7 @@ impl Hit<'_> {
     pub fn threshold(&self) -> u64 {
         match self.kind {
             AlertKind::Rule => self.rule.threshold,
-            AlertKind::RuleError => 1,
+            AlertKind::RuleError | AlertKind::SystemError => 1,
         }
     }
 }
@@ -187,6 +187,10 @@ impl Window {
     /// unique value that this window has counted already.
     pub fn count(&mut self, hit: &Hit<'_>, new_value: bool, now: OffsetDateTime) -> Change {
         self.event_count += u64::from(new_value);
+        let severity = &mut self.opening.detail.severity;
+        if hit.rule.alerting.escalate_severity && hit.detail.severity > *severity {
+            *severity = hit.detail.severity;
+        }
         if !self.log_types.contains(hit.log_type) {
             self.log_types.insert(hit.log_type.to_owned());
         }
@@ -230,6 +234,24 @@ impl Window {
             delivery_responses: Vec::new(),
             triage: Triage::default(),
         })
+    }
+}
+
+/// What the hits of one transaction ask of an alert that was there before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Asks {
+    /// To be told again.
+    pub(super) update: bool,
+    /// To be open again, if somebody has ended it.
+    pub(super) reopening: bool,
+}
+
+impl Asks {
+    /// One more hit was counted; the window had counted `before` then, and has `after` now.
+    pub(super) fn add(&mut self, hit: &Hit<'_>, before: u64, after: u64) {
+        let grew = after >= 10 && after.ilog10() > before.max(1).ilog10();
+        self.update |= hit.rule.alerting.notify_on_update && grew;
+        self.reopening |= hit.rule.alerting.reopen_on_match;
     }
 }
 

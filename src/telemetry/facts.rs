@@ -361,6 +361,20 @@ impl Telemetry {
         tracing::debug!(target: "margay::alert", alert, rule, %severity, kind = kind.as_str(), "alert opened");
     }
 
+    /// By the limit on the alerts of a rule.
+    pub fn alerts_held(&self, alerts: u64) {
+        if alerts > 0 {
+            self.metrics.alerts_held_total.add([], alerts);
+            tracing::debug!(target: "margay::alert", alerts, "alerts held back");
+        }
+    }
+
+    /// Alerts of a backlog, in one message.
+    pub fn digest_delivered(&self, destination: &str, alerts: u64) {
+        self.metrics.deliveries_total.add([destination, "digested"], alerts);
+        tracing::info!(target: "margay::alert", destination, alerts, "alerts of a backlog delivered in one message");
+    }
+
     pub fn alert_delivered(&self, alert: &str, destination: &str) {
         self.metrics.deliveries_total.inc([destination, "delivered"]);
         tracing::debug!(target: "margay::alert", alert, destination, "alert delivered");

@@ -207,7 +207,8 @@ metrics! {
     rule_worker_replacement_seconds: Histogram [] in WORK_SECONDS, "Seconds from the end of a rule worker to its successor being ready with all rules loaded.";
 
     alerts_opened_total: Counter ["rule", "severity", "type"], "Alerts opened.";
-    deliveries_total: Counter ["destination", "outcome"], "Attempts to deliver an alert: `delivered`, `failed` and tried again, or `given_up`.";
+    alerts_held_total: Counter [], "Alerts that were created and not delivered one by one, because their rule had opened too many in the hour.";
+    deliveries_total: Counter ["destination", "outcome"], "Attempts to deliver an alert: `delivered`, `digested` with others of a backlog, `failed` and tried again, or `given_up`.";
     outbox_deliveries_waiting: Gauge ["destination"], "Deliveries that are still to be sent, to destinations that are not configured any more, too.";
     outbox_oldest_age_seconds: Gauge ["destination"], "Age of the oldest alert that is still to be sent there; 0 when none is.";
     destination_paused: Gauge ["destination"], "1 while a destination that fails is left alone for a while, else 0.";

@@ -19,6 +19,7 @@ mod stage;
 mod throttle;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +82,11 @@ impl Telemetry {
     /// wait for anything.
     pub fn sample_with(&self, sampler: impl Fn(&Metrics) + Send + 'static) {
         self.samplers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(sampler));
+    }
+
+    /// Of the messages that came in the last minutes, the age of the one that was sent first; zero when none came.
+    pub fn oldest_message_age(&self) -> Duration {
+        Duration::from_secs(self.pace.oldest_age())
     }
 
     /// All metrics in Prometheus' text format 0.0.4.

@@ -16,6 +16,7 @@ mod postgres;
 mod queue;
 mod sandbox;
 mod schemas;
+mod story_alerts;
 mod story_aws;
 mod story_destinations;
 mod story_explain;

@@ -21,8 +21,30 @@ impl Sent {
     }
 }
 
+/// Keeps the vendor from answering what it has taken.
+#[derive(Default)]
+struct Held {
+    closed: AtomicBool,
+    reached: AtomicBool,
+}
+
+/// A vendor that is held, until it is opened.
+pub struct Gate(Arc<Held>);
+
+impl Gate {
+    /// It has a request, and says nothing.
+    pub fn is_reached(&self) -> bool {
+        self.0.reached.load(Ordering::SeqCst)
+    }
+
+    pub fn open(&self) {
+        self.0.closed.store(false, Ordering::SeqCst);
+    }
+}
+
 pub struct Vendor {
     pub url: String,
+    held: Arc<Held>,
     status: Arc<AtomicU16>,
     sent: Arc<Mutex<Vec<Sent>>>,
     ends: Arc<AtomicBool>,
@@ -34,25 +56,31 @@ impl Vendor {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let (status, sent) = (Arc::new(AtomicU16::new(status)), Arc::<Mutex<Vec<Sent>>>::default());
-        let ends = Arc::<AtomicBool>::default();
+        let (ends, held) = (Arc::<AtomicBool>::default(), Arc::<Held>::default());
         let thread = std::thread::spawn({
-            let (status, sent, ends) = (status.clone(), sent.clone(), ends.clone());
+            let (status, sent, ends, held) = (status.clone(), sent.clone(), ends.clone(), held.clone());
             move || {
                 for stream in listener.incoming() {
                     if ends.load(Ordering::SeqCst) {
                         return;
                     }
-                    if let Some(request) = stream.ok().and_then(|stream| serve(stream, status.load(Ordering::SeqCst))) {
-                        sent.lock().unwrap().push(request);
-                    }
+                    let keep = |request: Sent| sent.lock().unwrap().push(request);
+                    stream.ok().and_then(|stream| serve(stream, status.load(Ordering::SeqCst), &held, keep));
                 }
             }
         });
-        Vendor { url, status, sent, ends, thread: Some(thread) }
+        Vendor { url, held, status, sent, ends, thread: Some(thread) }
     }
 
     pub fn answer(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
+    }
+
+    /// From the next request on it takes them and does not answer.
+    pub fn hold(&self) -> Gate {
+        self.held.reached.store(false, Ordering::SeqCst);
+        self.held.closed.store(true, Ordering::SeqCst);
+        Gate(self.held.clone())
     }
 
     pub fn sent(&self) -> Vec<Sent> {
@@ -72,8 +100,8 @@ impl Drop for Vendor {
     }
 }
 
-/// `None` when the caller went away, which is what a killed daemon does.
-fn serve(mut stream: TcpStream, status: u16) -> Option<Sent> {
+/// `None` when the caller went away, which is what a killed daemon does. What was taken whole is kept before the answer.
+fn serve(mut stream: TcpStream, status: u16, held: &Held, keep: impl Fn(Sent)) -> Option<()> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 8192];
     let end = loop {
@@ -95,7 +123,11 @@ fn serve(mut stream: TcpStream, status: u16) -> Option<Sent> {
         }
     }
     let body = serde_json::from_slice(&bytes[end..]).ok()?;
+    keep(Sent { body, ..request });
+    while held.closed.load(Ordering::SeqCst) {
+        held.reached.store(true, Ordering::SeqCst);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     let answer = format!("HTTP/1.1 {status} Told\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    stream.write_all(answer.as_bytes()).ok()?;
-    Some(Sent { body, ..request })
+    stream.write_all(answer.as_bytes()).ok()
 }

@@ -1,5 +1,6 @@
 //! Tests of the delivery loop: paused time against an outbox in memory, then once against the real store.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Mutex;
 
@@ -11,7 +12,7 @@ use super::*;
 use crate::alert::destination::Destination;
 use crate::alert::destination::stdout::{self, Stdout};
 use crate::alert::render::Style;
-use crate::model::{Alert, Receiver};
+use crate::model::{Alert, News, Receiver};
 use crate::runtime::Clock;
 use crate::state::fixtures::{START, alert, matched, matches, object, rule};
 use crate::state::sqlite::SqliteStore;
@@ -58,7 +59,13 @@ impl MemoryOutbox {
     fn add(&self, id: &str, destination: &str) {
         let alert = Alert { id: id.into(), ..alert(rule("r")) };
         self.rows.lock().unwrap().push(Row {
-            pending: PendingDelivery { alert, destination: destination.into(), attempts: 0, resent: 0 },
+            pending: PendingDelivery {
+                alert,
+                destination: destination.into(),
+                attempts: 0,
+                resent: 0,
+                news: News::Opened,
+            },
             next_attempt: START,
             leased_until: START,
             reasons: Vec::new(),
@@ -101,6 +108,7 @@ impl Outbox for MemoryOutbox {
         &self,
         alert: &str,
         destination: &str,
+        _: News,
         _: Option<u16>,
         _: OffsetDateTime,
     ) -> Result<(), StateError> {
@@ -112,6 +120,7 @@ impl Outbox for MemoryOutbox {
         &self,
         alert: &str,
         destination: &str,
+        _: News,
         reason: &str,
         _: Option<u16>,
         next_attempt: Option<OffsetDateTime>,
@@ -132,12 +141,13 @@ impl Outbox for MemoryOutbox {
     async fn waiting(&self) -> Result<Vec<Waiting>, StateError> {
         let rows = self.rows.lock().unwrap();
         let pending = rows.iter().filter(|row| row.end == End::Pending);
-        let waiting = pending.map(|row| Waiting {
-            destination: row.pending.destination.clone(),
-            deliveries: 1,
-            oldest: row.pending.alert.created_at,
-        });
-        Ok(waiting.collect())
+        let mut waiting: BTreeMap<String, Waiting> = BTreeMap::new();
+        for row in pending {
+            let (destination, oldest) = (row.pending.destination.clone(), row.pending.alert.created_at);
+            let none = Waiting { destination: destination.clone(), deliveries: 0, oldest };
+            waiting.entry(destination).or_insert(none).deliveries += 1;
+        }
+        Ok(waiting.into_values().collect())
     }
 }
 
@@ -192,18 +202,27 @@ impl Destination for Scripted {
 }
 
 fn delivery(outbox: Arc<dyn Outbox>) -> Delivery {
-    Delivery { outbox, link_base: None, clock: clock(), telemetry: Telemetry::new() }
+    Delivery { outbox, link_base: None, clock: clock(), telemetry: Telemetry::new(), backlogs: Arc::default() }
 }
 
 fn lines(destinations: &[Arc<Scripted>]) -> Vec<Line> {
-    let line = |destination: &Arc<Scripted>| Line { destination: destination.clone(), rate_per_minute: u32::MAX };
+    let line = |destination: &Arc<Scripted>| Line {
+        destination: destination.clone(),
+        rate_per_minute: u32::MAX,
+        digests: false,
+    };
     destinations.iter().map(line).collect()
+}
+
+/// Lines that nobody replaces.
+fn fixed(lines: Vec<Line>) -> watch::Receiver<Vec<Line>> {
+    watch::channel(lines).1
 }
 
 /// Runs the loops for `span` of paused time.
 async fn run_for(span: Duration, outbox: &Arc<MemoryOutbox>, destinations: &[Arc<Scripted>]) {
     let stop = CancellationToken::new();
-    let delivering = run(delivery(outbox.clone()), lines(destinations), Arc::default(), stop.clone());
+    let delivering = run(delivery(outbox.clone()), fixed(lines(destinations)), Arc::default(), stop.clone());
     let stopping = async {
         tokio::time::sleep(span).await;
         stop.cancel();
@@ -270,8 +289,8 @@ async fn a_rate_is_kept_and_nothing_is_dropped() {
         outbox.add(&alert.to_string(), "slow");
     }
     let stop = CancellationToken::new();
-    let line = Line { destination: slow.clone(), rate_per_minute: 60 };
-    let delivering = run(delivery(outbox.clone()), vec![line], Arc::default(), stop.clone());
+    let line = Line { destination: slow.clone(), rate_per_minute: 60, digests: false };
+    let delivering = run(delivery(outbox.clone()), fixed(vec![line]), Arc::default(), stop.clone());
     let stopping = async {
         tokio::time::sleep(Duration::from_secs(60)).await;
         let sent = slow.times().len();
@@ -281,6 +300,58 @@ async fn a_rate_is_kept_and_nothing_is_dropped() {
     };
     tokio::join!(delivering, stopping);
     assert_eq!(slow.times().len(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_backlog_comes_as_digests_to_people_and_one_by_one_to_programs() {
+    for (digests, most) in [(true, 80), (false, 75)] {
+        let outbox = Arc::new(MemoryOutbox::default());
+        let slow = Scripted::new("slow", Behaviour::Take);
+        for alert in 0..1500 {
+            outbox.add(&alert.to_string(), "slow");
+        }
+        let stop = CancellationToken::new();
+        let line = Line { destination: slow.clone(), rate_per_minute: 60, digests };
+        let parts = delivery(outbox.clone());
+        let telemetry = parts.telemetry.clone();
+        let delivering = run(parts, fixed(vec![line]), Arc::default(), stop.clone());
+        let stopping = async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            stop.cancel();
+        };
+        tokio::join!(delivering, stopping);
+        let sent = slow.times().len();
+        let left: u64 = outbox.waiting().await.unwrap().iter().map(|one| one.deliveries).sum();
+        let digested = telemetry.metrics.deliveries_total.get(["slow", "digested"]);
+        assert!(sent <= most, "{sent} messages");
+        match digests {
+            // Until so few are left that they come one by one.
+            true => assert!(digested >= 500 && left < 1000, "{digested} digested, {left} left"),
+            false => assert_eq!((digested, left), (0, 1500 - sent as u64)),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_destinations_take_the_place_of_those_at_work() {
+    let outbox = Arc::new(MemoryOutbox::default());
+    let (old, new) = (Scripted::new("old", Behaviour::Take), Scripted::new("new", Behaviour::Take));
+    let (replace, current) = watch::channel(lines(std::slice::from_ref(&old)));
+    let stop = CancellationToken::new();
+    let delivering = run(delivery(outbox.clone()), current, Arc::default(), stop.clone());
+    let replacing = async {
+        outbox.add("a", "old");
+        outbox.add("a", "new");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        replace.send_replace(lines(std::slice::from_ref(&new)));
+        outbox.add("b", "old");
+        outbox.add("b", "new");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        stop.cancel();
+    };
+    tokio::join!(delivering, replacing);
+    assert_eq!((old.times().len(), new.times().len()), (1, 2));
+    outbox.with("b", "old", |row| assert_eq!(row.end, End::Pending));
 }
 
 #[tokio::test(start_paused = true)]
@@ -313,7 +384,8 @@ async fn a_wake_is_not_kept_waiting() {
     let outbox = Arc::new(MemoryOutbox::default());
     let good = Scripted::new("good", Behaviour::Take);
     let (stop, wake) = (CancellationToken::new(), Arc::new(Notify::new()));
-    let delivering = run(delivery(outbox.clone()), lines(std::slice::from_ref(&good)), wake.clone(), stop.clone());
+    let delivering =
+        run(delivery(outbox.clone()), fixed(lines(std::slice::from_ref(&good))), wake.clone(), stop.clone());
     let recording = async {
         tokio::time::sleep(POLL / 2).await;
         let start = Instant::now();
@@ -336,7 +408,7 @@ async fn what_is_due_at_shutdown_is_still_delivered() {
     }
     let stop = CancellationToken::new();
     stop.cancel();
-    run(delivery(outbox.clone()), lines(std::slice::from_ref(&good)), Arc::default(), stop).await;
+    run(delivery(outbox.clone()), fixed(lines(std::slice::from_ref(&good))), Arc::default(), stop).await;
     assert_eq!(good.times().len(), BATCH as usize * 3 + 1);
 }
 
@@ -389,8 +461,8 @@ async fn from_a_match_to_a_line_on_standard_output_once() {
     let stopped = CancellationToken::new();
     stopped.cancel();
     for _ in 0..2 {
-        let line = Line { destination: printer.clone(), rate_per_minute: u32::MAX };
-        run(delivery(store.clone()), vec![line], Arc::default(), stopped.clone()).await;
+        let line = Line { destination: printer.clone(), rate_per_minute: u32::MAX, digests: false };
+        run(delivery(store.clone()), fixed(vec![line]), Arc::default(), stopped.clone()).await;
     }
     let written = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
     assert_eq!(written.lines().count(), 1, "{written}");

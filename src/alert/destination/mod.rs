@@ -84,6 +84,8 @@ pub trait Destination: Send + Sync {
 pub struct Line {
     pub destination: Arc<dyn Destination>,
     pub rate_per_minute: u32,
+    /// People read it: a long backlog comes as messages of many alerts.
+    pub digests: bool,
 }
 
 /// What destinations are built with.
@@ -101,7 +103,7 @@ pub async fn build(config: &Config, with: &Building<'_>) -> Result<Vec<Line>, Ve
     let (mut lines, mut problems) = (Vec::new(), Vec::new());
     if config.stdout.enabled {
         let destination = Arc::new(stdout::Stdout::new(config.stdout.format));
-        lines.push(Line { destination, rate_per_minute: u32::MAX });
+        lines.push(Line { destination, rate_per_minute: u32::MAX, digests: false });
     }
     for (at, own) in config.destinations.iter().enumerate().filter(|(_, own)| own.enabled) {
         match build_one(own, with).await {
@@ -153,7 +155,9 @@ async fn build_one(own: &DestinationConfig, with: &Building<'_>) -> Result<Line,
         Err("says nowhere to send to".into())
     };
     let (destination, rate) = built?;
-    Ok(Line { destination, rate_per_minute: own.rate_per_minute.unwrap_or(rate) })
+    // Programs want each alert as it is.
+    let is_for_programs = own.webhook.is_some() || own.sns.is_some() || own.sqs.is_some() || own.file.is_some();
+    Ok(Line { destination, rate_per_minute: own.rate_per_minute.unwrap_or(rate), digests: !is_for_programs })
 }
 
 #[cfg(test)]

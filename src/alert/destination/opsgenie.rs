@@ -1,4 +1,4 @@
-//! Opsgenie: an alert of its Alert API. Repeats are one alert, by the alias.
+//! Opsgenie: an alert of its Alert API. Repeats are one alert, by the alias, which is closed with the alert.
 
 use hyper::header::AUTHORIZATION;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use super::api::{Api, Secrets, joined};
 use crate::alert::message::Message;
 use crate::alert::outbound::Request;
 use crate::alert::text::{cut, html};
-use crate::model::{Secret, SecretRef, Severity};
+use crate::model::{News, Secret, SecretRef, Severity};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,12 +51,25 @@ struct Opsgenie {
 
 impl Api for Opsgenie {
     fn request(&self, message: &Message<'_>) -> Result<Request, String> {
-        let request = Request::json(self.url.clone(), &payload(message));
+        let request = match message.news {
+            News::Resolved => Request::json(self.closing(&message.alert.id), &json!({ "source": "margay" })),
+            News::Opened | News::Updated => Request::json(self.url.clone(), &payload(message)),
+        };
         request.secret_header(AUTHORIZATION, &format!("GenieKey {}", self.key.expose()))
     }
 
     fn secrets(&self) -> Vec<Secret> {
         vec![self.key.clone()]
+    }
+}
+
+impl Opsgenie {
+    /// Closes an alert by its alias. An id is hex digits, so that it needs no escaping.
+    fn closing(&self, alias: &str) -> Url {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}/{alias}/close", self.url.path()));
+        url.set_query(Some("identifierType=alias"));
+        url
     }
 }
 

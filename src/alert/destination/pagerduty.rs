@@ -1,4 +1,5 @@
-//! PagerDuty: an event of its Events API v2. Repeats are one incident, by the alert's id.
+//! PagerDuty: an event of its Events API v2. Repeats are one incident, by the alert's id, which
+//! is resolved with the alert.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use super::api::{Api, Secrets, joined};
 use crate::alert::message::Message;
 use crate::alert::outbound::Request;
 use crate::alert::text::cut;
-use crate::model::{Secret, SecretRef, Severity, rfc3339};
+use crate::model::{News, Secret, SecretRef, Severity, rfc3339};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,6 +49,9 @@ impl Api for PagerDuty {
 impl PagerDuty {
     fn payload(&self, message: &Message<'_>) -> Value {
         let alert = message.alert;
+        if message.news == News::Resolved {
+            return json!({ "routing_key": self.key.expose(), "event_action": "resolve", "dedup_key": alert.id });
+        }
         let mut event = json!({
             "routing_key": self.key.expose(),
             "event_action": "trigger",

@@ -55,11 +55,9 @@ impl Set {
         };
         block_on(async {
             let (status, assignee, comment) = (self.status, self.assignee.clone(), self.comment.clone());
-            let change = TriageChange { status, assignee, comment };
-            anyhow::ensure!(
-                change != TriageChange::default(),
-                "nothing to set; give --status, --assignee or --comment"
-            );
+            let tell = config.alerts.receivers().into_iter().filter(|one| one.ends_incidents).map(|one| one.name);
+            let change = TriageChange { status, assignee, comment, tell: tell.collect() };
+            anyhow::ensure!(!change.is_empty(), "nothing to set; give --status, --assignee or --comment");
             let state = app::state_for_changing(&config).await?;
             let changed = state.triage(&self.ids, &change, &self.by, SystemClock.now()).await?;
             let missing = self.ids.iter().find(|id| !changed.contains(id));

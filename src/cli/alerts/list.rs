@@ -23,7 +23,7 @@ pub(super) struct List {
     /// Only alerts of at least this severity.
     #[arg(long, value_name = "SEVERITY")]
     severity: Option<Severity>,
-    /// Only alerts of this type: RULE or RULE_ERROR.
+    /// Only alerts of this type: RULE, RULE_ERROR or SYSTEM_ERROR.
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<AlertKind>,
     /// Only alerts with this status; may be given several times.

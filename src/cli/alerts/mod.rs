@@ -2,7 +2,9 @@
 
 mod change;
 mod list;
+mod route;
 mod show;
+mod summary;
 
 use std::process::ExitCode;
 
@@ -18,6 +20,8 @@ pub(super) struct Arguments {
 enum Command {
     /// List alerts, newest first.
     List(Box<list::List>),
+    /// Count alerts by rule, severity, status, type and day.
+    Summary(summary::Summary),
     /// Show one alert whole, with its deliveries, comments and history.
     Show(show::Show),
     /// List the matches that an alert counts, a line of JSON each.
@@ -26,6 +30,8 @@ enum Command {
     Set(change::Set),
     /// Send an alert again, to all destinations that it went to or to those named.
     Resend(change::Resend),
+    /// Explain where an alert would go, and why.
+    Route(route::Route),
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
@@ -35,5 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Command::Events(events) => events.run(),
         Command::Set(set) => set.run(),
         Command::Resend(resend) => resend.run(),
+        Command::Summary(summary) => summary.run(),
+        Command::Route(route) => route.run(),
     }
 }

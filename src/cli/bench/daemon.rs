@@ -80,7 +80,7 @@ fn pipeline(parts: Parts, queue: Arc<MemoryQueue>) -> anyhow::Result<Pipeline> {
         discoveries: pipeline::Discoveries::default(),
         poison_after: config.poison_after,
         lease: LEASE,
-        destinations: Vec::new(),
+        destinations: watch::Sender::new(Vec::new().into()),
         alert_opened: Arc::new(Notify::new()),
         trouble: watch::Sender::new(None),
         abandon: CancellationToken::new(),

@@ -123,6 +123,7 @@ fn rule(id: &str) -> RuleMeta {
         tags: Vec::new(),
         reports: Default::default(),
         output_ids: Vec::new(),
+        alerting: Default::default(),
     }
 }
 

@@ -264,6 +264,7 @@ fn hit(page: &mut Page, one: &HitTold) {
     let verb = match one.kind {
         AlertKind::Rule => "matches",
         AlertKind::RuleError => "fails on",
+        AlertKind::SystemError => unreachable!("no rule raises a system error"),
     };
     let (rule, severity, events) = (&one.rule, one.severity, count(one.events, "event"));
     page.line("rule", format_args!("{rule} {verb} {events}: {severity} {:?}, dedup {:?}", one.title, one.dedup));

@@ -14,7 +14,7 @@ use self::rule::Written;
 use super::declared::Declared;
 use super::protocol::{DataModelSource, Mapping, MappingTarget, ModuleSource, RuleKind};
 use super::spec::{self, DataModelSpec, GlobalSpec, Item, Keys, PackSpec, QueryText, TestSpec};
-use crate::model::RuleMeta;
+use crate::model::{Alerting, RuleMeta};
 use crate::runtime::files_below;
 
 /// What a set of folders holds.
@@ -135,6 +135,13 @@ impl Content {
             listed.for_each(|rule| rule.enabled = true);
             let listed = self.data_models.iter_mut().filter(|model| ids.contains(model.source.id.as_str()));
             listed.for_each(|model| model.enabled = true);
+        }
+    }
+
+    /// What the configuration says about the alerts of rules.
+    pub fn set_alerting(&mut self, alerting: Alerting) {
+        for rule in &mut self.rules {
+            Arc::make_mut(&mut rule.meta).alerting = alerting;
         }
     }
 

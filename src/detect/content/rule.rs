@@ -99,6 +99,7 @@ pub(super) fn policy(file: &Path, text: &str, spec: PolicySpec) -> Result<Rule, 
             tags: spec.tags.unwrap_or_default(),
             reports: reports(spec.reports.as_ref()),
             output_ids: Vec::new(),
+            alerting: Default::default(),
         }),
         module,
         declared: Declared::default(),
@@ -164,6 +165,7 @@ fn meta(spec: &RuleSpec, severity: Severity, version: String) -> RuleMeta {
         tags: spec.tags.clone().unwrap_or_default(),
         reports: reports(spec.reports.as_ref()),
         output_ids: spec.output_ids.clone().unwrap_or_default(),
+        alerting: Default::default(),
     }
 }
 

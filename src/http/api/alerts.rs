@@ -12,7 +12,7 @@ use super::query::{cursor, filter, page_size};
 use super::{Caller, Refusal, body, failed, json_text};
 use crate::http::Surface;
 use crate::model::{AlertStatus, RowId};
-use crate::state::{AlertPlace, TriageChange};
+use crate::state::{AlertPlace, Summary, TriageChange};
 
 type Answer = Result<Response, Refusal>;
 
@@ -34,8 +34,10 @@ pub(super) struct Change {
 impl Change {
     fn triage(&self) -> Result<TriageChange, Refusal> {
         let Change { status, assignee, comment, .. } = self;
-        let change = TriageChange { status: *status, assignee: assignee.clone(), comment: comment.clone() };
-        if change == TriageChange::default() {
+        let (assignee_after, comment_after) = (assignee.clone(), comment.clone());
+        let change =
+            TriageChange { status: *status, assignee: assignee_after, comment: comment_after, tell: Vec::new() };
+        if change.is_empty() {
             return Err(Refusal::bad("nothing to change; give `status`, `assignee` or `comment`"));
         }
         if [assignee, comment].into_iter().flatten().any(|text| text.chars().count() > LONGEST) {
@@ -59,6 +61,33 @@ pub(super) async fn list(State(surface): State<Surface>, RawQuery(query): RawQue
     let is_full = alerts.len() == filter.limit.unwrap_or_default() as usize;
     let next = alerts.last().filter(|_| is_full).map(|last| cursor(&AlertPlace::from(last)));
     Ok(json_text(&json!({ "alerts": alerts, "next": next })).into_response())
+}
+
+/// Counts what the filters of a list take; of a list's own, there is no page.
+pub(super) async fn summary(State(surface): State<Surface>, RawQuery(query): RawQuery) -> Answer {
+    let filter = filter(query.as_deref().unwrap_or_default())?;
+    if filter.after.is_some() {
+        return Err(Refusal::bad("`cursor`: a summary has no pages"));
+    }
+    let summary = surface.desk()?.state.summary(&filter).await.map_err(|error| failed(&surface, &error))?;
+    Ok(json_text(&summary_json(&summary)).into_response())
+}
+
+fn summary_json(summary: &Summary) -> serde_json::Value {
+    let counts = |name: &str, counts: &[(String, u64)]| {
+        let counts = counts.iter().map(|(value, alerts)| json!({ name: value, "alerts": alerts }));
+        counts.collect::<serde_json::Value>()
+    };
+    json!({
+        "alerts": summary.alerts,
+        "events": summary.events,
+        "rules": counts("rule", &summary.rules),
+        "moreRules": summary.more_rules,
+        "severities": counts("severity", &summary.severities),
+        "statuses": counts("status", &summary.statuses),
+        "types": counts("type", &summary.types),
+        "days": counts("day", &summary.days),
+    })
 }
 
 pub(super) async fn show(State(surface): State<Surface>, Path(id): Path<String>) -> Answer {
@@ -132,7 +161,13 @@ pub(super) async fn change_many(
 
 async fn changed(surface: &Surface, ids: &[String], change: &TriageChange, by: &str) -> Result<Vec<String>, Refusal> {
     let desk = surface.desk()?;
-    desk.state.triage(ids, change, by, desk.clock.now()).await.map_err(|error| failed(surface, &error))
+    let receivers = desk.receivers.borrow().clone();
+    let tell = receivers.iter().filter(|one| one.ends_incidents).map(|one| one.name.clone()).collect();
+    let change = TriageChange { tell, ..change.clone() };
+    let changed = desk.state.triage(ids, &change, by, desk.clock.now()).await;
+    let changed = changed.map_err(|error| failed(surface, &error))?;
+    desk.wake.notify_one();
+    Ok(changed)
 }
 
 pub(super) async fn resend(
@@ -151,7 +186,8 @@ pub(super) async fn resend(
     }
     destinations.sort();
     destinations.dedup();
-    let is_known = |name: &String| desk.receivers.iter().any(|one| one.enabled && one.name == *name);
+    let receivers = desk.receivers.borrow().clone();
+    let is_known = |name: &String| receivers.iter().any(|one| one.enabled && one.name == *name);
     match destinations.iter().find(|name| !is_known(name)) {
         _ if destinations.is_empty() => return Err(Refusal::bad("the alert went nowhere; name `destinations`")),
         Some(name) => return Err(Refusal::bad(format!("there is no enabled destination `{name}`"))),

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub use auth::Access;
 
@@ -29,7 +29,8 @@ use crate::state::{StateError, StateStore};
 /// What the API works on.
 pub struct Desk {
     pub state: Arc<dyn StateStore>,
-    pub receivers: Vec<Receiver>,
+    /// The latest are what alerts may go to.
+    pub receivers: watch::Receiver<Arc<[Receiver]>>,
     pub clock: SharedClock,
     /// Notified when something is to be sent.
     pub wake: Arc<Notify>,
@@ -62,6 +63,7 @@ pub(super) struct Caller(pub(super) String);
 pub(super) fn router(surface: Surface) -> Router<Surface> {
     Router::new()
         .route("/api/v1/alerts", get(alerts::list).patch(alerts::change_many))
+        .route("/api/v1/alerts/summary", get(alerts::summary))
         .route("/api/v1/alerts/{id}", get(alerts::show).patch(alerts::change))
         .route("/api/v1/alerts/{id}/events", get(alerts::events))
         .route("/api/v1/alerts/{id}/history", get(alerts::history))

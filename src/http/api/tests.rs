@@ -9,7 +9,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::http::{Findings, Readiness};
-use crate::model::Secret;
+use crate::model::{News, Secret};
 use crate::runtime::Clock;
 use crate::state::fixtures::{START, matched, matches, object, rule};
 use crate::state::memory::MemoryState;
@@ -49,7 +49,7 @@ async fn server() -> (Server, Vec<String>) {
     let api = Api::new(access);
     api.open(Desk {
         state: state.clone(),
-        receivers: vec![Receiver::accepting_all("slack"), Receiver::accepting_all("pager")],
+        receivers: tokio::sync::watch::channel(["slack", "pager"].map(Receiver::accepting_all).to_vec().into()).1,
         clock: Arc::new(Fixed),
         wake: Arc::default(),
     });
@@ -83,6 +83,7 @@ async fn nothing_is_told_without_a_token() {
     let id = &ids[0];
     for (method, path) in [
         ("GET", "/api/v1/alerts".to_owned()),
+        ("GET", "/api/v1/alerts/summary".to_owned()),
         ("GET", format!("/api/v1/alerts/{id}")),
         ("PATCH", format!("/api/v1/alerts/{id}")),
         ("GET", format!("/api/v1/alerts/{id}/history")),
@@ -136,7 +137,7 @@ async fn a_change_is_written_down_with_its_author() {
 #[tokio::test]
 async fn an_alert_is_sent_again() {
     let (server, ids) = server().await;
-    server.state.delivered(&ids[0], "slack", Some(200), START).await.unwrap();
+    server.state.delivered(&ids[0], "slack", News::Opened, Some(200), START).await.unwrap();
     let path = format!("/api/v1/alerts/{}/deliveries", ids[0]);
     let (status, answer) = server.ask("POST", &path, Some(json!({}))).await;
     assert_eq!((status, &answer["destinations"]), (202, &json!(["slack"])));
@@ -169,4 +170,17 @@ async fn a_body_that_does_not_say_that_it_is_json_is_refused() {
     let request = request.header("authorization", format!("Bearer {TOKEN}")).header("content-type", "text/plain");
     let request = request.body(Body::from(r#"{"status":"CLOSED"}"#)).unwrap();
     assert_eq!(server.app.clone().oneshot(request).await.unwrap().status(), 415);
+}
+
+#[tokio::test]
+async fn alerts_are_counted_by_what_they_are() {
+    let (server, _) = server().await;
+    let (status, summary) = server.ask("GET", "/api/v1/alerts/summary?status=OPEN", None).await;
+    assert_eq!((status, &summary["alerts"], &summary["events"]), (200, &json!(3), &json!(3)));
+    assert_eq!(summary["severities"], json!([{ "severity": "HIGH", "alerts": 3 }]));
+    assert_eq!(summary["days"], json!([{ "day": "2026-01-02", "alerts": 3 }]));
+    assert_eq!(summary["rules"].as_array().unwrap().len(), 3);
+    let (_, one) = server.ask("GET", "/api/v1/alerts/summary?rule=r2", None).await;
+    assert_eq!(one["alerts"], json!(1));
+    assert_eq!(server.ask("GET", "/api/v1/alerts/summary?colour=red", None).await.0, 400);
 }

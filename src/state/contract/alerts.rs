@@ -9,9 +9,11 @@ use proptest::test_runner::TestRunner;
 use time::Duration;
 
 use super::{LEASE, claimed, token};
-use crate::model::{Alert, AlertKind, AlertStatus, Detections, Match, Receiver, RuleMeta, Severity, Triage};
+use crate::model::{
+    Alert, AlertKind, AlertStatus, Alerting, Detections, Match, News, Receiver, RuleMeta, Severity, Triage,
+};
 use crate::state::fixtures::{START, fault, matched, matches, rule};
-use crate::state::{AlertFilter, Recorded, StateError, StateStore};
+use crate::state::{AlertFilter, Recorded, StateError, StateStore, TriageChange};
 
 async fn list<S: StateStore>(store: &S) -> Vec<Alert> {
     store.alerts(&AlertFilter::default()).await.unwrap()
@@ -29,13 +31,13 @@ pub(in crate::state) async fn a_repeated_match_counts_once<S: StateStore>(store:
     let first = store.record(&token, &detections, &[], START).await.unwrap();
     assert_eq!((first.matches, first.opened.len()), (2, 1));
     let second = store.record(&token, &detections, &[], START + Duration::HOUR).await.unwrap();
-    assert_eq!(second, Recorded { opened: vec![], matches: 0 });
+    assert_eq!(second, Recorded { opened: vec![], matches: 0, held: 0 });
 
     // Another owner of the object finds the same rows again, long after the window.
     let later = START + Duration::DAY;
     let token = claimed(store, "key", later).await;
     let third = store.record(&token, &detections, &[], later).await.unwrap();
-    assert_eq!(third, Recorded { opened: vec![], matches: 0 });
+    assert_eq!(third, Recorded { opened: vec![], matches: 0, held: 0 });
     let alerts = list(store).await;
     assert_eq!((alerts.len(), alerts[0].event_count, alerts[0].id.clone()), (1, 2, first.opened[0].id.clone()));
 }
@@ -78,7 +80,7 @@ pub(in crate::state) async fn a_threshold_is_reached_over_several_calls<S: State
     let to = [Receiver::accepting_all("stdout")];
     for row in 0..4 {
         let below = store.record(&token, &matches([matched(&rule, row)]), &to, START).await.unwrap();
-        assert_eq!(below, Recorded { opened: vec![], matches: 1 });
+        assert_eq!(below, Recorded { opened: vec![], matches: 1, held: 0 });
     }
     assert!(list(store).await.is_empty());
 
@@ -94,6 +96,69 @@ pub(in crate::state) async fn a_threshold_is_reached_over_several_calls<S: State
     assert_eq!((alert.event_count, alert.created_at, alert.updated_at), (6, crossing, later));
     let lease = std::time::Duration::from_secs(60);
     assert_eq!(store.due("stdout", later, lease, 10).await.unwrap().len(), 1);
+}
+
+fn alerting(id: &str, alerting: Alerting) -> Arc<RuleMeta> {
+    Arc::new(RuleMeta { alerting, ..rule(id) })
+}
+
+pub(in crate::state) async fn a_higher_severity_raises_that_of_the_alert_if_that_is_wanted<S: StateStore>(store: &S) {
+    let token = token(store).await;
+    let severe = |rule: &Arc<RuleMeta>, row, severity| {
+        let mut found = matched(rule, row);
+        found.detail.severity = severity;
+        matches([found])
+    };
+    for (escalate_severity, expected) in [(false, Severity::Low), (true, Severity::High)] {
+        let rule = alerting(&escalate_severity.to_string(), Alerting { escalate_severity, ..Alerting::default() });
+        let opened = store.record(&token, &severe(&rule, 1, Severity::Low), &[], START).await.unwrap().opened.remove(0);
+        for (row, severity) in [(2, Severity::High), (3, Severity::Medium)] {
+            store.record(&token, &severe(&rule, row, severity), &[], START).await.unwrap();
+        }
+        assert_eq!(store.alert(&opened.id).await.unwrap().unwrap().severity, expected);
+    }
+}
+
+pub(in crate::state) async fn a_match_opens_an_ended_alert_again_if_that_is_wanted<S: StateStore>(store: &S) {
+    let token = token(store).await;
+    for (reopen_on_match, expected) in [(false, AlertStatus::Closed), (true, AlertStatus::Open)] {
+        let rule = alerting(&reopen_on_match.to_string(), Alerting { reopen_on_match, ..Alerting::default() });
+        let first = store.record(&token, &matches([matched(&rule, 1)]), &[], START).await.unwrap();
+        let ids = [first.opened[0].id.clone()];
+        let closed = TriageChange { status: Some(AlertStatus::Closed), ..TriageChange::default() };
+        store.triage(&ids, &closed, "me", START).await.unwrap();
+        store.record(&token, &matches([matched(&rule, 2)]), &[], START).await.unwrap();
+        assert_eq!(store.alert(&ids[0]).await.unwrap().unwrap().status, expected);
+        let last = store.history(&ids[0]).await.unwrap().pop().unwrap();
+        assert_eq!(last.by, if reopen_on_match { "margay" } else { "me" });
+    }
+    // What begins as resolved was ended by nobody.
+    let rule = alerting("info", Alerting { reopen_on_match: true, ..Alerting::default() });
+    for row in [1, 2] {
+        let mut found = matched(&rule, row);
+        found.detail.severity = Severity::Info;
+        store.record(&token, &matches([found]), &[], START).await.unwrap();
+    }
+    let filter = AlertFilter { rule_id: Some("info".into()), ..AlertFilter::default() };
+    assert_eq!(store.alerts(&filter).await.unwrap()[0].status, AlertStatus::Resolved);
+}
+
+pub(in crate::state) async fn an_alert_that_grows_tenfold_is_told_again_if_that_is_wanted<S: StateStore>(store: &S) {
+    let (token, to) = (token(store).await, [Receiver::accepting_all("slack")]);
+    let lease = std::time::Duration::from_secs(60);
+    for (notify_on_update, expected) in [(false, vec![]), (true, vec![News::Updated])] {
+        let rule = alerting(&notify_on_update.to_string(), Alerting { notify_on_update, ..Alerting::default() });
+        let first = store.record(&token, &matches([matched(&rule, 0)]), &to, START).await.unwrap();
+        store.delivered(&first.opened[0].id, "slack", News::Opened, None, START).await.unwrap();
+        let before = store.record(&token, &matches((1..9).map(|row| matched(&rule, row))), &to, START).await;
+        before.unwrap();
+        assert!(store.due("slack", START, lease, 10).await.unwrap().is_empty());
+        for rows in [9..12, 12..20] {
+            store.record(&token, &matches(rows.map(|row| matched(&rule, row))), &to, START).await.unwrap();
+        }
+        let due = store.due("slack", START, lease, 10).await.unwrap();
+        assert_eq!(due.iter().map(|pending| pending.news).collect::<Vec<_>>(), expected);
+    }
 }
 
 pub(in crate::state) async fn a_window_ends_and_the_next_is_another_alert<S: StateStore>(store: &S) {
@@ -144,7 +209,7 @@ pub(in crate::state) async fn a_signal_is_recorded_without_an_alert<S: StateStor
     let rule = Arc::new(RuleMeta { create_alert: false, ..rule("r") });
     let detections = matches([matched(&rule, 1), matched(&rule, 1), matched(&rule, 2)]);
     let recorded = store.record(&token, &detections, &[Receiver::accepting_all("stdout")], START).await.unwrap();
-    assert_eq!(recorded, Recorded { opened: vec![], matches: 2 });
+    assert_eq!(recorded, Recorded { opened: vec![], matches: 2, held: 0 });
     assert!(list(store).await.is_empty());
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::token;
-use crate::model::{Alert, AlertStatus, Receiver, Severity};
+use crate::model::{Alert, AlertStatus, News, Receiver, Severity};
 use crate::state::fixtures::{START, matched, matches, rule};
-use crate::state::{AlertFilter, AlertPlace, StateStore, TriageChange};
+use crate::state::{AlertFilter, AlertPlace, StateStore, Summary, TriageChange};
 
 const LATER: Duration = Duration::from_secs(60);
 
@@ -27,6 +27,7 @@ pub(in crate::state) async fn a_change_is_made_and_written_down<S: StateStore>(s
         status: Some(AlertStatus::Triaged),
         assignee: Some("ana".into()),
         comment: Some("a \u{1b}\n'comment'".into()),
+        ..TriageChange::default()
     };
     let ids = [id.clone(), "none".into()];
     assert_eq!(store.triage(&ids, &change, "me", START + LATER).await.unwrap(), ids[..1]);
@@ -135,8 +136,8 @@ pub(in crate::state) async fn an_alert_is_sent_again_as_if_for_the_first_time<S:
     let to = ["slack", "down"].map(Receiver::accepting_all);
     let found = matches([matched(&Arc::new(rule("r")), 1)]);
     let id = store.record(&token, &found, &to, START).await.unwrap().opened.remove(0).id;
-    store.delivered(&id, "slack", Some(200), START).await.unwrap();
-    store.failed(&id, "down", "no", Some(500), None, START).await.unwrap();
+    store.delivered(&id, "slack", News::Opened, Some(200), START).await.unwrap();
+    store.failed(&id, "down", News::Opened, "no", Some(500), None, START).await.unwrap();
     let names = ["slack", "down", "new"].map(String::from);
     assert!(store.resend(&id, &names, "me", START + LATER).await.unwrap());
     assert!(!store.resend("none", &names, "me", START + LATER).await.unwrap());
@@ -146,10 +147,86 @@ pub(in crate::state) async fn an_alert_is_sent_again_as_if_for_the_first_time<S:
         let told: Vec<_> = due.iter().map(|pending| (&*pending.alert.id, pending.attempts, pending.resent)).collect();
         assert_eq!(told, [(&*id, 0, 1)], "{name}");
     }
-    store.delivered(&id, "slack", Some(200), START + LATER).await.unwrap();
+    store.delivered(&id, "slack", News::Opened, Some(200), START + LATER).await.unwrap();
     let sent = store.alert(&id).await.unwrap().unwrap().delivery_responses;
     let slack: Vec<_> = sent.iter().filter(|one| one.destination_id == "slack").map(|one| one.attempt).collect();
     assert_eq!(slack, [1, 1], "what was sent before stays written down");
     let history = store.history(&id).await.unwrap();
     assert_eq!(history.iter().filter(|one| one.field == "resent" && one.by == "me").count(), 3);
+}
+
+pub(in crate::state) async fn alerts_are_counted_by_what_they_are<S: StateStore>(store: &S) {
+    let empty = store.summary(&AlertFilter::default()).await.unwrap();
+    assert_eq!((empty.alerts, empty.events, empty.rules.len(), empty.days.len()), (0, 0, 0, 0));
+    let token = token(store).await;
+    for (row, id, days, severity) in
+        [(1, "often", 0, Severity::High), (2, "often", 1, Severity::Low), (3, "once", 1, Severity::High)]
+    {
+        let mut found = matched(&Arc::new(rule(id)), row);
+        found.detail.severity = severity;
+        let now = START + time::Duration::days(days);
+        store.record(&token, &matches([found]), &[], now).await.unwrap();
+    }
+    // It counts in the alert of before.
+    let again = matches([matched(&Arc::new(rule("once")), 4)]);
+    store.record(&token, &again, &[], START + time::Duration::DAY).await.unwrap();
+    let summary = store.summary(&AlertFilter::default()).await.unwrap();
+    let counts =
+        |counts: &[(&str, u64)]| counts.iter().map(|(name, count)| (name.to_string(), *count)).collect::<Vec<_>>();
+    let expected = Summary {
+        alerts: 3,
+        events: 4,
+        rules: counts(&[("often", 2), ("once", 1)]),
+        more_rules: false,
+        severities: counts(&[("HIGH", 2), ("LOW", 1)]),
+        statuses: counts(&[("OPEN", 3)]),
+        types: counts(&[("RULE", 3)]),
+        days: counts(&[("2026-01-02", 1), ("2026-01-03", 2)]),
+    };
+    assert_eq!(summary, expected);
+    let high = AlertFilter {
+        severities: vec![Severity::High],
+        created_since: Some(START + time::Duration::HOUR),
+        ..AlertFilter::default()
+    };
+    let summary = store.summary(&high).await.unwrap();
+    assert_eq!((summary.alerts, summary.rules), (1, counts(&[("once", 1)])));
+}
+
+/// Alerts with a delivery to each of three destinations, of which the last has failed for good.
+pub(in crate::state) async fn the_end_of_an_alert_is_told_behind_its_beginning<S: StateStore>(store: &S) {
+    let (token, lease) = (token(store).await, Duration::from_secs(60));
+    let to = ["pager", "slow", "failed", "deaf"].map(Receiver::accepting_all);
+    let found = matches([matched(&Arc::new(rule("r")), 1)]);
+    let id = store.record(&token, &found, &to, START).await.unwrap().opened.remove(0).id;
+    store.delivered(&id, "pager", News::Opened, Some(202), START).await.unwrap();
+    store.delivered(&id, "deaf", News::Opened, Some(202), START).await.unwrap();
+    store.failed(&id, "failed", News::Opened, "no", None, None, START).await.unwrap();
+    assert_eq!(store.due("slow", START, lease, 9).await.unwrap()[0].news, News::Opened);
+
+    let change = TriageChange {
+        status: Some(AlertStatus::Resolved),
+        tell: ["pager", "slow", "failed", "unknown"].map(String::from).to_vec(),
+        ..TriageChange::default()
+    };
+    let ids = [id.clone()];
+    for _ in 0..2 {
+        store.triage(&ids, &change, "me", START + LATER).await.unwrap();
+    }
+    let news =
+        |due: Vec<crate::state::PendingDelivery>| due.iter().map(|one| (one.news, one.attempts)).collect::<Vec<_>>();
+    let now = START + LATER;
+    assert_eq!(news(store.due("pager", now, lease, 9).await.unwrap()), [(News::Resolved, 0)]);
+    // It has not taken the beginning yet, so that comes first.
+    assert_eq!(news(store.due("slow", now, lease, 9).await.unwrap()), [(News::Opened, 0)]);
+    store.delivered(&id, "slow", News::Opened, None, now).await.unwrap();
+    assert_eq!(news(store.due("slow", now, lease, 9).await.unwrap()), [(News::Resolved, 0)]);
+    // Another daemon says late that it has delivered the beginning, too.
+    store.delivered(&id, "slow", News::Opened, None, now).await.unwrap();
+    store.delivered(&id, "slow", News::Resolved, None, now).await.unwrap();
+    for name in ["slow", "failed", "deaf"] {
+        assert!(store.due(name, now + lease * 9, lease, 9).await.unwrap().is_empty(), "{name}");
+    }
+    let slow = store.alert(&id).await.unwrap().unwrap().delivery_responses;
+    assert_eq!(slow.iter().filter(|sent| sent.destination_id == "slow" && sent.success).count(), 2);
 }

@@ -8,10 +8,12 @@ pub(super) mod backlog;
 pub(super) mod commits;
 pub(super) mod desk;
 pub(super) mod ledger;
+pub(super) mod notices;
 pub(super) mod outbox;
 pub(super) mod quarantine;
 pub(super) mod replicas;
 pub(super) mod revisions;
+pub(super) mod storms;
 
 use time::{Duration, OffsetDateTime};
 
@@ -49,6 +51,9 @@ macro_rules! contract_tests {
                 an_alert_has_every_field_of_its_opening_match,
                 hostile_text_survives,
                 alerts_are_filtered_and_newest_first,
+                a_higher_severity_raises_that_of_the_alert_if_that_is_wanted,
+                a_match_opens_an_ended_alert_again_if_that_is_wanted,
+                an_alert_that_grows_tenfold_is_told_again_if_that_is_wanted,
             ],
             outbox: [
                 a_new_alert_is_delivered_once_to_each_destination,
@@ -69,6 +74,21 @@ macro_rules! contract_tests {
                 pages_hold_every_alert_once_in_both_orders,
                 what_an_alert_counts_comes_in_pages,
                 an_alert_is_sent_again_as_if_for_the_first_time,
+                alerts_are_counted_by_what_they_are,
+                the_end_of_an_alert_is_told_behind_its_beginning,
+            ],
+            notices: [
+                a_fact_is_written_down_once_in_a_while,
+                an_outcome_is_a_fact_about_its_source,
+                a_notice_opens_one_alert_that_stands_until_it_is_ended,
+                what_fails_is_told_to_the_others,
+            ],
+            storms: [
+                more_alerts_than_the_limit_are_created_and_not_delivered,
+                error_alerts_have_a_limit_of_their_own,
+                after_the_hour_there_is_one_digest_and_delivery_goes_on,
+                a_storm_may_stop_its_rule_until_it_is_changed,
+                a_limit_holds_for_all_that_record_at_once,
             ],
             commits: [
                 a_commit_becomes_progress_of_its_table,

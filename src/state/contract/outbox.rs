@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::token;
-use crate::model::{Receiver, RuleMeta};
+use crate::model::{News, Receiver, RuleMeta};
 use crate::state::fixtures::{START, matched, matches, rule};
 use crate::state::{AlertFilter, PendingDelivery, StateStore, Waiting};
 
@@ -29,7 +29,7 @@ pub(in crate::state) async fn a_new_alert_is_delivered_once_to_each_destination<
         let due = store.due(name, START, LEASE, 10).await.unwrap();
         assert_eq!(names(&due), [name]);
         assert!(due.iter().all(|pending| pending.alert.id == id && pending.attempts == 0 && pending.resent == 0));
-        store.delivered(&id, name, Some(200), START).await.unwrap();
+        store.delivered(&id, name, News::Opened, Some(200), START).await.unwrap();
         assert!(store.due(name, START + LEASE * 100, LEASE, 10).await.unwrap().is_empty());
     }
     assert!(store.due("another", START, LEASE, 10).await.unwrap().is_empty());
@@ -46,9 +46,9 @@ pub(in crate::state) async fn a_lease_hands_a_delivery_to_one_caller<S: StateSto
 pub(in crate::state) async fn a_failed_delivery_waits_for_its_next_attempt<S: StateStore>(store: &S) {
     let id = opened(store, &["slack", "stdout"]).await;
     store.due("slack", START, LEASE, 10).await.unwrap();
-    store.delivered(&id, "stdout", None, START).await.unwrap();
+    store.delivered(&id, "stdout", News::Opened, None, START).await.unwrap();
     let next = START + LEASE * 10;
-    store.failed(&id, "slack", "503", Some(503), Some(next), START).await.unwrap();
+    store.failed(&id, "slack", News::Opened, "503", Some(503), Some(next), START).await.unwrap();
     assert!(store.due("slack", next - Duration::from_secs(1), LEASE, 10).await.unwrap().is_empty());
     let due = store.due("slack", next, LEASE, 10).await.unwrap();
     assert_eq!((names(&due), due[0].attempts), (vec!["slack"], 1));
@@ -57,16 +57,16 @@ pub(in crate::state) async fn a_failed_delivery_waits_for_its_next_attempt<S: St
 pub(in crate::state) async fn a_delivery_that_failed_for_good_is_over<S: StateStore>(store: &S) {
     let id = opened(store, &["slack"]).await;
     store.due("slack", START, LEASE, 10).await.unwrap();
-    store.failed(&id, "slack", "gone", Some(503), None, START).await.unwrap();
-    store.failed(&id, "slack", "late", Some(503), Some(START), START).await.unwrap();
+    store.failed(&id, "slack", News::Opened, "gone", Some(503), None, START).await.unwrap();
+    store.failed(&id, "slack", News::Opened, "late", Some(503), Some(START), START).await.unwrap();
     assert!(store.due("slack", START + LEASE * 1000, LEASE, 10).await.unwrap().is_empty());
 }
 
 pub(in crate::state) async fn a_late_failure_does_not_undo_a_success<S: StateStore>(store: &S) {
     let id = opened(store, &["slack"]).await;
-    store.delivered(&id, "slack", None, START).await.unwrap();
-    store.failed(&id, "slack", "timeout", Some(503), Some(START), START).await.unwrap();
-    store.delivered(&id, "slack", None, START).await.unwrap();
+    store.delivered(&id, "slack", News::Opened, None, START).await.unwrap();
+    store.failed(&id, "slack", News::Opened, "timeout", Some(503), Some(START), START).await.unwrap();
+    store.delivered(&id, "slack", News::Opened, None, START).await.unwrap();
     assert!(store.due("slack", START + LEASE, LEASE, 10).await.unwrap().is_empty());
 }
 
@@ -104,16 +104,16 @@ pub(in crate::state) async fn deliveries_come_oldest_first_up_to_the_limit<S: St
 pub(in crate::state) async fn an_unknown_delivery_is_an_error<S: StateStore>(store: &S) {
     let id = opened(store, &["stdout"]).await;
     for (alert, destination) in [(id.as_str(), "slack"), ("no such alert", "stdout")] {
-        assert!(store.delivered(alert, destination, None, START).await.is_err());
-        assert!(store.failed(alert, destination, "x", Some(503), None, START).await.is_err());
+        assert!(store.delivered(alert, destination, News::Opened, None, START).await.is_err());
+        assert!(store.failed(alert, destination, News::Opened, "x", Some(503), None, START).await.is_err());
     }
 }
 
 pub(in crate::state) async fn an_alert_tells_how_its_deliveries_stand<S: StateStore>(store: &S) {
     let id = opened(store, &["bad", "good", "new"]).await;
-    store.delivered(&id, "good", Some(204), START).await.unwrap();
-    store.failed(&id, "bad", "no answer", Some(503), Some(START), START).await.unwrap();
-    store.failed(&id, "bad", "no answer again", None, None, START + LEASE).await.unwrap();
+    store.delivered(&id, "good", News::Opened, Some(204), START).await.unwrap();
+    store.failed(&id, "bad", News::Opened, "no answer", Some(503), Some(START), START).await.unwrap();
+    store.failed(&id, "bad", News::Opened, "no answer again", None, None, START + LEASE).await.unwrap();
     let told = store.alert(&id).await.unwrap().unwrap().delivery_responses;
     let told: Vec<_> =
         told.iter().map(|r| (&*r.destination_id, r.attempt, r.status_code, &*r.message, r.dispatched_at)).collect();
@@ -138,7 +138,7 @@ pub(in crate::state) async fn what_waits_is_counted_by_destination<S: StateStore
     for row in [1, 2] {
         let (rule, now) = (Arc::new(rule(&format!("r{row}"))), START + Duration::from_secs(row.into()));
         let opened = store.record(&token, &matches([matched(&rule, row)]), &to, now).await.unwrap().opened.remove(0);
-        store.delivered(&opened.id, "good", None, now).await.unwrap();
+        store.delivered(&opened.id, "good", News::Opened, None, now).await.unwrap();
     }
     let oldest = START + Duration::from_secs(1);
     assert_eq!(store.waiting().await.unwrap(), [Waiting { destination: "down".into(), deliveries: 2, oldest }]);

@@ -1,14 +1,19 @@
 //! Matches, windows and alerts in memory.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::{Delivery, End, MemoryState, Tables};
-use crate::model::{Alert, AlertStatus, Comment, DeliveryResponse, Detections, Receiver, RowId, Triage};
+use crate::model::{Alert, AlertStatus, Comment, DeliveryResponse, Detections, News, Receiver, RowId, Triage};
+use crate::state::desk::OWN_NAME;
 use crate::state::route::{Routed, route};
-use crate::state::window::{Change, GroupKey, Hit, Window, context};
+use crate::state::storm::HELD;
+use crate::state::window::{Asks, Change, GroupKey, Hit, Window, context};
 use crate::state::{
-    AlertFilter, AlertMatch, AlertPlace, AlertStore, Audited, ClaimToken, Desk, Recorded, StateError, TriageChange,
+    AlertFilter, AlertMatch, AlertPlace, AlertStore, Audited, ClaimToken, Desk, Recorded, StateError, Summary,
+    TriageChange,
 };
 
 #[async_trait]
@@ -23,13 +28,13 @@ impl AlertStore for MemoryState {
         let mut tables = self.lock();
         tables.check_claim(token)?;
         let hits = detections.matches.iter().map(Hit::from).chain(detections.faults.iter().map(Hit::from));
-        let (mut matches, mut opened) = (0, Vec::new());
+        let (mut matches, mut opened, held_before) = (0, Vec::new(), tables.all_held());
         for hit in hits.collect::<Vec<_>>() {
             if !tables.matches.insert((hit.rule.id.clone(), hit.kind.as_str(), hit.row_id)) {
                 continue;
             }
             matches += 1;
-            if !hit.is_grouped() {
+            if !hit.is_grouped() || tables.is_stopped(&hit) {
                 continue;
             }
             let change = tables.count(&hit, destinations, now);
@@ -40,7 +45,8 @@ impl AlertStore for MemoryState {
             tables.counted_by.insert((alert, hit.row_id), counted(&hit));
         }
         let opened = opened.iter().map(|key| tables.windows[key].alert(key).expect("its window has opened it"));
-        Ok(Recorded { opened: opened.collect(), matches })
+        let opened = opened.collect();
+        Ok(Recorded { opened, matches, held: tables.all_held() - held_before })
     }
 
     async fn alerts(&self, filter: &AlertFilter) -> Result<Vec<Alert>, StateError> {
@@ -76,20 +82,41 @@ impl Tables {
             Some(value) => self.values.insert((key.alert_id(window.number), value.clone())),
             None => true,
         };
+        let before = window.event_count;
         let change = window.count(hit, new_value, now);
+        let mut asks = Asks::default();
+        asks.add(hit, before, window.event_count);
         let alert = window.alert(&key);
         match (change, alert) {
             (Change::Opened, Some(alert)) => self.open(alert, hit, destinations, now),
-            (Change::Updated, Some(alert)) => self.update(&key, alert),
+            (Change::Updated, Some(alert)) => {
+                let id = alert.id.clone();
+                self.update(&key, alert);
+                self.answer(&id, asks, now);
+            }
             _ => {}
         }
         change
     }
 
+    /// Does with an alert that was there before what a hit asks of it.
+    fn answer(&mut self, id: &str, asks: Asks, now: OffsetDateTime) {
+        let at = self.alerts.iter().position(|alert| alert.id == id).expect("it was updated just now");
+        let alert = &self.alerts[at];
+        if asks.reopening && alert.status.is_ended() && alert.triage.last_updated_by.is_some() {
+            self.change(at, "status", AlertStatus::Open.as_str(), OWN_NAME, now);
+        }
+        if asks.update {
+            self.deliveries.iter_mut().filter(|row| row.alert == id).for_each(|row| row.tell(News::Updated, now));
+        }
+    }
+
     fn open(&mut self, alert: Alert, hit: &Hit<'_>, destinations: &[Receiver], now: OffsetDateTime) {
+        let is_held = self.is_held(hit, now);
         let opening = &self.windows[&hit.key()].opening.detail;
         for name in route(&Routed::new(hit, opening), destinations) {
-            self.deliveries.push(Delivery::new(&alert.id, name, now));
+            let end = if is_held { End::Held } else { End::Pending };
+            self.deliveries.push(Delivery { end, ..Delivery::new(&alert.id, name, now) });
         }
         self.alerts.push(alert);
     }
@@ -100,13 +127,14 @@ impl Tables {
         alert.event_count = counted.event_count;
         alert.log_types = counted.log_types;
         alert.updated_at = counted.updated_at;
+        alert.severity = counted.severity;
     }
 
     /// The alert as it is listed.
     fn as_listed(&self, alert: &Alert) -> Alert {
         let of_alert = self.deliveries.iter().filter(|row| row.alert == alert.id);
         let mut responses: Vec<DeliveryResponse> = of_alert
-            .flat_map(|row| if row.tried.is_empty() { vec![untried(&row.destination)] } else { row.tried.clone() })
+            .flat_map(|row| if row.tried.is_empty() { vec![untried(row)] } else { row.tried.clone() })
             .collect();
         responses.sort_by(|a, b| a.destination_id.cmp(&b.destination_id));
         let changes = self.changes.iter().filter(|(id, _)| *id == alert.id).map(|(_, change)| change);
@@ -158,13 +186,13 @@ fn is_wanted(filter: &AlertFilter, alert: &Alert) -> bool {
         && filter.after.as_ref().is_none_or(is_behind)
 }
 
-fn untried(destination: &str) -> DeliveryResponse {
+fn untried(row: &Delivery) -> DeliveryResponse {
     DeliveryResponse {
-        destination_id: destination.to_owned(),
+        destination_id: row.destination.clone(),
         attempt: 0,
         status_code: None,
         success: false,
-        message: String::new(),
+        message: if row.end == End::Held { HELD.to_owned() } else { String::new() },
         dispatched_at: None,
     }
 }
@@ -199,8 +227,14 @@ impl Desk for MemoryState {
             let status = change.status.map(|status| ("status", status.as_str()));
             let assignee = change.assignee.as_deref().map(|assignee| ("assignee", assignee));
             let comment = change.comment.as_deref().map(|comment| ("comment", comment));
+            let before = tables.alerts[at].status;
             for (field, after) in [status, assignee, comment].into_iter().flatten() {
                 tables.change(at, field, after, by, now);
+            }
+            if change.ends() && tables.alerts[at].status != before {
+                let told = tables.deliveries.iter_mut();
+                let told = told.filter(|row| row.alert == *id && change.tell.contains(&row.destination));
+                told.for_each(|row| row.tell(News::Resolved, now));
             }
             changed.push(id.clone());
         }
@@ -210,6 +244,28 @@ impl Desk for MemoryState {
     async fn history(&self, alert: &str) -> Result<Vec<Audited>, StateError> {
         let tables = self.lock();
         Ok(tables.changes.iter().filter(|(id, _)| id == alert).map(|(_, change)| change.clone()).collect())
+    }
+
+    async fn summary(&self, filter: &AlertFilter) -> Result<Summary, StateError> {
+        let tables = self.lock();
+        let taken: Vec<&Alert> = tables.alerts.iter().filter(|alert| is_wanted(filter, alert)).collect();
+        let by = |of: &dyn Fn(&Alert) -> String| {
+            let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+            taken.iter().for_each(|alert| *counts.entry(of(alert)).or_default() += 1);
+            counts.into_iter().collect::<Vec<_>>()
+        };
+        let mut summary = Summary {
+            alerts: taken.len() as u64,
+            events: taken.iter().map(|alert| alert.event_count).sum(),
+            rules: by(&|alert| alert.rule_id.clone()),
+            more_rules: false,
+            severities: by(&|alert| alert.severity.to_string()),
+            statuses: by(&|alert| alert.status.as_str().into()),
+            types: by(&|alert| alert.kind.as_str().into()),
+            days: by(&|alert| alert.created_at.date().to_string()),
+        };
+        summary.arrange();
+        Ok(summary)
     }
 
     async fn counted_by(&self, alert: &str, after: Option<RowId>, limit: u32) -> Result<Vec<AlertMatch>, StateError> {
@@ -234,6 +290,7 @@ impl Desk for MemoryState {
                 Some(row) => {
                     row.resent += 1;
                     (row.end, row.attempts, row.next_attempt, row.leased_until) = (End::Pending, 0, now, None);
+                    (row.news, row.follow) = (News::Opened, None);
                 }
                 None => {
                     let row = Delivery { resent: 1, ..Delivery::new(alert, destination, now) };

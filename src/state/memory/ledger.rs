@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use super::{MemoryState, Tables};
 use crate::model::{ObjectId, ObjectRef};
+use crate::state::notices::facts_of;
 use crate::state::{Attempts, Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, StateError};
 
 pub(super) struct Entry {
@@ -141,6 +142,12 @@ impl Ledger for MemoryState {
             give_up(&mut entry.attempts.given_up, outcome.state.as_str());
         } else {
             entry.attempts.given_up.clear();
+        }
+        let source = entry.source.clone();
+        if !source.is_empty() {
+            for (fact, detail) in facts_of(outcome) {
+                tables.note(fact, &source, &detail, now);
+            }
         }
         if outcome.state.ends_reading() {
             tables.forget(token.object);

@@ -54,7 +54,7 @@ impl AlertStore for PostgresStore {
 /// One row for each attempt, and one for a destination that has seen none.
 const DELIVERIES: &str = "
     SELECT deliveries.alert_id, deliveries.destination, coalesce(attempt, 0) AS attempt, at, status,
-        coalesce(success, 0) AS success, coalesce(message, '') AS message
+        coalesce(success, 0) AS success, coalesce(message, last_error, '') AS message
     FROM deliveries LEFT JOIN delivery_attempts AS tried USING (alert_id, destination)
     WHERE alert_id = ANY($1)
     ORDER BY deliveries.destination, tried.number";
@@ -87,17 +87,7 @@ impl PostgresStore {
 
 fn list(filter: &AlertFilter) -> QueryBuilder<'_, Postgres> {
     let mut query = QueryBuilder::new("SELECT * FROM alerts WHERE true");
-    if let Some(rule_id) = &filter.rule_id {
-        query.push(" AND rule_id = ").push_bind(stored(rule_id));
-    }
-    if let Some(kind) = filter.kind {
-        query.push(" AND kind = ").push_bind(kind.as_str());
-    }
-    if let Some(least) = filter.severity_at_least {
-        let names = Severity::ALL.into_iter().filter(|severity| *severity >= least).map(Severity::as_str);
-        push_one_of(&mut query, "severity", names);
-    }
-    push_details(&mut query, filter);
+    push_filter(&mut query, filter);
     let (order, is_behind) = if filter.oldest_first { ("ASC", ">") } else { ("DESC", "<") };
     if let Some(place) = &filter.after {
         query.push(format!(" AND (created_at, id) {is_behind} (")).push_bind(micros(place.created_at));
@@ -108,6 +98,21 @@ fn list(filter: &AlertFilter) -> QueryBuilder<'_, Postgres> {
         query.push(" LIMIT ").push_bind(i64::from(limit));
     }
     query
+}
+
+/// Conditions behind a first one.
+pub(super) fn push_filter<'a>(query: &mut QueryBuilder<'a, Postgres>, filter: &'a AlertFilter) {
+    if let Some(rule_id) = &filter.rule_id {
+        query.push(" AND rule_id = ").push_bind(stored(rule_id));
+    }
+    if let Some(kind) = filter.kind {
+        query.push(" AND kind = ").push_bind(kind.as_str());
+    }
+    if let Some(least) = filter.severity_at_least {
+        let names = Severity::ALL.into_iter().filter(|severity| *severity >= least).map(Severity::as_str);
+        push_one_of(query, "severity", names);
+    }
+    push_details(query, filter);
 }
 
 fn push_details<'a>(query: &mut QueryBuilder<'a, Postgres>, filter: &'a AlertFilter) {

@@ -10,9 +10,10 @@ use time::OffsetDateTime;
 use super::PostgresStore;
 use super::columns::{stored, stored_or_null};
 use super::failure::{During, Failure, retried};
-use crate::model::RowId;
+use crate::model::{AlertStatus, News, RowId};
 use crate::state::columns::{Columns, audited, counted, micros, text};
-use crate::state::{AlertMatch, Audited, Desk, StateError, TriageChange};
+use crate::state::desk::OWN_NAME;
+use crate::state::{AlertFilter, AlertMatch, Audited, Desk, StateError, Summary, TriageChange};
 
 const LOCK: &str = "SELECT id, status, assignee FROM alerts WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
 
@@ -35,7 +36,26 @@ const RESEND: &str = "
     SELECT $1, destination, $3, 1 FROM unnest($2::text[]) AS to_one (destination) ORDER BY destination
     ON CONFLICT (alert_id, destination) DO UPDATE SET
         state = 'pending', attempts = 0, next_attempt = excluded.next_attempt, leased_until = NULL, last_error = NULL,
-        finished_at = NULL, resent = deliveries.resent + 1";
+        finished_at = NULL, resent = deliveries.resent + 1, news = 'OPENED', follow = NULL";
+
+/// A destination is told when it has taken what came before. What it never got, or is held back, is not followed up, and
+/// nothing comes behind the end.
+const TELL: &str = "
+    UPDATE deliveries
+    SET follow = CASE WHEN state = 'pending' AND news = 'OPENED' THEN $3 END,
+        news = CASE WHEN state = 'pending' AND news = 'OPENED' THEN news ELSE $3 END,
+        attempts = CASE WHEN state = 'pending' AND news = 'OPENED' THEN attempts ELSE 0 END,
+        next_attempt = CASE WHEN state = 'pending' THEN next_attempt ELSE $4 END,
+        state = 'pending', finished_at = NULL
+    WHERE alert_id = ANY($1) AND ($2::text[] IS NULL OR destination = ANY($2)) AND state IN ('pending', 'delivered')
+        AND news <> 'RESOLVED' AND coalesce(follow, '') <> 'RESOLVED'
+        AND NOT (state = 'pending' AND (news = $3 OR coalesce(follow, '') = $3))";
+
+/// An alert that began as ended was ended by nobody.
+const ENDED: &str = "
+    SELECT id, status FROM alerts
+    WHERE id = ANY($1) AND status IN ('CLOSED', 'RESOLVED') AND last_updated_by IS NOT NULL
+    ORDER BY id FOR NO KEY UPDATE";
 
 const MATCHES: &str = "
     SELECT row_id, log_type, event_time, detail FROM matches
@@ -58,6 +78,11 @@ impl Desk for PostgresStore {
             let there: Vec<Standing> = ids.iter().filter_map(|id| found.remove(id)).collect();
             let lines: Vec<Line<'_>> = there.iter().flat_map(|standing| standing.lines(change)).collect();
             write(&mut tx, &lines, change, by, now).await?;
+            let ended = lines.iter().filter(|line| line.field == "status" && change.ends());
+            let ended: Vec<&str> = ended.map(|line| line.alert).collect();
+            if !ended.is_empty() && !change.tell.is_empty() {
+                tell(&mut tx, &ended, Some(change.tell.as_slice()), News::Resolved, now).await?;
+            }
             tx.commit().await.during("change alerts")?;
             Ok(there.into_iter().map(|standing| standing.id).collect())
         })
@@ -71,6 +96,10 @@ impl Desk for PostgresStore {
             .await
             .during("read the history of an alert")?;
         rows.iter().map(audited).collect()
+    }
+
+    async fn summary(&self, filter: &AlertFilter) -> Result<Summary, StateError> {
+        self.summarized(filter).await
     }
 
     async fn counted_by(&self, alert: &str, after: Option<RowId>, limit: u32) -> Result<Vec<AlertMatch>, StateError> {
@@ -114,6 +143,37 @@ impl Desk for PostgresStore {
         })
         .await
     }
+}
+
+/// There is news of alerts for these destinations, or for all that they went to.
+pub(super) async fn tell(
+    connection: &mut PgConnection,
+    alerts: &[&str],
+    destinations: Option<&[String]>,
+    news: News,
+    now: OffsetDateTime,
+) -> Result<(), Failure> {
+    let destinations = destinations.map(|names| names.iter().map(|name| stored(name)).collect::<Vec<_>>());
+    let tell = sqlx::query(TELL).bind(alerts).bind(destinations).bind(news.as_str()).bind(micros(now));
+    tell.execute(connection).await.during("tell of alerts again")?;
+    Ok(())
+}
+
+/// Opens alerts again that somebody has ended.
+pub(super) async fn reopen(connection: &mut PgConnection, alerts: &[&str], now: OffsetDateTime) -> Result<(), Failure> {
+    let ended = sqlx::query(ENDED).bind(alerts).fetch_all(&mut *connection).await.during("look at alerts")?;
+    let ended: Vec<(String, String)> =
+        ended.iter().map(|row| Ok((text(row, "id")?, text(row, "status")?))).collect::<Result<_, StateError>>()?;
+    let mut lines = Vec::new();
+    for (alert, before) in &ended {
+        let after = AlertStatus::Open.as_str().to_owned();
+        lines.push(Line { alert, field: "status", before: before.clone(), after });
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let change = TriageChange { status: Some(AlertStatus::Open), ..TriageChange::default() };
+    write(connection, &lines, &change, OWN_NAME, now).await
 }
 
 /// Where an alert stands that is about to be changed.

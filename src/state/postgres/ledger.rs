@@ -13,6 +13,7 @@ use super::columns::{stored, stored_or_null};
 use super::failure::{During, Failure, retried};
 use crate::model::{ObjectId, ObjectRef};
 use crate::state::columns::{count, int, micros, moment_or_null, small, state, text};
+use crate::state::notices::{Fact, facts_of};
 use crate::state::{Attempts, Claim, ClaimToken, Ledger, ObjectOutcome, StateError};
 
 /// Takes the claim when the object is new, or neither finished for good nor held; the condition makes it one statement.
@@ -59,7 +60,15 @@ const FINISH: &str = "
         UPDATE objects
         SET claimed_until = NULL, state = $3, reason = $4, events = $5, rejects = $6, bytes = $7, finished_at = $8,
             open_state = NULL, open_reason = ''
-        WHERE id = $1 AND fence = $2 AND claimed_until IS NOT NULL RETURNING id
+        WHERE id = $1 AND fence = $2 AND claimed_until IS NOT NULL RETURNING id, source
+    ), facts AS (
+        -- What was noted a moment ago is not even locked: all objects of a source meet here.
+        INSERT INTO noted (fact, subject, at, detail)
+        SELECT fact, source, $8, detail FROM finished, unnest($10::text[], $11::text[]) AS said (fact, detail)
+        WHERE source <> '' AND NOT EXISTS (
+            SELECT 1 FROM noted AS n WHERE n.fact = said.fact AND n.subject = source AND n.at >= $12)
+        ORDER BY fact
+        ON CONFLICT (fact, subject) DO UPDATE SET at = excluded.at, detail = excluded.detail WHERE noted.at < $12
     ), intents AS (
         DELETE FROM lake_intents WHERE $9 AND object_id IN (SELECT id FROM finished)
     ), progress AS (
@@ -124,6 +133,11 @@ impl Ledger for PostgresStore {
     }
 
     async fn finish(&self, token: &ClaimToken, outcome: &ObjectOutcome, now: OffsetDateTime) -> Result<(), StateError> {
+        let (facts, details): (Vec<_>, Vec<_>) = facts_of(outcome).into_iter().unzip();
+        let (facts, details) = (
+            &facts.iter().map(|fact: &Fact| fact.as_str()).collect::<Vec<_>>(),
+            &details.iter().map(|detail: &String| stored(detail).into_owned()).collect::<Vec<_>>(),
+        );
         retried(move || async move {
             let finished = sqlx::query_scalar(FINISH)
                 .bind(&token.object.0[..])
@@ -135,6 +149,9 @@ impl Ledger for PostgresStore {
                 .bind(int(outcome.bytes))
                 .bind(micros(now))
                 .bind(outcome.state.ends_reading())
+                .bind(facts)
+                .bind(details)
+                .bind(micros(now - Fact::Events.pace()))
                 .fetch_one(&self.pool)
                 .await
                 .during("finish an object")?;

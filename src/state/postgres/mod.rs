@@ -21,11 +21,13 @@ mod desk;
 mod failure;
 mod ledger;
 mod migrations;
+mod notices;
 mod options;
 mod outbox;
 mod quarantine;
 mod record;
 mod revisions;
+mod summary;
 mod upkeep;
 
 use std::time::Duration;

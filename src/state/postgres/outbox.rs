@@ -6,10 +6,12 @@ use async_trait::async_trait;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::PostgresStore;
 use super::columns::stored;
 use super::failure::{During, Failure, retried};
-use crate::state::columns::{micros, pending, waiting};
+use super::{PostgresStore, notices};
+use crate::model::News;
+use crate::state::columns::{micros, pending, text, waiting};
+use crate::state::notices::{Condition, Fact, tells_of_failure};
 use crate::state::{Outbox, PendingDelivery, StateError, Waiting};
 
 /// What another daemon is just taking is passed over.
@@ -22,16 +24,22 @@ const TAKE: &str = "
     ), leased AS (
         UPDATE deliveries AS d SET leased_until = $3 FROM taken
         WHERE d.alert_id = taken.alert_id AND d.destination = taken.destination
-        RETURNING d.alert_id, d.destination, d.attempts, d.resent, d.next_attempt, d.number
+        RETURNING d.alert_id, d.destination, d.attempts, d.resent, d.news, d.next_attempt, d.number
     )
-    SELECT alerts.*, destination, attempts, resent
+    SELECT alerts.*, destination, attempts, resent, news
     FROM leased JOIN alerts ON alerts.id = alert_id
     ORDER BY next_attempt, number";
 
 const DELIVERED: &str = "
     UPDATE deliveries
     SET state = 'delivered', attempts = attempts + 1, leased_until = NULL, last_error = NULL, finished_at = $3
-    WHERE alert_id = $1 AND destination = $2 AND state <> 'delivered'";
+    WHERE alert_id = $1 AND destination = $2 AND news = $4 AND state <> 'delivered'";
+
+/// Behind a success: what there is to tell since.
+const GO_ON: &str = "
+    UPDATE deliveries
+    SET state = 'pending', news = follow, follow = NULL, attempts = 0, next_attempt = $3, finished_at = NULL
+    WHERE alert_id = $1 AND destination = $2 AND state = 'delivered' AND follow IS NOT NULL";
 
 /// Behind the change of the delivery, which has counted it.
 const ATTEMPTED: &str = "
@@ -51,7 +59,7 @@ const FAILED: &str = "
     SET state = CASE WHEN $4::bigint IS NULL THEN 'failed' ELSE 'pending' END, attempts = attempts + 1,
         leased_until = NULL, last_error = $3, next_attempt = coalesce($4, next_attempt),
         finished_at = CASE WHEN $4 IS NULL THEN $5::bigint END
-    WHERE alert_id = $1 AND destination = $2 AND state = 'pending'";
+    WHERE alert_id = $1 AND destination = $2 AND news = $6 AND state = 'pending'";
 
 #[async_trait]
 impl Outbox for PostgresStore {
@@ -80,6 +88,7 @@ impl Outbox for PostgresStore {
         &self,
         alert: &str,
         destination: &str,
+        news: News,
         status: Option<u16>,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
@@ -89,12 +98,17 @@ impl Outbox for PostgresStore {
                 .bind(stored(alert))
                 .bind(stored(destination))
                 .bind(micros(now))
+                .bind(news.as_str())
                 .execute(&mut *tx)
                 .await
                 .during("mark a delivery as done")?;
-            match marked.rows_affected() {
-                0 => check_exists(&mut tx, alert, destination).await?,
-                _ => attempted(&mut tx, alert, destination, status, None, now).await?,
+            if marked.rows_affected() == 0 {
+                check_exists(&mut tx, alert, destination).await?;
+            } else {
+                attempted(&mut tx, alert, destination, status, None, now).await?;
+                let go_on = sqlx::query(GO_ON).bind(stored(alert)).bind(stored(destination)).bind(micros(now));
+                go_on.execute(&mut *tx).await.during("mark a delivery as done")?;
+                notices::note(&mut tx, Fact::Delivered, destination, "", now).await?;
             }
             tx.commit().await.during("mark a delivery as done")
         })
@@ -105,6 +119,7 @@ impl Outbox for PostgresStore {
         &self,
         alert: &str,
         destination: &str,
+        news: News,
         reason: &str,
         status: Option<u16>,
         next_attempt: Option<OffsetDateTime>,
@@ -118,12 +133,17 @@ impl Outbox for PostgresStore {
                 .bind(stored(reason))
                 .bind(next_attempt.map(micros))
                 .bind(micros(now))
+                .bind(news.as_str())
                 .execute(&mut *tx)
                 .await
                 .during("mark a delivery as failed")?;
-            match marked.rows_affected() {
-                0 => check_exists(&mut tx, alert, destination).await?,
-                _ => attempted(&mut tx, alert, destination, status, Some(reason), now).await?,
+            if marked.rows_affected() == 0 {
+                check_exists(&mut tx, alert, destination).await?;
+            } else {
+                attempted(&mut tx, alert, destination, status, Some(reason), now).await?;
+                if next_attempt.is_none() {
+                    given_up(&mut tx, alert, destination, reason, now).await?;
+                }
             }
             tx.commit().await.during("mark a delivery as failed")
         })
@@ -154,6 +174,23 @@ async fn attempted(
         .await
         .during("record an attempt to deliver")?;
     Ok(())
+}
+
+/// Nobody will be told of this alert there, which somebody should know.
+async fn given_up(
+    connection: &mut PgConnection,
+    alert: &str,
+    destination: &str,
+    reason: &str,
+    now: OffsetDateTime,
+) -> Result<(), Failure> {
+    let row = sqlx::query("SELECT rule_id FROM alerts WHERE id = $1").bind(stored(alert));
+    let rule = text(&row.fetch_one(&mut *connection).await.during("look at an alert")?, "rule_id")?;
+    if !tells_of_failure(&rule) {
+        return Ok(());
+    }
+    let detail = format!("alert {alert} of {rule} was given up: {reason}");
+    notices::note(connection, Fact::Trouble(Condition::DeliveryFailed), destination, &detail, now).await
 }
 
 async fn check_exists(connection: &mut PgConnection, alert: &str, destination: &str) -> Result<(), Failure> {

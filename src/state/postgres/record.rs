@@ -4,7 +4,7 @@
 //! the way. Windows are. Those that are there are locked at the beginning, in the order of their ids; those that are opened
 //! are written at the end, and when another transaction was faster with one of them, all is done anew.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, Row};
@@ -12,13 +12,15 @@ use time::OffsetDateTime;
 
 use super::columns::stored;
 use super::failure::{During, Failure};
-use crate::model::{AlertKind, Detections, ObjectId, Receiver, RowId};
+use super::notices;
+use crate::model::{AlertKind, Detections, ObjectId, OnStorm, Receiver, RowId, Severity};
 use crate::state::Recorded;
 use crate::state::columns::{json, micros, named, text, window};
 use crate::state::route::{Routed, route};
-use crate::state::window::{Change, GroupKey, Hit, Window};
+use crate::state::storm::Hours;
+use crate::state::window::{Asks, Change, GroupKey, Hit, Window};
 
-mod write;
+pub(super) mod write;
 
 /// Rows in one statement.
 const BATCH: usize = 2000;
@@ -53,26 +55,42 @@ fn identity(hit: &Hit<'_>) -> Identity {
 }
 
 /// The latest window of a group, as this transaction has it.
-struct Group {
+pub(super) struct Group {
     id: String,
     key: GroupKey,
     /// Number of the window that stood there, if one did.
     found: Option<u64>,
+    /// Of that window.
+    severity: Option<Severity>,
     window: Window,
     /// Of the window.
     alert_id: String,
     /// Destinations of the alert, when this call opened it.
     opened: Option<Vec<String>>,
+    asks: Asks,
     changed: bool,
 }
 
 impl Group {
     fn new(key: GroupKey, current: Option<Window>, first: &Hit<'_>, now: OffsetDateTime) -> Group {
         let found = current.as_ref().map(|window| window.number);
+        let severity = current.as_ref().map(|window| window.opening.detail.severity);
         let placed = Window::place(current.as_ref(), first, now);
         let window = placed.or(current).expect("a hit is placed in a new window or in the current one");
         let (id, alert_id) = (key.id(), key.alert_id(window.number));
-        Group { id, key, found, window, alert_id, opened: None, changed: false }
+        Group { id, key, found, severity, window, alert_id, opened: None, asks: Asks::default(), changed: false }
+    }
+
+    /// One whose window has just opened its alert.
+    pub(super) fn opened(key: GroupKey, last: Option<u64>, window: Window, destinations: Vec<String>) -> Group {
+        let (id, alert_id) = (key.id(), key.alert_id(window.number));
+        let (opened, asks) = (Some(destinations), Asks::default());
+        Group { id, key, found: last, severity: None, window, alert_id, opened, asks, changed: true }
+    }
+
+    /// Its opening is not the one that stands there.
+    fn is_new_opening(&self) -> bool {
+        self.is_placed() || self.severity != Some(self.window.opening.detail.severity)
     }
 
     /// The window that stood there is over.
@@ -94,7 +112,8 @@ pub(super) async fn record(
     hits.retain(|hit| seen.insert(identity(hit)));
     drop(seen);
 
-    let (mut groups, places) = place(connection, &hits, now).await?;
+    let stopped = stopped(connection, &hits).await?;
+    let (mut groups, places) = place(connection, &hits, &stopped, now).await?;
     let alert_of = |at: &Option<usize>| at.map(|at| groups[at].alert_id.as_str());
     let alert_ids: Vec<Option<&str>> = places.iter().map(alert_of).collect();
     let new = insert_matches(connection, object, &hits, &alert_ids, now).await?;
@@ -102,31 +121,55 @@ pub(super) async fn record(
         .filter_map(|(at, hit)| at.filter(|_| new.contains(&identity(hit))).map(|at| (at, hit)))
         .collect();
     let mut new_values = insert_values(connection, &groups, &counted).await?;
+    let mut hours = Hours::default();
     for (at, hit) in counted {
         let group = &mut groups[at];
         let is_new = hit.detail.unique.as_ref().is_none_or(|value| new_values.remove(&(at, hash(value))));
-        if group.window.count(hit, is_new, now) == Change::Opened {
-            let names = route(&Routed::new(hit, &group.window.opening.detail), destinations);
-            group.opened = Some(names.into_iter().map(String::from).collect());
+        let before = group.window.event_count;
+        match group.window.count(hit, is_new, now) {
+            Change::Opened => {
+                let names = route(&Routed::new(hit, &group.window.opening.detail), destinations);
+                group.opened = Some(names.into_iter().map(String::from).collect());
+                hours.opened(hit);
+            }
+            Change::Updated => group.asks.add(hit, before, group.window.event_count),
+            Change::Below => {}
         }
         group.changed = true;
     }
     groups.retain(|group| group.changed);
-    let opened = write::save(connection, &groups, now).await?;
-    Ok(Recorded { opened, matches: new.len() as u64 })
+    let (opened, held) = write::save(connection, &groups, &mut hours, now).await?;
+    Ok(Recorded { opened, matches: new.len() as u64, held })
+}
+
+/// Rules of the hits that the limit on their alerts has stopped, in the version that they have.
+async fn stopped<'a>(connection: &mut PgConnection, hits: &'a [Hit<'_>]) -> Result<BTreeSet<&'a str>, Failure> {
+    let may_stop = |hit: &&Hit<'_>| hit.rule.alerting.on_storm == OnStorm::Disable;
+    let rules: HashMap<&str, &str> =
+        hits.iter().filter(may_stop).map(|hit| (&*hit.rule.id, &*hit.rule.version)).collect();
+    if rules.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let versions = notices::stopped(connection, rules.keys().copied()).await?;
+    Ok(rules
+        .into_iter()
+        .filter(|(id, version)| versions.get(*id).is_some_and(|own| own == version))
+        .map(|(id, _)| id)
+        .collect())
 }
 
 /// The groups of the hits, in the order of their first ones, and the place of each hit's group; a signal has none.
 async fn place(
     connection: &mut PgConnection,
     hits: &[Hit<'_>],
+    stopped: &BTreeSet<&str>,
     now: OffsetDateTime,
 ) -> Result<(Vec<Group>, Vec<Option<usize>>), Failure> {
     let mut keys: HashMap<GroupKey, usize> = HashMap::new();
     let mut firsts: Vec<(GroupKey, &Hit<'_>)> = Vec::new();
     let mut places = Vec::with_capacity(hits.len());
     for hit in hits {
-        if !hit.is_grouped() {
+        if !hit.is_grouped() || (hit.kind == AlertKind::Rule && stopped.contains(&*hit.rule.id)) {
             places.push(None);
             continue;
         }

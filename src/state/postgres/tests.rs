@@ -14,7 +14,9 @@ use super::*;
 use crate::model::Receiver;
 use crate::state::contract;
 use crate::state::fixtures::{START, matched, matches, object, rule};
-use crate::state::{AlertFilter, AlertStore, Claim, ClaimToken, Desk, Ledger, Outbox, Quarantine, TriageChange};
+use crate::state::{
+    AlertFilter, AlertStore, Claim, ClaimToken, Desk, Ledger, Notices, Outbox, Quarantine, TriageChange,
+};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -101,6 +103,26 @@ async fn many_daemons_that_start_at_once_bring_the_tables_up_to_date_once() {
 async fn any_order_and_any_repeats_on_several_replicas_give_the_same_alerts() {
     let stores = replicas(3).await;
     contract::replicas::spread(&stores.iter().collect::<Vec<_>>()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_replicas_deliver_together_what_the_limit_allows() {
+    let stores = replicas(3).await;
+    contract::storms::burst(&stores.iter().collect::<Vec<_>>()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_replicas_raise_one_alert_about_one_condition() {
+    let stores = replicas(4).await;
+    let notice = contract::notices::notice(crate::state::Condition::QueueOld, "queue");
+    for days in 0..3 {
+        let now = START + Span::days(days);
+        let raised = join_all(stores.iter().map(|store| Notices::raise(store, &notice, &[], now))).await;
+        let opened: Vec<_> = raised.into_iter().filter_map(|raised| raised.unwrap()).collect();
+        assert_eq!(opened.len(), 1, "day {days}");
+        let resolved = TriageChange { status: Some(crate::model::AlertStatus::Resolved), ..TriageChange::default() };
+        stores[0].triage(&[opened[0].id.clone()], &resolved, "me", now).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -82,17 +82,7 @@ impl SqliteStore {
 
 fn list(filter: &AlertFilter) -> QueryBuilder<'_, Sqlite> {
     let mut query = QueryBuilder::new("SELECT * FROM alerts WHERE true");
-    if let Some(rule_id) = &filter.rule_id {
-        query.push(" AND rule_id = ").push_bind(rule_id);
-    }
-    if let Some(kind) = filter.kind {
-        query.push(" AND kind = ").push_bind(kind.as_str());
-    }
-    if let Some(least) = filter.severity_at_least {
-        let names = Severity::ALL.into_iter().filter(|severity| *severity >= least).map(Severity::as_str);
-        push_one_of(&mut query, "severity", names);
-    }
-    push_details(&mut query, filter);
+    push_filter(&mut query, filter);
     let (order, is_behind) = if filter.oldest_first { ("ASC", ">") } else { ("DESC", "<") };
     if let Some(place) = &filter.after {
         query.push(format!(" AND (created_at, id) {is_behind} (")).push_bind(micros(place.created_at));
@@ -103,6 +93,21 @@ fn list(filter: &AlertFilter) -> QueryBuilder<'_, Sqlite> {
         query.push(" LIMIT ").push_bind(limit);
     }
     query
+}
+
+/// Conditions behind a first one.
+pub(super) fn push_filter<'a>(query: &mut QueryBuilder<'a, Sqlite>, filter: &'a AlertFilter) {
+    if let Some(rule_id) = &filter.rule_id {
+        query.push(" AND rule_id = ").push_bind(rule_id);
+    }
+    if let Some(kind) = filter.kind {
+        query.push(" AND kind = ").push_bind(kind.as_str());
+    }
+    if let Some(least) = filter.severity_at_least {
+        let names = Severity::ALL.into_iter().filter(|severity| *severity >= least).map(Severity::as_str);
+        push_one_of(query, "severity", names);
+    }
+    push_details(query, filter);
 }
 
 fn push_details<'a>(query: &mut QueryBuilder<'a, Sqlite>, filter: &'a AlertFilter) {

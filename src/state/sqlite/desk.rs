@@ -6,9 +6,10 @@ use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
 use super::{Durability, During, SqliteStore};
-use crate::model::{Comment, RowId};
+use crate::model::{AlertStatus, Comment, News, RowId};
 use crate::state::columns::{audited, counted, micros, text, unreadable};
-use crate::state::{AlertMatch, Audited, Desk, StateError, TriageChange};
+use crate::state::desk::OWN_NAME;
+use crate::state::{AlertFilter, AlertMatch, Audited, Desk, StateError, Summary, TriageChange};
 
 const CHANGE: &str = "
     INSERT INTO alert_changes (alert_id, at, by, field, before, after) VALUES (?, ?, ?, ?, ?, ?)";
@@ -19,7 +20,24 @@ const RESEND: &str = "
     INSERT INTO deliveries (alert_id, destination, next_attempt, resent) VALUES (?1, ?2, ?3, 1)
     ON CONFLICT (alert_id, destination) DO UPDATE SET
         state = 'pending', attempts = 0, next_attempt = ?3, leased_until = NULL, last_error = NULL, finished_at = NULL,
-        resent = resent + 1";
+        resent = resent + 1, news = 'OPENED', follow = NULL";
+
+/// A destination is told when it has taken what came before. What it never got, or is held back, is not followed up, and
+/// nothing comes behind the end.
+const TELL: &str = "
+    UPDATE deliveries
+    SET follow = CASE WHEN state = 'pending' AND news = 'OPENED' THEN ?3 END,
+        news = CASE WHEN state = 'pending' AND news = 'OPENED' THEN news ELSE ?3 END,
+        attempts = CASE WHEN state = 'pending' AND news = 'OPENED' THEN attempts ELSE 0 END,
+        next_attempt = CASE WHEN state = 'pending' THEN next_attempt ELSE ?4 END,
+        state = 'pending', finished_at = NULL
+    WHERE alert_id = ?1 AND (?2 IS NULL OR destination = ?2) AND state IN ('pending', 'delivered')
+        AND news <> 'RESOLVED' AND coalesce(follow, '') <> 'RESOLVED'
+        AND NOT (state = 'pending' AND (news = ?3 OR coalesce(follow, '') = ?3))";
+
+/// An alert that began as ended was ended by nobody.
+const ENDED: &str = "
+    SELECT status FROM alerts WHERE id = ? AND status IN ('CLOSED', 'RESOLVED') AND last_updated_by IS NOT NULL";
 
 const MATCHES: &str = "
     SELECT row_id, log_type, event_time, detail FROM matches
@@ -44,14 +62,20 @@ impl Desk for SqliteStore {
             let Some(row) = row.bind(id).fetch_optional(&mut *tx).await.during(ATTEMPT)? else { continue };
             let assignee: Option<String> = row.try_get("assignee").during(ATTEMPT)?;
             let mut desk = Changing { connection: &mut tx, id, by, now };
+            let before = text(&row, "status")?;
             if let Some(status) = change.status {
-                desk.change("status", &text(&row, "status")?, status.as_str()).await?;
+                desk.change("status", &before, status.as_str()).await?;
             }
             if let Some(after) = &change.assignee {
                 desk.change("assignee", assignee.as_deref().unwrap_or_default(), after).await?;
             }
             if let Some(comment) = &change.comment {
                 desk.change("comment", "", comment).await?;
+            }
+            if change.ends() && change.status.map(|status| status.as_str()) != Some(&*before) {
+                for destination in &change.tell {
+                    tell(&mut tx, id, Some(destination.as_str()), News::Resolved, now).await?;
+                }
             }
             changed.push(id.clone());
         }
@@ -66,6 +90,10 @@ impl Desk for SqliteStore {
             .await
             .during("read the history of an alert")?;
         rows.iter().map(audited).collect()
+    }
+
+    async fn summary(&self, filter: &AlertFilter) -> Result<Summary, StateError> {
+        self.summarized(filter).await
     }
 
     async fn counted_by(&self, alert: &str, after: Option<RowId>, limit: u32) -> Result<Vec<AlertMatch>, StateError> {
@@ -108,6 +136,31 @@ impl SqliteStore {
         let history = self.history(alert).await?.into_iter().filter(|change| change.field == "comment");
         Ok(history.map(|change| Comment { at: change.at, by: change.by, text: change.after }).collect())
     }
+}
+
+/// There is news of an alert for a destination, or for all that it went to.
+pub(super) async fn tell(
+    connection: &mut SqliteConnection,
+    alert: &str,
+    destination: Option<&str>,
+    news: News,
+    now: OffsetDateTime,
+) -> Result<(), StateError> {
+    let tell = sqlx::query(TELL).bind(alert).bind(destination).bind(news.as_str()).bind(micros(now));
+    tell.execute(connection).await.during("tell of an alert again")?;
+    Ok(())
+}
+
+/// Opens an alert again that somebody has ended.
+pub(super) async fn reopen(
+    connection: &mut SqliteConnection,
+    alert: &str,
+    now: OffsetDateTime,
+) -> Result<(), StateError> {
+    let ended = sqlx::query(ENDED).bind(alert).fetch_optional(&mut *connection).await.during("look at an alert")?;
+    let Some(row) = ended else { return Ok(()) };
+    let mut desk = Changing { connection, id: alert, by: OWN_NAME, now };
+    desk.change("status", &text(&row, "status")?, AlertStatus::Open.as_str()).await
 }
 
 /// One alert, being changed by someone.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
-use super::{Durability, During, SqliteStore, commits};
+use super::{Durability, During, SqliteStore, commits, notices};
 use crate::model::{ObjectId, ObjectRef};
 use crate::state::columns::{count, int, micros, moment, small, state, text};
 use crate::state::{Attempts, Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, StateError};
@@ -171,6 +171,7 @@ impl Ledger for SqliteStore {
                 .during(ATTEMPT)?;
             held(before.is_some().into(), token)?;
         } else {
+            notices::note_outcome(&mut tx, token.object, outcome, now).await?;
             if outcome.state.ends_reading() {
                 commits::forget(&mut tx, token.object).await?;
             }

@@ -14,10 +14,12 @@ mod commits;
 mod desk;
 mod ledger;
 mod migrations;
+mod notices;
 mod outbox;
 mod quarantine;
 mod record;
 mod revisions;
+mod summary;
 mod upkeep;
 
 use std::fs::{File, TryLockError};

@@ -6,12 +6,14 @@ use async_trait::async_trait;
 use sqlx::SqliteConnection;
 use time::OffsetDateTime;
 
-use super::{Durability, During, SqliteStore};
+use super::{Durability, During, SqliteStore, notices};
+use crate::model::News;
 use crate::state::columns::{micros, pending, waiting};
+use crate::state::notices::{Condition, Fact, tells_of_failure};
 use crate::state::{Outbox, PendingDelivery, StateError, Waiting};
 
 const DUE: &str = "
-    SELECT alerts.*, destination, attempts, resent
+    SELECT alerts.*, destination, attempts, resent, news
     FROM deliveries JOIN alerts ON alerts.id = alert_id
     WHERE state = 'pending' AND destination = ?3 AND next_attempt <= ?1 AND (leased_until IS NULL OR leased_until <= ?1)
     ORDER BY next_attempt, deliveries.rowid
@@ -22,7 +24,13 @@ const LEASE: &str = "UPDATE deliveries SET leased_until = ? WHERE alert_id = ? A
 const DELIVERED: &str = "
     UPDATE deliveries
     SET state = 'delivered', attempts = attempts + 1, leased_until = NULL, last_error = NULL, finished_at = ?3
-    WHERE alert_id = ?1 AND destination = ?2 AND state <> 'delivered'";
+    WHERE alert_id = ?1 AND destination = ?2 AND news = ?4 AND state <> 'delivered'";
+
+/// Behind a success: what there is to tell since.
+const GO_ON: &str = "
+    UPDATE deliveries
+    SET state = 'pending', news = follow, follow = NULL, attempts = 0, next_attempt = ?3, finished_at = NULL
+    WHERE alert_id = ?1 AND destination = ?2 AND state = 'delivered' AND follow IS NOT NULL";
 
 /// Behind the change of the delivery, which has counted it.
 const ATTEMPTED: &str = "
@@ -41,7 +49,7 @@ const FAILED: &str = "
     UPDATE deliveries
     SET state = CASE WHEN ?4 IS NULL THEN 'failed' ELSE 'pending' END, attempts = attempts + 1, leased_until = NULL,
         last_error = ?3, next_attempt = coalesce(?4, next_attempt), finished_at = CASE WHEN ?4 IS NULL THEN ?5 END
-    WHERE alert_id = ?1 AND destination = ?2 AND state = 'pending'";
+    WHERE alert_id = ?1 AND destination = ?2 AND news = ?6 AND state = 'pending'";
 
 #[async_trait]
 impl Outbox for SqliteStore {
@@ -81,6 +89,7 @@ impl Outbox for SqliteStore {
         &self,
         alert: &str,
         destination: &str,
+        news: News,
         status: Option<u16>,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
@@ -90,12 +99,17 @@ impl Outbox for SqliteStore {
             .bind(alert)
             .bind(destination)
             .bind(micros(now))
+            .bind(news.as_str())
             .execute(&mut *tx)
             .await
             .during(ATTEMPT)?;
-        match marked.rows_affected() {
-            0 => check_exists(&mut tx, alert, destination).await?,
-            _ => attempted(&mut tx, alert, destination, status, None, now).await?,
+        if marked.rows_affected() == 0 {
+            check_exists(&mut tx, alert, destination).await?;
+        } else {
+            attempted(&mut tx, alert, destination, status, None, now).await?;
+            let go_on = sqlx::query(GO_ON).bind(alert).bind(destination).bind(micros(now));
+            go_on.execute(&mut *tx).await.during(ATTEMPT)?;
+            notices::note(&mut tx, Fact::Delivered, destination, "", now).await?;
         }
         tx.commit(ATTEMPT).await
     }
@@ -104,6 +118,7 @@ impl Outbox for SqliteStore {
         &self,
         alert: &str,
         destination: &str,
+        news: News,
         reason: &str,
         status: Option<u16>,
         next_attempt: Option<OffsetDateTime>,
@@ -117,12 +132,17 @@ impl Outbox for SqliteStore {
             .bind(reason)
             .bind(next_attempt.map(micros))
             .bind(micros(now))
+            .bind(news.as_str())
             .execute(&mut *tx)
             .await
             .during(ATTEMPT)?;
-        match marked.rows_affected() {
-            0 => check_exists(&mut tx, alert, destination).await?,
-            _ => attempted(&mut tx, alert, destination, status, Some(reason), now).await?,
+        if marked.rows_affected() == 0 {
+            check_exists(&mut tx, alert, destination).await?;
+        } else {
+            attempted(&mut tx, alert, destination, status, Some(reason), now).await?;
+            if next_attempt.is_none() {
+                given_up(&mut tx, alert, destination, reason, now).await?;
+            }
         }
         tx.commit(ATTEMPT).await
     }
@@ -151,6 +171,23 @@ async fn attempted(
         .await
         .during("record an attempt to deliver")?;
     Ok(())
+}
+
+/// Nobody will be told of this alert there, which somebody should know.
+async fn given_up(
+    connection: &mut SqliteConnection,
+    alert: &str,
+    destination: &str,
+    reason: &str,
+    now: OffsetDateTime,
+) -> Result<(), StateError> {
+    let rule = sqlx::query_scalar("SELECT rule_id FROM alerts WHERE id = ?").bind(alert);
+    let rule: String = rule.fetch_one(&mut *connection).await.during("look at an alert")?;
+    if !tells_of_failure(&rule) {
+        return Ok(());
+    }
+    let detail = format!("alert {alert} of {rule} was given up: {reason}");
+    notices::note(connection, Fact::Trouble(Condition::DeliveryFailed), destination, &detail, now).await
 }
 
 async fn check_exists(connection: &mut SqliteConnection, alert: &str, destination: &str) -> Result<(), StateError> {

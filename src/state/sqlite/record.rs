@@ -7,11 +7,13 @@ use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
 use time::OffsetDateTime;
 
-use super::During;
-use crate::model::{Alert, ObjectId, Receiver};
+use super::{During, desk, notices};
+use crate::model::{Alert, AlertKind, News, ObjectId, OnStorm, Receiver};
 use crate::state::columns::{int, json, micros, name, window};
+use crate::state::notices::Fact;
 use crate::state::route::{Routed, route};
-use crate::state::window::{Change, GroupKey, Hit, Opening, Window};
+use crate::state::storm::{HELD, Hours, hour};
+use crate::state::window::{Asks, Change, GroupKey, Hit, Opening, Window};
 use crate::state::{Recorded, StateError};
 
 const INSERT_MATCH: &str = "
@@ -34,7 +36,14 @@ const SAVE_ALERT: &str = "
         (id, rule_id, kind, dedup, title, severity, status, event_count, log_types, first_match_at, created_at,
          updated_at, opening)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
-    ON CONFLICT (id) DO UPDATE SET event_count = ?8, log_types = ?9, updated_at = ?12";
+    ON CONFLICT (id) DO UPDATE SET event_count = ?8, log_types = ?9, updated_at = ?12, severity = ?6";
+
+const COUNT_HOUR: &str = "
+    INSERT INTO alert_hours (rule_id, kind, hour, opened) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT DO UPDATE SET opened = opened + ?4
+    RETURNING opened";
+
+const HOLD: &str = "UPDATE alert_hours SET held = held + ?4 WHERE rule_id = ?1 AND kind = ?2 AND hour = ?3";
 
 /// The work of one call of `record`.
 pub(super) struct Recording<'a> {
@@ -45,6 +54,9 @@ pub(super) struct Recording<'a> {
     /// In the order of their first hit, so that rows are written in an order that the input decides.
     groups: Vec<Group>,
     places: HashMap<GroupKey, usize>,
+    hours: Hours,
+    /// Whether a rule, in its version, opens no alert any more.
+    stopped: HashMap<(String, String), bool>,
     recorded: Recorded,
 }
 
@@ -54,6 +66,7 @@ struct Group {
     window: Option<Window>,
     /// Destinations of the alert, when this call opened it.
     opened: Option<Vec<String>>,
+    asks: Asks,
     changed: bool,
 }
 
@@ -71,12 +84,14 @@ impl<'a> Recording<'a> {
             now,
             groups: Vec::new(),
             places: HashMap::new(),
-            recorded: Recorded { opened: Vec::new(), matches: 0 },
+            hours: Hours::default(),
+            stopped: HashMap::new(),
+            recorded: Recorded { opened: Vec::new(), matches: 0, held: 0 },
         }
     }
 
     pub(super) async fn add(&mut self, hit: &Hit<'_>) -> Result<(), StateError> {
-        if !hit.is_grouped() {
+        if !hit.is_grouped() || self.is_stopped(hit).await? {
             let is_new = self.insert_match(hit, None).await?;
             self.recorded.matches += u64::from(is_new);
             return Ok(());
@@ -104,9 +119,15 @@ impl<'a> Recording<'a> {
             group.window = placed;
         }
         let window = group.window.as_mut().expect("a hit is placed in a new window or in the current one");
-        if window.count(hit, new_value, self.now) == Change::Opened {
-            let names = route(&Routed::new(hit, &window.opening.detail), self.destinations);
-            group.opened = Some(names.into_iter().map(String::from).collect());
+        let before = window.event_count;
+        match window.count(hit, new_value, self.now) {
+            Change::Opened => {
+                let names = route(&Routed::new(hit, &window.opening.detail), self.destinations);
+                group.opened = Some(names.into_iter().map(String::from).collect());
+                self.hours.opened(hit);
+            }
+            Change::Updated => group.asks.add(hit, before, window.event_count),
+            Change::Below => {}
         }
         group.changed = true;
         Ok(())
@@ -114,14 +135,20 @@ impl<'a> Recording<'a> {
 
     /// Writes what the hits changed.
     pub(super) async fn save(mut self) -> Result<Recorded, StateError> {
+        self.count_hours().await?;
         for group in std::mem::take(&mut self.groups) {
             let (true, Some(window)) = (group.changed, &group.window) else { continue };
-            self.save_window(&group.key, window).await?;
+            save_window(self.connection, &group.key, window).await?;
             if let Some(alert) = window.alert(&group.key) {
-                self.save_alert(&alert, &window.opening).await?;
-                let Some(destinations) = group.opened else { continue };
+                save_alert(self.connection, &alert, &window.opening).await?;
+                let Some(destinations) = group.opened else {
+                    self.answer(&alert.id, group.asks).await?;
+                    continue;
+                };
+                let is_held = !self.hours.delivers(&group.key);
+                self.recorded.held += u64::from(is_held);
                 for destination in destinations {
-                    self.insert_delivery(&alert.id, &destination).await?;
+                    insert_delivery(self.connection, &alert.id, &destination, is_held, self.now).await?;
                 }
                 self.recorded.opened.push(alert);
             }
@@ -143,7 +170,7 @@ impl<'a> Recording<'a> {
             .during("read a window")?;
         let window = row.as_ref().map(window).transpose()?;
         let at = self.groups.len();
-        self.groups.push(Group { key: key.clone(), window, opened: None, changed: false });
+        self.groups.push(Group { key: key.clone(), window, opened: None, asks: Asks::default(), changed: false });
         self.places.insert(key.clone(), at);
         Ok(at)
     }
@@ -188,54 +215,118 @@ impl<'a> Recording<'a> {
         Ok(())
     }
 
-    async fn save_window(&mut self, key: &GroupKey, window: &Window) -> Result<(), StateError> {
-        sqlx::query(SAVE_WINDOW)
-            .bind(&*key.rule_id)
-            .bind(key.kind.as_str())
-            .bind(&key.dedup)
-            .bind(int(window.number))
-            .bind(micros(window.started))
-            .bind(window.period_minutes)
-            .bind(int(window.event_count))
-            .bind(json(&window.log_types))
-            .bind(micros(window.updated))
-            .bind(window.alerted.map(micros))
-            .bind(json(&window.opening))
-            .execute(&mut *self.connection)
-            .await
-            .during("save a window")?;
+    /// Whether the limit on its alerts has stopped the rule, in this version.
+    async fn is_stopped(&mut self, hit: &Hit<'_>) -> Result<bool, StateError> {
+        if hit.rule.alerting.on_storm != OnStorm::Disable || hit.kind != AlertKind::Rule {
+            return Ok(false);
+        }
+        let own = (hit.rule.id.to_string(), hit.rule.version.clone());
+        if let Some(is_stopped) = self.stopped.get(&own) {
+            return Ok(*is_stopped);
+        }
+        let version = notices::detail(self.connection, Fact::Stopped, &own.0).await?;
+        let is_stopped = version.as_ref() == Some(&own.1);
+        self.stopped.insert(own, is_stopped);
+        Ok(is_stopped)
+    }
+
+    /// Adds what is opened to the counts of the hour, which decide what is delivered.
+    async fn count_hours(&mut self) -> Result<(), StateError> {
+        const ATTEMPT: &str = "count the alerts of an hour";
+        let hour = micros(hour(self.now));
+        let counts: Vec<_> = self.hours.counts().map(|(key, new)| (key.clone(), new)).collect();
+        for (key, new) in counts {
+            let count = sqlx::query_scalar(COUNT_HOUR).bind(&*key.rule_id).bind(key.kind).bind(hour).bind(int(new));
+            let total: i64 = count.fetch_one(&mut *self.connection).await.during(ATTEMPT)?;
+            self.hours.counted(&key, total.unsigned_abs());
+        }
+        for (key, held) in self.hours.held() {
+            let hold = sqlx::query(HOLD).bind(&*key.rule_id).bind(key.kind).bind(hour).bind(int(held));
+            hold.execute(&mut *self.connection).await.during(ATTEMPT)?;
+        }
+        for (rule, version) in self.hours.stopped() {
+            notices::note(self.connection, Fact::Stopped, rule, version, self.now).await?;
+        }
         Ok(())
     }
 
-    async fn save_alert(&mut self, alert: &Alert, opening: &Opening) -> Result<(), StateError> {
-        sqlx::query(SAVE_ALERT)
-            .bind(&alert.id)
-            .bind(&alert.rule_id)
-            .bind(alert.kind.as_str())
-            .bind(&alert.dedup)
-            .bind(&alert.title)
-            .bind(alert.severity.as_str())
-            .bind(name(&alert.status))
-            .bind(int(alert.event_count))
-            .bind(json(&alert.log_types))
-            .bind(micros(alert.first_event_match_time))
-            .bind(micros(alert.created_at))
-            .bind(micros(alert.updated_at))
-            .bind(json(opening))
-            .execute(&mut *self.connection)
-            .await
-            .during("save an alert")?;
+    /// Does with an alert that was there before what the hits ask of it.
+    async fn answer(&mut self, alert: &str, asks: Asks) -> Result<(), StateError> {
+        if asks.reopening {
+            desk::reopen(self.connection, alert, self.now).await?;
+        }
+        if asks.update {
+            desk::tell(self.connection, alert, None, News::Updated, self.now).await?;
+        }
         Ok(())
     }
+}
 
-    async fn insert_delivery(&mut self, alert_id: &str, destination: &str) -> Result<(), StateError> {
-        sqlx::query("INSERT INTO deliveries (alert_id, destination, next_attempt) VALUES (?, ?, ?)")
-            .bind(alert_id)
-            .bind(destination)
-            .bind(micros(self.now))
-            .execute(&mut *self.connection)
-            .await
-            .during("write a delivery")?;
-        Ok(())
-    }
+pub(super) async fn save_window(
+    connection: &mut SqliteConnection,
+    key: &GroupKey,
+    window: &Window,
+) -> Result<(), StateError> {
+    sqlx::query(SAVE_WINDOW)
+        .bind(&*key.rule_id)
+        .bind(key.kind.as_str())
+        .bind(&key.dedup)
+        .bind(int(window.number))
+        .bind(micros(window.started))
+        .bind(window.period_minutes)
+        .bind(int(window.event_count))
+        .bind(json(&window.log_types))
+        .bind(micros(window.updated))
+        .bind(window.alerted.map(micros))
+        .bind(json(&window.opening))
+        .execute(connection)
+        .await
+        .during("save a window")?;
+    Ok(())
+}
+
+pub(super) async fn save_alert(
+    connection: &mut SqliteConnection,
+    alert: &Alert,
+    opening: &Opening,
+) -> Result<(), StateError> {
+    sqlx::query(SAVE_ALERT)
+        .bind(&alert.id)
+        .bind(&alert.rule_id)
+        .bind(alert.kind.as_str())
+        .bind(&alert.dedup)
+        .bind(&alert.title)
+        .bind(alert.severity.as_str())
+        .bind(name(&alert.status))
+        .bind(int(alert.event_count))
+        .bind(json(&alert.log_types))
+        .bind(micros(alert.first_event_match_time))
+        .bind(micros(alert.created_at))
+        .bind(micros(alert.updated_at))
+        .bind(json(opening))
+        .execute(connection)
+        .await
+        .during("save an alert")?;
+    Ok(())
+}
+
+pub(super) async fn insert_delivery(
+    connection: &mut SqliteConnection,
+    alert_id: &str,
+    destination: &str,
+    is_held: bool,
+    now: OffsetDateTime,
+) -> Result<(), StateError> {
+    const INSERT: &str = "
+        INSERT INTO deliveries (alert_id, destination, state, next_attempt, last_error) VALUES (?, ?, ?, ?, ?)";
+    sqlx::query(INSERT)
+        .bind(alert_id)
+        .bind(destination)
+        .bind(if is_held { "held" } else { "pending" })
+        .bind(micros(now))
+        .bind(is_held.then_some(HELD))
+        .execute(connection)
+        .await
+        .during("write a delivery")?;
+    Ok(())
 }

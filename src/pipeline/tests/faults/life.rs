@@ -153,7 +153,7 @@ fn start(life: &Arc<Life>) -> (Arc<Pipeline>, Arc<Committer<CatalogView>>) {
         discoveries: Discoveries::default(),
         poison_after: Config::default().poison_after,
         lease: LEASE,
-        destinations: vec![Receiver::accepting_all("stdout")],
+        destinations: watch::Sender::new(vec![Receiver::accepting_all("stdout")].into()),
         alert_opened: Arc::new(Notify::new()),
         trouble: watch::Sender::new(None),
         abandon: CancellationToken::new(),

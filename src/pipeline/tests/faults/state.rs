@@ -9,10 +9,11 @@ use time::OffsetDateTime;
 use super::life::Life;
 use super::ports::call;
 use super::world::Fault;
-use crate::model::{Alert, Detections, ObjectId, ObjectRef, Position, Receiver, Reject, RowId};
+use crate::model::{Alert, Detections, News, ObjectId, ObjectRef, Position, Receiver, Reject, RowId};
 use crate::state::{
-    AlertFilter, AlertMatch, AlertStore, Audited, Claim, ClaimToken, CommitId, Commits, Desk, Intended, Ledger,
-    ObjectOutcome, Outbox, Part, PendingDelivery, Quarantine, Quarantined, Recorded, StateError, TriageChange, Waiting,
+    AlertFilter, AlertMatch, AlertStore, Audited, Claim, ClaimToken, CommitId, Commits, Desk, Fact, Intended, Ledger,
+    Noted, Notice, Notices, ObjectOutcome, Outbox, Part, PendingDelivery, Quarantine, Quarantined, Recorded,
+    StateError, Storm, Storms, Summary, TriageChange, Waiting,
 };
 
 pub(super) struct StateView(pub(super) Arc<Life>);
@@ -123,22 +124,24 @@ impl Outbox for StateView {
         &self,
         alert: &str,
         destination: &str,
+        news: News,
         status: Option<u16>,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
-        self.call("delivered", self.state().delivered(alert, destination, status, now)).await
+        self.call("delivered", self.state().delivered(alert, destination, news, status, now)).await
     }
 
     async fn failed(
         &self,
         alert: &str,
         destination: &str,
+        news: News,
         reason: &str,
         status: Option<u16>,
         next_attempt: Option<OffsetDateTime>,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
-        let failed = self.state().failed(alert, destination, reason, status, next_attempt, now);
+        let failed = self.state().failed(alert, destination, news, reason, status, next_attempt, now);
         self.call("failed", failed).await
     }
 
@@ -163,6 +166,10 @@ impl Desk for StateView {
         self.call("history", self.state().history(alert)).await
     }
 
+    async fn summary(&self, filter: &AlertFilter) -> Result<Summary, StateError> {
+        self.call("summary", self.state().summary(filter)).await
+    }
+
     async fn counted_by(&self, alert: &str, after: Option<RowId>, limit: u32) -> Result<Vec<AlertMatch>, StateError> {
         self.call("counted_by", self.state().counted_by(alert, after, limit)).await
     }
@@ -175,6 +182,37 @@ impl Desk for StateView {
         now: OffsetDateTime,
     ) -> Result<bool, StateError> {
         self.call("resend", self.state().resend(alert, destinations, by, now)).await
+    }
+}
+
+#[async_trait]
+impl Notices for StateView {
+    async fn note(&self, fact: Fact, subject: &str, detail: &str, now: OffsetDateTime) -> Result<(), StateError> {
+        self.call("note", self.state().note(fact, subject, detail, now)).await
+    }
+
+    async fn noted(&self) -> Result<Vec<Noted>, StateError> {
+        self.call("noted", self.state().noted()).await
+    }
+
+    async fn raise(
+        &self,
+        notice: &Notice,
+        receivers: &[Receiver],
+        now: OffsetDateTime,
+    ) -> Result<Option<Alert>, StateError> {
+        self.call("raise", self.state().raise(notice, receivers, now)).await
+    }
+}
+
+#[async_trait]
+impl Storms for StateView {
+    async fn storms(&self) -> Result<Vec<Storm>, StateError> {
+        self.call("storms", self.state().storms()).await
+    }
+
+    async fn digest(&self, storm: &Storm, now: OffsetDateTime) -> Result<Option<Alert>, StateError> {
+        self.call("digest", self.state().digest(storm, now)).await
     }
 }
 

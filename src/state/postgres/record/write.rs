@@ -4,10 +4,14 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::{BATCH, Group};
-use crate::model::Alert;
-use crate::state::columns::{int, json, micros, name};
+use crate::model::{Alert, News};
+use crate::state::Fact;
+use crate::state::columns::{count, int, json, micros, name, text};
 use crate::state::postgres::columns::stored;
 use crate::state::postgres::failure::{During, Failure};
+use crate::state::postgres::{desk, notices};
+use crate::state::storm::{HELD, HourKey, Hours, hour};
+use crate::state::window::{Asks, Opening};
 
 const OPEN_WINDOWS: &str = "
     INSERT INTO windows
@@ -37,13 +41,29 @@ const OPEN_ALERTS: &str = "
 
 /// What people may have changed since (the status) is not touched by later matches.
 const UPDATE_ALERTS: &str = "
-    UPDATE alerts AS a SET event_count = s.event_count, log_types = s.log_types, updated_at = s.updated_at
-    FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[]) AS s (id, event_count, log_types, updated_at)
+    UPDATE alerts AS a
+    SET event_count = s.event_count, log_types = s.log_types, updated_at = s.updated_at, severity = s.severity
+    FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[])
+        AS s (id, event_count, log_types, updated_at, severity)
     WHERE a.id = s.id";
 
 const INSERT_DELIVERIES: &str = "
-    INSERT INTO deliveries (alert_id, destination, next_attempt)
-    SELECT alert_id, destination, $3 FROM unnest($1::text[], $2::text[]) AS d (alert_id, destination)";
+    INSERT INTO deliveries (alert_id, destination, next_attempt, state, last_error)
+    SELECT alert_id, destination, $3, CASE WHEN is_held THEN 'held' ELSE 'pending' END, CASE WHEN is_held THEN $5 END
+    FROM unnest($1::text[], $2::text[], $4::bool[]) AS d (alert_id, destination, is_held)";
+
+/// The rows stay locked until the transaction ends, which is short from here on.
+const COUNT_HOURS: &str = "
+    INSERT INTO alert_hours AS h (rule_id, kind, hour, opened)
+    SELECT rule_id, kind, $4, opened FROM unnest($1::text[], $2::text[], $3::bigint[]) AS c (rule_id, kind, opened)
+    ORDER BY rule_id, kind
+    ON CONFLICT (rule_id, kind, hour) DO UPDATE SET opened = h.opened + excluded.opened
+    RETURNING rule_id, kind, opened";
+
+const HOLD: &str = "
+    UPDATE alert_hours AS h SET held = h.held + c.held
+    FROM unnest($1::text[], $2::text[], $3::bigint[]) AS c (rule_id, kind, held)
+    WHERE h.rule_id = c.rule_id AND h.kind = c.kind AND h.hour = $4";
 
 /// One array of a statement: a value of each row.
 macro_rules! column {
@@ -52,12 +72,14 @@ macro_rules! column {
     };
 }
 
-/// Writes the groups; the alerts that this opened.
-pub(super) async fn save(
+/// Writes the groups; the alerts that this opened, and how many of them are held back. The hours come last: whoever waits
+/// for them waits for little.
+pub(in crate::state::postgres) async fn save(
     connection: &mut PgConnection,
     groups: &[Group],
+    hours: &mut Hours,
     now: OffsetDateTime,
-) -> Result<Vec<Alert>, Failure> {
+) -> Result<(Vec<Alert>, u64), Failure> {
     let mut new: Vec<&Group> = groups.iter().filter(|group| group.found.is_none()).collect();
     new.sort_unstable_by(|one, other| one.id.cmp(&other.id));
     for batch in new.chunks(BATCH) {
@@ -70,12 +92,66 @@ pub(super) async fn save(
     let mut opened = Vec::new();
     let (fresh, older): (Vec<&Group>, Vec<&Group>) = groups.iter().partition(|group| group.opened.is_some());
     for batch in fresh.chunks(BATCH) {
-        open_alerts(connection, batch, now, &mut opened).await?;
+        let alert = |group: &&Group| group.window.alert(&group.key).expect("its window has just opened it");
+        let alerts: Vec<Alert> = batch.iter().map(alert).collect();
+        insert_alerts(connection, &alerts, &column!(batch, group => &group.window.opening)).await?;
+        opened.extend(alerts);
     }
     for batch in older.chunks(BATCH) {
-        update_alerts(connection, batch).await?;
+        update_alerts(connection, batch, now).await?;
     }
-    Ok(opened)
+    count_hours(connection, hours, now).await?;
+    let mut held = 0;
+    for batch in fresh.chunks(BATCH) {
+        let mut deliveries = Vec::new();
+        for group in batch {
+            let is_held = !hours.delivers(&group.key);
+            held += u64::from(is_held);
+            let names = group.opened.iter().flatten();
+            deliveries.extend(names.map(|name| (group.alert_id.as_str(), name.as_str(), is_held)));
+        }
+        insert_deliveries(connection, &deliveries, now).await?;
+    }
+    Ok((opened, held))
+}
+
+/// Adds what is opened to the counts of the hour, which decide what is delivered.
+async fn count_hours(connection: &mut PgConnection, hours: &mut Hours, now: OffsetDateTime) -> Result<(), Failure> {
+    const ATTEMPT: &str = "count the alerts of an hour";
+    let hour = micros(hour(now));
+    let counts: Vec<(HourKey, u64)> = hours.counts().map(|(key, new)| (key.clone(), new)).collect();
+    if counts.is_empty() {
+        return Ok(());
+    }
+    let rows = sqlx::query(COUNT_HOURS)
+        .bind(column!(counts, count => stored(&count.0.rule_id)))
+        .bind(column!(counts, count => count.0.kind))
+        .bind(column!(counts, count => int(count.1)))
+        .bind(hour)
+        .fetch_all(&mut *connection)
+        .await
+        .during(ATTEMPT)?;
+    for row in &rows {
+        let (rule, kind) = (text(row, "rule_id")?, text(row, "kind")?);
+        if let Some((key, _)) = counts.iter().find(|(key, _)| *key.rule_id == *rule && key.kind == kind) {
+            hours.counted(key, count(row, "opened")?);
+        }
+    }
+    let held: Vec<(&HourKey, u64)> = hours.held().collect();
+    if !held.is_empty() {
+        sqlx::query(HOLD)
+            .bind(column!(held, held => stored(&held.0.rule_id)))
+            .bind(column!(held, held => held.0.kind))
+            .bind(column!(held, held => int(held.1)))
+            .bind(hour)
+            .execute(&mut *connection)
+            .await
+            .during(ATTEMPT)?;
+    }
+    for (rule, version) in hours.stopped() {
+        notices::note(connection, Fact::Stopped, rule, version, now).await?;
+    }
+    Ok(())
 }
 
 async fn open_windows(connection: &mut PgConnection, groups: &[&Group]) -> Result<(), Failure> {
@@ -101,7 +177,7 @@ async fn open_windows(connection: &mut PgConnection, groups: &[&Group]) -> Resul
 }
 
 async fn save_windows(connection: &mut PgConnection, groups: &[&Group]) -> Result<(), Failure> {
-    let opening = |group: &Group| group.is_placed().then(|| stored(&json(&group.window.opening)).into_owned());
+    let opening = |group: &Group| group.is_new_opening().then(|| stored(&json(&group.window.opening)).into_owned());
     sqlx::query(SAVE_WINDOWS)
         .bind(column!(groups, group => &*group.id))
         .bind(column!(groups, group => int(group.window.number)))
@@ -118,14 +194,11 @@ async fn save_windows(connection: &mut PgConnection, groups: &[&Group]) -> Resul
     Ok(())
 }
 
-async fn open_alerts(
+pub(in crate::state::postgres) async fn insert_alerts(
     connection: &mut PgConnection,
-    groups: &[&Group],
-    now: OffsetDateTime,
-    opened: &mut Vec<Alert>,
+    alerts: &[Alert],
+    openings: &[&Opening],
 ) -> Result<(), Failure> {
-    let alert = |group: &&Group| group.window.alert(&group.key).expect("its window has just opened it");
-    let alerts: Vec<Alert> = groups.iter().map(alert).collect();
     sqlx::query(OPEN_ALERTS)
         .bind(column!(alerts, alert => &*alert.id))
         .bind(column!(alerts, alert => stored(&alert.rule_id)))
@@ -139,35 +212,52 @@ async fn open_alerts(
         .bind(column!(alerts, alert => micros(alert.first_event_match_time)))
         .bind(column!(alerts, alert => micros(alert.created_at)))
         .bind(column!(alerts, alert => micros(alert.updated_at)))
-        .bind(column!(groups, group => stored(&json(&group.window.opening)).into_owned()))
-        .execute(&mut *connection)
-        .await
-        .during("open alerts")?;
-    let to = |group: &&Group| (group.alert_id.clone(), group.opened.clone().unwrap_or_default());
-    let deliveries: Vec<(String, String)> = groups
-        .iter()
-        .map(to)
-        .flat_map(|(alert, names)| names.into_iter().map(move |name| (alert.clone(), name)))
-        .collect();
-    sqlx::query(INSERT_DELIVERIES)
-        .bind(column!(deliveries, delivery => &*delivery.0))
-        .bind(column!(deliveries, delivery => stored(&delivery.1)))
-        .bind(micros(now))
+        .bind(column!(openings, opening => stored(&json(opening)).into_owned()))
         .execute(connection)
         .await
-        .during("write deliveries")?;
-    opened.extend(alerts);
+        .during("open alerts")?;
     Ok(())
 }
 
-async fn update_alerts(connection: &mut PgConnection, groups: &[&Group]) -> Result<(), Failure> {
+/// Alert, destination, and whether it is held back.
+pub(in crate::state::postgres) async fn insert_deliveries(
+    connection: &mut PgConnection,
+    deliveries: &[(&str, &str, bool)],
+    now: OffsetDateTime,
+) -> Result<(), Failure> {
+    sqlx::query(INSERT_DELIVERIES)
+        .bind(column!(deliveries, delivery => delivery.0))
+        .bind(column!(deliveries, delivery => stored(delivery.1)))
+        .bind(micros(now))
+        .bind(column!(deliveries, delivery => delivery.2))
+        .bind(HELD)
+        .execute(connection)
+        .await
+        .during("write deliveries")?;
+    Ok(())
+}
+
+async fn update_alerts(connection: &mut PgConnection, groups: &[&Group], now: OffsetDateTime) -> Result<(), Failure> {
     sqlx::query(UPDATE_ALERTS)
         .bind(column!(groups, group => &*group.alert_id))
         .bind(column!(groups, group => int(group.window.event_count)))
         .bind(column!(groups, group => stored(&json(&group.window.log_types)).into_owned()))
         .bind(column!(groups, group => micros(group.window.updated)))
-        .execute(connection)
+        .bind(column!(groups, group => group.window.opening.detail.severity.as_str()))
+        .execute(&mut *connection)
         .await
         .during("update alerts")?;
+    let asking = |asks: fn(&Asks) -> bool| {
+        let groups = groups.iter().filter(move |group| asks(&group.asks));
+        groups.map(|group| group.alert_id.as_str()).collect::<Vec<_>>()
+    };
+    let reopening = asking(|asks| asks.reopening);
+    if !reopening.is_empty() {
+        desk::reopen(connection, &reopening, now).await?;
+    }
+    let told = asking(|asks| asks.update);
+    if !told.is_empty() {
+        desk::tell(connection, &told, None, News::Updated, now).await?;
+    }
     Ok(())
 }
