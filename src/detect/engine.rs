@@ -9,13 +9,15 @@ use std::time::Duration;
 use super::Config;
 use super::content::{self, Content, Problem};
 use super::generation::{Evaluated, Generation};
+use super::key_value::{Desk, KeyValues};
 use super::plan::Plan;
 use super::protocol::{Fault, LoadFault, Place};
 use super::ruleset::RuleSet;
 use super::verdicts::Verdicts;
 use super::worker::{WorkerCommand, WorkerError};
 use crate::model::{Detections, EventBatch};
-use crate::runtime::{blocking, blocking_deep};
+use crate::runtime::{SystemClock, blocking, blocking_deep};
+use crate::state::StateError;
 use crate::telemetry::Telemetry;
 
 /// A failed rule is restored, then loaded again; a helper's restoration can uncover a rule's. More rounds never help.
@@ -25,15 +27,27 @@ const LOAD_ROUNDS: usize = 3;
 pub enum DetectError {
     /// No worker could be had, or a batch kills workers in a way that no call explains. Worth trying again later.
     #[error(transparent)]
-    Worker(#[from] WorkerError),
+    Worker(WorkerError),
+    /// A rule asked for what it keeps between events and the state store gave no answer. Worth trying again later.
+    #[error(transparent)]
+    State(StateError),
     #[error("the rule folders hold no rule any more; if that is meant, send SIGHUP")]
     Empty,
+}
+
+impl From<WorkerError> for DetectError {
+    fn from(error: WorkerError) -> DetectError {
+        match error {
+            WorkerError::Store(error) => DetectError::State(error),
+            error => DetectError::Worker(error),
+        }
+    }
 }
 
 impl DetectError {
     /// Whether a batch can be the reason. That no worker can be started is none of any batch.
     pub fn is_of_the_batch(&self) -> bool {
-        !matches!(self, DetectError::Worker(WorkerError::Start { .. }))
+        !matches!(self, DetectError::Worker(WorkerError::Start { .. }) | DetectError::State(_))
     }
 }
 
@@ -58,6 +72,7 @@ struct Inner {
     /// Number of the current rule set, from 1.
     generation: AtomicU64,
     python_calls: AtomicU64,
+    key_values: KeyValues,
     telemetry: Telemetry,
     /// Stands in for rules and workers.
     #[cfg(test)]
@@ -88,10 +103,21 @@ pub struct LoadReport {
 }
 
 impl Engine {
-    /// Loads the rules and starts the workers. Broken rules are in the report and never stop the rest.
+    /// For commands that change nothing: what rules keep between events is gone with the engine.
     pub async fn start(
         config: &Config,
         program: PathBuf,
+        telemetry: Telemetry,
+    ) -> Result<(Engine, LoadReport), DetectError> {
+        let key_values = KeyValues::in_memory(Arc::new(SystemClock));
+        Engine::start_over(config, program, key_values, telemetry).await
+    }
+
+    /// Loads the rules and starts the workers. Broken rules are in the report and never stop the rest.
+    pub async fn start_over(
+        config: &Config,
+        program: PathBuf,
+        key_values: KeyValues,
         telemetry: Telemetry,
     ) -> Result<(Engine, LoadReport), DetectError> {
         let command = WorkerCommand {
@@ -118,6 +144,7 @@ impl Engine {
             current: RwLock::new(current),
             generation: AtomicU64::new(1),
             python_calls: AtomicU64::new(0),
+            key_values,
             telemetry,
             #[cfg(test)]
             double: None,
@@ -159,6 +186,7 @@ impl Engine {
             current: RwLock::new(Current { generation, good: Arc::new(content) }),
             generation: AtomicU64::new(1),
             python_calls: AtomicU64::new(0),
+            key_values: KeyValues::in_memory(Arc::new(SystemClock)),
             telemetry: Telemetry::new(),
             double: Some(Box::new(double)),
         };
@@ -202,7 +230,14 @@ impl Engine {
         self.inner.python_calls.fetch_add(tally.python_calls(), Ordering::Relaxed);
         tally.tell(&generation.set, &self.inner.telemetry);
         let mut evaluated = Evaluated::default();
-        let ran = generation.run(calls, &mut evaluated).await;
+        let desk = Desk {
+            key_values: &self.inner.key_values,
+            telemetry: &self.inner.telemetry,
+            object: batch.object,
+            rows: positions.iter().map(|at| batch.events[*at].row_id).collect(),
+            rules: &generation.set.rules,
+        };
+        let ran = generation.run(calls, &desk, &mut evaluated).await;
         self.report(&generation.set, tally.evaluations(), started.elapsed(), &evaluated);
         ran?;
         evaluated.outcomes.sort_by_key(|outcome| (outcome.event, outcome.rule));

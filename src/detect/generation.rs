@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::key_value::Desk;
 use super::protocol::{EventCalls, Fault, Functions, LoadFault, Outcome, Sources};
 use super::ruleset::RuleSet;
 use super::strikes::Strikes;
@@ -85,7 +86,12 @@ impl Generation {
 
     /// Runs the calls of a batch. An error means that no worker could be had or that the batch kills workers in a way that
     /// no call explains; `done` has what was evaluated until then.
-    pub async fn run(&self, mut calls: Vec<EventCalls>, done: &mut Evaluated) -> Result<(), WorkerError> {
+    pub(super) async fn run(
+        &self,
+        mut calls: Vec<EventCalls>,
+        desk: &Desk<'_>,
+        done: &mut Evaluated,
+    ) -> Result<(), WorkerError> {
         let mut careful = false;
         let mut unexplained = 0;
         loop {
@@ -95,7 +101,7 @@ impl Generation {
             }
             let shared = Arc::new(calls);
             let mut progress = Progress::default();
-            let result = self.attempt(careful, &shared, &mut progress, &mut done.deaths).await;
+            let result = self.attempt(careful, &shared, desk, &mut progress, &mut done.deaths).await;
             calls =
                 Arc::try_unwrap(shared).unwrap_or_else(|_| unreachable!("the request was dropped when it was sent"));
             let Err(error) = result else {
@@ -141,11 +147,12 @@ impl Generation {
         &self,
         careful: bool,
         calls: &Arc<Vec<EventCalls>>,
+        desk: &Desk<'_>,
         progress: &mut Progress,
         deaths: &mut Vec<Death>,
     ) -> Result<(), WorkerError> {
         let mut lease = self.worker().await?;
-        lease.worker().evaluate(careful, calls, progress).await?;
+        lease.worker().evaluate(careful, calls, progress, &mut desk.calls()).await?;
         let limit = self.command.memory_mib * 1024 * 1024;
         match lease.worker().address_space() {
             Some(bytes) if bytes as f64 > limit as f64 * MOST_OF_MEMORY => {

@@ -4,7 +4,7 @@
 //! change of the rules travels: `reload` watches the folders, `spec` is the YAML as written, `declared` what it says
 //! without Python, `content` folders of it, `ruleset` what an event visits, with last good versions, `generation` a rule
 //! set with its workers. In the order in which a batch travels: `guard` decides what can be decided without Python, `plan` says which events which rules ask
-//! Python about, `strikes` leaves out rules that are switched off, `worker` is one process, `protocol` what is said over
+//! Python about, `strikes` leaves out rules that are switched off, `worker` is one process, `key_value` answers what rules in it keep between events, `protocol` what is said over
 //! its pipe, `python` the inside of that process, and the only place that names rustpython. `outcome` applies the defaults
 //! of production mode, `verdicts` makes matches and faults of them.
 //!
@@ -17,6 +17,7 @@ mod declared;
 mod engine;
 mod generation;
 pub mod guard;
+mod key_value;
 mod outcome;
 mod plan;
 pub mod protocol;
@@ -35,6 +36,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use engine::{DetectError, Engine, LoadReport};
+pub use key_value::KeyValues;
 pub use worker::WorkerCommand;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ mod alert;
 mod code;
 mod detection;
 mod event;
+pub mod key_value;
 mod local;
 mod message;
 mod object;

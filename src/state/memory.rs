@@ -6,6 +6,7 @@
 mod alerts;
 mod backlog;
 mod commits;
+mod key_value;
 mod ledger;
 mod revisions;
 
@@ -22,6 +23,7 @@ use super::{
     AlertMatch, Audited, ClaimToken, CommitId, Outbox, PendingDelivery, Quarantine, QuarantineKind, Quarantined,
     StateError, Waiting,
 };
+use crate::model::key_value::Items;
 use crate::model::{Alert, AlertKind, DeliveryResponse, ObjectId, Position, Reject, Revision, RowId, SeenField};
 
 /// Cheap to share as an `Arc`; every holder sees the same state.
@@ -52,6 +54,8 @@ struct Tables {
     /// By lower-case log type.
     revisions: BTreeMap<String, Revision>,
     unknown_fields: BTreeMap<String, BTreeMap<String, SeenField>>,
+    items: Items,
+    calls: BTreeMap<key_value::CallerKey, key_value::Calls>,
 }
 
 struct Delivery {

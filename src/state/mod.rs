@@ -1,8 +1,8 @@
 //! What must survive a restart, behind one port: object ledger, commits into the lake, alert windows and matches, outbox,
-//! quarantine, revisions of schemas.
+//! quarantine, revisions of schemas, what rules keep between events.
 //!
 //! `sqlite` is the embedded adapter for one daemon, `postgres` the one for many, `memory` the honest fake of tests.
-//! `columns` and `archive` are what both databases read alike.
+//! `columns` and `archive` are what both databases read alike. `transient` holds what rules keep for a command alone.
 //! `window` is the pure grouping decision that every adapter applies inside its transaction. No vendor type leaves
 //! the adapters. `route` chooses the destinations of a new alert; `contract` is what every adapter is held to.
 
@@ -15,12 +15,14 @@ mod contract;
 mod desk;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod key_value;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod postgres;
 mod revisions;
 mod route;
 pub mod sqlite;
+mod transient;
 mod window;
 
 use std::collections::BTreeMap;
@@ -35,9 +37,12 @@ pub use backlog::{Archive, Backlog, KeptFilter, KnownVersion, LedgerEntry, Mendi
 pub use commits::{CommitId, Commits, Doubt, Earlier, Intended, Part};
 pub use revisions::{FIELD_LIMIT, Revisions};
 
+pub use key_value::{Caller, Changed, KeyValue, Remember, Told};
+
 pub use desk::{AlertMatch, Audited, Desk, TriageChange};
 pub use postgres::check_url;
 pub use route::{Routed, route};
+pub use transient::TransientItems;
 pub use window::Hit;
 
 use crate::model::{Alert, AlertKind, AlertStatus, Code, Detections, ObjectId, ObjectRef, Receiver, Reject, Severity};
@@ -394,11 +399,23 @@ pub trait Quarantine: Send + Sync {
 /// The whole of it.
 pub trait StateStore:
     Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions + Desk
+    + KeyValue
 {
 }
 
-impl<T: Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions + Desk>
-    StateStore for T
+impl<T> StateStore for T where
+    T: Ledger
+        + AlertStore
+        + Outbox
+        + Quarantine
+        + Commits
+        + Backlog
+        + Mending
+        + Archive
+        + Upkeep
+        + Revisions
+        + Desk
+        + KeyValue
 {
 }
 

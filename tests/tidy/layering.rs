@@ -39,7 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fetch", &["model", "runtime", "telemetry"]),
     ("decode", &["model"]),
     ("logtype", &["model", "decode"]),
-    ("detect", &["model", "runtime", "telemetry", "logtype"]),
+    ("detect", &["model", "runtime", "telemetry", "logtype", "state"]),
     ("state", &["model", "runtime"]),
     ("alert", &["model", "runtime", "telemetry", "state"]),
     ("lake", &["model", "runtime", "telemetry", "state", "logtype"]),

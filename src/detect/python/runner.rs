@@ -13,7 +13,8 @@ use super::declared;
 use super::event::{self, PantherEvent};
 use super::fault;
 use super::functions::{Function, Refused, Returned};
-use super::interpreter::{KEY_VALUE_MODULE, Python, StartError};
+use super::interpreter::{Python, StartError};
+use super::key_value::Ask;
 use super::loader::{self, Loaded, Rule};
 use super::mocks::Mocked;
 use super::watch::{Watch, Work};
@@ -46,8 +47,8 @@ pub(super) trait Listener {
 
 impl Runner {
     /// To be called on the thread that will run the rules.
-    pub(super) fn start(watch: Arc<Watch>) -> Result<Runner, StartError> {
-        Ok(Runner { python: Python::start()?, loaded: Loaded::default(), watch })
+    pub(super) fn start(watch: Arc<Watch>, asks: Arc<dyn Ask>) -> Result<Runner, StartError> {
+        Ok(Runner { python: Python::start(asks, watch.clone())?, loaded: Loaded::default(), watch })
     }
 
     /// `announce` is told each module before it runs.
@@ -185,10 +186,7 @@ impl Runner {
             RuleKind::Policy => event::to_plain(&Value::Map(fields.clone()), vm)?,
             RuleKind::Rule | RuleKind::ScheduledRule => self.event_object(fields, vm),
         };
-        vm.import(KEY_VALUE_MODULE, 0)?;
-        let store = vm.sys_module.get_attr("modules", vm)?.get_item(KEY_VALUE_MODULE, vm)?;
         let mocked = Mocked::apply(&rule.namespace, mocks, vm)?;
-        vm.call_method(&store, "_begin", ())?;
 
         let call = Call { event: 0, rule_at, rule, argument };
         let mut functions = Functions::default();
@@ -214,7 +212,6 @@ impl Runner {
             }
         }
         declared::complete(rule, fields, &mut functions, vm);
-        vm.call_method(&store, "_end", ())?;
         mocked.restore(vm)?;
         Ok(functions)
     }

@@ -15,11 +15,14 @@ pub use format::{Shown, jsonl, junit, text};
 pub use selection::{Filter, Selection};
 
 use super::content::{self, Content, Problem, Rule};
+use super::key_value::{Desk, KeyValues};
 use super::outcome;
 use super::protocol::{Fault, Functions, LoadFault, Mock, Place, RuleKind, Sources};
 use super::spec::TestSpec;
 use super::worker::{Worker, WorkerCommand, WorkerError};
-use crate::runtime::blocking;
+use crate::model::{ObjectId, RowId, RuleMeta};
+use crate::runtime::{SystemClock, blocking};
+use crate::telemetry::Telemetry;
 
 /// The result of a whole run, in the order of the content.
 pub struct TestReport {
@@ -73,7 +76,9 @@ pub async fn run(
     content.data_models.retain(|model| model.enabled);
     let skipped = selection.apply(&mut content);
     let mut invalid = std::mem::take(&mut content.problems);
-    let run = Arc::new(Run { sources: Arc::new(content.sources()), content, selection, command });
+    let rules = content.rules.iter().map(|rule| rule.meta.clone()).collect();
+    let (sources, telemetry) = (Arc::new(content.sources()), Telemetry::new());
+    let run = Arc::new(Run { sources, rules, telemetry, content, selection, command });
 
     let share = run.content.rules.len().div_ceil(workers.max(1)).max(1);
     let count = run.content.rules.len();
@@ -94,6 +99,8 @@ pub async fn run(
 
 struct Run {
     content: Content,
+    rules: Vec<Arc<RuleMeta>>,
+    telemetry: Telemetry,
     selection: Selection,
     sources: Arc<Sources>,
     command: WorkerCommand,
@@ -136,7 +143,15 @@ impl Run {
             .mocks
             .iter()
             .map(|mock| Mock { object_name: mock.object_name.clone(), return_value: mock.return_value.clone() });
-        let error = match worker.test(rule, event, mocks.collect()).await {
+        // Each case finds an empty store.
+        let desk = Desk {
+            key_values: &KeyValues::in_memory(Arc::new(SystemClock)),
+            telemetry: &self.telemetry,
+            object: ObjectId([0; 16]),
+            rows: vec![RowId([0; 16])],
+            rules: &self.rules,
+        };
+        let error = match worker.test(rule, event, mocks.collect(), &mut desk.calls()).await {
             Ok(functions) => return Ok(functions),
             Err(error) => error,
         };

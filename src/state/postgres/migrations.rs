@@ -18,7 +18,10 @@ use crate::state::StateError;
 
 /// Version, name and text. A list and not a folder read by a macro, so that no compile-time feature of the driver is
 /// needed; a test compares it with the folder.
-const VERSIONS: &[(i64, &str, &str)] = &[(1, "state", include_str!("migrations/0001_state.sql"))];
+const VERSIONS: &[(i64, &str, &str)] = &[
+    (1, "state", include_str!("migrations/0001_state.sql")),
+    (2, "key_value", include_str!("migrations/0002_key_value.sql")),
+];
 
 #[derive(Debug)]
 struct Embedded;

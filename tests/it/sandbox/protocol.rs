@@ -26,7 +26,7 @@ def say(reply):
     out.flush()
 
 hear()
-say({"ready": {"version": 2, "unwalled": None}})
+say({"ready": {"version": 3, "unwalled": None}})
 hear()
 say({"loaded": {"faults": []}})
 hear()
@@ -48,6 +48,8 @@ async fn a_worker_that_talks_nonsense_is_replaced_and_its_batch_is_evaluated() {
         "say({'outcomes': {'through': 1, 'outcomes': [{'event': 7, 'rule': 0, 'functions': {}}]}})",
         "while True: say({'outcomes': {'through': 0, 'outcomes': [{'event': 0, 'rule': 0, 'functions': {}}]}})",
         "say({'overrun': {'event': 0, 'rule': 77, 'function': 'rule'}})",
+        "say({'key_value': {'event': 0, 'rule': 77, 'call': {'key': 'k', 'operation': 'get_counter'}}})",
+        "say({'key_value': {'event': 0, 'rule': 0, 'call': {'key': 'k', 'operation': 'drop_table'}}})",
         "sys.stderr.write('last words\\x1b[31m\\n' * 10000); sys.exit(9)",
     ] {
         let world = World::new().rule("Quiet", "def rule(event):\n    return True\n");
