@@ -207,3 +207,6 @@ impl Evaluation {
         self.keep = self.known;
     }
 }
+
+#[cfg(test)]
+mod tests;

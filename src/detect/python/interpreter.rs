@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
-use rustpython_vm::builtins::{PyBaseExceptionRef, PyDict, PyDictRef, PyModule, PyNativeFunction};
+use rustpython_vm::builtins::{PyBaseExceptionRef, PyDict, PyDictRef, PyModule};
 use rustpython_vm::class::PyClassImpl;
 use rustpython_vm::common::rc::PyRc;
 use rustpython_vm::{
@@ -184,7 +184,7 @@ fn settings() -> Settings {
     settings
 }
 
-fn bootstrap(output: &Arc<Captured>, key_value: PyRef<PyNativeFunction>, vm: &VirtualMachine) -> PyResult {
+fn bootstrap(output: &Arc<Captured>, key_value: PyObjectRef, vm: &VirtualMachine) -> PyResult {
     let modules = vm.sys_module.get_attr("modules", vm)?;
     let native = native_module(vm)?;
     native.set_attr("key_value", key_value, vm)?;

@@ -3,8 +3,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustpython_vm::builtins::{PyNativeFunction, PyStrRef};
-use rustpython_vm::{PyRef, PyResult, VirtualMachine};
+use rustpython_vm::builtins::PyStrRef;
+use rustpython_vm::{PyObjectRef, PyResult, VirtualMachine};
 
 use super::watch::Watch;
 use crate::detect::protocol::{MOST_CALLS, MOST_CALLS_BYTES};
@@ -16,16 +16,17 @@ pub(super) trait Ask: Send + Sync {
 }
 
 /// `_margay.key_value`: the text of a call for the text of its answer.
-pub(super) fn function(asks: Arc<dyn Ask>, watch: Arc<Watch>, vm: &VirtualMachine) -> PyRef<PyNativeFunction> {
+pub(super) fn function(asks: Arc<dyn Ask>, watch: Arc<Watch>, vm: &VirtualMachine) -> PyObjectRef {
     let bounds = Mutex::new(Bounds::default());
-    vm.new_function("key_value", move |call: PyStrRef, vm: &VirtualMachine| -> PyResult<String> {
+    let function = vm.new_function("key_value", move |call: PyStrRef, vm: &VirtualMachine| -> PyResult<String> {
         let answer = answer(&call.to_string_lossy(), &*asks, &watch, &bounds);
         match answer {
             Ok(answer) => Ok(serde_json::to_string(&answer).expect("an answer has string keys")),
             Err(Refusal::Value(said)) => Err(vm.new_value_error(said)),
             Err(Refusal::Limit(said)) => Err(vm.new_runtime_error(said)),
         }
-    })
+    });
+    function.into()
 }
 
 fn answer(call: &str, asks: &dyn Ask, watch: &Watch, bounds: &Mutex<Bounds>) -> Result<Answer, Refusal> {
@@ -75,6 +76,9 @@ impl Bounds {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 #[cfg(test)]
 pub(super) mod doubles {

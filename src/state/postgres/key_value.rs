@@ -5,7 +5,7 @@
 //! an item does, which that of a counter never does: the counters of a rule do not wait for each other.
 
 use async_trait::async_trait;
-use sqlx::{PgConnection, Row};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::PostgresStore;
