@@ -168,7 +168,7 @@ proptest! {
     /// Of calls by two rules on few events, in any order of events and with any ends and repeats: each event counts once.
     #[test]
     fn each_event_counts_once_whatever_is_read_again(readings in prop::collection::vec((0..4u8, 0..9usize), 1..12)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let store = Arc::new(MemoryState::new());
             let mut told: BTreeMap<(u8, usize), Answered> = BTreeMap::new();

@@ -217,7 +217,7 @@ pub(in crate::state) async fn a_rule_that_keeps_too_much_is_refused_until_it_kee
     assert_eq!(store.item("more").await.unwrap(), None);
     assert_eq!(store.recall(&caller("r", 1000)).await.unwrap(), [], "a refusal is not remembered by itself");
     // Another has room, and takes over what it replaces.
-    changed(store, &caller("s", 1), NOTHING, &large("0".into(), 60.0), START).await.unwrap();
+    changed(store, &caller("s", 1), NOTHING, &large("0".into(), 61.0), START).await.unwrap();
     changed(store, &caller("r", 1001), NOTHING, &more, START).await.unwrap();
     let again = large("again".into(), 60.0);
     assert!(changed(store, &caller("r", 1002), NOTHING, &again, START).await.is_err());

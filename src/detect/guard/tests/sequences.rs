@@ -42,7 +42,10 @@ impl Cases {
         let group = self.groups;
         self.groups += 1;
         let named = |text: &str| {
-            text.replace("helper", &format!("helper_{group}")).replace("other_", &format!("other_{group}_"))
+            let named = text.replace("helper", &format!("helper_{group}"));
+            // But for modules of our own.
+            let named = named.replace(&format!("_helper_{group}s"), "_helpers");
+            named.replace("other_", &format!("other_{group}_"))
         };
         for (part, text) in helper.split("####\n").enumerate() {
             let name = if part == 0 { "helper".to_owned() } else { format!("other_{part}") };

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence, Set
 
 from _margay import key_value as _daemon
 
-_COUNTERS = range(-(2**63), 2**63)
+_LARGEST_COUNTER = 2**63 - 1
 
 
 def _ask(key, operation):
@@ -41,7 +41,7 @@ def get_counter(key, force_ttl_check=False):
 def increment_counter(key, val=1, epoch_seconds=None):
     if not isinstance(val, int):
         raise TypeError(f"panther_oss_helpers.increment_counter: value is not an integer but {type(val).__name__}")
-    if val not in _COUNTERS:
+    if abs(val) > _LARGEST_COUNTER:
         raise ValueError("panther_oss_helpers.increment_counter: value does not fit in 64 bits")
     return _ask(key, {"increment_counter": {"by": int(val), "expires": _seconds(epoch_seconds)}})["count"]
 
