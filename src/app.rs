@@ -42,7 +42,7 @@ use crate::alert::delivery::{self, Delivery};
 use crate::alert::destination::Line;
 use crate::aws;
 use crate::config::{Config, Secrets};
-use crate::detect::{Engine, reload};
+use crate::detect::{Engine, KeyValues, reload};
 use crate::fetch::{self, ObjectStore};
 use crate::http::{self, Api, Desk, Findings, Readiness, Surface};
 use crate::model::Access;
@@ -229,7 +229,8 @@ impl Parts {
         let mut rules = reload::watch(&config.rules.directories, debounce(config), telemetry.clone());
         let seen = rules.look().await;
         rules.accept(&seen);
-        let (engine, _) = Engine::start(&config.rules, program()?, telemetry.clone()).await?;
+        let key_values = KeyValues::new(state.clone(), clock.clone());
+        let (engine, _) = Engine::start_over(&config.rules, program()?, key_values, telemetry.clone()).await?;
         let budget = ByteBudget::new(config.pipeline.memory_budget_mib * 1024 * 1024);
         let sampled = budget.clone();
         telemetry.sample_with(move |metrics| metrics.memory_budget_bytes_used.set([], sampled.in_use()));

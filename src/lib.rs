@@ -37,7 +37,7 @@
 //! - [`decode`]: Bytes -> records. Pure.
 //! - [`logtype`]: Records -> typed events. Pure.
 //! - [`detect`]: Events -> matches and faults, in worker processes.
-//! - [`state`]: What survives a restart: ledger, windows, alerts, outbox, quarantine.
+//! - [`state`]: What survives a restart: ledger, windows, alerts, outbox, quarantine, what rules keep between events.
 //! - [`alert`]: From the outbox to people.
 //! - [`lake`]: Where every event is kept: ports, buffers, commits that show each row once, Iceberg tables.
 //! - [`search`]: SQL over the lake, read only.

@@ -24,6 +24,8 @@ pub(super) struct Ages {
     /// `None`: for ever.
     objects: Option<Duration>,
     kept: Duration,
+    /// Calls of rules on events of objects that came to no end.
+    calls: Duration,
 }
 
 impl Ages {
@@ -34,6 +36,7 @@ impl Ages {
         Ages {
             objects: forgets.then(|| days(config.state.retention_days)),
             kept: days(config.state.quarantine_retention_days),
+            calls: days(config.state.retention_days),
         }
     }
 }
@@ -98,6 +101,7 @@ async fn forget(pipeline: &Pipeline, ages: &Ages) -> Result<(), StateError> {
         if let Some(age) = ages.objects {
             batch += pipeline.state.forget_objects(now - age, BATCH).await?;
         }
+        batch += pipeline.state.forget_items(now, now - ages.calls, BATCH).await?;
         forgotten += batch;
         if batch == 0 {
             break;

@@ -9,13 +9,15 @@ use std::time::Duration;
 use super::Config;
 use super::content::{self, Content, Problem};
 use super::generation::{Evaluated, Generation, Turnover};
+use super::key_value::{Desk, KeyValues};
 use super::plan::{Plan, Tally};
 use super::protocol::{Fault, LoadFault, Place};
 use super::ruleset::RuleSet;
 use super::verdicts::Verdicts;
 use super::worker::{WorkerCommand, WorkerError};
 use crate::model::{Alerting, Detections, EventBatch};
-use crate::runtime::{blocking, blocking_deep};
+use crate::runtime::{SystemClock, blocking, blocking_deep};
+use crate::state::StateError;
 use crate::telemetry::{Stage, Telemetry};
 
 /// A failed rule is restored, then loaded again; a helper's restoration can uncover a rule's. More rounds never help.
@@ -25,15 +27,27 @@ const LOAD_ROUNDS: usize = 3;
 pub enum DetectError {
     /// No worker could be had, or a batch kills workers in a way that no call explains. Worth trying again later.
     #[error(transparent)]
-    Worker(#[from] WorkerError),
+    Worker(WorkerError),
+    /// A rule asked for what it keeps between events and the state store gave no answer. Worth trying again later.
+    #[error(transparent)]
+    State(StateError),
     #[error("the rule folders hold no rule any more; if that is meant, send SIGHUP")]
     Empty,
+}
+
+impl From<WorkerError> for DetectError {
+    fn from(error: WorkerError) -> DetectError {
+        match error {
+            WorkerError::Store(error) => DetectError::State(error),
+            error => DetectError::Worker(error),
+        }
+    }
 }
 
 impl DetectError {
     /// Whether a batch can be the reason. That no worker can be started is none of any batch.
     pub fn is_of_the_batch(&self) -> bool {
-        !matches!(self, DetectError::Worker(WorkerError::Start { .. }))
+        !matches!(self, DetectError::Worker(WorkerError::Start { .. }) | DetectError::State(_))
     }
 }
 
@@ -61,6 +75,7 @@ struct Inner {
     /// Number of the current rule set, from 1.
     generation: AtomicU64,
     usage: Mutex<Usage>,
+    key_values: KeyValues,
     telemetry: Telemetry,
     /// Stands in for rules and workers.
     #[cfg(test)]
@@ -105,13 +120,14 @@ pub struct LoadReport {
 }
 
 impl Engine {
-    /// Loads the rules and starts the workers. Broken rules are in the report and never stop the rest.
+    /// For commands that change nothing: what rules keep between events is gone with the engine.
     pub async fn start(
         config: &Config,
         program: PathBuf,
         telemetry: Telemetry,
     ) -> Result<(Engine, LoadReport), DetectError> {
-        Engine::start_with(config, None, program, telemetry).await
+        let key_values = KeyValues::in_memory(Arc::new(SystemClock));
+        Engine::start_over(config, program, key_values, telemetry).await
     }
 
     /// The same with these rules alone, enabled or not.
@@ -121,13 +137,25 @@ impl Engine {
         program: PathBuf,
         telemetry: Telemetry,
     ) -> Result<(Engine, LoadReport), DetectError> {
-        Engine::start_with(config, Some(rules), program, telemetry).await
+        let key_values = KeyValues::in_memory(Arc::new(SystemClock));
+        Engine::start_with(config, Some(rules), program, key_values, telemetry).await
+    }
+
+    /// Loads the rules and starts the workers. Broken rules are in the report and never stop the rest.
+    pub async fn start_over(
+        config: &Config,
+        program: PathBuf,
+        key_values: KeyValues,
+        telemetry: Telemetry,
+    ) -> Result<(Engine, LoadReport), DetectError> {
+        Engine::start_with(config, None, program, key_values, telemetry).await
     }
 
     async fn start_with(
         config: &Config,
         only: Option<BTreeSet<String>>,
         program: PathBuf,
+        key_values: KeyValues,
         telemetry: Telemetry,
     ) -> Result<(Engine, LoadReport), DetectError> {
         let command = WorkerCommand {
@@ -157,6 +185,7 @@ impl Engine {
             current: RwLock::new(current),
             generation: AtomicU64::new(1),
             usage: Mutex::default(),
+            key_values,
             telemetry,
             #[cfg(test)]
             double: None,
@@ -206,6 +235,7 @@ impl Engine {
             current: RwLock::new(Current { generation, good: Arc::new(content) }),
             generation: AtomicU64::new(1),
             usage: Mutex::default(),
+            key_values: KeyValues::in_memory(Arc::new(SystemClock)),
             telemetry: Telemetry::new(),
             double: Some(Box::new(double)),
         };
@@ -261,7 +291,14 @@ impl Engine {
         let Plan { positions, calls, tally } = planned.await;
         let (guard_time, crossed) = (started.elapsed(), calls.len() as u64);
         let mut evaluated = Evaluated::default();
-        let ran = generation.run(calls, &mut evaluated).await;
+        let desk = Desk {
+            key_values: &self.inner.key_values,
+            telemetry: &self.inner.telemetry,
+            object: batch.object,
+            rows: positions.iter().map(|at| batch.events[*at].row_id).collect(),
+            rules: &generation.set.rules,
+        };
+        let ran = generation.run(calls, &desk, &mut evaluated).await;
         generation.count(&tally, &evaluated);
         self.add_usage(&tally, crossed, guard_time, &evaluated);
         self.report(&generation.set, tally.evaluations(), started.elapsed(), &evaluated);

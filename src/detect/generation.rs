@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use super::key_value::Desk;
 use super::plan::Tally;
 use super::profile::Profile;
 use super::protocol::{EventCalls, Fault, Functions, LoadFault, Outcome, Sources, Spent};
@@ -136,13 +137,23 @@ impl Generation {
 
     /// Runs the calls of a batch. An error means that no worker could be had or that the batch kills workers in a way that
     /// no call explains; `done` has what was evaluated until then.
-    pub async fn run(&self, calls: Vec<EventCalls>, done: &mut Evaluated) -> Result<(), WorkerError> {
-        let ran = self.run_all(calls, done).await;
+    pub(super) async fn run(
+        &self,
+        calls: Vec<EventCalls>,
+        desk: &Desk<'_>,
+        done: &mut Evaluated,
+    ) -> Result<(), WorkerError> {
+        let ran = self.run_all(calls, desk, done).await;
         self.fill_vacancies(&mut done.turnover).await;
         ran
     }
 
-    async fn run_all(&self, mut calls: Vec<EventCalls>, done: &mut Evaluated) -> Result<(), WorkerError> {
+    async fn run_all(
+        &self,
+        mut calls: Vec<EventCalls>,
+        desk: &Desk<'_>,
+        done: &mut Evaluated,
+    ) -> Result<(), WorkerError> {
         let mut careful = false;
         let mut unexplained = 0;
         loop {
@@ -152,7 +163,7 @@ impl Generation {
             }
             let shared = Arc::new(calls);
             let mut progress = Progress::default();
-            let result = self.attempt(careful, &shared, &mut progress, done).await;
+            let result = self.attempt(careful, &shared, desk, &mut progress, done).await;
             std::mem::take(&mut progress.spent).values().for_each(|spent| spent.add_to(&mut done.spent));
             calls =
                 Arc::try_unwrap(shared).unwrap_or_else(|_| unreachable!("the request was dropped when it was sent"));
@@ -200,12 +211,13 @@ impl Generation {
         &self,
         careful: bool,
         calls: &Arc<Vec<EventCalls>>,
+        desk: &Desk<'_>,
         progress: &mut Progress,
         done: &mut Evaluated,
     ) -> Result<(), WorkerError> {
         let mut lease = self.worker(&mut done.turnover).await?;
         let began = Instant::now();
-        lease.worker().evaluate(careful, calls, progress).await?;
+        lease.worker().evaluate(careful, calls, progress, &mut desk.calls()).await?;
         done.crossing += began.elapsed().saturating_sub(progress.busy);
         let limit = self.command.memory_mib * 1024 * 1024;
         match lease.worker().address_space() {

@@ -4,7 +4,8 @@
 //! change of the rules travels: `reload` watches the folders, `spec` is the YAML as written, `declared` what it says
 //! without Python, `content` folders of it, `ruleset` what an event visits, with last good versions, `generation` a rule
 //! set with its workers. In the order in which a batch travels: `guard` decides what can be decided without Python, `plan` says which events which rules ask
-//! Python about, `profile` counts what they cost, `strikes` leaves out rules that are switched off, `worker` is one process, `protocol` what is said over
+//! Python about, `profile` counts what they cost, `strikes` leaves out rules that are switched off, `worker` is one
+//! process, `key_value` answers what rules in it keep between events, `protocol` what is said over
 //! its pipe, `python` the inside of that process, and the only place that names rustpython. `outcome` applies the defaults
 //! of production mode, `verdicts` makes matches and faults of them.
 //!
@@ -17,6 +18,7 @@ mod declared;
 mod engine;
 mod generation;
 pub mod guard;
+mod key_value;
 mod outcome;
 mod plan;
 mod profile;
@@ -38,6 +40,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::Alerting;
 
 pub use engine::{DetectError, Engine, LoadReport, Usage};
+pub use key_value::KeyValues;
 pub use worker::WorkerCommand;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 //!
 //! A frame is a length (4 bytes, little endian, bounded) and that many bytes of JSON. The daemon speaks first; a worker
 //! answers each request with exactly one final reply, before which [`Reply::Alive`], [`Reply::Loading`],
-//! [`Reply::Calling`] and [`Reply::Outcomes`] may come. Events cross as the JSON text they are, not parsed on the way. Both ends are the same binary, so [`VERSION`]
+//! [`Reply::Calling`], [`Reply::KeyValue`] and [`Reply::Outcomes`] may come. Events cross as the JSON text they are, not parsed on the way. Both ends are the same binary, so [`VERSION`]
 //! only catches a binary that was replaced under a running daemon.
 
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::declared::Declared;
+use crate::model::key_value::{Answer, Call, Refusal};
 
 pub const VERSION: u32 = 3;
 
@@ -21,6 +22,12 @@ pub const REQUEST_LIMIT: usize = 256 * 1024 * 1024;
 
 /// Above this a reply is refused by both ends. The largest are the faults of a rule set in which nothing loads.
 pub const REPLY_LIMIT: usize = 64 * 1024 * 1024;
+
+/// Calls of the key-value store that a rule may make on one event, in all of its functions.
+pub const MOST_CALLS: u32 = 100;
+
+/// Of what these calls say and are told.
+pub const MOST_CALLS_BYTES: usize = 4 * 1024 * 1024;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -44,6 +51,8 @@ pub enum Request {
         #[serde(default)]
         watched: bool,
     },
+    /// Answer to [`Reply::KeyValue`].
+    KeyValue { answer: Result<Answer, Refusal> },
 }
 
 /// The Python sources of a rule set.
@@ -147,6 +156,8 @@ pub enum Reply {
     Loaded { faults: Vec<LoadFault> },
     /// In careful mode, before each call: positions in `calls` and in the list of rules of the rule set.
     Calling { event: u32, rule: u32 },
+    /// A rule asks for what it keeps between events; the worker waits for [`Request::KeyValue`]. Position in `calls`, and rule.
+    KeyValue { event: u32, rule: u32, call: Call },
     /// Sent by the watchdog thread every second while the worker is busy. `steps` grows with each call and each module that
     /// is begun or ended: a worker in which it stands still is stuck, whatever else it says.
     Alive { steps: u64 },
@@ -182,6 +193,7 @@ impl Reply {
             Reply::Ready { .. } => "ready",
             Reply::Loaded { .. } => "loaded",
             Reply::Calling { .. } => "calling",
+            Reply::KeyValue { .. } => "key_value",
             Reply::Alive { .. } => "alive",
             Reply::Loading { .. } => "loading",
             Reply::Tampered { .. } => "tampered",

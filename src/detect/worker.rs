@@ -12,10 +12,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, timeout};
 
+use super::key_value::Calls;
 use super::protocol::{
     self, EventCalls, Functions, LoadFault, Mock, Outcome, Place, REPLY_LIMIT, REQUEST_LIMIT, Reply, Request, Sources,
     Spent, Step,
 };
+use crate::model::key_value::Call;
+use crate::state::StateError;
 
 /// A busy worker's watchdog says every second that it lives. After this much silence the process is taken for stuck.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -54,6 +57,9 @@ pub enum WorkerError {
     LoadDied { place: Place, how: String },
     #[error("a request of {length} bytes is more than a rule worker takes; lower `pipeline.max_record_mib`")]
     TooLarge { length: usize },
+    /// It waits for an answer that nobody can give it now.
+    #[error(transparent)]
+    Store(StateError),
     #[error("could not start a rule worker as `{}`: {reason}", program.display())]
     Start { program: PathBuf, reason: String },
 }
@@ -62,7 +68,7 @@ impl WorkerError {
     /// The same as a failure to start, whatever the process did until it was ready for its first batch.
     pub fn at_start(self, command: &WorkerCommand) -> WorkerError {
         match self {
-            WorkerError::Start { .. } => self,
+            WorkerError::Start { .. } | WorkerError::Store(_) => self,
             other => WorkerError::Start { program: command.program.clone(), reason: other.to_string() },
         }
     }
@@ -177,6 +183,7 @@ impl Worker {
         careful: bool,
         calls: &Arc<Vec<EventCalls>>,
         progress: &mut Progress,
+        key_values: &mut Calls<'_>,
     ) -> Result<(), WorkerError> {
         self.send(&Request::Evaluate { careful, calls: calls.clone() }).await?;
         let asked = |event: u32, rule: u32| calls.get(event as usize).is_some_and(|call| call.rules.contains(&rule));
@@ -186,6 +193,9 @@ impl Worker {
         loop {
             match self.reply(calling).await? {
                 Reply::Calling { event, rule } if asked(event, rule) => calling = Some((event, rule)),
+                Reply::KeyValue { event, rule, call } if asked(event, rule) => {
+                    self.answer(event, rule, &call, key_values).await?;
+                }
                 Reply::Overrun { event, rule, function } if asked(event, rule) => {
                     return Err(WorkerError::Overrun { event, rule, function: printable(&function) });
                 }
@@ -223,23 +233,38 @@ impl Worker {
         rule: u32,
         event: Box<RawValue>,
         mocks: Vec<Mock>,
+        key_values: &mut Calls<'_>,
         mut watcher: Option<&mut (dyn FnMut(Step) + Send)>,
     ) -> Result<Functions, WorkerError> {
         self.send(&Request::Test { rule, event, mocks, watched: watcher.is_some() }).await?;
         loop {
-            return match (self.reply(None).await?, &mut watcher) {
-                (Reply::Step(step), Some(watcher)) => {
-                    watcher(step);
-                    continue;
+            match (self.reply(None).await?, &mut watcher) {
+                (Reply::Step(step), Some(watcher)) => watcher(step),
+                (Reply::KeyValue { event: 0, rule: of, call }, _) if of == rule => {
+                    self.answer(0, rule, &call, key_values).await?;
                 }
-                (Reply::Tested(functions), _) => Ok(*functions),
-                (Reply::Overrun { event, rule, function }, _) => Err(WorkerError::Overrun { event, rule, function }),
+                (Reply::Tested(functions), _) => return Ok(*functions),
+                (Reply::Overrun { event, rule, function }, _) => {
+                    return Err(WorkerError::Overrun { event, rule, function });
+                }
                 (Reply::Tampered { what, .. }, _) => {
-                    Err(WorkerError::Tampered { event: 0, rule, what: printable(&what) })
+                    return Err(WorkerError::Tampered { event: 0, rule, what: printable(&what) });
                 }
-                (other, _) => Err(unexpected(&other)),
-            };
+                (other, _) => return Err(unexpected(&other)),
+            }
         }
+    }
+
+    /// Tells a rule that waits what it asked for.
+    async fn answer(
+        &mut self,
+        event: u32,
+        rule: u32,
+        call: &Call,
+        key_values: &mut Calls<'_>,
+    ) -> Result<(), WorkerError> {
+        let answer = key_values.answer(event, rule, call).await?;
+        self.send(&Request::KeyValue { answer }).await
     }
 
     async fn send(&mut self, request: &Request) -> Result<(), WorkerError> {

@@ -8,6 +8,7 @@ mod alerting;
 mod code;
 mod detection;
 mod event;
+pub mod key_value;
 mod local;
 mod message;
 mod object;

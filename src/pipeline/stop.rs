@@ -38,6 +38,9 @@ impl From<LakeError> for Stop {
 
 impl From<DetectError> for Stop {
     fn from(error: DetectError) -> Stop {
+        if let DetectError::State(error) = error {
+            return Stop::State(error);
+        }
         // Only what the batch itself brings about counts against its object.
         let reason = if error.is_of_the_batch() { "detect" } else { "rule_worker" };
         Stop::Retry { reason, detail: error.to_string(), delay: None }

@@ -1,6 +1,7 @@
 //! How values stand in the columns of both databases, both ways. A value that cannot be read is an error that names it,
 //! never a default. What a driver calls a row is behind [`Columns`].
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use serde::de::{DeserializeOwned, IntoDeserializer, value::StrDeserializer};
@@ -11,6 +12,7 @@ use super::window::{Opening, Window, context};
 use super::{
     AlertMatch, Attempts, Audited, Fact, Noted, ObjectState, PendingDelivery, StateError, Storm, Summary, Waiting,
 };
+use crate::model::key_value::{Call, Item, Next};
 use crate::model::{Alert, DeliveryResponse, MatchDetail, ObjectRef, RowId, Triage};
 
 /// A row of an answer. Each gives `None` for a null.
@@ -248,6 +250,42 @@ pub(super) fn attempts(row: &impl Columns) -> Result<Attempts, StateError> {
         crashed: small(row, "crashed")?,
         given_up: structured(row, "given_up")?,
     })
+}
+
+/// A row of `items`.
+pub(super) fn item(row: &impl Columns) -> Result<Item, StateError> {
+    Ok(Item { value: structured(row, "value")?, expires: moment(row, "expires_at")? })
+}
+
+/// An item with what it is charged for, and to which rule.
+pub(super) struct Charged {
+    pub(super) item: Item,
+    pub(super) rule: String,
+    pub(super) bytes: u64,
+}
+
+/// The same with the columns of its charge.
+pub(super) fn charged(row: &impl Columns) -> Result<Charged, StateError> {
+    Ok(Charged { item: item(row)?, rule: text(row, "rule")?, bytes: count(row, "charge")? })
+}
+
+impl Charged {
+    /// How the sums of rules change when a rule's call makes this of that; in the order of the rules, in which they are
+    /// locked.
+    pub(super) fn changes(before: Option<&Charged>, next: &Next, call: &Call, rule: &str) -> BTreeMap<String, i64> {
+        let mut changes: BTreeMap<String, i64> = BTreeMap::new();
+        if *next == Next::Same {
+            return changes;
+        }
+        if let Some(before) = before {
+            *changes.entry(before.rule.clone()).or_default() -= int(before.bytes);
+        }
+        if let Next::Put(item) = next {
+            *changes.entry(rule.to_owned()).or_default() += int(item.charge(&call.key));
+        }
+        changes.retain(|_, bytes| *bytes != 0);
+        changes
+    }
 }
 
 const NULL: &str = "it is null";

@@ -6,6 +6,7 @@
 mod alerts;
 mod backlog;
 mod commits;
+mod key_value;
 mod ledger;
 mod notices;
 mod revisions;
@@ -24,6 +25,7 @@ use super::{
     AlertMatch, Audited, ClaimToken, CommitId, Outbox, PendingDelivery, Quarantine, QuarantineKind, Quarantined,
     StateError, Waiting,
 };
+use crate::model::key_value::Items;
 use crate::model::{Alert, AlertKind, DeliveryResponse, News, ObjectId, Position, Reject, Revision, RowId, SeenField};
 
 /// Cheap to share as an `Arc`; every holder sees the same state.
@@ -57,6 +59,8 @@ struct Tables {
     /// By lower-case log type.
     revisions: BTreeMap<String, Revision>,
     unknown_fields: BTreeMap<String, BTreeMap<String, SeenField>>,
+    items: Items,
+    calls: BTreeMap<key_value::CallerKey, key_value::Calls>,
 }
 
 struct Delivery {

@@ -1,8 +1,8 @@
 //! What must survive a restart, behind one port: object ledger, commits into the lake, alert windows and matches, outbox,
-//! quarantine, revisions of schemas.
+//! quarantine, revisions of schemas, what rules keep between events.
 //!
 //! `sqlite` is the embedded adapter for one daemon, `postgres` the one for many, `memory` the honest fake of tests.
-//! `columns` and `archive` are what both databases read alike.
+//! `columns` and `archive` are what both databases read alike. `transient` holds what rules keep for a command alone.
 //! `window` is the pure grouping decision that every adapter applies inside its transaction, and `rehearsal` over what is
 //! only tried; `storm` the one about what is delivered of a rule in an hour, `notices` what margay has to tell of itself.
 //! No vendor type leaves the adapters. `versions` says which margay may work with which database; `route` chooses the
@@ -17,6 +17,7 @@ mod contract;
 mod desk;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod key_value;
 #[cfg(test)]
 pub(crate) mod memory;
 mod notices;
@@ -26,6 +27,7 @@ mod revisions;
 mod route;
 pub mod sqlite;
 mod storm;
+mod transient;
 mod versions;
 mod window;
 
@@ -42,11 +44,13 @@ pub use commits::{CommitId, Commits, Doubt, Earlier, Intended, Part};
 pub use revisions::{FIELD_LIMIT, Revisions};
 
 pub use desk::{AlertMatch, Audited, Desk, OWN_NAME, Summary, TriageChange};
+pub use key_value::{Caller, Changed, KeyValue, Remember, Told};
 pub use notices::{Condition, Fact, Noted, Notice, Notices};
 pub use postgres::check_url;
 pub use rehearsal::{GroupTold, Rehearsal, Rehearsed};
 pub use route::{Reason, Routed, explain, route};
 pub use storm::{Storm, Storms};
+pub use transient::TransientItems;
 pub use window::Hit;
 
 use crate::model::{
@@ -424,6 +428,7 @@ pub trait StateStore:
     + Desk
     + Notices
     + Storms
+    + KeyValue
 {
 }
 
@@ -441,6 +446,7 @@ impl<T> StateStore for T where
         + Desk
         + Notices
         + Storms
+        + KeyValue
 {
 }
 

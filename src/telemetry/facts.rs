@@ -351,6 +351,12 @@ impl Telemetry {
         self.metrics.rule_batch_seconds.observe([], took.as_secs_f64());
     }
 
+    /// A rule asked for what it keeps between events. Who calls learns of a failure, and logs it.
+    pub fn key_value_called(&self, operation: &str, outcome: &str, took: Duration) {
+        self.metrics.key_value_calls_total.inc([operation, outcome]);
+        self.metrics.key_value_seconds.observe([], took.as_secs_f64());
+    }
+
     /// The interpreter still gives rules no file, process or network; what is missing is the second wall behind it.
     pub fn rule_workers_unwalled(&self, reason: &str) {
         tracing::warn!(target: "margay::detect", reason, "rule workers run without a filter of their system calls");

@@ -106,6 +106,9 @@ impl<const N: usize> Histogram<N> {
 /// From a call of a few rules to a large object.
 const WORK_SECONDS: &[f64] = &[0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
 
+/// From a look at a row to a store that is hardly there.
+const CALL_SECONDS: &[f64] = &[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 1.0, 10.0, 30.0];
+
 /// From seconds to a day: log sources deliver minutes late, and a backfill much later.
 const LAG_SECONDS: &[f64] = &[5.0, 15.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 14_400.0, 86_400.0];
 
@@ -205,6 +208,9 @@ metrics! {
     rules_disabled_total: Counter ["rule"], "Rules switched off after repeated overruns or crashes, each time for longer; loaded anew, they begin again.";
     rule_worker_restarts_total: Counter ["reason"], "Rule workers that were replaced, after a `timeout`, a `crash`, `tampering` with what rules share, or for the `memory` they had taken.";
     rule_worker_replacement_seconds: Histogram [] in WORK_SECONDS, "Seconds from the end of a rule worker to its successor being ready with all rules loaded.";
+
+    key_value_calls_total: Counter ["operation", "outcome"], "Calls with which rules keep something between events: `answered`, `remembered` from an earlier reading of the same event, `refused`, or `failed` for want of the state store.";
+    key_value_seconds: Histogram [] in CALL_SECONDS, "Seconds in which such a call was answered.";
 
     alerts_opened_total: Counter ["rule", "severity", "type"], "Alerts opened.";
     alerts_held_total: Counter [], "Alerts that were created and not delivered one by one, because their rule had opened too many in the hour.";

@@ -41,7 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("remote", &["model", "runtime", "telemetry", "fetch"]),
     ("decode", &["model"]),
     ("logtype", &["model", "decode"]),
-    ("detect", &["model", "runtime", "telemetry", "logtype"]),
+    ("detect", &["model", "runtime", "telemetry", "logtype", "state"]),
     ("state", &["model", "runtime"]),
     ("alert", &["model", "runtime", "telemetry", "state"]),
     ("lake", &["model", "runtime", "telemetry", "state", "logtype"]),

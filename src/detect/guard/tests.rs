@@ -1,6 +1,7 @@
 //! Guards say what Python says. The judge is the interpreter of the rule workers.
 
 mod compared;
+mod effects;
 mod generated;
 mod holes;
 mod mutations;

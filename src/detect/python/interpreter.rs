@@ -15,8 +15,10 @@ use rustpython_vm::{
 };
 
 use super::event;
+use super::key_value::{self, Ask};
 use super::output::{Captured, RuleOutput};
 use super::seal::Seal;
+use super::watch::Watch;
 
 /// Native modules that the frozen library needs and rules may use. Everything else that is compiled in is left out.
 const NATIVE_MODULES: &[&str] = &[
@@ -74,7 +76,7 @@ const SHIMS: &[(&str, bool, &str)] = &[
     ("panther_core.exceptions", false, include_str!("shims/panther_core_exceptions.py")),
     ("panther_core.immutable", false, include_str!("shims/panther_core_immutable.py")),
     ("panther_detection_helpers", true, include_str!("shims/panther_detection_helpers.py")),
-    (KEY_VALUE_MODULE, false, include_str!("shims/caching.py")),
+    ("panther_detection_helpers.caching", false, include_str!("shims/caching.py")),
     ("panther_oss_helpers", false, include_str!("shims/panther_oss_helpers.py")),
     ("policyuniverse", true, include_str!("shims/policyuniverse.py")),
     ("policyuniverse.policy", false, include_str!("shims/policyuniverse_policy.py")),
@@ -85,9 +87,6 @@ const SHIMS: &[(&str, bool, &str)] = &[
     ("requests.exceptions", false, include_str!("shims/network_client.py")),
     ("tempfile", false, include_str!("shims/tempfile.py")),
 ];
-
-/// The module behind the key-value functions of rules.
-pub(super) const KEY_VALUE_MODULE: &str = "panther_detection_helpers.caching";
 
 /// Sets are iterated in the order of their hashes, and rules build dedup strings from sets: with one seed for all, two
 /// workers say the same about the same event.
@@ -121,7 +120,7 @@ pub(in crate::detect) fn may_have_module(name: &str) -> bool {
 
 impl Python {
     /// To be called on the thread that will run it: the interpreter measures that thread's stack.
-    pub(super) fn start() -> Result<Python, StartError> {
+    pub(super) fn start(asks: Arc<dyn Ask>, watch: Arc<Watch>) -> Result<Python, StartError> {
         let builder = Interpreter::builder(settings());
         let defs: Vec<_> = rustpython_stdlib::stdlib_module_defs(&builder.ctx)
             .into_iter()
@@ -138,7 +137,8 @@ impl Python {
         let output = Arc::new(Captured::default());
         let (sandbox, helpers, seal) = interpreter
             .enter(|vm| {
-                let sandbox = bootstrap(&output, vm)?;
+                let key_value = key_value::function(asks, watch, vm);
+                let sandbox = bootstrap(&output, key_value, vm)?;
                 let helpers = dict_of(&sandbox, "helpers", vm)?;
                 Ok((sandbox.clone(), helpers, sealed(&sandbox, vm)?))
             })
@@ -184,9 +184,11 @@ fn settings() -> Settings {
     settings
 }
 
-fn bootstrap(output: &Arc<Captured>, vm: &VirtualMachine) -> PyResult {
+fn bootstrap(output: &Arc<Captured>, key_value: PyObjectRef, vm: &VirtualMachine) -> PyResult {
     let modules = vm.sys_module.get_attr("modules", vm)?;
-    modules.set_item("_margay", native_module(vm)?.into(), vm)?;
+    let native = native_module(vm)?;
+    native.set_attr("key_value", key_value, vm)?;
+    modules.set_item("_margay", native.into(), vm)?;
 
     let _ = RuleOutput::make_static_type();
     let stream = RuleOutput::new(output.clone()).into_pyobject(vm);
@@ -273,7 +275,8 @@ fn describe(error: &PyBaseExceptionRef, vm: &VirtualMachine) -> String {
 /// the test. `prepare` gives names to objects.
 #[cfg(test)]
 pub(super) fn run_python(source: &str, prepare: impl FnOnce(&VirtualMachine) -> Vec<(&'static str, PyObjectRef)>) {
-    let python = Python::start().unwrap();
+    let nobody = key_value::doubles::Nobody;
+    let python = Python::start(Arc::new(nobody), Arc::new(Watch::default())).unwrap();
     python.interpreter.enter(|vm| {
         let scope = vm.new_scope_with_builtins();
         scope.globals.set_item("sandbox", python.sandbox.clone(), vm).unwrap();

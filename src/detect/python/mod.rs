@@ -7,7 +7,7 @@
 //! From the outside in: `serve` (the process), `walls` (what the operating system keeps it from), `runner` (calls), `loader`
 //! (modules), `interpreter` (what Python there is), `seal` (what rules share), `event` (what rules see); `declared` adds what
 //! a rule's YAML says; `functions`, `context`, `fault`, `text` shape what comes back; `tree` and `jsonpath` read events
-//! without Python; `watch` keeps the time, `laps` adds up whose it was.
+//! without Python; `key_value` asks the daemon for what rules keep; `watch` keeps the time, `laps` adds up whose it was.
 
 mod context;
 mod data_model;
@@ -17,6 +17,7 @@ mod fault;
 mod functions;
 mod interpreter;
 mod jsonpath;
+mod key_value;
 mod laps;
 mod loader;
 mod mocks;

@@ -14,7 +14,8 @@ use super::declared;
 use super::event::{self, PantherEvent};
 use super::fault;
 use super::functions::{Function, Refused, Returned};
-use super::interpreter::{KEY_VALUE_MODULE, Python, StartError};
+use super::interpreter::{Python, StartError};
+use super::key_value::Ask;
 use super::loader::{self, Loaded, Rule};
 use super::mocks::Mocked;
 use super::output::Watcher;
@@ -50,8 +51,9 @@ pub(super) trait Listener {
 
 impl Runner {
     /// To be called on the thread that will run the rules.
-    pub(super) fn start(watch: Arc<Watch>) -> Result<Runner, StartError> {
-        Ok(Runner { python: Python::start()?, loaded: Loaded::default(), watch, watcher: RefCell::default() })
+    pub(super) fn start(watch: Arc<Watch>, asks: Arc<dyn Ask>) -> Result<Runner, StartError> {
+        let python = Python::start(asks, watch.clone())?;
+        Ok(Runner { python, loaded: Loaded::default(), watch, watcher: RefCell::default() })
     }
 
     /// `announce` is told each module before it runs.
@@ -198,10 +200,7 @@ impl Runner {
             RuleKind::Policy => event::to_plain(&Value::Map(fields.clone()), vm)?,
             RuleKind::Rule | RuleKind::ScheduledRule => self.event_object(fields, vm),
         };
-        vm.import(KEY_VALUE_MODULE, 0)?;
-        let store = vm.sys_module.get_attr("modules", vm)?.get_item(KEY_VALUE_MODULE, vm)?;
         let mocked = Mocked::apply(&rule.namespace, mocks, vm)?;
-        vm.call_method(&store, "_begin", ())?;
 
         let call = Call { event: 0, rule_at, rule, argument };
         let mut functions = Functions::default();
@@ -230,7 +229,6 @@ impl Runner {
             }
         }
         declared::complete(rule, fields, &mut functions, vm);
-        vm.call_method(&store, "_end", ())?;
         mocked.restore(vm)?;
         Ok(functions)
     }

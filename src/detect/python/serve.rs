@@ -14,12 +14,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::key_value::Ask;
 use super::laps::Laps;
 use super::output::Watcher;
 use super::runner::{Listener, Runner};
 use super::walls;
 use super::watch::Watch;
 use crate::detect::protocol::{self, Outcome, Reply, Request};
+use crate::model::key_value::{Answer as KeyValueAnswer, Call, Refusal};
 
 /// The daemon went away between two requests: nothing is wrong.
 const STATUS_DONE: u8 = 0;
@@ -64,6 +66,7 @@ pub fn serve(
     let watch = Arc::new(Watch::default());
     let output = Arc::new(Mutex::new(output));
     let (sender, requests) = mpsc::sync_channel(WAITING);
+    let requests = Arc::new(Requests(Mutex::new(requests)));
     let started = spawn("reader", None, move || read(input, sender)).and_then(|_| {
         let (watch, output) = (watch.clone(), output.clone());
         spawn("watchdog", None, move || report_overrun(&watch, &output))?;
@@ -119,8 +122,9 @@ fn report_overrun(watch: &Watch, output: &Mutex<impl Write>) {
 }
 
 /// The interpreter's thread. Returns only with a failure: a healthy process is ended by the reader.
-fn answer(requests: &Receiver<Vec<u8>>, watch: &Arc<Watch>, output: &Arc<Mutex<impl Write + Send + 'static>>) -> u8 {
-    let mut runner = match Runner::start(watch.clone()) {
+fn answer<W: Write + Send + 'static>(requests: &Arc<Requests>, watch: &Arc<Watch>, output: &Arc<Mutex<W>>) -> u8 {
+    let daemon = Arc::new(Daemon { requests: requests.clone(), output: output.clone() });
+    let mut runner = match Runner::start(watch.clone(), daemon) {
         Ok(runner) => runner,
         Err(error) => {
             complain(&error.to_string());
@@ -129,7 +133,7 @@ fn answer(requests: &Receiver<Vec<u8>>, watch: &Arc<Watch>, output: &Arc<Mutex<i
     };
     // The other threads run by now: this one is started last.
     let unwalled = walls::lock().err();
-    while let Ok(frame) = requests.recv() {
+    while let Some(frame) = requests.next() {
         let request = match serde_json::from_slice(&frame) {
             Ok(request) => request,
             Err(error) => {
@@ -188,6 +192,9 @@ fn reply_to(
             let functions = runner.test(rule, &event, &mocks, watched.then_some(watcher));
             end_if_tampered(runner, Some((0, rule)), output);
             Reply::Tested(Box::new(functions))
+        }
+        Request::KeyValue { .. } => {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "an answer that nobody waits for"));
         }
     })
 }
@@ -269,6 +276,38 @@ fn end_if_tampered(runner: &Runner, call: Option<(u32, u32)>, output: &Mutex<imp
     if let Some(what) = runner.tampering() {
         let said = say(output, &Reply::Tampered { call, what });
         end(if said.is_ok() { STATUS_TAMPERED } else { STATUS_PROTOCOL });
+    }
+}
+
+/// What the reader has read, for the interpreter's thread.
+struct Requests(Mutex<Receiver<Vec<u8>>>);
+
+impl Requests {
+    fn next(&self) -> Option<Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+    }
+}
+
+/// The other end of the pipe, while a rule runs.
+struct Daemon<W> {
+    requests: Arc<Requests>,
+    output: Arc<Mutex<W>>,
+}
+
+impl<W: Write + Send> Ask for Daemon<W> {
+    fn ask(&self, event: u32, rule: u32, call: Call) -> Result<KeyValueAnswer, Refusal> {
+        if let Err(error) = say(&self.output, &Reply::KeyValue { event, rule, call }) {
+            complain(&format!("could not ask for what a rule keeps: {error}"));
+            end(STATUS_PROTOCOL);
+        }
+        // The daemon sends nothing else while it owes an answer. Should it go away, the reader ends this process.
+        match self.requests.next().as_deref().map(serde_json::from_slice) {
+            Some(Ok(Request::KeyValue { answer })) => answer,
+            _ => {
+                complain("got something else than what a rule asked for");
+                end(STATUS_PROTOCOL)
+            }
+        }
     }
 }
 

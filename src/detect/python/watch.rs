@@ -38,6 +38,8 @@ pub(super) struct Watch {
     /// A request is being worked on; the watchdog sleeps without a tick otherwise.
     active: AtomicBool,
     budget_ms: AtomicU64,
+    /// The work waits for the daemon, in whose time it is.
+    waiting: AtomicBool,
     watchdog: OnceLock<Thread>,
 }
 
@@ -57,6 +59,7 @@ impl Default for Watch {
             kind: AtomicU32::new(0),
             active: AtomicBool::new(false),
             budget_ms: AtomicU64::new(UNSET_BUDGET_MS),
+            waiting: AtomicBool::new(false),
             watchdog: OnceLock::new(),
         }
     }
@@ -93,6 +96,21 @@ impl Watch {
         Running { watch: self, epoch }
     }
 
+    /// Event and rule of the call that is under way. To be asked on the thread of the call.
+    pub(super) fn calling(&self) -> Option<(u32, u32)> {
+        let is_under_way = self.epoch.load(Ordering::Relaxed) % 2 == 1;
+        match decode(self.place.load(Ordering::Relaxed), self.kind.load(Ordering::Relaxed)) {
+            Work::Call { event, rule, .. } if is_under_way => Some((event, rule)),
+            _ => None,
+        }
+    }
+
+    /// Until the guard is dropped, time is not the work's.
+    pub(super) fn wait(&self) -> Waiting<'_> {
+        self.waiting.store(true, Ordering::Relaxed);
+        Waiting { watch: self }
+    }
+
     /// Runs on the watchdog's thread until work overruns; returns what to say before the process ends. From then on
     /// the interpreter's thread can no longer leave the work, so it cannot answer as if nothing had happened. Calls
     /// `alive` every second while there is work, with how much was begun and ended so far, so that a long batch is told
@@ -112,7 +130,9 @@ impl Watch {
             let tick = (self.budget() / 8).clamp(Duration::from_millis(1), Duration::from_millis(100));
             let asleep = Instant::now();
             thread::sleep(tick);
-            watched += asleep.elapsed().min(tick * 2);
+            if !self.waiting.load(Ordering::Relaxed) {
+                watched += asleep.elapsed().min(tick * 2);
+            }
             if said_alive.elapsed() >= ALIVE_INTERVAL {
                 said_alive = Instant::now();
                 alive(self.epoch.load(Ordering::Acquire));
@@ -136,6 +156,17 @@ impl Watch {
                 };
             }
         }
+    }
+}
+
+/// The work waits for the daemon.
+pub(super) struct Waiting<'a> {
+    watch: &'a Watch,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.watch.waiting.store(false, Ordering::Relaxed);
     }
 }
 
@@ -253,6 +284,32 @@ mod tests {
         assert_eq!(function, "dedup");
         assert_eq!(watch.epoch.load(Ordering::Relaxed), CONDEMNED);
         // Dropping it would wait for the end of the process.
+        std::mem::forget(running);
+    }
+
+    #[test]
+    fn a_wait_is_not_the_works_time() {
+        let watch = Watch::default();
+        watch.set_budget(Duration::from_millis(200));
+        let running = watch.enter(Work::Call { event: 1, rule: 2, function: Function::Rule, kind: RuleKind::Rule });
+        watch.wake();
+        assert_eq!(watch.calling(), Some((1, 2)));
+        let mut waiting = Some(watch.wait());
+        let alive = std::sync::atomic::AtomicU32::new(0);
+        thread::scope(|scope| {
+            let watchdog = scope.spawn(|| {
+                watch.until_overrun(|_| {
+                    alive.fetch_add(1, Ordering::Relaxed);
+                })
+            });
+            // Said once a second: five budgets have gone by.
+            while alive.load(Ordering::Relaxed) == 0 {
+                assert!(!watchdog.is_finished());
+                thread::yield_now();
+            }
+            waiting.take();
+            assert!(matches!(watchdog.join().unwrap(), Reply::Overrun { event: 1, rule: 2, .. }));
+        });
         std::mem::forget(running);
     }
 

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{CaseReport, ended_by, event_of, failed, fault, judge, mocks};
+use super::{CaseReport, desk, empty_store, ended_by, event_of, failed, fault, judge, mocks};
 use crate::detect::content::{self, Content, Problem};
 use crate::detect::protocol::{LoadFault, Place, Sources, Step};
 use crate::detect::worker::{Worker, WorkerCommand, WorkerError};
 use crate::runtime::blocking;
+use crate::telemetry::Telemetry;
 
 /// What happens, in order.
 pub enum Debugged<'a> {
@@ -53,14 +54,16 @@ pub async fn debug(
     }
     let sources = Arc::new(content.sources());
     let mut worker = start(&content, &sources, command).await?;
-    let mut all_passed = true;
+    let (mut all_passed, telemetry) = (true, Telemetry::new());
     for test in tests {
         tell(Debugged::Case { name: &test.name, expected: test.expected_result });
         let functions = match event_of(test) {
             Err(message) => failed(fault("InvalidTest", message)),
             Ok(event) => {
                 let mut watcher = |step: Step| tell(Debugged::Step(step));
-                match worker.test(0, event, mocks(test), Some(&mut watcher)).await {
+                let kept = empty_store();
+                let desk = desk(&kept, &telemetry, std::slice::from_ref(&rule.meta));
+                match worker.test(0, event, mocks(test), &mut desk.calls(), Some(&mut watcher)).await {
                     Ok(functions) => functions,
                     Err(error) => {
                         worker = start(&content, &sources, command).await?;

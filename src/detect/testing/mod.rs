@@ -21,11 +21,14 @@ pub use selection::{Filter, Selection};
 pub use tables::TableNames;
 
 use super::content::{self, Content, Problem, Rule};
+use super::key_value::{Desk, KeyValues};
 use super::outcome;
 use super::protocol::{Fault, Functions, LoadFault, Mock, Place, RuleKind, Sources};
 use super::spec::TestSpec;
 use super::worker::{Worker, WorkerCommand, WorkerError};
-use crate::runtime::blocking;
+use crate::model::{ObjectId, RowId, RuleMeta};
+use crate::runtime::{SystemClock, blocking};
+use crate::telemetry::Telemetry;
 
 /// The result of a whole run, in the order of the content.
 pub struct TestReport {
@@ -83,7 +86,9 @@ pub async fn run(
     if let Some(tables) = &selection.tables {
         invalid.extend(tables.problems(&content.queries));
     }
-    let run = Arc::new(Run { sources: Arc::new(content.sources()), content, selection, command });
+    let rules = content.rules.iter().map(|rule| rule.meta.clone()).collect();
+    let (sources, telemetry) = (Arc::new(content.sources()), Telemetry::new());
+    let run = Arc::new(Run { sources, rules, telemetry, content, selection, command });
 
     let share = run.content.rules.len().div_ceil(workers.max(1)).max(1);
     let count = run.content.rules.len();
@@ -104,6 +109,8 @@ pub async fn run(
 
 struct Run {
     content: Content,
+    rules: Vec<Arc<RuleMeta>>,
+    telemetry: Telemetry,
     selection: Selection,
     sources: Arc<Sources>,
     command: WorkerCommand,
@@ -142,7 +149,9 @@ impl Run {
             Ok(event) => event,
             Err(message) => return Ok(failed(fault("InvalidTest", message))),
         };
-        let error = match worker.test(rule, event, mocks(test), None).await {
+        let kept = empty_store();
+        let desk = desk(&kept, &self.telemetry, &self.rules);
+        let error = match worker.test(rule, event, mocks(test), &mut desk.calls(), None).await {
             Ok(functions) => return Ok(functions),
             Err(error) => error,
         };
@@ -167,6 +176,15 @@ impl Run {
         let faults = worker.load(&self.sources).await?;
         Ok((worker, faults))
     }
+}
+
+/// What each case finds of what rules keep between events.
+fn empty_store() -> KeyValues {
+    KeyValues::in_memory(Arc::new(SystemClock))
+}
+
+fn desk<'a>(key_values: &'a KeyValues, telemetry: &'a Telemetry, rules: &'a [Arc<RuleMeta>]) -> Desk<'a> {
+    Desk { key_values, telemetry, object: ObjectId([0; 16]), rows: vec![RowId([0; 16])], rules }
 }
 
 fn mocks(test: &TestSpec) -> Vec<Mock> {

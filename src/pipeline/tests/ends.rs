@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 
 use super::*;
+use crate::detect::DetectError;
 use crate::queue::{Backlog, QueueError, Receipt};
-use crate::state::Attempts;
+use crate::state::{Attempts, StateError};
 
 /// A queue that answers a deletion when it is told to.
 struct SlowToDelete {
@@ -128,8 +129,18 @@ async fn an_object_that_was_overwritten_before_its_turn_is_read_when_it_is_there
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_is_not_quarantined_for_want_of_a_rule_worker() {
+    is_tried_again_and_again(Engine::without_any_worker(), "rule_worker").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_whose_rules_cannot_reach_the_store_is_read_again() {
+    let down = || DetectError::State(StateError::Store("it is down".to_owned()));
+    is_tried_again_and_again(Engine::evaluating(move |_| Err(down())), "state").await;
+}
+
+async fn is_tried_again_and_again(engine: Engine, reason: &str) {
     let mut world = world().await;
-    world.change(|pipeline| pipeline.engine = Engine::without_any_worker());
+    world.change(|pipeline| pipeline.engine = engine);
     let object = world.announce("okta/a", logins(1));
     let tries = world.pipeline.poison_after + 3;
     world.handle(1).await;
@@ -139,5 +150,5 @@ async fn an_object_is_not_quarantined_for_want_of_a_rule_worker() {
     }
     assert_eq!(world.state_of(&object).await, None);
     assert_eq!(world.queue.len(), u64::from(tries), "each is tried again");
-    assert_eq!(world.tries_of(&object).await.given_up_for("rule_worker"), tries);
+    assert_eq!(world.tries_of(&object).await.given_up_for(reason), tries);
 }

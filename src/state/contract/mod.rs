@@ -7,6 +7,7 @@ pub(super) mod alerts;
 pub(super) mod backlog;
 pub(super) mod commits;
 pub(super) mod desk;
+pub(super) mod key_value;
 pub(super) mod ledger;
 pub(super) mod notices;
 pub(super) mod outbox;
@@ -123,6 +124,16 @@ macro_rules! contract_tests {
                 old_objects_are_forgotten_in_batches_unless_somebody_needs_them,
                 what_came_to_no_outcome_is_forgotten_with_all_that_belongs_to_it,
                 unrouted_objects_are_forgotten_with_what_was_kept,
+            ],
+            key_value: [
+                calls_are_applied_as_the_model_applies_them,
+                counts_at_once_are_each_another,
+                a_threshold_is_reached_by_one_of_many,
+                a_call_is_remembered_with_what_came_before_it,
+                who_does_not_know_of_every_call_is_overtaken,
+                calls_are_forgotten_when_their_object_has_ended,
+                what_has_ended_and_old_calls_are_forgotten_in_batches,
+                a_rule_that_keeps_too_much_is_refused_until_it_keeps_less,
             ],
             replicas: [
                 any_order_and_any_repeats_at_once_give_the_same_alerts,

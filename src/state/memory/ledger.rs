@@ -151,6 +151,7 @@ impl Ledger for MemoryState {
         }
         if outcome.state.ends_reading() {
             tables.forget(token.object);
+            tables.calls.retain(|(object, ..), _| *object != token.object);
         }
         if matches!(outcome.state, ObjectState::Committed | ObjectState::Empty) {
             tables.rejects.retain(|(object, _), kept| *object != token.object || kept.fence == token.fence);

@@ -73,6 +73,8 @@ const FINISH: &str = "
         DELETE FROM lake_intents WHERE $9 AND object_id IN (SELECT id FROM finished)
     ), progress AS (
         DELETE FROM lake_progress WHERE $9 AND object_id IN (SELECT id FROM finished)
+    ), calls AS (
+        DELETE FROM rule_calls WHERE $9 AND object_id IN (SELECT id FROM finished)
     ), given AS (
         INSERT INTO given_up AS g (object_id, reason, times, first_at, last_at)
         SELECT id, $3, 1, $8, $8 FROM finished WHERE $3 = 'partial'

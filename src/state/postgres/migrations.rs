@@ -22,6 +22,7 @@ use crate::state::versions::{self, Standing};
 const VERSIONS: &[(i64, &str, &str)] = &[
     (1, "state", include_str!("migrations/0001_state.sql")),
     (2, "notices", include_str!("migrations/0002_notices.sql")),
+    (3, "key_value", include_str!("migrations/0003_key_value.sql")),
 ];
 
 #[derive(Debug)]

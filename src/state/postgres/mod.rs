@@ -19,6 +19,7 @@ mod columns;
 mod commits;
 mod desk;
 mod failure;
+mod key_value;
 mod ledger;
 mod migrations;
 mod notices;

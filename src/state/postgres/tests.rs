@@ -126,6 +126,12 @@ async fn several_replicas_raise_one_alert_about_one_condition() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn counts_at_once_on_several_replicas_are_each_another() {
+    let stores = replicas(3).await;
+    contract::key_value::spread(&stores.iter().collect::<Vec<_>>()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_object_is_granted_to_one_of_many_daemons() {
     let stores = replicas(4).await;
     for key in 0..20 {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
-use super::{Durability, During, SqliteStore, commits, notices};
+use super::{Durability, During, SqliteStore, commits, key_value, notices};
 use crate::model::{ObjectId, ObjectRef};
 use crate::state::columns::{count, int, micros, moment, small, state, text};
 use crate::state::{Attempts, Claim, ClaimToken, Ledger, ObjectOutcome, ObjectState, StateError};
@@ -174,6 +174,7 @@ impl Ledger for SqliteStore {
             notices::note_outcome(&mut tx, token.object, outcome, now).await?;
             if outcome.state.ends_reading() {
                 commits::forget(&mut tx, token.object).await?;
+                key_value::forget_calls(&mut tx, token.object).await?;
             }
             if outcome.state == ObjectState::Partial {
                 give_up(&mut tx, token.object, outcome.state.as_str(), now).await?;

@@ -24,6 +24,7 @@ const VERSIONS: &[(i64, &str, &str)] = &[
     (6, "claimed", include_str!("migrations/0006_claimed.sql")),
     (7, "desk", include_str!("migrations/0007_desk.sql")),
     (8, "notices", include_str!("migrations/0008_notices.sql")),
+    (9, "key_value", include_str!("migrations/0009_key_value.sql")),
 ];
 
 #[derive(Debug)]

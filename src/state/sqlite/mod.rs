@@ -12,6 +12,7 @@ mod backlog;
 mod columns;
 mod commits;
 mod desk;
+mod key_value;
 mod ledger;
 mod migrations;
 mod notices;

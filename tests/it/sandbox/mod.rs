@@ -42,15 +42,15 @@ def rule(event):
 "#;
 
 /// An engine over rules in a folder of its own.
-struct World {
+pub(crate) struct World {
     folder: TempDir,
-    telemetry: Telemetry,
-    config: Config,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) config: Config,
     log_types: Vec<String>,
 }
 
 impl World {
-    fn new() -> World {
+    pub(crate) fn new() -> World {
         let folder = tempfile::tempdir().unwrap();
         let config = Config { directories: vec![folder.path().to_owned()], workers: 1, ..Config::default() };
         let world = World { folder, telemetry: Telemetry::new(), config, log_types: Vec::new() };
@@ -64,7 +64,7 @@ impl World {
     }
 
     /// A rule over log types.
-    fn write_rule(&self, id: &str, log_types: &[String], source: &str) {
+    pub(crate) fn write_rule(&self, id: &str, log_types: &[String], source: &str) {
         let log_types = log_types.join(", ");
         let text = format!(
             "AnalysisType: rule\nRuleID: {id}\nEnabled: true\nSeverity: Low\nLogTypes: [{log_types}]\nFilename: {id}.py\n"
@@ -74,14 +74,14 @@ impl World {
     }
 
     /// A rule over a log type of its own, which has the rule's name.
-    fn rule(mut self, id: &str, source: &str) -> World {
+    pub(crate) fn rule(mut self, id: &str, source: &str) -> World {
         let log_type = format!("Custom.{id}");
         self.write_rule(id, std::slice::from_ref(&log_type), source);
         self.log_types.push(log_type);
         self
     }
 
-    fn configured(mut self, change: impl FnOnce(&mut Config)) -> World {
+    pub(crate) fn configured(mut self, change: impl FnOnce(&mut Config)) -> World {
         change(&mut self.config);
         self
     }
@@ -104,14 +104,14 @@ impl World {
         path
     }
 
-    fn metric(&self, sample: &str) -> u64 {
+    pub(crate) fn metric(&self, sample: &str) -> u64 {
         let text = self.telemetry.encode();
         let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
         line.map_or(0, |value| value.parse().unwrap())
     }
 }
 
-fn event(rule: &str, number: u64, fields: &str) -> Event {
+pub(crate) fn event(rule: &str, number: u64, fields: &str) -> Event {
     Event {
         log_type: format!("Custom.{rule}").into(),
         row_id: RowId::new(ObjectId([0; 16]), number, 0),
@@ -121,11 +121,11 @@ fn event(rule: &str, number: u64, fields: &str) -> Event {
     }
 }
 
-fn batch(events: Vec<Event>) -> Arc<EventBatch> {
+pub(crate) fn batch(events: Vec<Event>) -> Arc<EventBatch> {
     let bytes = events.len() as u64;
     Arc::new(EventBatch { object: ObjectId([0; 16]), source: "test".into(), events, rejects: Vec::new(), bytes })
 }
 
-fn matches(detections: &Detections, rule: &str) -> usize {
+pub(crate) fn matches(detections: &Detections, rule: &str) -> usize {
     detections.matches.iter().filter(|found| &*found.rule.id == rule).count()
 }

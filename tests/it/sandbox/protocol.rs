@@ -50,6 +50,8 @@ async fn a_worker_that_talks_nonsense_is_replaced_and_its_batch_is_evaluated() {
         "say({'overrun': {'event': 0, 'rule': 77, 'function': 'rule'}})",
         "say({'outcomes': {'through': 1, 'outcomes': [], 'spent': [{'rule': 77, 'calls': 1, 'nanos': 1, 'longest_nanos': 1}]}})",
         "say({'step': {'printed': 'hello'}})",
+        "say({'key_value': {'event': 0, 'rule': 77, 'call': {'key': 'k', 'operation': 'get_counter'}}})",
+        "say({'key_value': {'event': 0, 'rule': 0, 'call': {'key': 'k', 'operation': 'drop_table'}}})",
         "sys.stderr.write('last words\\x1b[31m\\n' * 10000); sys.exit(9)",
     ] {
         let world = World::new().rule("Quiet", "def rule(event):\n    return True\n");

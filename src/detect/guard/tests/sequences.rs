@@ -27,6 +27,8 @@ pub(super) struct Ran {
     pub(super) with: Vec<Option<Functions>>,
     pub(super) spared: usize,
     pub(super) faults: usize,
+    /// The calls with which rules kept something between events, without guards and with them.
+    pub(super) kept: [Vec<String>; 2],
 }
 
 impl Cases {
@@ -40,7 +42,10 @@ impl Cases {
         let group = self.groups;
         self.groups += 1;
         let named = |text: &str| {
-            text.replace("helper", &format!("helper_{group}")).replace("other_", &format!("other_{group}_"))
+            let named = text.replace("helper", &format!("helper_{group}"));
+            // But for modules of our own.
+            let named = named.replace(&format!("_helper_{group}s"), "_helpers");
+            named.replace("other_", &format!("other_{group}_"))
         };
         for (part, text) in helper.split("####\n").enumerate() {
             let name = if part == 0 { "helper".to_owned() } else { format!("other_{part}") };
@@ -76,7 +81,8 @@ impl Cases {
         let rules = (0..self.sources.rules.len() as u32).filter(|rule| !broken.contains(&Place::Rule(*rule)));
         let rules: Vec<u32> = rules.collect();
         let guards = Guards::derive(&self.sources, &HashMap::from([("T".to_owned(), rules.clone())]), &faults);
-        let mut ran = Ran { without: Vec::new(), with: Vec::new(), spared: 0, faults: faults.len() };
+        let mut ran =
+            Ran { without: Vec::new(), with: Vec::new(), spared: 0, faults: faults.len(), kept: Default::default() };
         let call = |python: &Probe, rule: u32, event: &Map| python.evaluate(&[rule], event).pop().map(|(_, said)| said);
         for (_, rule, event) in &self.calls {
             ran.without.push(call(&python, *rule, event));
@@ -91,6 +97,7 @@ impl Cases {
                 (true, true) => guarded.evaluate_matching(&[*rule], event).pop().map(|(_, said)| said),
             });
         }
+        ran.kept = [python.kept(), guarded.kept()];
         ran
     }
 }

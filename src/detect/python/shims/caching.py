@@ -1,134 +1,95 @@
 """Counters, string sets and dictionaries that outlive an event.
 
-Lives in the worker's memory, for one test case at a time. Outside of a test case there is no store, and every call
-says so. Items expire exactly: an expired item reads as absent.
+They are kept by the daemon, which also decides what a call does: here is only what Python sees of it. Items expire
+exactly, so `force_ttl_check` makes no difference. A test case finds an empty store.
 """
 
 import json
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
-_DEFAULT_TTL = 90 * 24 * 3600
-# Below this a time is meant as "from now".
-_FIRST_POINT_IN_TIME = 1_000_000_000
+from _margay import key_value as _daemon
 
-# None, or key -> [value, seconds since 1970 at which it expires].
-_store = None
+_LARGEST_COUNTER = 2**63 - 1
 
 
-def _begin():
-    global _store
-    _store = {}
+def _ask(key, operation):
+    if not isinstance(key, str):
+        raise TypeError(f"a key is a string, not {type(key).__name__}")
+    return json.loads(_daemon(json.dumps({"key": key, "operation": operation}, allow_nan=False)))
 
 
-def _end():
-    global _store
-    _store = None
+def _seconds(epoch_seconds):
+    return None if epoch_seconds is None else float(epoch_seconds)
 
 
-def _items():
-    if _store is None:
-        raise RuntimeError("the key-value store is not available to rules in production yet: use it in tests only")
-    return _store
-
-
-def _expiry(epoch_seconds):
-    if epoch_seconds is None:
-        return time.time() + _DEFAULT_TTL
-    seconds = float(epoch_seconds)
-    return seconds if seconds >= _FIRST_POINT_IN_TIME else time.time() + seconds
-
-
-def _read(key):
-    item = _items().get(key)
-    if item is None or item[1] <= time.time():
-        return None
-    return item[0]
-
-
-def _write(key, value, epoch_seconds=None):
-    _items()[key] = [value, _expiry(epoch_seconds)]
+def _strings(function, val):
+    if isinstance(val, str):
+        return [val]
+    if not isinstance(val, (Sequence, Set)):
+        raise TypeError(f"panther_oss_helpers.{function}: value is not a string, or a sequence or set of strings")
+    return [str(item) for item in val]
 
 
 def set_key_expiration(key, epoch_seconds):
-    item = _items().get(key)
-    if item is not None:
-        item[1] = _expiry(epoch_seconds)
+    _ask(key, {"set_expiration": {"expires": _seconds(epoch_seconds)}})
 
 
 def get_counter(key, force_ttl_check=False):
-    value = _read(key)
-    return value if isinstance(value, int) else 0
+    return _ask(key, "get_counter")["count"]
 
 
 def increment_counter(key, val=1, epoch_seconds=None):
-    value = get_counter(key) + val
-    _write(key, value, epoch_seconds)
-    return value
+    if not isinstance(val, int):
+        raise TypeError(f"panther_oss_helpers.increment_counter: value is not an integer but {type(val).__name__}")
+    if abs(val) > _LARGEST_COUNTER:
+        raise ValueError("panther_oss_helpers.increment_counter: value does not fit in 64 bits")
+    return _ask(key, {"increment_counter": {"by": int(val), "expires": _seconds(epoch_seconds)}})["count"]
 
 
 def reset_counter(key):
-    _write(key, 0)
+    _ask(key, "reset_counter")
 
 
 def evaluate_threshold(key, threshold=10, expiry_seconds=3600):
-    count = increment_counter(key)
-    if count == 1:
-        set_key_expiration(key, time.time() + float(expiry_seconds))
-    if count >= threshold:
-        reset_counter(key)
-        return True
-    return False
+    asked = {"threshold": float(threshold), "expiry_seconds": float(expiry_seconds)}
+    return _ask(key, {"evaluate_threshold": asked})["reached"]
 
 
 def put_dictionary(key, val, epoch_seconds=None):
     if not isinstance(val, Mapping):
         raise TypeError("panther_oss_helpers.put_dictionary: value is not a mapping")
     try:
-        text = json.dumps(val)
-    except TypeError as error:
+        text = json.dumps(val, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError("panther_oss_helpers.put_dictionary: value is not JSON serializable") from error
-    _write(key, text, epoch_seconds)
+    _ask(key, {"put_dictionary": {"json": text, "expires": _seconds(epoch_seconds)}})
 
 
 def get_dictionary(key, force_ttl_check=False):
-    text = _read(key)
-    return json.loads(text) if isinstance(text, str) else {}
+    text = _ask(key, "get_dictionary")["dictionary"]
+    return {} if text is None else json.loads(text)
 
 
 def get_string_set(key, force_ttl_check=False):
-    value = _read(key)
-    return set(value) if isinstance(value, frozenset) else set()
+    return set(_ask(key, "get_string_set")["strings"])
 
 
 def put_string_set(key, val, epoch_seconds=None):
-    if not isinstance(val, (Sequence, set, frozenset)):
-        raise TypeError("panther_oss_helpers.put_string_set: value is not a sequence or a set of strings")
-    if not val:
-        reset_string_set(key)
-    else:
-        _write(key, frozenset(str(item) for item in _strings(val)), epoch_seconds)
-
-
-def _strings(val):
-    return [val] if isinstance(val, str) else val
+    strings = _strings("put_string_set", val)
+    _ask(key, {"put_string_set": {"strings": strings, "expires": _seconds(epoch_seconds)}})
 
 
 def add_to_string_set(key, val):
-    strings = get_string_set(key) | {str(item) for item in _strings(val)}
-    _write(key, frozenset(strings))
-    return strings
+    return set(_ask(key, {"add_to_string_set": {"strings": _strings("add_to_string_set", val)}})["strings"])
 
 
 def remove_from_string_set(key, val):
-    strings = get_string_set(key) - {str(item) for item in _strings(val)}
-    _write(key, frozenset(strings))
-    return strings
+    return set(_ask(key, {"remove_from_string_set": {"strings": _strings("remove_from_string_set", val)}})["strings"])
 
 
 def reset_string_set(key):
-    _items().pop(key, None)
+    _ask(key, "reset_string_set")
 
 
 def check_account_age(key):
-    return bool(get_string_set(key))
+    return isinstance(key, str) and key != "" and bool(get_string_set(key))

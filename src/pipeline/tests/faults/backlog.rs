@@ -4,11 +4,12 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::state::StateView;
+use crate::model::key_value::{Call, Item};
 use crate::model::{ObjectId, Reject, Revision, SeenField, UnknownField};
 use crate::state::Revisions;
 use crate::state::{
-    Archive, Backlog, ClaimToken, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, ObjectState,
-    Quarantined, StateError, Upkeep,
+    Archive, Backlog, Caller, Changed, ClaimToken, KeptFilter, KeyValue, KnownVersion, LedgerEntry, Mending,
+    ObjectFilter, ObjectState, Quarantined, Remember, StateError, Told, Upkeep,
 };
 
 #[async_trait]
@@ -107,6 +108,36 @@ impl Upkeep for StateView {
 
     async fn forgotten_before(&self) -> Result<Option<OffsetDateTime>, StateError> {
         self.call("forgotten before", self.state().forgotten_before()).await
+    }
+}
+
+#[async_trait]
+impl KeyValue for StateView {
+    async fn item(&self, key: &str) -> Result<Option<Item>, StateError> {
+        self.call("item", self.state().item(key)).await
+    }
+
+    async fn change(
+        &self,
+        caller: &Caller<'_>,
+        remember: Remember<'_>,
+        call: &Call,
+        now: OffsetDateTime,
+    ) -> Result<Changed, StateError> {
+        self.call("change an item", self.state().change(caller, remember, call, now)).await
+    }
+
+    async fn recall(&self, caller: &Caller<'_>) -> Result<Vec<Told>, StateError> {
+        self.call("recall", self.state().recall(caller)).await
+    }
+
+    async fn forget_items(
+        &self,
+        now: OffsetDateTime,
+        before: OffsetDateTime,
+        limit: u32,
+    ) -> Result<u64, StateError> {
+        self.call("forget items", self.state().forget_items(now, before, limit)).await
     }
 }
 
