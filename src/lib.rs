@@ -35,6 +35,7 @@
 //! - [`fetch`]: Objects -> bytes: port and adapters.
 //! - [`decode`]: Bytes -> records. Pure.
 //! - [`logtype`]: Records -> typed events. Pure.
+//! - [`lookup`]: Events -> what tables know about their values.
 //! - [`detect`]: Events -> matches and faults, in worker processes.
 //! - [`state`]: What survives a restart: ledger, windows, alerts, outbox, quarantine.
 //! - [`alert`]: From the outbox to people.
@@ -79,6 +80,7 @@ pub mod source;
 pub mod fetch;
 pub mod decode;
 pub mod logtype;
+pub mod lookup;
 pub mod detect;
 pub mod state;
 pub mod alert;

@@ -8,6 +8,7 @@ use super::{object_store, program, state_for_reading};
 use crate::config::Config;
 use crate::detect::Engine;
 use crate::fetch::ObjectStore;
+use crate::lookup::Surroundings;
 use crate::pipeline::Catalogue;
 use crate::pipeline::explain::Explainer;
 use crate::runtime::{SharedClock, SystemClock, Tasks};
@@ -27,7 +28,8 @@ pub(super) async fn explainer_over(
     catalogue: Catalogue,
     clock: SharedClock,
 ) -> anyhow::Result<Explainer> {
-    let (engine, _) = Engine::start(&config.rules, program()?, Telemetry::new()).await?;
+    let surroundings = Surroundings::fixed(catalogue.log_types.clone(), clock.clone());
+    let (engine, _) = Engine::start(&config.rules, program()?, Telemetry::new(), surroundings).await?;
     Ok(Explainer {
         catalogue: Arc::new(catalogue),
         objects,

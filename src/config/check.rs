@@ -126,6 +126,10 @@ const MOST_DAYS: u64 = 36_500;
 /// 16 TiB, so that a count of bytes fits wherever it goes.
 const MOST_MIB: u64 = 16 * 1024 * 1024;
 
+/// Places in the rows of a table are counted with 32 bits.
+const MOST_TABLE_MIB: u64 = 2048;
+const MOST_TABLE_ROWS: u64 = 1_000_000_000;
+
 /// A record goes to a rule worker in one frame, which `detect/protocol` limits to 256 MiB, and text can grow sixfold when
 /// it is escaped.
 const MOST_RECORD_MIB: u64 = 32;
@@ -154,6 +158,8 @@ fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
         ("rules.call_timeout_ms", rules.call_timeout_ms, 1, MOST_MS),
         ("rules.worker_memory_mib", rules.worker_memory_mib, 1, MOST_MIB),
         ("rules.reload_debounce_ms", rules.reload_debounce_ms, 1, MOST_MS),
+        ("rules.max_table_rows", rules.max_table_rows, 1, MOST_TABLE_ROWS),
+        ("rules.max_table_mib", rules.max_table_mib, 1, MOST_TABLE_MIB),
         ("pipeline.max_in_flight", pipeline.max_in_flight as u64, 1, 10_000),
         ("pipeline.memory_budget_mib", pipeline.memory_budget_mib, 1, MOST_MIB),
         ("pipeline.max_object_mib", pipeline.max_object_mib, 1, MOST_MIB),

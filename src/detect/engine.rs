@@ -10,10 +10,11 @@ use super::Config;
 use super::content::{self, Content, Problem};
 use super::generation::{Evaluated, Generation};
 use super::plan::Plan;
-use super::protocol::{Fault, LoadFault, Place};
+use super::protocol::{self, LoadFault, Place};
 use super::ruleset::RuleSet;
 use super::verdicts::Verdicts;
 use super::worker::{WorkerCommand, WorkerError};
+use crate::lookup::{Fault, Limits, Loading, Refresher, Surroundings, Tables};
 use crate::model::{Detections, EventBatch};
 use crate::runtime::{blocking, blocking_deep};
 use crate::telemetry::Telemetry;
@@ -44,6 +45,8 @@ struct LoadPlan {
     command: WorkerCommand,
     workers: usize,
     guards: bool,
+    surroundings: Surroundings,
+    table_limits: Limits,
 }
 
 /// Cheap to clone.
@@ -55,6 +58,8 @@ pub struct Engine {
 struct Inner {
     plan: LoadPlan,
     current: RwLock<Current>,
+    /// One at a time: a load begins with what the last one made.
+    loading: tokio::sync::Mutex<()>,
     /// Number of the current rule set, from 1.
     generation: AtomicU64,
     python_calls: AtomicU64,
@@ -70,6 +75,7 @@ type Double = Box<dyn Fn(&EventBatch) -> Result<Detections, DetectError> + Send 
 #[derive(Clone)]
 struct Current {
     generation: Arc<Generation>,
+    tables: Arc<Tables>,
     /// What stands in for items that break later.
     good: Arc<Content>,
 }
@@ -78,8 +84,9 @@ struct Current {
 #[derive(Debug)]
 pub struct LoadReport {
     pub rules: usize,
+    pub tables: usize,
     pub problems: Vec<Problem>,
-    /// What takes the guards of rules away.
+    /// What takes the guards of rules away, and tables that nothing is looked up in.
     pub warnings: Vec<Problem>,
     /// Items of kinds that are not evaluated, by kind.
     pub not_evaluated: BTreeMap<String, usize>,
@@ -93,6 +100,7 @@ impl Engine {
         config: &Config,
         program: PathBuf,
         telemetry: Telemetry,
+        surroundings: Surroundings,
     ) -> Result<(Engine, LoadReport), DetectError> {
         let command = WorkerCommand {
             program,
@@ -110,12 +118,19 @@ impl Engine {
             command,
             workers,
             guards: config.guards,
+            surroundings,
+            table_limits: Limits {
+                max_rows: config.max_table_rows as usize,
+                max_bytes: config.max_table_mib as usize * 1024 * 1024,
+            },
         };
         let (current, report) = plan.load(None).await?;
         tell_loaded(&telemetry, 1, &report);
+        tell_tables(&telemetry, &Tables::default(), &current.tables);
         let inner = Inner {
             plan,
             current: RwLock::new(current),
+            loading: tokio::sync::Mutex::default(),
             generation: AtomicU64::new(1),
             python_calls: AtomicU64::new(0),
             telemetry,
@@ -153,10 +168,20 @@ impl Engine {
         let content = Content::default();
         let set = RuleSet::new(&content, Arc::new(content.sources()), &[]);
         let generation = Arc::new(Generation::without_workers(set, command.clone()));
-        let plan = LoadPlan { directories: Vec::new(), packs: Vec::new(), command, workers: 0, guards: false };
+        let plan = LoadPlan {
+            directories: Vec::new(),
+            packs: Vec::new(),
+            command,
+            workers: 0,
+            guards: false,
+            surroundings: Surroundings::fixed(Arc::default(), Arc::new(crate::runtime::SystemClock)),
+            table_limits: Limits { max_rows: 0, max_bytes: 0 },
+        };
+        let current = Current { generation, tables: Arc::default(), good: Arc::new(content) };
         let inner = Inner {
             plan,
-            current: RwLock::new(Current { generation, good: Arc::new(content) }),
+            current: RwLock::new(current),
+            loading: tokio::sync::Mutex::default(),
             generation: AtomicU64::new(1),
             python_calls: AtomicU64::new(0),
             telemetry: Telemetry::new(),
@@ -168,15 +193,53 @@ impl Engine {
     /// Loads the rules as they are on disk now, aside, and swaps them in whole. On an error the current ones stay. Folders
     /// that are suddenly without any rule are refused unless that is `meant`: a mount may be late.
     pub async fn reload(&self, meant: bool) -> Result<LoadReport, DetectError> {
-        let good = self.current().good;
         let inner = &self.inner;
-        let (next, report) = inner.plan.load(Some(&good)).await?;
-        if report.rules == 0 && !good.rules.is_empty() && !meant {
+        let _alone = inner.loading.lock().await;
+        let last = self.current();
+        let (next, report) = inner.plan.load(Some(&last)).await?;
+        if report.rules == 0 && !last.good.rules.is_empty() && !meant {
             return Err(DetectError::Empty);
         }
+        tell_tables(&inner.telemetry, &last.tables, &next.tables);
         *inner.current.write().expect("no holder of this lock panics") = next;
         tell_loaded(&inner.telemetry, inner.generation.fetch_add(1, Ordering::Relaxed) + 1, &report);
         Ok(report)
+    }
+
+    /// Reads the tables of buckets that are due, and swaps in those that changed.
+    pub async fn refresh(&self, refresher: &mut Refresher) {
+        let inner = &self.inner;
+        let wanted = self.current().tables.wanted();
+        let loading = inner.plan.moment();
+        let read = refresher.round(wanted, &loading).await;
+        if read.is_empty() {
+            return;
+        }
+        let _alone = inner.loading.lock().await;
+        let last = self.current().tables;
+        let next = Arc::new(last.refreshed(read, &loading));
+        tell_tables(&inner.telemetry, &last, &next);
+        inner.current.write().expect("no holder of this lock panics").tables = next;
+    }
+
+    /// Reads the tables anew after the log types have changed, and nothing else.
+    pub async fn reload_tables(&self) {
+        let inner = &self.inner;
+        let _alone = inner.loading.lock().await;
+        let Current { good, tables: last, .. } = self.current();
+        if good.tables.is_empty() {
+            return;
+        }
+        let (next, problems) = inner.plan.tables(&good, &last).await;
+        let (problems, _) = split(problems);
+        problems.iter().for_each(|problem| tell_problem(&inner.telemetry, problem));
+        tell_tables(&inner.telemetry, &last, &next);
+        inner.current.write().expect("no holder of this lock panics").tables = next;
+    }
+
+    /// The lookup tables of now.
+    pub fn tables(&self) -> Arc<Tables> {
+        self.current().tables
     }
 
     /// Log types that rules wait for.
@@ -195,21 +258,28 @@ impl Engine {
         if let Some(double) = &self.inner.double {
             return double(batch);
         }
-        let generation = self.current().generation;
-        let started = tokio::time::Instant::now();
-        let (guarding, events) = (generation.clone(), batch.clone());
-        let Plan { positions, calls, tally } = blocking(move || Plan::of(&guarding.set, &events)).await;
-        self.inner.python_calls.fetch_add(tally.python_calls(), Ordering::Relaxed);
-        tally.tell(&generation.set, &self.inner.telemetry);
-        let mut evaluated = Evaluated::default();
-        let ran = generation.run(calls, &mut evaluated).await;
-        self.report(&generation.set, tally.evaluations(), started.elapsed(), &evaluated);
-        ran?;
-        evaluated.outcomes.sort_by_key(|outcome| (outcome.event, outcome.rule));
+        let Current { generation, tables, .. } = self.current();
+        let now = self.inner.plan.surroundings.clock.now();
         let mut verdicts = Verdicts::default();
-        for outcome in evaluated.outcomes {
-            let event = &batch.events[positions[outcome.event as usize]];
-            verdicts.add(&generation.set.rules[outcome.rule as usize], event, outcome.functions);
+        let mut from = 0;
+        // Once, unless the events have grown by much with what tables know.
+        while from < batch.events.len() {
+            let started = tokio::time::Instant::now();
+            let (guarding, tables, events) = (generation.clone(), tables.clone(), batch.clone());
+            let Plan { positions, calls, tally, through } =
+                blocking(move || Plan::of(&guarding.set, &tables, now, &events, from)).await;
+            self.inner.python_calls.fetch_add(tally.python_calls(), Ordering::Relaxed);
+            tally.tell(&generation.set, &self.inner.telemetry);
+            let mut evaluated = Evaluated::default();
+            let ran = generation.run(calls, &mut evaluated).await;
+            self.report(&generation.set, tally.evaluations(), started.elapsed(), &evaluated);
+            ran?;
+            evaluated.outcomes.sort_by_key(|outcome| (outcome.event, outcome.rule));
+            for outcome in evaluated.outcomes {
+                let event = &batch.events[positions[outcome.event as usize]];
+                verdicts.add(&generation.set.rules[outcome.rule as usize], event, outcome.functions);
+            }
+            from = through;
         }
         verdicts.add_broken(&generation.set, batch);
         verdicts.tell(&self.inner.telemetry);
@@ -233,17 +303,53 @@ impl Engine {
 }
 
 fn tell_loaded(telemetry: &Telemetry, generation: u64, report: &LoadReport) {
-    for problem in &report.problems {
-        telemetry.rule_not_loaded(&problem.file.display().to_string(), &problem.to_string());
-    }
+    report.problems.iter().for_each(|problem| tell_problem(telemetry, problem));
     if let Some(reason) = &report.unwalled {
         telemetry.rule_workers_unwalled(reason);
     }
     telemetry.rule_set_loaded(generation, report.rules, report.problems.len());
 }
 
+fn tell_problem(telemetry: &Telemetry, problem: &Problem) {
+    telemetry.rule_not_loaded(&problem.file.display().to_string(), &problem.to_string());
+}
+
+fn tell_tables(telemetry: &Telemetry, last: &Tables, next: &Tables) {
+    let gone = last.sizes().filter(|(name, _)| next.sizes().all(|(other, _)| other != *name)).map(|(name, _)| (name, 0));
+    let now = next.sizes().map(|(name, rows)| (name, rows.unwrap_or(0) as u64));
+    for (name, rows) in gone.chain(now) {
+        telemetry.metrics.lookup_table_rows.set([name], rows);
+    }
+}
+
+/// Problems and warnings apart.
+fn split(faults: Vec<Fault>) -> (Vec<Problem>, Vec<Problem>) {
+    let (warnings, problems): (Vec<Fault>, Vec<Fault>) = faults.into_iter().partition(|fault| fault.is_warning);
+    let problem = |Fault { file, line, table, message, .. }: Fault| Problem {
+        file,
+        line,
+        item: Some(table.to_string()),
+        message,
+    };
+    (problems.into_iter().map(problem).collect(), warnings.into_iter().map(problem).collect())
+}
+
 impl LoadPlan {
-    async fn load(&self, good: Option<&Content>) -> Result<(Current, LoadReport), DetectError> {
+    fn moment(&self) -> Loading {
+        let Surroundings { log_types, clock } = &self.surroundings;
+        Loading { log_types: log_types(), limits: self.table_limits, now: clock.now() }
+    }
+
+    /// The tables of the content, and what is wrong with them.
+    async fn tables(&self, content: &Content, last: &Arc<Tables>) -> (Arc<Tables>, Vec<Fault>) {
+        let definitions: Vec<_> = content.tables.iter().map(|table| table.definition.clone()).collect();
+        let (loading, last) = (self.moment(), last.clone());
+        let (tables, faults) = blocking(move || Tables::load(&definitions, &loading, &last)).await;
+        (Arc::new(tables), faults)
+    }
+
+    async fn load(&self, last: Option<&Current>) -> Result<(Current, LoadReport), DetectError> {
+        let good = last.map(|last| &*last.good);
         let directories = self.directories.clone();
         let mut content = blocking(move || content::read(&directories)).await;
         content.enable_packs(&self.packs);
@@ -255,6 +361,9 @@ impl LoadPlan {
             content.restore_unreadable(good);
             content.problems.clear();
         }
+        let (tables, faults) = self.tables(&content, &last.map(|last| last.tables.clone()).unwrap_or_default()).await;
+        let (of_tables, mut warnings) = split(faults);
+        problems.extend(of_tables);
         let mut round = 1;
         let (first, sources, faults) = loop {
             let sources = Arc::new(content.sources());
@@ -282,18 +391,19 @@ impl LoadPlan {
             let faults = faults.clone();
             set = blocking_deep(move || set.guarded(&faults)).await;
         }
-        let warnings = set.reflections().iter().map(|(place, found)| content.guard_warning(*place, found)).collect();
+        warnings.extend(set.reflections().iter().map(|(place, found)| content.guard_warning(*place, found)));
         let unwalled = first.unwalled().map(str::to_owned);
         let generation = Generation::start(set, self.command.clone(), first, self.workers).await?;
         let report = LoadReport {
             rules: content.rules.len() - faults.iter().filter(|fault| is_rule(fault)).count(),
+            tables: tables.len(),
             problems,
             warnings,
             not_evaluated,
             unwalled,
         };
         let good = Arc::new(content.without(&faults));
-        Ok((Current { generation: Arc::new(generation), good }, report))
+        Ok((Current { generation: Arc::new(generation), tables, good }, report))
     }
 }
 
@@ -318,7 +428,7 @@ fn of_the_load(place: Place, error: &WorkerError) -> LoadFault {
         }
     };
     let short_error = format!("{error_type}({message:?})");
-    LoadFault { place, fault: Fault { error_type: error_type.into(), short_error, message }, line: None }
+    LoadFault { place, fault: protocol::Fault { error_type: error_type.into(), short_error, message }, line: None }
 }
 
 fn is_rule(fault: &LoadFault) -> bool {

@@ -3,7 +3,8 @@
 //! `engine` is the face to the rest of margay: it evaluates batches on the current rule set. In the order in which a
 //! change of the rules travels: `reload` watches the folders, `spec` is the YAML as written, `declared` what it says
 //! without Python, `content` folders of it, `ruleset` what an event visits, with last good versions, `generation` a rule
-//! set with its workers. In the order in which a batch travels: `guard` decides what can be decided without Python, `plan` says which events which rules ask
+//! set with its workers. In the order in which a batch travels: the tables of `crate::lookup` add
+//! what they know, `guard` decides what can be decided without Python, `plan` says which events which rules ask
 //! Python about, `strikes` leaves out rules that are switched off, `worker` is one process, `protocol` what is said over
 //! its pipe, `python` the inside of that process, and the only place that names rustpython. `outcome` applies the defaults
 //! of production mode, `verdicts` makes matches and faults of them.
@@ -56,6 +57,10 @@ pub struct Config {
     pub require_seccomp: bool,
     /// A change of the rules, the sources or the log types is loaded after this much quiet, in milliseconds.
     pub reload_debounce_ms: u64,
+    /// Rows of one lookup table.
+    pub max_table_rows: u64,
+    /// Of one lookup table: its file as it is stored, and its rows in memory.
+    pub max_table_mib: u64,
 }
 
 impl Default for Config {
@@ -69,6 +74,8 @@ impl Default for Config {
             worker_memory_mib: 1024,
             require_seccomp: false,
             reload_debounce_ms: 500,
+            max_table_rows: 5_000_000,
+            max_table_mib: 512,
         }
     }
 }

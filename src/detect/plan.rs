@@ -1,10 +1,14 @@
-//! What of a batch goes to the rule workers: the events that guards let through, each with the rules that Python has to run.
+//! What of a batch goes to the rule workers: the events that guards let through, each with the rules that Python has to run,
+//! and with what lookup tables know about it. Guards see the same event.
 
 use std::collections::BTreeMap;
+
+use time::OffsetDateTime;
 
 use super::guard::Admitted;
 use super::protocol::EventCalls;
 use super::ruleset::RuleSet;
+use crate::lookup::{Found, Tables};
 use crate::model::EventBatch;
 use crate::telemetry::Telemetry;
 
@@ -12,11 +16,17 @@ use crate::telemetry::Telemetry;
 /// time of a guard: its rules are Python's, which runs within limits of time and memory.
 const MOST_GUARDED_BYTES: u64 = 2 * 1024 * 1024;
 
+/// A plan that has so many bytes of events goes to a worker before the next events are looked at: what lookup tables add
+/// must not make a request that no worker takes.
+const ENOUGH_BYTES: usize = 32 * 1024 * 1024;
+
 pub(super) struct Plan {
     /// Of each call's event in the batch.
     pub(super) positions: Vec<usize>,
     pub(super) calls: Vec<EventCalls>,
     pub(super) tally: Tally,
+    /// Where in the batch the next plan begins.
+    pub(super) through: usize,
 }
 
 /// Who decided how often.
@@ -28,13 +38,20 @@ pub(super) struct Tally {
     asked: BTreeMap<u32, u64>,
     /// Events times the rules of their log type.
     evaluations: u64,
+    /// What tables had for the events.
+    found: Found,
 }
 
 impl Plan {
-    /// CPU work: the caller runs it where it may block.
-    pub(super) fn of(set: &RuleSet, batch: &EventBatch) -> Plan {
-        let mut plan = Plan { positions: Vec::new(), calls: Vec::new(), tally: Tally::default() };
-        for (at, event) in batch.events.iter().enumerate() {
+    /// For the events of the batch from a position on. CPU work: the caller runs it where it may block.
+    pub(super) fn of(set: &RuleSet, tables: &Tables, now: OffsetDateTime, batch: &EventBatch, from: usize) -> Plan {
+        let mut plan = Plan { positions: Vec::new(), calls: Vec::new(), tally: Tally::default(), through: from };
+        let mut bytes = 0;
+        for (at, event) in batch.events.iter().enumerate().skip(from) {
+            if bytes > ENOUGH_BYTES {
+                break;
+            }
+            plan.through = at + 1;
             let all = set.for_log_type(&event.log_type).len() as u64;
             if all == 0 {
                 continue;
@@ -44,8 +61,10 @@ impl Plan {
                 Some(count) => *count += 1,
                 None => drop(plan.tally.events.insert(event.log_type.to_string(), 1)),
             }
+            let enriched = tables.enriched(event, now, &mut plan.tally.found);
+            let fields = enriched.as_ref().unwrap_or(&event.fields);
             let Admitted { rules, matching } = match batch.bytes {
-                ..=MOST_GUARDED_BYTES => set.for_event(event),
+                ..=MOST_GUARDED_BYTES => set.for_event(&event.log_type, fields),
                 _ => Admitted { rules: set.for_log_type(&event.log_type).to_vec(), matching: Vec::new() },
             };
             if rules.is_empty() {
@@ -54,7 +73,8 @@ impl Plan {
             for rule in &rules {
                 *plan.tally.asked.entry(*rule).or_default() += 1;
             }
-            let event = serde_json::value::to_raw_value(&event.fields).expect("an event has string keys");
+            let event = serde_json::value::to_raw_value(fields).expect("an event has string keys");
+            bytes += event.get().len();
             plan.positions.push(at);
             plan.calls.push(EventCalls { rules, matching, event });
         }
@@ -81,6 +101,12 @@ impl Tally {
         for (rule, visits) in visits {
             let asked = self.asked.get(&rule).copied().unwrap_or(0);
             telemetry.rule_decided(&set.rules[rule as usize].id, visits - asked, asked);
+        }
+        for (table, rows) in &self.found.rows {
+            telemetry.metrics.lookup_rows_found_total.add([table], *rows);
+        }
+        if self.found.cut > 0 {
+            telemetry.metrics.lookup_events_cut_total.add([], self.found.cut);
         }
     }
 }

@@ -7,10 +7,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::content::{Content, Problem, Rule};
+use super::content::{Content, LookupTable, Problem, Rule};
 use super::guard::{Admitted, Guards, Reach, Reflection};
 use super::protocol::{Fault, LoadFault, Place, RuleKind, RuleSource, Sources};
-use crate::model::{Event, RuleMeta};
+use crate::model::{Map, RuleMeta};
 
 /// The rules that events can visit.
 pub struct RuleSet {
@@ -62,11 +62,11 @@ impl RuleSet {
         self.guards.as_ref().map_or(&[], Guards::reflections)
     }
 
-    /// The rules of the event's log type that Python has to run.
-    pub fn for_event(&self, event: &Event) -> Admitted {
-        let rules = self.for_log_type(&event.log_type);
+    /// The rules of a log type that Python has to run over an event of it, with these fields.
+    pub fn for_event(&self, log_type: &str, fields: &Map) -> Admitted {
+        let rules = self.for_log_type(log_type);
         match &self.guards {
-            Some(guards) if !rules.is_empty() => guards.admitted(&event.log_type, &event.fields, rules),
+            Some(guards) if !rules.is_empty() => guards.admitted(log_type, fields, rules),
             _ => Admitted { rules: rules.to_vec(), matching: Vec::new() },
         }
     }
@@ -86,10 +86,11 @@ impl RuleSet {
 }
 
 impl Content {
-    /// Leaves what the daemon runs on events: enabled rules over log types, and enabled data models.
+    /// Leaves what the daemon runs on events: enabled rules over log types, enabled data models and lookup tables.
     pub fn retain_runnable(&mut self) {
         self.rules.retain(|rule| rule.enabled && rule.kind == RuleKind::Rule);
         self.data_models.retain(|model| model.enabled);
+        self.tables.retain(|table| table.enabled);
     }
 
     /// What a worker imports.
@@ -114,6 +115,9 @@ impl Content {
         carry_over(&mut self.rules, &last_good.rules, |rule| (&*rule.meta.id, lost(&rule.origin)));
         carry_over(&mut self.globals, &last_good.globals, |global| (&global.module.name, lost(&global.origin)));
         carry_over(&mut self.data_models, &last_good.data_models, |model| (&model.source.id, lost(&model.origin)));
+        carry_over(&mut self.tables, &last_good.tables, |LookupTable { definition, .. }| {
+            (&*definition.name, lost(&definition.origin))
+        });
     }
 
     /// Puts the last good version in the place of each item that did not import; false when there was nothing to put.

@@ -1,7 +1,8 @@
 //! Logs and metrics.
 //!
 //! Every metric of margay is declared in `metrics`, once. A fact that has both a log line and a metric is a method in
-//! `facts`, so that the two can't drift apart; those about log types are in `log_types`. `throttle` keeps lines that
+//! `facts`, so that the two can't drift apart; those about log types are in `log_types`, those
+//! about lookup tables in `lookups`. `throttle` keeps lines that
 //! anybody can cause from filling the log, `pace` measures how fast the queue drains. `logs` starts logging and changes
 //! its levels at run time.
 //!
@@ -11,6 +12,7 @@
 mod facts;
 mod log_types;
 mod logs;
+mod lookups;
 mod metrics;
 mod pace;
 mod throttle;

@@ -57,7 +57,7 @@ async fn engine(arguments: &Arguments) -> anyhow::Result<Engine> {
         workers: arguments.workers,
         ..detect::Config::default()
     };
-    let (engine, report) = Engine::start(&config, app::program()?, Telemetry::new()).await?;
+    let (engine, report) = Engine::start(&config, app::program()?, Telemetry::new(), super::surroundings()).await?;
     anyhow::ensure!(report.rules > 0, "no rule could be loaded from {}", arguments.rules.display());
     Ok(engine)
 }

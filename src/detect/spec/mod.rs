@@ -1,6 +1,8 @@
 //! The YAML of detection content, as written: one type for each kind of item. Field names are the content's own. Nothing
-//! is resolved here; `content` reads folders of these. `unevaluated` has the kinds that are checked and not run.
+//! is resolved here; `content` reads folders of these. `lookup_table` has the tables, `unevaluated` the kinds that are
+//! checked and not run.
 
+mod lookup_table;
 mod unevaluated;
 
 use std::collections::BTreeMap;
@@ -8,6 +10,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+pub use lookup_table::{FILES as TABLE_FILES, LookupTableSpec};
 
 /// One item of a YAML document.
 #[derive(Debug)]
@@ -17,6 +21,7 @@ pub enum Item {
     Global(GlobalSpec),
     DataModel(DataModelSpec),
     Pack(PackSpec),
+    LookupTable(Box<LookupTableSpec>),
     /// A kind that is valid content but is not evaluated, by its `AnalysisType`.
     NotEvaluated(String),
 }
@@ -271,13 +276,18 @@ fn item(value: Value, text: Option<&str>) -> Result<Item, SpecError> {
         "global" => Item::Global(read(value, text)?),
         "datamodel" => Item::DataModel(read(value, text)?),
         "pack" => Item::Pack(read(value, text)?),
+        "lookup_table" => {
+            let spec: LookupTableSpec = read(value, text)?;
+            spec.check()?;
+            Item::LookupTable(Box::new(spec))
+        }
         other => match unevaluated::check(other, value, text) {
             Some(checked) => {
                 checked?;
                 Item::NotEvaluated(kind)
             }
             None => {
-                let known = ["rule", "scheduled_rule", "policy", "global", "datamodel", "pack"].join(", ");
+                let known = ["rule", "scheduled_rule", "policy", "global", "datamodel", "pack", "lookup_table"].join(", ");
                 let others = unevaluated::KINDS.join(", ");
                 return Err(SpecError::new(format!("`{other}` is no AnalysisType; known are {known}, {others}")));
             }
