@@ -13,6 +13,7 @@ mod explain;
 mod health;
 mod lake;
 mod listing;
+mod lookup_table;
 mod moment;
 mod parse;
 mod progress;
@@ -56,6 +57,8 @@ enum Command {
     Config(config::Arguments),
     /// Run the tests that detections carry.
     Test(test::Arguments),
+    /// Read lookup tables as the daemon would, and look values up in them.
+    TestLookupTable(lookup_table::Arguments),
     /// List rules, and explain what of them is decided without Python.
     Rules(rules::Arguments),
     /// Turn raw log entries into events.
@@ -128,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Check(config) => check::run(&config),
         Command::Config(arguments) => config::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::TestLookupTable(arguments) => lookup_table::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Parse(arguments) => parse::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),

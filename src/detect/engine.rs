@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use super::Config;
+use super::{Config, table_problem};
 use super::content::{self, Content, Problem};
 use super::generation::{Evaluated, Generation};
 use super::plan::Plan;
@@ -119,10 +119,7 @@ impl Engine {
             workers,
             guards: config.guards,
             surroundings,
-            table_limits: Limits {
-                max_rows: config.max_table_rows as usize,
-                max_bytes: config.max_table_mib as usize * 1024 * 1024,
-            },
+            table_limits: config.table_limits(),
         };
         let (current, report) = plan.load(None).await?;
         tell_loaded(&telemetry, 1, &report);
@@ -325,13 +322,8 @@ fn tell_tables(telemetry: &Telemetry, last: &Tables, next: &Tables) {
 /// Problems and warnings apart.
 fn split(faults: Vec<Fault>) -> (Vec<Problem>, Vec<Problem>) {
     let (warnings, problems): (Vec<Fault>, Vec<Fault>) = faults.into_iter().partition(|fault| fault.is_warning);
-    let problem = |Fault { file, line, table, message, .. }: Fault| Problem {
-        file,
-        line,
-        item: Some(table.to_string()),
-        message,
-    };
-    (problems.into_iter().map(problem).collect(), warnings.into_iter().map(problem).collect())
+    let told = |faults: Vec<Fault>| faults.into_iter().map(table_problem).collect();
+    (told(problems), told(warnings))
 }
 
 impl LoadPlan {
@@ -391,6 +383,7 @@ impl LoadPlan {
             let faults = faults.clone();
             set = blocking_deep(move || set.guarded(&faults)).await;
         }
+        warnings.extend(content.lookup_calls());
         warnings.extend(set.reflections().iter().map(|(place, found)| content.guard_warning(*place, found)));
         let unwalled = first.unwalled().map(str::to_owned);
         let generation = Generation::start(set, self.command.clone(), first, self.workers).await?;

@@ -38,6 +38,8 @@ use serde::{Deserialize, Serialize};
 pub use engine::{DetectError, Engine, LoadReport};
 pub use worker::WorkerCommand;
 
+use crate::lookup::{Fault, Limits};
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -78,6 +80,19 @@ impl Default for Config {
             max_table_mib: 512,
         }
     }
+}
+
+impl Config {
+    /// What one lookup table may cost.
+    pub fn table_limits(&self) -> Limits {
+        Limits { max_rows: self.max_table_rows as usize, max_bytes: self.max_table_mib as usize * 1024 * 1024 }
+    }
+}
+
+/// What is wrong with a lookup table, as with any other item.
+pub fn table_problem(fault: Fault) -> content::Problem {
+    let Fault { file, line, table, message, .. } = fault;
+    content::Problem { file, line, item: Some(table.to_string()), message }
 }
 
 /// Cores that this process may use.

@@ -110,3 +110,87 @@ impl Tally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::detect::content;
+    use crate::logtype::Registry;
+    use crate::lookup::{Limits, Loading};
+    use crate::model::{Event, ObjectId, Position, RowId};
+
+    const NOW: OffsetDateTime = datetime!(2026-01-15 12:00 UTC);
+
+    /// A rule over what a table of people says, and that table, with these rows.
+    fn loaded(rows: &str) -> (RuleSet, Tables) {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("red.py", "def rule(event):\n    return event.deep_get('p_enrichment', 'people', 'name', 'team') == 'red'\n");
+        write(
+            "red.yml",
+            "AnalysisType: rule\nRuleID: Red\nEnabled: true\nFilename: red.py\nLogTypes: [T]\nSeverity: Low\n",
+        );
+        write(
+            "people.yml",
+            "AnalysisType: lookup_table\nLookupName: people\nEnabled: true\nSchema: Custom.People\nFilename: people.csv\n\
+             LogTypeMap:\n  PrimaryKey: name\n  AssociatedLogTypes: [{LogType: T, Selectors: [name]}]\n",
+        );
+        write("people.csv", rows);
+        let content = content::read(&[folder.path().into()]);
+        assert!(content.problems.is_empty(), "{:?}", content.problems);
+        let schema = folder.path().join("Custom.People.yml");
+        std::fs::write(&schema, "version: 0\nfields: [{name: name, type: string}, {name: team, type: string}, {name: note, type: string}]\n").unwrap();
+        let log_types = Arc::new(Registry::default().with_files(&[schema]).unwrap());
+        let loading = Loading { log_types, limits: Limits { max_rows: 10, max_bytes: 1 << 20 }, now: NOW };
+        let definitions: Vec<_> = content.tables.iter().map(|table| table.definition.clone()).collect();
+        let (tables, faults) = Tables::load(&definitions, &loading, &Tables::default());
+        assert!(faults.is_empty(), "{faults:?}");
+        (RuleSet::new(&content, Arc::new(content.sources()), &[]).guarded(&[]), tables)
+    }
+
+    fn batch(names: impl IntoIterator<Item = &'static str>) -> EventBatch {
+        let event = |name: &str| Event {
+            log_type: "T".into(),
+            row_id: RowId([0; 16]),
+            position: Position { ordinal: 0, index: 0 },
+            time: NOW,
+            fields: serde_json::from_str(&format!(r#"{{"name":"{name}","p_log_type":"T"}}"#)).unwrap(),
+        };
+        let events = names.into_iter().map(event).collect();
+        EventBatch { object: ObjectId([0; 16]), source: "s".into(), events, rejects: Vec::new(), bytes: 1 }
+    }
+
+    #[test]
+    fn guards_and_workers_see_what_tables_know() {
+        let (set, tables) = loaded("name,team,note\nann,red,\nbob,blue,\n");
+        let plan = Plan::of(&set, &tables, NOW, &batch(["ann", "bob", "eve"]), 0);
+        assert_eq!((plan.positions, plan.through), (vec![0], 3));
+        assert_eq!((&*plan.calls[0].rules, &*plan.calls[0].matching), (&[0][..], &[0][..]));
+        assert_eq!(
+            plan.calls[0].event.get(),
+            r#"{"name":"ann","p_log_type":"T","p_enrichment":{"people":{"name":{"name":"ann","team":"red","note":"","p_match":"ann"}}}}"#
+        );
+        assert_eq!(plan.tally.found, Found { rows: [("people".into(), 2)].into(), cut: 0 });
+        let without = Plan::of(&set, &Tables::default(), NOW, &batch(["ann"]), 0);
+        assert!(without.calls.is_empty(), "without the table the guard says no");
+    }
+
+    #[test]
+    fn events_that_grow_by_much_go_in_several_requests() {
+        let (set, tables) = loaded(&format!("name,team,note\nann,red,{}\n", "x".repeat(200_000)));
+        let batch = batch(std::iter::repeat_n("ann", 300));
+        let (mut from, mut sizes) = (0, Vec::new());
+        while from < batch.events.len() {
+            let plan = Plan::of(&set, &tables, NOW, &batch, from);
+            assert_eq!(plan.positions, (from..plan.through).collect::<Vec<_>>());
+            sizes.push(plan.calls.iter().map(|call| call.event.get().len()).sum::<usize>());
+            from = plan.through;
+        }
+        assert_eq!(sizes.len(), 2);
+        assert!(sizes.iter().all(|size| *size < ENOUGH_BYTES + 300_000), "{sizes:?}");
+    }
+}

@@ -7,7 +7,7 @@ use time::macros::datetime;
 use super::super::Limits;
 use super::*;
 use crate::logtype::Registry;
-use crate::model::{ObjectId, Position, RowId};
+use crate::model::{Position, RowId};
 
 const NOW: OffsetDateTime = datetime!(2024-03-01 12:00 UTC);
 
