@@ -37,7 +37,10 @@ async fn check(argument: &ConfigArgument, config: Config) -> anyhow::Result<Exit
     }
     for Wanted { definition, .. } in engine.tables().wanted() {
         let name = &definition.name;
-        writeln!(text, "note: the lookup table {name} is read from its bucket by the daemon; its rows are not checked here")?;
+        writeln!(
+            text,
+            "note: the lookup table {name} is read from its bucket by the daemon; its rows are not checked here"
+        )?;
     }
     match &catalogue {
         Ok(catalogue) => {

@@ -50,7 +50,9 @@ fn test(paths: &[PathBuf], values: &[String], loading: &Loading) -> (String, Vec
     let mut text = String::new();
     for definition in &definitions {
         let line = match (&definition.data, tables.get(&definition.name)) {
-            (Data::Object(source), _) => format!("its rows are in s3://{}/{}; not read here", source.bucket, source.key),
+            (Data::Object(source), _) => {
+                format!("its rows are in s3://{}/{}; not read here", source.bucket, source.key)
+            }
             (Data::File(_), Some(table)) => format!("{} rows by `{}`", table.rows(), definition.primary_key),
             (Data::File(_), None) => "not read".to_owned(),
         };
@@ -59,7 +61,8 @@ fn test(paths: &[PathBuf], values: &[String], loading: &Loading) -> (String, Vec
         for value in values {
             let row = table.row(&Value::str(value), loading.now);
             let row = row.map(|row| serde_json::to_string(&row).expect("a row has string keys"));
-            writeln!(text, "{}", row.unwrap_or_else(|| format!("nothing for {value}"))).expect("a String takes all text");
+            writeln!(text, "{}", row.unwrap_or_else(|| format!("nothing for {value}")))
+                .expect("a String takes all text");
         }
     }
     for (kind, items) in content.not_evaluated.iter().filter(|(kind, _)| kind.starts_with("lookup_table")) {

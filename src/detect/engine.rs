@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use super::{Config, table_problem};
 use super::content::{self, Content, Problem};
 use super::generation::{Evaluated, Generation};
 use super::plan::Plan;
@@ -14,6 +13,7 @@ use super::protocol::{self, LoadFault, Place};
 use super::ruleset::RuleSet;
 use super::verdicts::Verdicts;
 use super::worker::{WorkerCommand, WorkerError};
+use super::{Config, table_problem};
 use crate::lookup::{Fault, Limits, Loading, Refresher, Surroundings, Tables};
 use crate::model::{Detections, EventBatch};
 use crate::runtime::{blocking, blocking_deep};
@@ -312,7 +312,8 @@ fn tell_problem(telemetry: &Telemetry, problem: &Problem) {
 }
 
 fn tell_tables(telemetry: &Telemetry, last: &Tables, next: &Tables) {
-    let gone = last.sizes().filter(|(name, _)| next.sizes().all(|(other, _)| other != *name)).map(|(name, _)| (name, 0));
+    let gone =
+        last.sizes().filter(|(name, _)| next.sizes().all(|(other, _)| other != *name)).map(|(name, _)| (name, 0));
     let now = next.sizes().map(|(name, rows)| (name, rows.unwrap_or(0) as u64));
     for (name, rows) in gone.chain(now) {
         telemetry.metrics.lookup_table_rows.set([name], rows);

@@ -129,7 +129,10 @@ mod tests {
     fn loaded(rows: &str) -> (RuleSet, Tables) {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        write("red.py", "def rule(event):\n    return event.deep_get('p_enrichment', 'people', 'name', 'team') == 'red'\n");
+        write(
+            "red.py",
+            "def rule(event):\n    return event.deep_get('p_enrichment', 'people', 'name', 'team') == 'red'\n",
+        );
         write(
             "red.yml",
             "AnalysisType: rule\nRuleID: Red\nEnabled: true\nFilename: red.py\nLogTypes: [T]\nSeverity: Low\n",

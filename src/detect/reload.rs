@@ -20,9 +20,7 @@ pub fn watch(directories: &[PathBuf], debounce: Duration, telemetry: Telemetry) 
 }
 
 fn is_rule_file(path: &Path) -> bool {
-    let counts = |extension: &OsStr| {
-        ["py", "yml", "yaml"].iter().chain(&TABLE_FILES).any(|known| extension == *known)
-    };
+    let counts = |extension: &OsStr| ["py", "yml", "yaml"].iter().chain(&TABLE_FILES).any(|known| extension == *known);
     path.extension().is_some_and(counts)
 }
 

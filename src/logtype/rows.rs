@@ -164,11 +164,18 @@ mod tests {
     #[test]
     fn rows_have_the_fields_of_the_schema_alone() {
         let csv = ["\u{feff}ip,n,more", "10.0.0.1,7,x", "", "10.0.0.2,,", "10.0.0.3"];
-        let expected = [r#"{"ip":"10.0.0.1","n":7}"#, r#"{"ip":"10.0.0.2"}"#, "!the record has 1 values where 3 columns are expected"];
+        let expected = [
+            r#"{"ip":"10.0.0.1","n":7}"#,
+            r#"{"ip":"10.0.0.2"}"#,
+            "!the record has 1 values where 3 columns are expected",
+        ];
         assert_eq!(rows(FIELDS, &csv), expected);
         let json = [r#"{"ip":"10.0.0.1","n":7,"p_row_id":"x"}"#, r#"{"n":"y"}"#, "ip,n"];
-        let expected =
-            [r#"{"ip":"10.0.0.1","n":7}"#, "!`n` is no integer of the expected size", "!the record is not a JSON object"];
+        let expected = [
+            r#"{"ip":"10.0.0.1","n":7}"#,
+            "!`n` is no integer of the expected size",
+            "!the record is not a JSON object",
+        ];
         assert_eq!(rows(FIELDS, &json), expected);
     }
 

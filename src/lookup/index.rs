@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn the_narrowest_network_is_found() {
-        let all = networks(&["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "0.0.0.0/0", "2001:db8::/32", "2001:db8::1/128"]);
+        let all =
+            networks(&["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "0.0.0.0/0", "2001:db8::/32", "2001:db8::1/128"]);
         for (address, row) in [
             ("10.1.2.3", Some(2)),
             ("10.1.2.4", Some(1)),
@@ -183,7 +184,11 @@ mod tests {
         ] {
             assert_eq!(all.find(address.parse().unwrap(), |_| true), row, "{address}");
         }
-        assert_eq!(all.find("10.1.2.3".parse().unwrap(), |row| row != 2), Some(1), "one that does not count lets the next");
+        assert_eq!(
+            all.find("10.1.2.3".parse().unwrap(), |row| row != 2),
+            Some(1),
+            "one that does not count lets the next"
+        );
         assert_eq!(all.find("10.1.2.3".parse().unwrap(), |_| false), None);
     }
 

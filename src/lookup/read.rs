@@ -39,8 +39,10 @@ impl Reading<'_> {
         if stream.csv_delimiters.is_empty() {
             stream.csv_delimiters = b",".to_vec();
         }
-        let limits =
-            DecodeLimits { max_object_bytes: self.limits.max_bytes as u64 * MOST_LARGER, max_record_bytes: MOST_OF_ROW };
+        let limits = DecodeLimits {
+            max_object_bytes: self.limits.max_bytes as u64 * MOST_LARGER,
+            max_record_bytes: MOST_OF_ROW,
+        };
         let mut decoder = Decoder::new(&stream, limits);
         decoder.allow_large_windows();
         let mut building = Building::new(self);
@@ -53,7 +55,8 @@ impl Reading<'_> {
                 Ok(Pace::Done) => pushed = true,
                 Ok(Pace::More | Pace::LargeWindow) => {}
                 Ok(Pace::Ranges) => {
-                    let message = "a Parquet file is not read as a table; write CSV with a header, or JSON lines".into();
+                    let message =
+                        "a Parquet file is not read as a table; write CSV with a header, or JSON lines".into();
                     return Err(Unreadable { line: None, message });
                 }
                 Err(error) => return Err(building.fault(error.to_string())),
@@ -119,7 +122,10 @@ impl<'a> Building<'a> {
         }
         let at = self.rows.len() as u32;
         if self.rows.len() >= limits.max_rows {
-            return Err(format!("more than {} rows; raise `rules.max_table_rows`, or split the table", limits.max_rows));
+            return Err(format!(
+                "more than {} rows; raise `rules.max_table_rows`, or split the table",
+                limits.max_rows
+            ));
         }
         self.rows.push(row);
         expires.into_iter().for_each(|end| self.rows.expires(end));

@@ -35,7 +35,9 @@ pub(super) struct Selected<'e> {
 impl Selector {
     pub fn parse(text: &str) -> Result<Selector, String> {
         let problem = || {
-            format!("`{text}` is no selector; write a field, a path such as `a.b` or `$.a.b`, or a field such as `p_any_emails`")
+            format!(
+                "`{text}` is no selector; write a field, a path such as `a.b` or `$.a.b`, or a field such as `p_any_emails`"
+            )
         };
         let name = text.strip_prefix('$').map_or(text, |rest| rest.strip_prefix('.').unwrap_or(rest));
         let mut steps = Vec::new();

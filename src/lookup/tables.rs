@@ -291,8 +291,7 @@ impl Loaded {
             message,
             is_warning: false,
         };
-        let resolved =
-            Resolved::of(definition, loading).map_err(|message| fault(&definition.origin, None, message))?;
+        let resolved = Resolved::of(definition, loading).map_err(|message| fault(&definition.origin, None, message))?;
         let (stamp, table, etag) = match &definition.data {
             Data::Object(_) => {
                 let same = former.filter(|former| former.stamp == resolved.stamp);
@@ -343,7 +342,10 @@ fn whole_file(path: &Path, most: usize) -> Result<Vec<u8>, String> {
     let read = File::open(path).and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes));
     read.map_err(|error| format!("could not be read: {error}"))?;
     if bytes.len() > most {
-        return Err(format!("has more than {} MiB; raise `rules.max_table_mib`, or split the table", most / 1024 / 1024));
+        return Err(format!(
+            "has more than {} MiB; raise `rules.max_table_mib`, or split the table",
+            most / 1024 / 1024
+        ));
     }
     Ok(bytes)
 }

@@ -360,9 +360,7 @@ impl Map {
                 map.write(out)?;
                 out.serialize_entry(&**key, value)
             }
-            Inner::Built(built) => {
-                built.entries.iter().try_for_each(|(key, value)| out.serialize_entry(&**key, value))
-            }
+            Inner::Built(built) => built.entries.iter().try_for_each(|(key, value)| out.serialize_entry(&**key, value)),
         }
     }
 }

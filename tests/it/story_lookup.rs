@@ -1,8 +1,10 @@
 //! Lookup tables under a running daemon: what rules see follows the table, and what is stored does not.
 
 use std::fs;
+use std::process::Command;
 
-use crate::daemon::{Daemon, Setup};
+use crate::aws::{Aws, Channel};
+use crate::daemon::{Daemon, MARGAY, Setup};
 use crate::events::logins_of;
 
 /// Tells who the table says somebody is; the guard sees it, too.
@@ -14,7 +16,11 @@ const TABLE: &str = "AnalysisType: lookup_table\nLookupName: people\nEnabled: tr
                      PrimaryKey: mail\n  AssociatedLogTypes:\n    - {LogType: Okta.SystemLog, Selectors: [$.actor.alternateId]}\n";
 
 fn setup(data: &str) -> Setup {
-    let setup = Setup::new().watching_directory().configured("[log_types]\ndirectories = [\"types\"]\n");
+    with_table(Setup::new().watching_directory(), data)
+}
+
+fn with_table(setup: Setup, data: &str) -> Setup {
+    let setup = setup.configured("[log_types]\ndirectories = [\"types\"]\n");
     fs::create_dir(setup.path("types")).unwrap();
     let schema = "version: 0\nfields: [{name: mail, type: string}, {name: team, type: string}]\n";
     fs::write(setup.path("types/Custom.People.yml"), schema).unwrap();
@@ -89,15 +95,42 @@ async fn a_table_of_a_bucket_is_there_before_the_first_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_s3_is_read_as_its_role_and_one_that_is_missing_is_told() {
+    let aws = Aws::start().await;
+    let logs = aws.bucket_announced_by(Channel::Sqs).await;
+    logs.put_gz("tables/people.csv.gz", "mail,team\nana@example.com,red\n").await;
+    let data = format!(
+        "Refresh: {{ObjectPath: 's3://{}/tables/people.csv.gz', PeriodMinutes: 60, RoleARN: '{}'}}\n",
+        logs.bucket, logs.role_arn
+    );
+    let setup = with_table(Setup::new().reading_sqs(&aws, &logs), &data);
+    let missing = TABLE.replace("people", "missing");
+    let data = format!("Refresh: {{ObjectPath: 's3://{}/tables/none.csv', PeriodMinutes: 60}}\n", logs.bucket);
+    fs::write(setup.path("rules/missing.yml"), format!("{missing}{data}")).unwrap();
+    let daemon = setup.start().await;
+    logs.put_gz("okta/a.json.gz", logins_of("ana@example.com", 2)).await;
+    daemon.until(|d| d.metrics().get(r#"margay_rule_matches_total{rule="Team"}"#) == 2.0).await;
+    assert_eq!(setup.counts(), [("ana@example.com of red".to_owned(), 2)].into());
+    let metrics = daemon.metrics();
+    assert_eq!(metrics.get(r#"margay_lookup_refreshes_total{outcome="failed",table="missing"}"#), 1.0);
+    assert_eq!(metrics.get(r#"margay_lookup_table_rows{table="missing"}"#), 0.0);
+    assert_eq!(metric(&daemon, "margay_lookup_rows_found_total"), 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_whose_log_type_changes_is_read_anew_and_stored_events_do_not_have_it() {
     let setup = setup("Filename: people.csv\n").configured("[lake]\ntype = \"local\"\nflush_seconds = 1\n");
     put(&setup, "rules/people.csv", "mail,team,rank\nana@example.com,red,7\n");
-    setup.write_rule("Rank", "def rule(event):\n    return event.deep_get('p_enrichment', 'people', 'actor.alternateId', 'rank') == 7\n\
-                              def title(event):\n    return 'ranked'\n");
+    setup.write_rule(
+        "Rank",
+        "def rule(event):\n    return event.deep_get('p_enrichment', 'people', 'actor.alternateId', 'rank') == 7\n\
+                              def title(event):\n    return 'ranked'\n",
+    );
     let daemon = setup.start().await;
     setup.file("a.jsonl", logins_of("ana@example.com", 1));
     daemon.until(|d| committed(d) == 1.0).await;
-    let schema = "version: 0\nfields: [{name: mail, type: string}, {name: team, type: string}, {name: rank, type: int}]\n";
+    let schema =
+        "version: 0\nfields: [{name: mail, type: string}, {name: team, type: string}, {name: rank, type: int}]\n";
     let before = daemon.metrics().get(r#"margay_config_loads_total{outcome="loaded"}"#);
     put(&setup, "types/Custom.People.yml", schema);
     daemon.until(|d| d.metrics().get(r#"margay_config_loads_total{outcome="loaded"}"#) > before).await;
@@ -107,5 +140,30 @@ async fn a_table_whose_log_type_changes_is_read_anew_and_stored_events_do_not_ha
     let sql = "SELECT count(*) AS n FROM okta_systemlog WHERE p_extra LIKE '%p_enrichment%' OR p_extra LIKE '%ranked%'";
     let output = setup.margay(&["search", "--config", "margay.toml", "--format", "json", sql]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("\"n\":0") || text.contains("\"n\": 0"), "{text} {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        text.contains("\"n\":0") || text.contains("\"n\": 0"),
+        "{text} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn the_shipped_table_finds_the_narrowest_network() {
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/rules");
+    let find = ["192.0.2.10", "192.0.2.130", "192.0.2.200", "2001:db8:51::1", "198.51.100.1"];
+    let values = find.iter().flat_map(|value| ["--find", value]);
+    let output = Command::new(MARGAY).args(["test-lookup-table", rules]).args(values).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(lines[0], "known_networks: 5 rows by `cidr`, for AWS.CloudTrail, Okta.SystemLog");
+    for (line, name) in lines[1..].iter().zip([
+        "office",
+        "guest Wi-Fi of the office",
+        "printer of the reception",
+        "guest Wi-Fi of the office",
+    ]) {
+        assert!(line.contains(&format!(r#""name":"{name}""#)), "{line}");
+    }
+    assert_eq!(lines[5], "nothing for 198.51.100.1");
 }

@@ -94,7 +94,8 @@ fn what_tables_know_of_an_event_counts_as_what_it_says_itself() {
     let team = "def rule(event):\n    return event.deep_get('p_enrichment', 'people', 'actor.name', 'team') == 'red'\n";
     let any = "def rule(event):\n    return 'p_enrichment' in event\n";
     let walk = "def rule(event):\n    return event.deep_walk('P_Enrichment', 'people', 'names', 'team', default='') == ['red', 'blue']\n";
-    let guards = Guards::derive(&sources(&[team, any, walk], ""), &HashMap::from([("T".to_owned(), vec![0, 1, 2])]), &[]);
+    let guards =
+        Guards::derive(&sources(&[team, any, walk], ""), &HashMap::from([("T".to_owned(), vec![0, 1, 2])]), &[]);
     let event = map(r#"{"p_log_type":"T","actor":{"name":"ann"}}"#);
     let all = [0, 1, 2];
     assert_eq!(guards.admitted("T", &event, &all).rules, [] as [u32; 0]);

@@ -287,7 +287,8 @@ fn item(value: Value, text: Option<&str>) -> Result<Item, SpecError> {
                 Item::NotEvaluated(kind)
             }
             None => {
-                let known = ["rule", "scheduled_rule", "policy", "global", "datamodel", "pack", "lookup_table"].join(", ");
+                let known =
+                    ["rule", "scheduled_rule", "policy", "global", "datamodel", "pack", "lookup_table"].join(", ");
                 let others = unevaluated::KINDS.join(", ");
                 return Err(SpecError::new(format!("`{other}` is no AnalysisType; known are {known}, {others}")));
             }

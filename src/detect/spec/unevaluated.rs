@@ -8,8 +8,7 @@ use serde_json::Value;
 
 use super::{SpecError, read};
 
-pub(super) const KINDS: &[&str] =
-    &["saved_query", "scheduled_query", "correlation_rule", "scheduled_prompt"];
+pub(super) const KINDS: &[&str] = &["saved_query", "scheduled_query", "correlation_rule", "scheduled_prompt"];
 
 /// Whether an item of this kind is well formed; `None` for a kind that is not of this file.
 pub(super) fn check(kind: &str, value: Value, text: Option<&str>) -> Option<Result<(), SpecError>> {

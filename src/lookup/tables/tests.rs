@@ -1,6 +1,7 @@
 //! Tables over files of a folder, and what events are given by them.
 
 use std::fs;
+use std::slice::from_ref;
 
 use time::macros::datetime;
 
@@ -25,12 +26,16 @@ impl World {
             fs::write(&path, format!("version: 0\nfields: [{fields}]\n")).unwrap();
             path
         };
-        let nets =
-            "{name: net, type: string, indicators: [ip], validate: {cidr: any}}, {name: zone, type: string}";
-        let files =
-            [schema("Custom.Nets", nets), schema("Custom.Users", "{name: name, type: string}, {name: team, type: string}")];
+        let nets = "{name: net, type: string, indicators: [ip], validate: {cidr: any}}, {name: zone, type: string}";
+        let files = [
+            schema("Custom.Nets", nets),
+            schema("Custom.Users", "{name: name, type: string}, {name: team, type: string}"),
+        ];
         let log_types = Arc::new(Registry::default().with_files(&files).unwrap());
-        World { loading: Loading { log_types, limits: Limits { max_rows: 5000, max_bytes: 1 << 24 }, now: NOW }, folder }
+        World {
+            loading: Loading { log_types, limits: Limits { max_rows: 5000, max_bytes: 1 << 24 }, now: NOW },
+            folder,
+        }
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -113,7 +118,8 @@ fn an_event_has_the_rows_by_table_and_selector() {
 fn the_stored_event_stays_as_it_is() {
     let world = World::new();
     world.write("users.csv", "name,team\nann,red\n");
-    let (tables, _) = world.load(&[world.table("users", "Custom.Users", "name", &[("X.Y", &["n"])])], &Tables::default());
+    let (tables, _) =
+        world.load(&[world.table("users", "Custom.Users", "name", &[("X.Y", &["n"])])], &Tables::default());
     let event = event("X.Y", r#"{"n":"ann","p_log_type":"X.Y"}"#);
     let mut found = Found::default();
     let seen = tables.enriched(&event, NOW, &mut found).unwrap();
@@ -148,25 +154,25 @@ fn a_table_that_cannot_be_read_keeps_its_former_version() {
     let world = World::new();
     let users = world.table("users", "Custom.Users", "name", &[("X.Y", &["n"])]);
     world.write("users.csv", "name,team\nann,red\n");
-    let (first, _) = world.load(&[users.clone()], &Tables::default());
+    let (first, _) = world.load(from_ref(&users), &Tables::default());
     let kept = first.get("users").unwrap().clone();
     // As it was: the very same table.
-    let (second, _) = world.load(&[users.clone()], &first);
+    let (second, _) = world.load(from_ref(&users), &first);
     assert!(Arc::ptr_eq(&kept, second.get("users").unwrap()));
 
     world.write("users.csv", "name,team\nann,blue\nbob\n");
-    let (third, faults) = world.load(&[users.clone()], &second);
+    let (third, faults) = world.load(from_ref(&users), &second);
     assert!(Arc::ptr_eq(&kept, third.get("users").unwrap()));
     assert!(faults[0].starts_with("users.csv:3: users: the record has 1 values"), "{faults:?}");
     assert!(faults[0].ends_with("; its last good version goes on"), "{faults:?}");
 
     let renamed = world.table("users", "Custom.Usres", "name", &[("X.Y", &["n"])]);
-    let (fourth, faults) = world.load(&[renamed.clone()], &third);
+    let (fourth, faults) = world.load(from_ref(&renamed), &third);
     assert!(fourth.get("users").is_some());
     assert!(faults[0].contains("did you mean `Custom.Users`?"), "{faults:?}");
 
     world.write("users.csv", "name,team\nann,blue\n");
-    let (fifth, faults) = world.load(&[users.clone()], &fourth);
+    let (fifth, faults) = world.load(from_ref(&users), &fourth);
     assert_eq!(faults, [] as [&str; 0]);
     assert!(enriched(&fifth, "X.Y", r#"{"n":"ann"}"#).contains("blue"));
     // What is taken out is gone, and what was never there is no table.
@@ -179,7 +185,8 @@ fn what_an_event_is_given_is_bounded_and_told() {
     let world = World::new();
     let rows: String = (0..MOST_ROWS + 5).map(|at| format!("u{at},x\n")).collect();
     world.write("users.csv", &format!("name,team\n{rows}long,{}\n", "y".repeat(MOST_BYTES)));
-    let (tables, _) = world.load(&[world.table("users", "Custom.Users", "name", &[("X.Y", &["n"])])], &Tables::default());
+    let (tables, _) =
+        world.load(&[world.table("users", "Custom.Users", "name", &[("X.Y", &["n"])])], &Tables::default());
     let names: Vec<String> = (0..MOST_ROWS + 5).map(|at| format!("u{at}")).collect();
     let event = event("X.Y", &serde_json::json!({ "n": names }).to_string());
     let mut found = Found::default();
