@@ -8,6 +8,7 @@ use super::{ConfigArgument, EXIT_USAGE, block_on, print};
 use crate::app;
 use crate::config::Config;
 use crate::detect::{Engine, LoadReport};
+use crate::logtype::Registry;
 use crate::lookup::{Surroundings, Wanted};
 use crate::runtime::SystemClock;
 use crate::telemetry::Telemetry;
@@ -22,9 +23,9 @@ pub(super) fn run(argument: &ConfigArgument) -> ExitCode {
 
 async fn check(argument: &ConfigArgument, config: Config) -> anyhow::Result<ExitCode> {
     let catalogue = app::catalogue(&config);
-    // Without log types that can be used, no table can.
-    let log_types = catalogue.as_ref().map(|catalogue| catalogue.log_types.clone()).unwrap_or_default();
-    let surroundings = Surroundings::fixed(log_types, Arc::new(SystemClock));
+    // What is wrong with them is told with the catalogue.
+    let log_types = app::log_types(&config.log_types.directories).unwrap_or_else(|_| Registry::built_in());
+    let surroundings = Surroundings::fixed(Arc::new(log_types), Arc::new(SystemClock));
     let (engine, report) = Engine::start(&config.rules, app::program()?, Telemetry::new(), surroundings).await?;
 
     let mut text = String::new();

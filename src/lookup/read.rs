@@ -229,9 +229,9 @@ mod tests {
         let table = read("- {name: k, type: bigint}", "k\n7\n-1\n").unwrap();
         assert_eq!(row(&table, Value::Int(7)), r#"{"k":7,"p_match":"7"}"#);
         assert_eq!(row(&table, Value::str("-1")), r#"{"k":-1,"p_match":"-1"}"#);
-        let table = read("- {name: k, type: string}", "k\ntrue\n1.5\n").unwrap();
+        let table = read("- {name: k, type: string}", "k\ntrue\n2.0\n").unwrap();
         assert_eq!(row(&table, Value::Bool(true)), r#"{"k":"true","p_match":"true"}"#);
-        assert_eq!(row(&table, Value::Float(1.5)), r#"{"k":"1.5","p_match":"1.5"}"#);
+        assert_eq!(row(&table, Value::Float(2.0)), r#"{"k":"2.0","p_match":"2.0"}"#);
         assert_eq!([row(&table, Value::Null), row(&table, Value::List([].into()))], ["none"; 2]);
     }
 

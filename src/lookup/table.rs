@@ -61,7 +61,8 @@ pub(super) fn text_of(value: &Value) -> Option<Cow<'_, str>> {
         Value::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
         Value::Int(value) => Cow::Owned(value.to_string()),
         Value::UInt(value) => Cow::Owned(value.to_string()),
-        Value::Float(value) => Cow::Owned(value.to_string()),
+        // As in JSON and in Python: 1.0.
+        Value::Float(value) => Cow::Owned(serde_json::Number::from_f64(*value)?.to_string()),
         Value::Null | Value::List(_) | Value::Map(_) => return None,
     })
 }
