@@ -1,8 +1,9 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
 //! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts
-//! for commands, `pointed` is a store for what a command is pointed at, `lake` is where events are kept, `remote` takes
-//! what lies in S3, `upkeep` is what the daemon does for its state beside its work.
+//! for commands, `pointed` is a store for what a command is pointed at, `lake` is where events are kept, `lookups` keeps
+//! the tables of buckets fresh, `remote` takes what lies in S3, `upkeep` is what the daemon does for its state beside its
+//! work.
 
 mod catalogue;
 mod destinations;
@@ -11,6 +12,7 @@ pub mod errand;
 mod examine;
 mod explain;
 mod lake;
+mod lookups;
 mod pointed;
 mod remote;
 mod revisions;
@@ -45,6 +47,7 @@ use crate::config::{Config, Secrets};
 use crate::detect::{Engine, KeyValues, reload};
 use crate::fetch::{self, ObjectStore};
 use crate::http::{self, Api, Desk, Findings, Readiness, Surface};
+use crate::lookup::{Refresher, Surroundings};
 use crate::model::Access;
 use crate::pipeline::{self, Catalogue, CurrentCatalogue, Discoveries, Pipeline, Slots, Unrouted};
 use crate::queue::{self, MessageQueue};
@@ -190,6 +193,8 @@ struct Parts {
     lake: BuiltLake,
     /// Has seen the rule folders as they were before the first load.
     rules: Watch,
+    /// Has read the lookup tables of buckets once.
+    tables: Refresher,
 }
 
 /// What differs between the daemon and an errand.
@@ -230,7 +235,13 @@ impl Parts {
         let seen = rules.look().await;
         rules.accept(&seen);
         let key_values = KeyValues::new(state.clone(), clock.clone());
-        let (engine, _) = Engine::start_over(&config.rules, program()?, key_values, telemetry.clone()).await?;
+        let current = catalogue.clone();
+        let log_types = Arc::new(move || current.get().log_types.clone());
+        let surroundings = Surroundings { log_types, clock: clock.clone() };
+        let started = Engine::start_over(&config.rules, program()?, key_values, telemetry.clone(), surroundings);
+        let (engine, _) = started.await?;
+        let mut tables = Refresher::new(objects.clone(), telemetry.clone());
+        lookups::first(&engine, &mut tables, &telemetry).await;
         let budget = ByteBudget::new(config.pipeline.memory_budget_mib * 1024 * 1024);
         let sampled = budget.clone();
         telemetry.sample_with(move |metrics| metrics.memory_budget_bytes_used.set([], sampled.in_use()));
@@ -257,7 +268,7 @@ impl Parts {
             trouble: watch::Sender::new(None),
             abandon: CancellationToken::new(),
         };
-        Ok(Parts { pipeline: Arc::new(pipeline), lake: built, rules })
+        Ok(Parts { pipeline: Arc::new(pipeline), lake: built, rules, tables })
     }
 
     fn start(
@@ -269,8 +280,9 @@ impl Parts {
         delivery: &Tasks,
         hangups: Hangups,
     ) -> Running {
-        let Parts { pipeline, lake, rules } = self;
+        let Parts { pipeline, lake, rules, tables } = self;
         let shutdown = work.token().clone();
+        work.spawn_critical("lookup tables", lookups::follow(pipeline.engine.clone(), tables, shutdown.clone()));
         let lake = lake.start(work);
         let parts = Delivery {
             outbox: pipeline.state.clone(),

@@ -36,6 +36,7 @@
 //! - [`remote`]: Folders of rules and log types that lie in S3, and their copies.
 //! - [`decode`]: Bytes -> records. Pure.
 //! - [`logtype`]: Records -> typed events. Pure.
+//! - [`lookup`]: Events -> what tables know about their values.
 //! - [`detect`]: Events -> matches and faults, in worker processes.
 //! - [`state`]: What survives a restart: ledger, windows, alerts, outbox, quarantine, what rules keep between events.
 //! - [`alert`]: From the outbox to people.
@@ -81,6 +82,7 @@ pub mod fetch;
 pub mod remote;
 pub mod decode;
 pub mod logtype;
+pub mod lookup;
 pub mod detect;
 pub mod state;
 pub mod alert;

@@ -94,6 +94,7 @@ pub(super) async fn reload(
                 }
                 let (sources, log_types) = (config.sources.len(), catalogue.log_types.names().count());
                 pipeline.catalogue.swap(catalogue);
+                pipeline.engine.reload_tables().await;
                 telemetry.configuration_loaded(sources, log_types, pipeline.clock.now());
                 let others = config::changed_keys(&started, &config);
                 if !others.is_empty() {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{object_store, program, state_for_reading};
+use super::{lookups, object_store, program, state_for_reading};
 use crate::config::Config;
 use crate::detect::Engine;
 use crate::fetch::ObjectStore;
+use crate::lookup::{Refresher, Surroundings};
 use crate::pipeline::Catalogue;
 use crate::pipeline::explain::Explainer;
 use crate::runtime::{SharedClock, SystemClock, Tasks};
@@ -27,7 +28,10 @@ pub(super) async fn explainer_over(
     catalogue: Catalogue,
     clock: SharedClock,
 ) -> anyhow::Result<Explainer> {
-    let (engine, _) = Engine::start(&config.rules, program()?, Telemetry::new()).await?;
+    let surroundings = Surroundings::fixed(catalogue.log_types.clone(), clock.clone());
+    let telemetry = Telemetry::new();
+    let (engine, _) = Engine::start(&config.rules, program()?, telemetry.clone(), surroundings).await?;
+    lookups::first(&engine, &mut Refresher::new(objects.clone(), telemetry.clone()), &telemetry).await;
     Ok(Explainer {
         catalogue: Arc::new(catalogue),
         objects,

@@ -2,11 +2,15 @@
 
 use std::fmt::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::{ConfigArgument, EXIT_USAGE, block_on, print};
 use crate::app;
 use crate::config::Config;
 use crate::detect::{Engine, LoadReport};
+use crate::logtype::Registry;
+use crate::lookup::{Surroundings, Wanted};
+use crate::runtime::SystemClock;
 use crate::telemetry::Telemetry;
 
 pub(super) fn run(argument: &ConfigArgument) -> ExitCode {
@@ -19,7 +23,10 @@ pub(super) fn run(argument: &ConfigArgument) -> ExitCode {
 
 async fn check(argument: &ConfigArgument, config: Config) -> anyhow::Result<ExitCode> {
     let catalogue = app::catalogue(&config);
-    let (engine, report) = Engine::start(&config.rules, app::program()?, Telemetry::new()).await?;
+    // What is wrong with them is told with the catalogue.
+    let log_types = app::log_types(&config.log_types.directories).unwrap_or_else(|_| Registry::built_in());
+    let surroundings = Surroundings::fixed(Arc::new(log_types), Arc::new(SystemClock));
+    let (engine, report) = Engine::start(&config.rules, app::program()?, Telemetry::new(), surroundings).await?;
 
     let mut text = String::new();
     let mut problems = report.problems.len();
@@ -28,6 +35,13 @@ async fn check(argument: &ConfigArgument, config: Config) -> anyhow::Result<Exit
     }
     for warning in &report.warnings {
         writeln!(text, "warning: {warning}")?;
+    }
+    for Wanted { definition, .. } in engine.tables().wanted() {
+        let name = &definition.name;
+        writeln!(
+            text,
+            "note: the lookup table {name} is read from its bucket by the daemon; its rows are not checked here"
+        )?;
     }
     match &catalogue {
         Ok(catalogue) => {
@@ -75,6 +89,9 @@ async fn check(argument: &ConfigArgument, config: Config) -> anyhow::Result<Exit
 fn summary(config: &Config, report: &LoadReport, problems: usize) -> String {
     let count = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
     let mut text = format!("{}, {}", count(config.sources.len(), "source"), count(report.rules, "rule"));
+    if report.tables > 0 {
+        text += &format!(", {}", count(report.tables, "lookup table"));
+    }
     for (kind, items) in &report.not_evaluated {
         text += &format!(", {items} {kind} (not evaluated)");
     }

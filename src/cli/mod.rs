@@ -15,6 +15,7 @@ mod explain;
 mod health;
 mod lake;
 mod listing;
+mod lookup_table;
 mod moment;
 mod parse;
 mod progress;
@@ -64,6 +65,8 @@ enum Command {
     Debug(debug::Arguments),
     /// Run rules over raw logs, and tell which alerts there would be. Changes nothing.
     Backtest(Box<backtest::Arguments>),
+    /// Read lookup tables as the daemon would, and look values up in them.
+    TestLookupTable(lookup_table::Arguments),
     /// List and show rules, explain what of them is decided without Python, and what they cost a running daemon.
     Rules(rules::Arguments),
     /// Turn raw log entries into events.
@@ -138,6 +141,7 @@ pub fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Debug(arguments) => debug::run(&arguments),
         Command::Backtest(arguments) => backtest::run(&arguments),
+        Command::TestLookupTable(arguments) => lookup_table::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Parse(arguments) => parse::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),

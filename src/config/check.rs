@@ -131,13 +131,17 @@ const MOST_DAYS: u64 = 36_500;
 /// 16 TiB, so that a count of bytes fits wherever it goes.
 const MOST_MIB: u64 = 16 * 1024 * 1024;
 
+/// Places in the rows of a table are counted with 32 bits.
+const MOST_TABLE_MIB: u64 = 2048;
+const MOST_TABLE_ROWS: u64 = 1_000_000_000;
+
 /// A record goes to a rule worker in one frame, which `detect/protocol` limits to 256 MiB, and text can grow sixfold when
 /// it is escaped.
 const MOST_RECORD_MIB: u64 = 32;
 
 fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
     let Config { queue, fetch, rules, remote, alerts, pipeline, state, lake, http, .. } = config;
-    let bounds: [(&str, u64, u64, u64); 31] = [
+    let bounds: [(&str, u64, u64, u64); 33] = [
         ("http.max_connections", http.max_connections as u64, 1, 100_000),
         ("queue.directory.scan_interval_ms", queue.directory.scan_interval_ms, 1, MOST_MS),
         ("queue.sqs.visibility_timeout_seconds", queue.sqs.visibility_timeout_seconds.into(), 30, 43_200),
@@ -165,6 +169,8 @@ fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
         ("rules.alerts.max_error_alerts_per_hour", rules.alerts.max_error_alerts_per_hour, 1, i64::MAX as u64),
         ("alerts.self_check_seconds", alerts.self_check_seconds, 1, 3600),
         ("alerts.queue_age_limit_minutes", alerts.queue_age_limit_minutes, 0, MOST_MS / 1000),
+        ("rules.max_table_rows", rules.max_table_rows, 1, MOST_TABLE_ROWS),
+        ("rules.max_table_mib", rules.max_table_mib, 1, MOST_TABLE_MIB),
         ("pipeline.max_in_flight", pipeline.max_in_flight as u64, 1, 10_000),
         ("pipeline.memory_budget_mib", pipeline.memory_budget_mib, 1, MOST_MIB),
         ("pipeline.max_object_mib", pipeline.max_object_mib, 1, MOST_MIB),

@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use super::Config;
 use super::content::{self, Content, Problem};
 use super::generation::{Evaluated, Generation, Turnover};
 use super::key_value::{Desk, KeyValues};
 use super::plan::{Plan, Tally};
-use super::protocol::{Fault, LoadFault, Place};
+use super::protocol::{self, LoadFault, Place};
 use super::ruleset::RuleSet;
 use super::verdicts::Verdicts;
 use super::worker::{WorkerCommand, WorkerError};
+use super::{Config, table_problem};
+use crate::lookup::{Fault, Limits, Loading, Refresher, Surroundings, Tables};
 use crate::model::{Alerting, Detections, EventBatch};
 use crate::runtime::{SystemClock, blocking, blocking_deep};
 use crate::state::StateError;
@@ -61,6 +62,8 @@ struct LoadPlan {
     /// Ids of rules that alone are evaluated, enabled or not.
     only: Option<BTreeSet<String>>,
     alerting: Alerting,
+    surroundings: Surroundings,
+    table_limits: Limits,
 }
 
 /// Cheap to clone.
@@ -72,6 +75,8 @@ pub struct Engine {
 struct Inner {
     plan: LoadPlan,
     current: RwLock<Current>,
+    /// One at a time: a load begins with what the last one made.
+    loading: tokio::sync::Mutex<()>,
     /// Number of the current rule set, from 1.
     generation: AtomicU64,
     usage: Mutex<Usage>,
@@ -88,6 +93,7 @@ type Double = Box<dyn Fn(&EventBatch) -> Result<Detections, DetectError> + Send 
 #[derive(Clone)]
 struct Current {
     generation: Arc<Generation>,
+    tables: Arc<Tables>,
     /// What stands in for items that break later.
     good: Arc<Content>,
 }
@@ -110,8 +116,9 @@ pub struct Usage {
 #[derive(Debug)]
 pub struct LoadReport {
     pub rules: usize,
+    pub tables: usize,
     pub problems: Vec<Problem>,
-    /// What takes the guards of rules away.
+    /// What takes the guards of rules away, and tables that nothing is looked up in.
     pub warnings: Vec<Problem>,
     /// Items of kinds that are not evaluated, by kind.
     pub not_evaluated: BTreeMap<String, usize>,
@@ -120,14 +127,16 @@ pub struct LoadReport {
 }
 
 impl Engine {
-    /// For commands that change nothing: what rules keep between events is gone with the engine.
+    /// Loads the rules and starts the workers. Broken rules are in the report and never stop the rest. What rules keep
+    /// between events ends with the engine.
     pub async fn start(
         config: &Config,
         program: PathBuf,
         telemetry: Telemetry,
+        surroundings: Surroundings,
     ) -> Result<(Engine, LoadReport), DetectError> {
-        let key_values = KeyValues::in_memory(Arc::new(SystemClock));
-        Engine::start_over(config, program, key_values, telemetry).await
+        let key_values = KeyValues::in_memory(surroundings.clock.clone());
+        Engine::start_over(config, program, key_values, telemetry, surroundings).await
     }
 
     /// The same with these rules alone, enabled or not.
@@ -136,19 +145,21 @@ impl Engine {
         rules: BTreeSet<String>,
         program: PathBuf,
         telemetry: Telemetry,
+        surroundings: Surroundings,
     ) -> Result<(Engine, LoadReport), DetectError> {
-        let key_values = KeyValues::in_memory(Arc::new(SystemClock));
-        Engine::start_with(config, Some(rules), program, key_values, telemetry).await
+        let key_values = KeyValues::in_memory(surroundings.clock.clone());
+        Engine::start_with(config, Some(rules), program, key_values, telemetry, surroundings).await
     }
 
-    /// Loads the rules and starts the workers. Broken rules are in the report and never stop the rest.
+    /// The same over a store in which what rules keep lasts.
     pub async fn start_over(
         config: &Config,
         program: PathBuf,
         key_values: KeyValues,
         telemetry: Telemetry,
+        surroundings: Surroundings,
     ) -> Result<(Engine, LoadReport), DetectError> {
-        Engine::start_with(config, None, program, key_values, telemetry).await
+        Engine::start_with(config, None, program, key_values, telemetry, surroundings).await
     }
 
     async fn start_with(
@@ -157,6 +168,7 @@ impl Engine {
         program: PathBuf,
         key_values: KeyValues,
         telemetry: Telemetry,
+        surroundings: Surroundings,
     ) -> Result<(Engine, LoadReport), DetectError> {
         let command = WorkerCommand {
             program,
@@ -176,13 +188,17 @@ impl Engine {
             guards: config.guards,
             only,
             alerting: config.alerts,
+            surroundings,
+            table_limits: config.table_limits(),
         };
         telemetry.name_rules_in_metrics(config.named_in_metrics);
         let (current, report) = plan.load(None, &telemetry).await?;
         tell_loaded(&telemetry, 1, &current, &report);
+        tell_tables(&telemetry, &Tables::default(), &current.tables);
         let inner = Inner {
             plan,
             current: RwLock::new(current),
+            loading: tokio::sync::Mutex::default(),
             generation: AtomicU64::new(1),
             usage: Mutex::default(),
             key_values,
@@ -228,11 +244,22 @@ impl Engine {
         let content = Content::default();
         let set = RuleSet::new(&content, Arc::new(content.sources()), &[]);
         let generation = Arc::new(Generation::without_workers(set, command.clone()));
-        let (directories, packs, alerting) = (Vec::new(), Vec::new(), Alerting::default());
-        let plan = LoadPlan { directories, packs, command, workers: 0, guards: false, only: None, alerting };
+        let plan = LoadPlan {
+            directories: Vec::new(),
+            packs: Vec::new(),
+            command,
+            workers: 0,
+            guards: false,
+            only: None,
+            alerting: Alerting::default(),
+            surroundings: Surroundings::fixed(Arc::default(), Arc::new(SystemClock)),
+            table_limits: Limits { max_rows: 0, max_bytes: 0 },
+        };
+        let current = Current { generation, tables: Arc::default(), good: Arc::new(content) };
         let inner = Inner {
             plan,
-            current: RwLock::new(Current { generation, good: Arc::new(content) }),
+            current: RwLock::new(current),
+            loading: tokio::sync::Mutex::default(),
             generation: AtomicU64::new(1),
             usage: Mutex::default(),
             key_values: KeyValues::in_memory(Arc::new(SystemClock)),
@@ -245,15 +272,53 @@ impl Engine {
     /// Loads the rules as they are on disk now, aside, and swaps them in whole. On an error the current ones stay. Folders
     /// that are suddenly without any rule are refused unless that is `meant`: a mount may be late.
     pub async fn reload(&self, meant: bool) -> Result<LoadReport, DetectError> {
-        let good = self.inner.current().good;
         let inner = &self.inner;
-        let (next, report) = inner.plan.load(Some(&good), &inner.telemetry).await?;
-        if report.rules == 0 && !good.rules.is_empty() && !meant {
+        let _alone = inner.loading.lock().await;
+        let last = inner.current();
+        let (next, report) = inner.plan.load(Some(&last), &inner.telemetry).await?;
+        if report.rules == 0 && !last.good.rules.is_empty() && !meant {
             return Err(DetectError::Empty);
         }
         tell_loaded(&inner.telemetry, inner.generation.fetch_add(1, Ordering::Relaxed) + 1, &next, &report);
+        tell_tables(&inner.telemetry, &last.tables, &next.tables);
         *inner.current.write().expect("no holder of this lock panics") = next;
         Ok(report)
+    }
+
+    /// Reads the tables of buckets that are due, and swaps in those that changed.
+    pub async fn refresh(&self, refresher: &mut Refresher) {
+        let inner = &self.inner;
+        let wanted = self.inner.current().tables.wanted();
+        let loading = inner.plan.moment();
+        let read = refresher.round(wanted, &loading).await;
+        if read.is_empty() {
+            return;
+        }
+        let _alone = inner.loading.lock().await;
+        let last = self.inner.current().tables;
+        let next = Arc::new(last.refreshed(read, &loading));
+        tell_tables(&inner.telemetry, &last, &next);
+        inner.current.write().expect("no holder of this lock panics").tables = next;
+    }
+
+    /// Reads the tables anew after the log types have changed, and nothing else.
+    pub async fn reload_tables(&self) {
+        let inner = &self.inner;
+        let _alone = inner.loading.lock().await;
+        let Current { good, tables: last, .. } = self.inner.current();
+        if good.tables.is_empty() {
+            return;
+        }
+        let (next, problems) = inner.plan.tables(&good, &last).await;
+        let (problems, _) = split(problems);
+        problems.iter().for_each(|problem| tell_problem(&inner.telemetry, problem));
+        tell_tables(&inner.telemetry, &last, &next);
+        inner.current.write().expect("no holder of this lock panics").tables = next;
+    }
+
+    /// The lookup tables of now.
+    pub fn tables(&self) -> Arc<Tables> {
+        self.inner.current().tables
     }
 
     /// Log types that rules wait for.
@@ -284,40 +349,49 @@ impl Engine {
         if let Some(double) = &self.inner.double {
             return double(batch);
         }
-        let generation = self.inner.current().generation;
-        let started = tokio::time::Instant::now();
-        let (guarding, events, telemetry) = (generation.clone(), batch.clone(), self.inner.telemetry.clone());
-        let planned = blocking(move || telemetry.work(Stage::Guard, || Plan::of(&guarding.set, &events)));
-        let Plan { positions, calls, tally } = planned.await;
-        let (guard_time, crossed) = (started.elapsed(), calls.len() as u64);
-        let mut evaluated = Evaluated::default();
-        let desk = Desk {
-            key_values: &self.inner.key_values,
-            telemetry: &self.inner.telemetry,
-            object: batch.object,
-            rows: positions.iter().map(|at| batch.events[*at].row_id).collect(),
-            rules: &generation.set.rules,
-        };
-        let ran = generation.run(calls, &desk, &mut evaluated).await;
-        generation.count(&tally, &evaluated);
-        self.add_usage(&tally, crossed, guard_time, &evaluated);
-        self.report(&generation.set, tally.evaluations(), started.elapsed(), &evaluated);
-        ran?;
-        evaluated.outcomes.sort_by_key(|outcome| (outcome.event, outcome.rule));
+        let Current { generation, tables, .. } = self.inner.current();
+        let now = self.inner.plan.surroundings.clock.now();
         let mut verdicts = Verdicts::default();
-        for outcome in evaluated.outcomes {
-            let event = &batch.events[positions[outcome.event as usize]];
-            verdicts.add(&generation.set.rules[outcome.rule as usize], event, outcome.functions);
+        let mut from = 0;
+        // Once, unless the events have grown by much with what tables know.
+        while from < batch.events.len() {
+            let started = tokio::time::Instant::now();
+            let (guarding, tables, events) = (generation.clone(), tables.clone(), batch.clone());
+            let telemetry = self.inner.telemetry.clone();
+            let planned =
+                blocking(move || telemetry.work(Stage::Guard, || Plan::of(&guarding.set, &tables, now, &events, from)));
+            let Plan { positions, calls, tally, through } = planned.await;
+            let (guard_time, crossed) = (started.elapsed(), calls.len() as u64);
+            let mut evaluated = Evaluated::default();
+            let desk = Desk {
+                key_values: &self.inner.key_values,
+                telemetry: &self.inner.telemetry,
+                object: batch.object,
+                rows: positions.iter().map(|at| batch.events[*at].row_id).collect(),
+                rules: &generation.set.rules,
+            };
+            let ran = generation.run(calls, &desk, &mut evaluated).await;
+            generation.count(&tally, &evaluated);
+            self.add_usage(&tally, crossed, guard_time, &evaluated);
+            self.report(&generation.set, &tally, started.elapsed(), &evaluated);
+            ran?;
+            evaluated.outcomes.sort_by_key(|outcome| (outcome.event, outcome.rule));
+            for outcome in evaluated.outcomes {
+                let event = &batch.events[positions[outcome.event as usize]];
+                verdicts.add(&generation.set.rules[outcome.rule as usize], event, outcome.functions);
+            }
+            verdicts.add_switched_off(&generation.set, evaluated.disabled);
+            from = through;
         }
         verdicts.add_broken(&generation.set, batch);
-        verdicts.add_switched_off(&generation.set, evaluated.disabled);
         verdicts.tell(&self.inner.telemetry);
         Ok(verdicts.detections)
     }
 
-    fn report(&self, set: &RuleSet, evaluations: u64, took: Duration, evaluated: &Evaluated) {
+    fn report(&self, set: &RuleSet, tally: &Tally, took: Duration, evaluated: &Evaluated) {
         let telemetry = &self.inner.telemetry;
-        telemetry.batch_evaluated(evaluations, took);
+        telemetry.batch_evaluated(tally.evaluations(), took);
+        tally.tell_found(telemetry);
         for turn in &evaluated.turnover {
             match turn {
                 Turnover::Died(death) => telemetry.rule_worker_ended(death.reason, &death.detail),
@@ -348,17 +422,49 @@ impl Inner {
 
 fn tell_loaded(telemetry: &Telemetry, generation: u64, current: &Current, report: &LoadReport) {
     telemetry.rules_in_use(current.generation.set.rules.iter().map(|rule| rule.id.clone()));
-    for problem in &report.problems {
-        telemetry.rule_not_loaded(&problem.file.display().to_string(), &problem.to_string());
-    }
+    report.problems.iter().for_each(|problem| tell_problem(telemetry, problem));
     if let Some(reason) = &report.unwalled {
         telemetry.rule_workers_unwalled(reason);
     }
     telemetry.rule_set_loaded(generation, report.rules, report.problems.len());
 }
 
+fn tell_problem(telemetry: &Telemetry, problem: &Problem) {
+    telemetry.rule_not_loaded(&problem.file.display().to_string(), &problem.to_string());
+}
+
+fn tell_tables(telemetry: &Telemetry, last: &Tables, next: &Tables) {
+    let gone =
+        last.sizes().filter(|(name, _)| next.sizes().all(|(other, _)| other != *name)).map(|(name, _)| (name, 0));
+    let now = next.sizes().map(|(name, rows)| (name, rows.unwrap_or(0) as u64));
+    for (name, rows) in gone.chain(now) {
+        telemetry.metrics.lookup_table_rows.set([name], rows);
+    }
+}
+
+/// Problems and warnings apart.
+fn split(faults: Vec<Fault>) -> (Vec<Problem>, Vec<Problem>) {
+    let (warnings, problems): (Vec<Fault>, Vec<Fault>) = faults.into_iter().partition(|fault| fault.is_warning);
+    let told = |faults: Vec<Fault>| faults.into_iter().map(table_problem).collect();
+    (told(problems), told(warnings))
+}
+
 impl LoadPlan {
-    async fn load(&self, good: Option<&Content>, telemetry: &Telemetry) -> Result<(Current, LoadReport), DetectError> {
+    fn moment(&self) -> Loading {
+        let Surroundings { log_types, clock } = &self.surroundings;
+        Loading { log_types: log_types(), limits: self.table_limits, now: clock.now() }
+    }
+
+    /// The tables of the content, and what is wrong with them.
+    async fn tables(&self, content: &Content, last: &Arc<Tables>) -> (Arc<Tables>, Vec<Fault>) {
+        let definitions: Vec<_> = content.tables.iter().map(|table| table.definition.clone()).collect();
+        let (loading, last) = (self.moment(), last.clone());
+        let (tables, faults) = blocking(move || Tables::load(&definitions, &loading, &last)).await;
+        (Arc::new(tables), faults)
+    }
+
+    async fn load(&self, last: Option<&Current>, telemetry: &Telemetry) -> Result<(Current, LoadReport), DetectError> {
+        let good = last.map(|last| &*last.good);
         let directories = self.directories.clone();
         let mut content = blocking(move || content::read(&directories)).await;
         content.enable_packs(&self.packs);
@@ -374,6 +480,9 @@ impl LoadPlan {
             content.restore_unreadable(good);
             content.problems.clear();
         }
+        let (tables, faults) = self.tables(&content, &last.map(|last| last.tables.clone()).unwrap_or_default()).await;
+        let (of_tables, mut warnings) = split(faults);
+        problems.extend(of_tables);
         let mut round = 1;
         let (first, sources, faults) = loop {
             let sources = Arc::new(content.sources());
@@ -401,19 +510,21 @@ impl LoadPlan {
             let faults = faults.clone();
             set = blocking_deep(move || set.guarded(&faults)).await;
         }
-        let warnings = set.reflections().iter().map(|(place, found)| content.guard_warning(*place, found)).collect();
+        warnings.extend(content.lookup_calls());
+        warnings.extend(set.reflections().iter().map(|(place, found)| content.guard_warning(*place, found)));
         let unwalled = first.unwalled().map(str::to_owned);
         let command = self.command.clone();
         let generation = Generation::start(set, command, first, self.workers, telemetry.clone()).await?;
         let report = LoadReport {
             rules: content.rules.len() - faults.iter().filter(|fault| is_rule(fault)).count(),
+            tables: tables.len(),
             problems,
             warnings,
             not_evaluated,
             unwalled,
         };
         let good = Arc::new(content.without(&faults));
-        Ok((Current { generation: Arc::new(generation), good }, report))
+        Ok((Current { generation: Arc::new(generation), tables, good }, report))
     }
 }
 
@@ -440,7 +551,7 @@ fn of_the_load(place: Place, error: &WorkerError) -> LoadFault {
     let short_error = format!("{error_type}({message:?})");
     LoadFault {
         place,
-        fault: Fault { error_type: error_type.into(), short_error, message, ..Fault::default() },
+        fault: protocol::Fault { error_type: error_type.into(), short_error, message, ..protocol::Fault::default() },
         line: None,
     }
 }

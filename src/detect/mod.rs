@@ -3,7 +3,8 @@
 //! `engine` is the face to the rest of margay: it evaluates batches on the current rule set. In the order in which a
 //! change of the rules travels: `reload` watches the folders, `spec` is the YAML as written, `declared` what it says
 //! without Python, `content` folders of it, `ruleset` what an event visits, with last good versions, `generation` a rule
-//! set with its workers. In the order in which a batch travels: `guard` decides what can be decided without Python, `plan` says which events which rules ask
+//! set with its workers. In the order in which a batch travels: the tables of `crate::lookup` add what they know, `guard`
+//! decides what can be decided without Python, `plan` says which events which rules ask
 //! Python about, `profile` counts what they cost, `strikes` leaves out rules that are switched off, `worker` is one
 //! process, `key_value` answers what rules in it keep between events, `protocol` what is said over
 //! its pipe, `python` the inside of that process, and the only place that names rustpython. `outcome` applies the defaults
@@ -43,6 +44,8 @@ pub use engine::{DetectError, Engine, LoadReport, Usage};
 pub use key_value::KeyValues;
 pub use worker::WorkerCommand;
 
+use crate::lookup::{Fault, Limits};
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -65,6 +68,10 @@ pub struct Config {
     /// A change of the rules, the sources or the log types is loaded after this much quiet, in milliseconds.
     pub reload_debounce_ms: u64,
     pub alerts: Alerting,
+    /// Rows of one lookup table.
+    pub max_table_rows: u64,
+    /// Of one lookup table: its file as it is stored, and its rows in memory.
+    pub max_table_mib: u64,
 }
 
 impl Default for Config {
@@ -80,8 +87,23 @@ impl Default for Config {
             require_seccomp: false,
             reload_debounce_ms: 500,
             alerts: Alerting::default(),
+            max_table_rows: 5_000_000,
+            max_table_mib: 512,
         }
     }
+}
+
+impl Config {
+    /// What one lookup table may cost.
+    pub fn table_limits(&self) -> Limits {
+        Limits { max_rows: self.max_table_rows as usize, max_bytes: self.max_table_mib as usize * 1024 * 1024 }
+    }
+}
+
+/// What is wrong with a lookup table, as with any other item.
+pub fn table_problem(fault: Fault) -> content::Problem {
+    let Fault { file, line, table, message, .. } = fault;
+    content::Problem { file, line, item: Some(table.to_string()), message }
 }
 
 /// Cores that this process may use.

@@ -1,5 +1,6 @@
 //! Reloads the engine when the rule folders changed. Knows nothing of what a rule is, nor of how changes are seen.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
+use super::spec::TABLE_FILES;
 use crate::runtime::{Watch, Watched};
 use crate::telemetry::Telemetry;
 
@@ -18,7 +20,8 @@ pub fn watch(directories: &[PathBuf], debounce: Duration, telemetry: Telemetry) 
 }
 
 fn is_rule_file(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "py" || extension == "yml" || extension == "yaml")
+    let counts = |extension: &OsStr| ["py", "yml", "yaml"].iter().chain(&TABLE_FILES).any(|known| extension == *known);
+    path.extension().is_some_and(counts)
 }
 
 /// Reloads until `shutdown`. A SIGHUP reloads at once, changed or not.

@@ -7,10 +7,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::content::{Content, Problem, Rule};
+use super::content::{Content, LookupTable, Problem, Rule};
 use super::guard::{Admitted, Guards, Reach, Reflection};
 use super::protocol::{Fault, LoadFault, Place, RuleKind, RuleSource, Sources};
-use crate::model::{Event, RuleMeta};
+use crate::model::{Map, RuleMeta};
 
 /// The rules that events can visit.
 pub struct RuleSet {
@@ -62,11 +62,11 @@ impl RuleSet {
         self.guards.as_ref().map_or(&[], Guards::reflections)
     }
 
-    /// The rules of the event's log type that Python has to run.
-    pub fn for_event(&self, event: &Event) -> Admitted {
-        let rules = self.for_log_type(&event.log_type);
+    /// The rules of a log type that Python has to run over an event of it, with these fields.
+    pub fn for_event(&self, log_type: &str, fields: &Map) -> Admitted {
+        let rules = self.for_log_type(log_type);
         match &self.guards {
-            Some(guards) if !rules.is_empty() => guards.admitted(&event.log_type, &event.fields, rules),
+            Some(guards) if !rules.is_empty() => guards.admitted(log_type, fields, rules),
             _ => Admitted { rules: rules.to_vec(), matching: Vec::new() },
         }
     }
@@ -86,10 +86,11 @@ impl RuleSet {
 }
 
 impl Content {
-    /// Leaves what the daemon runs on events: enabled rules over log types, and enabled data models.
+    /// Leaves what the daemon runs on events: enabled rules over log types, enabled data models and lookup tables.
     pub fn retain_runnable(&mut self) {
         self.rules.retain(|rule| rule.enabled && rule.kind == RuleKind::Rule);
         self.data_models.retain(|model| model.enabled);
+        self.tables.retain(|table| table.enabled);
     }
 
     /// Leaves these rules, and has them enabled.
@@ -120,6 +121,9 @@ impl Content {
         carry_over(&mut self.rules, &last_good.rules, |rule| (&*rule.meta.id, lost(&rule.origin)));
         carry_over(&mut self.globals, &last_good.globals, |global| (&global.module.name, lost(&global.origin)));
         carry_over(&mut self.data_models, &last_good.data_models, |model| (&model.source.id, lost(&model.origin)));
+        carry_over(&mut self.tables, &last_good.tables, |LookupTable { definition, .. }| {
+            (&*definition.name, lost(&definition.origin))
+        });
     }
 
     /// Puts the last good version in the place of each item that did not import; false when there was nothing to put.
@@ -184,6 +188,20 @@ impl Content {
             }
         };
         self.problem_at(place, Some(found.line as u64), format!("{}: {costs}", found.what))
+    }
+
+    /// Calls of `event.lookup`, which finds what a test brings along and nothing else.
+    pub fn lookup_calls(&self) -> Vec<Problem> {
+        let helpers = (0..).zip(&self.globals).map(|(at, global)| (Place::Global(at), &global.module));
+        let rules = (0..).zip(&self.rules).map(|(at, rule)| (Place::Rule(at), &rule.module));
+        let mut found = Vec::new();
+        for (place, module) in helpers.chain(rules) {
+            let Some(line) = module.source.lines().position(|line| line.contains("event.lookup(")) else { continue };
+            let said = "`event.lookup` finds rows in tests only; name the field as a selector of the table, and read the row \
+                        from `p_enrichment`";
+            found.push(self.problem_at(place, Some(line as u64 + 1), said.into()));
+        }
+        found
     }
 
     fn problem_at(&self, place: Place, line: Option<u64>, message: String) -> Problem {
@@ -349,6 +367,14 @@ mod tests {
         let warnings: Vec<String> = warnings.collect();
         assert!(warnings[0].starts_with("one.py:2: one: "), "{warnings:?}");
         assert_eq!(warnings.len(), 1);
+    }
+
+    #[test]
+    fn a_call_that_finds_nothing_is_told_with_its_line() {
+        let source = "def rule(event):\n    return event.lookup('t', 'k') is not None\n";
+        let content = Content { rules: vec![rule("one", source), rule("two", "1")], ..Content::default() };
+        let told: Vec<String> = content.lookup_calls().iter().map(ToString::to_string).collect();
+        assert!(told.len() == 1 && told[0].starts_with("one.py:2: one: `event.lookup`"), "{told:?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! A [`schema`] is YAML; [`registry`] holds them by name. [`classify`] takes a record through the candidates: a
 //! [`parser`] makes raw fields of it, [`coerce`] makes typed ones, collecting indicators and the event time on the way.
+//! [`rows`] does the same for records that are rows of lookup tables.
 //! To add a log type, put a YAML into `config/log_types/` and samples into `tests/corpus/log_types/`.
 
 mod aws;
@@ -22,6 +23,7 @@ mod parser;
 mod put;
 mod registry;
 pub mod revision;
+mod rows;
 pub mod schema;
 mod standard;
 mod stream;
@@ -41,6 +43,7 @@ pub use classify::{Classified, Classifier, Context};
 pub use guess::{Guess, guess};
 pub use indicator::{Kind as IndicatorKind, Scanner};
 pub use registry::{LoadErrors, Origin, Registry, UnknownLogType, is_schema_file, is_schema_tests};
+pub use rows::{PrimaryKey, RowReader};
 pub use schema::{Schema, SchemaError};
 pub use stream::stream_of;
 pub use time_format::TimeFormat;

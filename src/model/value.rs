@@ -62,14 +62,21 @@ impl Value {
 /// must not make every rule walk all of them.
 const INDEX_FROM: usize = 24;
 
-/// An immutable, ordered map with shared ownership: built, or on the tape of an event. One on a tape keeps the whole
-/// tape alive.
+/// An immutable, ordered map with shared ownership: built, or on the tape of an event, or another with an entry more. One
+/// on a tape keeps the whole tape alive.
 #[derive(Clone)]
 pub struct Map(Arc<Inner>);
 
 enum Inner {
     Built(Built),
     Taped(Taped),
+    Longer(Longer),
+}
+
+/// A map and one entry behind its own, which does not copy the map.
+struct Longer {
+    map: Map,
+    last: (Arc<str>, Value),
 }
 
 struct Built {
@@ -101,10 +108,21 @@ impl Map {
         Map(Arc::new(Inner::Taped(Taped { tape, at, cells: OnceLock::new(), whole: OnceLock::new() })))
     }
 
+    /// This map with an entry more at its end, and without one of that name that it has.
+    pub fn with(&self, key: &Arc<str>, value: Value) -> Map {
+        if self.get(key).is_none() {
+            return Map(Arc::new(Inner::Longer(Longer { map: self.clone(), last: (key.clone(), value) })));
+        }
+        let others = self.iter().filter(|(name, _)| *name != key);
+        let others = others.map(|(name, value)| (name.clone(), value.clone()));
+        others.chain([(key.clone(), value)]).collect()
+    }
+
     pub fn len(&self) -> usize {
         match &*self.0 {
             Inner::Built(built) => built.entries.len(),
             Inner::Taped(taped) => taped.members().size_hint().0,
+            Inner::Longer(longer) => longer.map.len() + 1,
         }
     }
 
@@ -121,6 +139,7 @@ impl Map {
         let (key, value) = match self.stands() {
             Stands::Built(built) => built.entries.get(position)?,
             Stands::Taped(taped) => taped.entry(taped.cells().get(position)?),
+            Stands::Longer(Longer { map, last }) => return map.entry(position).or_else(|| longer(position, map, last)),
         };
         Some((key, value))
     }
@@ -129,6 +148,8 @@ impl Map {
         match self.stands() {
             Stands::Built(built) => built.position(key).map(|at| &built.entries[at].1),
             Stands::Taped(taped) => taped.find(|name| name == key),
+            Stands::Longer(Longer { last: (name, value), .. }) if **name == *key => Some(value),
+            Stands::Longer(longer) => longer.map.get(key),
         }
     }
 
@@ -140,12 +161,16 @@ impl Map {
         match self.stands() {
             Stands::Built(built) => built.folded_position(key).map(|at| &built.entries[at].1),
             Stands::Taped(taped) => taped.find(|name| eq_ignore_case(name, key)),
+            Stands::Longer(Longer { map, last: (name, value) }) => {
+                map.get_ignore_case(key).or_else(|| eq_ignore_case(name, key).then_some(value))
+            }
         }
     }
 
     fn stands(&self) -> Stands<'_> {
         match &*self.0 {
             Inner::Built(built) => Stands::Built(built),
+            Inner::Longer(longer) => Stands::Longer(longer),
             Inner::Taped(taped) if self.len() < WHOLE_FROM => Stands::Taped(taped),
             Inner::Taped(taped) => Stands::Built(taped.whole()),
         }
@@ -156,6 +181,12 @@ impl Map {
 enum Stands<'m> {
     Built(&'m Built),
     Taped(&'m Taped),
+    Longer(&'m Longer),
+}
+
+/// The last entry, if the position is its own.
+fn longer<'m>(position: usize, map: &Map, (key, value): &'m (Arc<str>, Value)) -> Option<(&'m Arc<str>, &'m Value)> {
+    (position == map.len()).then_some((key, value))
 }
 
 impl Taped {
@@ -315,10 +346,22 @@ impl Serialize for Map {
             return taped.tape.seen(taped.at).serialize(serializer);
         }
         let mut out = serializer.serialize_map(Some(self.len()))?;
-        for (key, value) in self.iter() {
-            out.serialize_entry(&**key, value)?;
-        }
+        self.write(&mut out)?;
         out.end()
+    }
+}
+
+impl Map {
+    /// Writes the entries, of those on a tape without making their values.
+    fn write<M: SerializeMap>(&self, out: &mut M) -> Result<(), M::Error> {
+        match &*self.0 {
+            Inner::Taped(taped) => taped.members().try_for_each(|member| out.serialize_entry(member.key(), &member)),
+            Inner::Longer(Longer { map, last: (key, value) }) => {
+                map.write(out)?;
+                out.serialize_entry(&**key, value)
+            }
+            Inner::Built(built) => built.entries.iter().try_for_each(|(key, value)| out.serialize_entry(&**key, value)),
+        }
     }
 }
 
@@ -448,6 +491,21 @@ mod tests {
         let Value::Map(map) = parse(r#"{"KEY":1,"key":2}"#) else { panic!("an object") };
         assert_eq!(map.get_ignore_case("key"), Some(&Value::Int(2)));
         assert_eq!(map.get_ignore_case("Key"), Some(&Value::Int(1)));
+    }
+
+    #[test]
+    fn a_longer_map_is_as_one_that_was_built_with_the_entry() {
+        let Value::Map(short) = parse(r#"{"b":1,"KEY":2}"#) else { panic!("an object") };
+        let long = short.with(&"key".into(), Value::Int(3)).with(&"c".into(), Value::Null);
+        assert_eq!(serde_json::to_string(&long).unwrap(), r#"{"b":1,"KEY":2,"key":3,"c":null}"#);
+        assert_eq!(parse(r#"{"b":1,"KEY":2,"key":3,"c":null}"#), Value::Map(long.clone()));
+        assert_eq!((long.len(), long.entry(4).is_none()), (4, true));
+        assert_eq!(long.entry(2).map(|(key, _)| &**key), Some("key"));
+        let values = ["key", "Key", "KEY", "B", "d"].map(|key| long.get_ignore_case(key).cloned());
+        assert_eq!(values, [Some(3), Some(2), Some(2), Some(1), None].map(|value| value.map(Value::Int)));
+        let replaced = short.with(&"b".into(), Value::Int(9));
+        assert_eq!(serde_json::to_string(&replaced).unwrap(), r#"{"KEY":2,"b":9}"#);
+        assert_eq!(serde_json::to_string(&short).unwrap(), r#"{"b":1,"KEY":2}"#);
     }
 
     #[test]

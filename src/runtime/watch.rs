@@ -2,11 +2,13 @@
 //!
 //! File events are only a reason to look: what decides is a hash over paths and contents, read through links. So a
 //! ConfigMap update (a swap of one link), an editor's temporary files and a missed event all end the same way. The links
-//! on the way to a folder are watched, too: whoever syncs folders from elsewhere swaps such a one.
+//! on the way to a folder are watched, too: whoever syncs folders from elsewhere swaps such a one. Of a large file, size
+//! and time of writing stand for the contents: it is not worth reading every half minute.
 
 use std::collections::VecDeque;
 use std::fs;
 use std::future::Future;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +21,9 @@ use super::{blocking, files_below};
 
 /// A look without a reason, for file systems that tell nothing (network mounts, some overlays).
 const LOOK_ANYWAY: Duration = Duration::from_secs(30);
+
+/// A file above this is large. What a ConfigMap holds is not.
+const READ_WHOLE: u64 = 1024 * 1024;
 
 /// What is watched.
 #[derive(Clone, Debug)]
@@ -236,7 +241,14 @@ fn add_file(path: &Path, hash: &mut Sha256) {
     let name = path.to_string_lossy();
     hash.update((name.len() as u64).to_le_bytes());
     hash.update(name.as_bytes());
-    match fs::read(path) {
+    let read = fs::metadata(path).and_then(|file| match file.len() {
+        ..=READ_WHOLE => fs::read(path),
+        large => {
+            let facts = [large.cast_signed(), file.mtime(), file.mtime_nsec(), file.ino().cast_signed()];
+            Ok(facts.into_iter().flat_map(i64::to_le_bytes).collect())
+        }
+    });
+    match read {
         Ok(bytes) => {
             hash.update((bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
@@ -282,6 +294,20 @@ mod tests {
         std::os::unix::fs::symlink("..v2", path.join("..new")).unwrap();
         fs::rename(path.join("..new"), path.join("..data")).unwrap();
         assert_ne!(watch.look().await.found, with_file);
+    }
+
+    #[tokio::test]
+    async fn a_large_file_that_takes_the_place_of_another_is_another_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let size = READ_WHOLE as usize + 1;
+        fs::write(path.join("a.py"), vec![b'a'; size]).unwrap();
+        let watch = watch(path, &path.join("margay.toml"));
+        let before = watch.look().await.found;
+        assert_eq!(watch.look().await.found, before);
+        fs::write(path.join("new"), vec![b'b'; size]).unwrap();
+        fs::rename(path.join("new"), path.join("a.py")).unwrap();
+        assert_ne!(watch.look().await.found, before);
     }
 
     #[tokio::test]

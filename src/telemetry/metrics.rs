@@ -205,6 +205,11 @@ metrics! {
     rule_errors_total: Counter ["rule"], "Events on which a rule raised, overran its time or killed its worker, again when an object is read again.";
     rule_function_errors_total: Counter ["rule", "function"], "Failures of a rule's other functions; their default was used.";
     rule_batch_seconds: Histogram [] in WORK_SECONDS, "Seconds of evaluating all rules over one batch of events.";
+    lookup_table_rows: Gauge ["table"], "Rows of a lookup table; 0 until a table of a bucket was read.";
+    lookup_refreshes_total: Counter ["table", "outcome"], "Looks at the object of a lookup table: `changed`, `unchanged`, `failed`.";
+    lookup_table_overdue: Gauge ["table"], "1 while a lookup table of a bucket was not refreshed for longer than its `AlarmPeriodMinutes`.";
+    lookup_rows_found_total: Counter ["table"], "Rows that events were given for their rules, again when an object is read again.";
+    lookup_events_cut_total: Counter [], "Events that had more rows than an event is given (1,000, and 256 KiB).";
     rules_disabled_total: Counter ["rule"], "Rules switched off after repeated overruns or crashes, each time for longer; loaded anew, they begin again.";
     rule_worker_restarts_total: Counter ["reason"], "Rule workers that were replaced, after a `timeout`, a `crash`, `tampering` with what rules share, or for the `memory` they had taken.";
     rule_worker_replacement_seconds: Histogram [] in WORK_SECONDS, "Seconds from the end of a rule worker to its successor being ready with all rules loaded.";

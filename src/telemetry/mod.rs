@@ -2,8 +2,8 @@
 //!
 //! Every metric of margay is declared in `metrics`, once. A fact that has both a log line and a metric is a method in
 //! `facts`, so that the two can't drift apart; those about log types are in `log_types`, those about single rules in
-//! `rules`. `throttle` keeps lines that anybody can cause from filling the log, `pace` measures how fast the queue
-//! drains, `stage` where CPU time goes. `logs` starts logging and changes
+//! `rules`, those about lookup tables in `lookups`. `throttle` keeps lines that anybody can cause from filling the log,
+//! `pace` measures how fast the queue drains, `stage` where CPU time goes. `logs` starts logging and changes
 //! its levels at run time.
 //!
 //! Knows no other module than the model: what others own arrives as text and numbers. The contents of an event never
@@ -12,6 +12,7 @@
 mod facts;
 mod log_types;
 mod logs;
+mod lookups;
 mod metrics;
 mod pace;
 mod rules;

@@ -27,6 +27,7 @@ mod story_lake;
 mod story_load;
 mod story_local;
 mod story_losses;
+mod story_lookup;
 mod story_replicas;
 mod story_reload;
 mod story_onboarding;

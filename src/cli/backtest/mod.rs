@@ -18,6 +18,7 @@ use super::{block_on, complain, print, usage};
 use crate::app;
 use crate::config::{self, Config};
 use crate::detect::Engine;
+use crate::lookup::Surroundings;
 use crate::model::StreamType;
 use crate::pipeline::Catalogue;
 use crate::pipeline::scan::{ScanError, Scanner};
@@ -118,8 +119,9 @@ async fn backtest(
     config.rules.guards &= !arguments.no_guards;
     config.rules.workers = arguments.workers;
     let telemetry = Telemetry::new();
-    let (engine, loaded) =
-        Engine::start_only(&config.rules, chosen.ids.clone(), app::program()?, telemetry.clone()).await?;
+    let surroundings = Surroundings::fixed(catalogue.log_types.clone(), Arc::new(SystemClock));
+    let (ids, program) = (chosen.ids.clone(), app::program()?);
+    let (engine, loaded) = Engine::start_only(&config.rules, ids, program, telemetry.clone(), surroundings).await?;
     let of_chosen = |item: &Option<String>| item.as_ref().is_none_or(|id| chosen.ids.contains(id));
     for problem in loaded.problems.iter().filter(|problem| of_chosen(&problem.item)) {
         complain(format_args!("{problem}"));

@@ -15,8 +15,17 @@ mod state;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::{block_on, print};
+use crate::logtype::Registry;
+use crate::lookup::Surroundings;
+use crate::runtime::SystemClock;
+
+/// Lookup tables of a benchmark are of built-in log types.
+fn surroundings() -> Surroundings {
+    Surroundings::fixed(Arc::new(Registry::built_in()), Arc::new(SystemClock))
+}
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]

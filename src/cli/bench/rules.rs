@@ -108,7 +108,7 @@ pub(super) struct Measured {
 
 pub(super) async fn measure(config: &detect::Config, batches: &[Arc<EventBatch>]) -> anyhow::Result<Measured> {
     let loading = Instant::now();
-    let (engine, report) = Engine::start(config, app::program()?, Telemetry::new()).await?;
+    let (engine, report) = Engine::start(config, app::program()?, Telemetry::new(), super::surroundings()).await?;
     let load_seconds = loading.elapsed().as_secs_f64();
     report.problems.iter().for_each(|problem| complain(format_args!("{problem}")));
     anyhow::ensure!(report.rules > 0, "no rule could be loaded from {:?}", config.directories);

@@ -51,7 +51,7 @@ pub(super) async fn measure(objects: &Objects, arguments: &Arguments) -> anyhow:
 
 pub(super) async fn engine(rules: &Path, workers: usize, telemetry: Telemetry) -> anyhow::Result<Engine> {
     let config = detect::Config { directories: vec![rules.to_owned()], workers, ..detect::Config::default() };
-    let (engine, report) = Engine::start(&config, app::program()?, telemetry).await?;
+    let (engine, report) = Engine::start(&config, app::program()?, telemetry, super::surroundings()).await?;
     report.problems.iter().for_each(|problem| complain(format_args!("{problem}")));
     anyhow::ensure!(report.rules > 0, "no rule could be loaded from {}", rules.display());
     Ok(engine)

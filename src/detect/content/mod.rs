@@ -13,7 +13,8 @@ use std::{fmt, fs};
 use self::rule::Written;
 use super::declared::Declared;
 use super::protocol::{DataModelSource, Mapping, MappingTarget, ModuleSource, RuleKind};
-use super::spec::{self, DataModelSpec, GlobalSpec, Item, Keys, PackSpec, QueryText, TestSpec};
+use super::spec::{self, DataModelSpec, GlobalSpec, Item, Keys, LookupTableSpec, PackSpec, QueryText, TestSpec};
+use crate::lookup::Definition;
 use crate::model::{Alerting, RuleMeta};
 use crate::runtime::files_below;
 
@@ -25,6 +26,7 @@ pub struct Content {
     pub data_models: Vec<DataModel>,
     pub packs: Vec<Pack>,
     pub queries: Vec<Query>,
+    pub tables: Vec<LookupTable>,
     /// Items of kinds that are not evaluated, counted by kind.
     pub not_evaluated: BTreeMap<String, usize>,
     pub problems: Vec<Problem>,
@@ -63,6 +65,12 @@ pub struct Pack {
 pub struct Query {
     pub origin: PathBuf,
     pub text: QueryText,
+}
+
+#[derive(Clone, Debug)]
+pub struct LookupTable {
+    pub enabled: bool,
+    pub definition: Arc<Definition>,
 }
 
 #[derive(Clone, Debug)]
@@ -135,6 +143,8 @@ impl Content {
             listed.for_each(|rule| rule.enabled = true);
             let listed = self.data_models.iter_mut().filter(|model| ids.contains(model.source.id.as_str()));
             listed.for_each(|model| model.enabled = true);
+            let listed = self.tables.iter_mut().filter(|table| ids.contains(&*table.definition.name));
+            listed.for_each(|table| table.enabled = true);
         }
     }
 
@@ -166,6 +176,7 @@ impl Content {
                 Item::Pack(spec) => self.packs.push(Pack { origin: file.into(), spec }),
                 Item::Global(spec) => self.add_global(file, spec),
                 Item::DataModel(spec) => self.add_data_model(file, spec),
+                Item::LookupTable(spec) => self.add_table(file, &spec),
                 Item::NotEvaluated(kind, query) => {
                     *self.not_evaluated.entry(kind).or_default() += 1;
                     self.queries.extend(query.map(|text| Query { origin: file.into(), text }));
@@ -212,6 +223,17 @@ impl Content {
         }
     }
 
+    fn add_table(&mut self, file: &Path, spec: &LookupTableSpec) {
+        if let Some(place) = spec.not_read() {
+            *self.not_evaluated.entry(format!("lookup_table of {place}")).or_default() += 1;
+            return;
+        }
+        match spec.definition(file) {
+            Ok(definition) => self.tables.push(LookupTable { enabled: spec.enabled, definition: definition.into() }),
+            Err(message) => self.problem(file, None, Some(&spec.lookup_name), message),
+        }
+    }
+
     /// Of two items with one name the first stays, and the second is a problem.
     fn refuse_doubles(&mut self) {
         let mut problems = Vec::new();
@@ -223,6 +245,9 @@ impl Content {
             // A disabled model takes no log type.
             let key = if model.enabled { model.source.log_type.clone() } else { model.source.id.clone() };
             (key, &model.origin)
+        });
+        first_of_each(&mut self.tables, &mut problems, "lookup table", |table| {
+            (table.definition.name.to_string(), &table.definition.origin)
         });
         first_of_each(&mut self.packs, &mut problems, "pack", |pack| (pack.spec.pack_id.clone(), &pack.origin));
         self.problems.extend(problems);

@@ -91,6 +91,28 @@ fn what_may_change_is_no_constant() {
 }
 
 #[test]
+fn what_tables_know_of_an_event_counts_as_what_it_says_itself() {
+    let team = "def rule(event):\n    return event.deep_get('p_enrichment', 'people', 'actor.name', 'team') == 'red'\n";
+    let any = "def rule(event):\n    return event.get('p_enrichment') is not None\n";
+    let walk = "def rule(event):\n    return event.deep_walk('P_Enrichment', 'people', 'names', 'team', default='') == ['red', 'blue']\n";
+    let guards =
+        Guards::derive(&sources(&[team, any, walk], ""), &HashMap::from([("T".to_owned(), vec![0, 1, 2])]), &[]);
+    let event = map(r#"{"p_log_type":"T","actor":{"name":"ann"}}"#);
+    let all = [0, 1, 2];
+    assert_eq!(guards.admitted("T", &event, &all).rules, [] as [u32; 0]);
+    for (rows, matching) in [
+        (r#"{"people":{"actor.name":{"team":"red"}}}"#, vec![0, 1]),
+        (r#"{"people":{"actor.name":{"team":"blue"}}}"#, vec![1]),
+        (r#"{"people":{"names":[{"team":"red"},{"team":"blue"}]}}"#, vec![1, 2]),
+    ] {
+        let enriched = event.with(&crate::lookup::ENRICHMENT.into(), crate::model::Value::Map(map(rows)));
+        let written = map(&serde_json::to_string(&enriched).unwrap());
+        assert_eq!(guards.admitted("T", &enriched, &all), guards.admitted("T", &written, &all));
+        assert_eq!(guards.admitted("T", &enriched, &all).matching, matching, "{rows}");
+    }
+}
+
+#[test]
 fn the_index_leads_to_the_rules_of_a_value() {
     let rule =
         |name: &str| format!("def rule(event):\n    return not event.get('e') and event.get('name') == '{name}'\n");

@@ -1,7 +1,8 @@
 //! The YAML of detection content, as written: one type for each kind of item. Field names are the content's own. Nothing
-//! is resolved here; `content` reads folders of these. `unevaluated` has the kinds that are checked and not run, `loose` reads items
-//! with keys that nobody knows.
+//! is resolved here; `content` reads folders of these. `lookup_table` has the tables, `unevaluated` the kinds that are
+//! checked and not run, `loose` reads items with keys that nobody knows.
 
+mod lookup_table;
 mod loose;
 mod unevaluated;
 
@@ -11,6 +12,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use lookup_table::{FILES as TABLE_FILES, LookupTableSpec};
+
 /// One item of a YAML document.
 #[derive(Debug)]
 pub enum Item {
@@ -19,6 +22,7 @@ pub enum Item {
     Global(GlobalSpec),
     DataModel(DataModelSpec),
     Pack(PackSpec),
+    LookupTable(Box<LookupTableSpec>),
     /// A kind that is valid content but is not evaluated, by its `AnalysisType`; of a query, what it asks.
     NotEvaluated(String, Option<QueryText>),
 }
@@ -295,10 +299,16 @@ fn item(value: Value, reader: Reader<'_>) -> Result<Item, SpecError> {
         "global" => Item::Global(reader.read(value)?),
         "datamodel" => Item::DataModel(reader.read(value)?),
         "pack" => Item::Pack(reader.read(value)?),
+        "lookup_table" => {
+            let spec: LookupTableSpec = reader.read(value)?;
+            spec.check()?;
+            Item::LookupTable(Box::new(spec))
+        }
         other => match unevaluated::check(other, value, reader) {
             Some(checked) => Item::NotEvaluated(kind, checked?),
             None => {
-                let known = ["rule", "scheduled_rule", "policy", "global", "datamodel", "pack"].join(", ");
+                let known =
+                    ["rule", "scheduled_rule", "policy", "global", "datamodel", "pack", "lookup_table"].join(", ");
                 let others = unevaluated::KINDS.join(", ");
                 return Err(SpecError::new(format!("`{other}` is no AnalysisType; known are {known}, {others}")));
             }

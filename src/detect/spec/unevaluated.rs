@@ -1,5 +1,5 @@
-//! Kinds of items that margay checks and does not evaluate: queries, correlation rules, lookup tables. A folder with them
-//! loads, and a mistake in one is told like any other.
+//! Kinds of items that margay checks and does not evaluate: queries, correlation rules. A folder with them loads, and a
+//! mistake in one is told like any other.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,7 @@ use serde_json::Value;
 
 use super::{QueryText, Reader, SpecError};
 
-pub(super) const KINDS: &[&str] =
-    &["saved_query", "scheduled_query", "correlation_rule", "lookup_table", "scheduled_prompt"];
+pub(super) const KINDS: &[&str] = &["saved_query", "scheduled_query", "correlation_rule", "scheduled_prompt"];
 
 /// Whether an item of this kind is well formed, and what it asks when it is a query; `None` for a kind that is not of this
 /// file.
@@ -23,13 +22,12 @@ pub(super) fn check(kind: &str, value: Value, reader: Reader<'_>) -> Option<Resu
         "saved_query" => query(value, false),
         "scheduled_query" => query(value, true),
         "correlation_rule" => no_query(reader.read::<CorrelationSpec>(value).and_then(|rule| rule.check())),
-        "lookup_table" => no_query(reader.read::<LookupSpec>(value).and_then(|table| table.check())),
         "scheduled_prompt" => Ok(None),
         _ => return None,
     })
 }
 
-fn require(holds: bool, said: &str) -> Result<(), SpecError> {
+pub(super) fn require(holds: bool, said: &str) -> Result<(), SpecError> {
     if holds { Ok(()) } else { Err(SpecError::new(said)) }
 }
 
@@ -292,65 +290,6 @@ impl CorrelationDetection {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct LookupSpec {
-    #[serde(rename = "AnalysisType")]
-    _analysis_type: String,
-    #[serde(rename = "LookupName")]
-    _lookup_name: String,
-    #[serde(rename = "Enabled")]
-    _enabled: bool,
-    schema: Option<String>,
-    #[serde(rename = "LogTypeMap")]
-    _log_type_map: Option<LogTypeMap>,
-    filename: Option<String>,
-    refresh: Option<BTreeMap<String, Value>>,
-    query: Option<Value>,
-    #[serde(rename = "Description")]
-    _description: Option<String>,
-    #[serde(rename = "Reference")]
-    _reference: Option<String>,
-    #[serde(rename = "Indicators")]
-    _indicators: Option<Value>,
-    #[serde(rename = "Validations")]
-    _validations: Option<Value>,
-    #[serde(rename = "Tags")]
-    _tags: Option<Vec<String>>,
-    #[serde(rename = "CreatedBy")]
-    _created_by: Option<Value>,
-    #[serde(rename = "BaseVersion")]
-    _base_version: Option<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct LogTypeMap {
-    #[serde(rename = "PrimaryKey")]
-    _primary_key: String,
-    #[serde(rename = "AssociatedLogTypes")]
-    _associated_log_types: Vec<AssociatedLogType>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct AssociatedLogType {
-    #[serde(rename = "LogType")]
-    _log_type: String,
-    #[serde(rename = "Selectors")]
-    _selectors: Vec<String>,
-}
-
-impl LookupSpec {
-    fn check(&self) -> Result<(), SpecError> {
-        let sources = [self.filename.is_some(), self.query.is_some(), self.refresh.is_some() && self.query.is_none()];
-        let count = sources.into_iter().filter(|given| *given).count();
-        require(count == 1, "a lookup table needs exactly one of `Filename`, `Refresh` and `Query`")?;
-        // The rows of a query have the columns of the query.
-        require(self.schema.is_some() || self.query.is_some(), "`Schema` is missing")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::parse;
@@ -397,16 +336,5 @@ mod tests {
         assert!(parse(&tested("[1]")).is_err());
         assert!(problem(&rule("EventEvaluationOrder: Chronological")).contains("`Group` and `Sequence`"));
         assert!(problem(&rule("Group: [{RuleID: A, MinMatchCount: 3, MaxMatchCount: 2}]")).contains("`MinMatchCount`"));
-    }
-
-    #[test]
-    fn a_lookup_table_comes_from_one_place() {
-        let table = "AnalysisType: lookup_table\nLookupName: t\nEnabled: true\nSchema: S.T\n";
-        assert!(parse(&format!("{table}Filename: t.csv\n")).is_ok());
-        assert!(problem(table).contains("exactly one"));
-        let without = table.replace("Schema: S.T\n", "");
-        assert!(parse(&format!("{without}Query: SELECT 1\n")).is_ok());
-        assert!(problem(&format!("{without}Filename: t.csv\n")).contains("`Schema` is missing"));
-        assert!(problem(&format!("{table}Filenmae: t.csv\n")).contains("Filenmae"));
     }
 }

@@ -93,7 +93,9 @@ impl World {
     /// With another program for its workers.
     async fn start_as(&self, program: PathBuf) -> Result<(Engine, LoadReport), margay::detect::DetectError> {
         self.write_rule("Witness", &self.log_types, WITNESS);
-        Engine::start(&self.config, program, self.telemetry.clone()).await
+        let log_types = Arc::new(margay::logtype::Registry::built_in());
+        let surroundings = margay::lookup::Surroundings::fixed(log_types, Arc::new(margay::runtime::SystemClock));
+        Engine::start(&self.config, program, self.telemetry.clone(), surroundings).await
     }
 
     /// A program in Python that stands where the margay binary should be.
