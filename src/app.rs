@@ -1,10 +1,12 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
 //! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts
-//! for commands, `lake` is where events are kept, `upkeep` is what the daemon does for its state beside its work.
+//! for commands, `lake` is where events are kept, `upkeep` is what the daemon does for its state beside its work, `duty` what
+//! one of many daemons does at a time.
 
 mod catalogue;
 mod destinations;
+mod duty;
 pub mod errand;
 mod examine;
 mod explain;

@@ -6,6 +6,7 @@
 mod alerts;
 mod backlog;
 mod commits;
+mod leases;
 mod ledger;
 mod revisions;
 
@@ -52,6 +53,7 @@ struct Tables {
     /// By lower-case log type.
     revisions: BTreeMap<String, Revision>,
     unknown_fields: BTreeMap<String, BTreeMap<String, SeenField>>,
+    leases: BTreeMap<String, super::leases::Held>,
 }
 
 struct Delivery {

@@ -1,5 +1,5 @@
 //! What must survive a restart, behind one port: object ledger, commits into the lake, alert windows and matches, outbox,
-//! quarantine, revisions of schemas.
+//! quarantine, revisions of schemas, leases of duties.
 //!
 //! `sqlite` is the embedded adapter for one daemon, `postgres` the one for many, `memory` the honest fake of tests.
 //! `columns` and `archive` are what both databases read alike.
@@ -15,6 +15,7 @@ mod contract;
 mod desk;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod leases;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod postgres;
@@ -33,6 +34,7 @@ use time::OffsetDateTime;
 
 pub use backlog::{Archive, Backlog, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, Upkeep};
 pub use commits::{CommitId, Commits, Doubt, Earlier, Intended, Part};
+pub use leases::{Lease, Leases};
 pub use revisions::{FIELD_LIMIT, Revisions};
 
 pub use desk::{AlertMatch, Audited, Desk, TriageChange};
@@ -393,12 +395,24 @@ pub trait Quarantine: Send + Sync {
 
 /// The whole of it.
 pub trait StateStore:
-    Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions + Desk
+    Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions + Desk + Leases
 {
 }
 
-impl<T: Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions + Desk>
-    StateStore for T
+impl<
+    T: Ledger
+        + AlertStore
+        + Outbox
+        + Quarantine
+        + Commits
+        + Backlog
+        + Mending
+        + Archive
+        + Upkeep
+        + Revisions
+        + Desk
+        + Leases,
+> StateStore for T
 {
 }
 

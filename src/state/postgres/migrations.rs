@@ -18,7 +18,10 @@ use crate::state::StateError;
 
 /// Version, name and text. A list and not a folder read by a macro, so that no compile-time feature of the driver is
 /// needed; a test compares it with the folder.
-const VERSIONS: &[(i64, &str, &str)] = &[(1, "state", include_str!("migrations/0001_state.sql"))];
+const VERSIONS: &[(i64, &str, &str)] = &[
+    (1, "state", include_str!("migrations/0001_state.sql")),
+    (2, "leases", include_str!("migrations/0002_leases.sql")),
+];
 
 #[derive(Debug)]
 struct Embedded;

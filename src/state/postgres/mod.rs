@@ -10,7 +10,7 @@
 //!
 //! Times are those of the daemons' clocks, as in SQLite. Clocks that differ let a lease end early or late, and fences see to
 //! it that nothing is done twice for that.
-//! No type of the driver leaves this folder.
+//! No type of the driver leaves this folder but the connections of the lake's catalog, which is in the same database.
 
 mod alerts;
 mod archive;
@@ -19,6 +19,7 @@ mod columns;
 mod commits;
 mod desk;
 mod failure;
+mod leases;
 mod ledger;
 mod migrations;
 mod options;
@@ -79,6 +80,14 @@ impl PostgresStore {
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, Failure> {
         self.pool.begin().await.during("begin a transaction")
     }
+}
+
+/// Connections for the catalog of the lake, with the tables that it keeps there itself.
+pub async fn connections(config: &PostgresConfig) -> Result<PgPool, StateError> {
+    let options = options::connect_options(config).await?;
+    let mut connection = connect(&options).await?;
+    check_server(&mut connection, &options).await?;
+    Ok(pool(config, options, false))
 }
 
 /// Whether a daemon has made its tables in the database; for commands that can do without.

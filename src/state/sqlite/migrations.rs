@@ -22,6 +22,7 @@ const VERSIONS: &[(i64, &str, &str)] = &[
     (5, "revisions", include_str!("migrations/0005_revisions.sql")),
     (6, "claimed", include_str!("migrations/0006_claimed.sql")),
     (7, "desk", include_str!("migrations/0007_desk.sql")),
+    (8, "leases", include_str!("migrations/0008_leases.sql")),
 ];
 
 #[derive(Debug)]

@@ -12,6 +12,7 @@ mod backlog;
 mod columns;
 mod commits;
 mod desk;
+mod leases;
 mod ledger;
 mod migrations;
 mod outbox;

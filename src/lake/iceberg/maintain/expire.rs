@@ -1,12 +1,12 @@
 //! What is too old goes: snapshots, and files all of whose rows are.
 
-use iceberg::spec::{DataFile, Operation, PrimitiveLiteral};
+use iceberg::spec::{DataFile, ManifestContentType, Operation, PrimitiveLiteral};
 use time::Duration;
 
 use super::{TRIES, live};
 use crate::lake::catalog::{CatalogError, Outcome};
 use crate::lake::columns::EVENT_TIME;
-use crate::lake::iceberg::{IcebergCatalog, failed, milliseconds};
+use crate::lake::iceberg::{IcebergCatalog, evolve, failed, milliseconds};
 use crate::lake::names::TableId;
 
 impl IcebergCatalog {
@@ -25,7 +25,7 @@ impl IcebergCatalog {
             let builder = metadata.clone().into_builder(table.metadata_location().map(str::to_owned));
             let built = builder.remove_snapshots(&old).build();
             let built = built.map_err(|error| failed(&format!("expire snapshots of table {id}"), &error))?;
-            if self.swap(id, &table, built.metadata).await? == Outcome::Committed {
+            if self.swap(id, &table, built).await? == Outcome::Committed {
                 return Ok(old.len());
             }
         }
@@ -42,9 +42,11 @@ impl IcebergCatalog {
             let youngest = file.upper_bounds().get(&time).map(|bound| bound.literal());
             matches!(youngest, Some(PrimitiveLiteral::Long(at)) if *at < before)
         };
-        let spec = table.metadata().default_partition_spec_id();
+        let spec = evolve::written(table.metadata()).map_err(failed)?.spec.spec_id();
         let entries = live(&table).await.map_err(failed)?;
-        let entries = entries.iter().filter(|(manifest, _)| manifest.partition_spec_id == spec);
+        let entries = entries.iter().filter(|(manifest, _)| {
+            manifest.partition_spec_id == spec && manifest.content == ManifestContentType::Data
+        });
         let files = entries.flat_map(|(_, entries)| entries.iter().map(|entry| entry.data_file()));
         let old: Vec<DataFile> = files.filter(|file| is_old(file)).cloned().collect();
         if old.is_empty() || !self.replace(id, &old, Vec::new(), Operation::Delete).await? {
