@@ -209,11 +209,14 @@ impl Ranges for S3 {
 
 /// What the Iceberg crate makes its storage with.
 #[derive(Debug, Serialize)]
-pub(super) struct Factory(#[serde(skip)] Arc<S3>);
+pub(super) struct Factory {
+    #[serde(skip)]
+    s3: Arc<S3>,
+}
 
 impl Factory {
     pub(super) fn of(s3: Arc<S3>) -> Factory {
-        Factory(s3)
+        Factory { s3 }
     }
 }
 
@@ -231,12 +234,15 @@ impl<'de> Deserialize<'de> for Factory {
 #[typetag::serde(name = "margay-s3")]
 impl StorageFactory for Factory {
     fn build(&self, _config: &StorageConfig) -> Result<Arc<dyn Storage>> {
-        Ok(Arc::new(S3Storage(self.0.clone())))
+        Ok(Arc::new(S3Storage { s3: self.s3.clone() }))
     }
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct S3Storage(#[serde(skip)] Arc<S3>);
+struct S3Storage {
+    #[serde(skip)]
+    s3: Arc<S3>,
+}
 
 impl<'de> Deserialize<'de> for S3Storage {
     fn deserialize<D: Deserializer<'de>>(_: D) -> std::result::Result<S3Storage, D::Error> {
@@ -248,43 +254,43 @@ impl<'de> Deserialize<'de> for S3Storage {
 #[typetag::serde(name = "margay-s3")]
 impl Storage for S3Storage {
     async fn exists(&self, path: &str) -> Result<bool> {
-        Ok(self.0.size(path).await?.is_some())
+        Ok(self.s3.size(path).await?.is_some())
     }
 
     async fn metadata(&self, path: &str) -> Result<FileMetadata> {
-        let size = self.0.size(path).await?;
+        let size = self.s3.size(path).await?;
         let size = size.ok_or_else(|| Error::new(ErrorKind::DataInvalid, format!("there is no file {path}")))?;
         Ok(FileMetadata { size })
     }
 
     async fn read(&self, path: &str) -> Result<Bytes> {
-        self.0.get(path, None).await
+        self.s3.get(path, None).await
     }
 
     async fn reader(&self, path: &str) -> Result<Box<dyn FileRead>> {
-        Ok(Box::new(Reader { s3: self.0.clone(), path: path.to_owned() }))
+        Ok(Box::new(Reader { s3: self.s3.clone(), path: path.to_owned() }))
     }
 
     async fn write(&self, path: &str, bytes: Bytes) -> Result<()> {
-        self.0.put(path, bytes).await
+        self.s3.put(path, bytes).await
     }
 
     async fn writer(&self, path: &str) -> Result<Box<dyn FileWrite>> {
-        Ok(Box::new(Writer { s3: self.0.clone(), path: path.to_owned(), written: Some(Vec::new()) }))
+        Ok(Box::new(Writer { s3: self.s3.clone(), path: path.to_owned(), written: Some(Vec::new()) }))
     }
 
     async fn delete(&self, path: &str) -> Result<()> {
-        self.0.delete(path).await
+        self.s3.delete(path).await
     }
 
     async fn delete_prefix(&self, path: &str) -> Result<()> {
-        let everything = self.0.older(path, FAR).await?;
-        iter(everything.iter().map(Ok)).try_for_each(|file| self.0.delete(file)).await
+        let everything = self.s3.older(path, FAR).await?;
+        iter(everything.iter().map(Ok)).try_for_each(|file| self.s3.delete(file)).await
     }
 
     async fn delete_stream(&self, mut paths: BoxStream<'static, String>) -> Result<()> {
         while let Some(path) = paths.next().await {
-            self.0.delete(&path).await?;
+            self.s3.delete(&path).await?;
         }
         Ok(())
     }
