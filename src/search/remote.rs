@@ -17,6 +17,9 @@ use percent_encoding::percent_decode_str;
 
 use crate::lake::tables::Ranges;
 
+/// So much of a file's end is read at once, where the footer is: a request less for nearly every file.
+pub(super) const FOOTER: usize = 64 * 1024;
+
 /// The schemes that engines write for S3. DataFusion's paths have none.
 const SCHEMES: [&str; 3] = ["s3://", "s3a://", "s3n://"];
 

@@ -114,7 +114,9 @@ fn local(file: &ParquetFile) -> PartitionedFile {
 }
 
 fn distant(file: &ParquetFile) -> PartitionedFile {
-    PartitionedFile::new(remote::path(&file.location), file.bytes)
+    let mut file = PartitionedFile::new(remote::path(&file.location), file.bytes);
+    file.metadata_size_hint = Some(remote::FOOTER);
+    file
 }
 
 /// As many groups as are read at once, of about the same size.

@@ -3,6 +3,7 @@
 
 #[path = "../../../tests/it/aws/server.rs"]
 mod aws;
+#[allow(dead_code, reason = "the tests of connections use the rest of it")]
 #[path = "../../../tests/it/postgres/server.rs"]
 mod postgres;
 #[path = "../../../tests/it/rest/server.rs"]
@@ -28,7 +29,8 @@ use crate::lake::storm_tests::weather;
 use crate::model::Secret;
 use crate::runtime::SystemClock;
 
-const STORMS: u64 = 3;
+/// The catalogs of other files weather more of them.
+const STORMS: u64 = 2;
 
 fn unique(what: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);

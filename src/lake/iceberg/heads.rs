@@ -31,6 +31,9 @@ pub trait Heads: Send + Sync + 'static {
     /// Adds a table, unless it is there by now. The catalog may give its columns other ids.
     async fn create(&self, table: &TableId, metadata: TableMetadata) -> Result<(), CatalogError>;
 
+    /// Whether no other head than those of a table's metadata leads to its files. A server may keep branches over all tables.
+    fn are_all(&self) -> bool;
+
     /// Makes `next` the head and tells where it is; `None` where the rows of the table are not those of `head` any more, and then
     /// this change never comes into the table. After an error the outcome is unknown.
     async fn swap(
@@ -63,6 +66,10 @@ impl Heads for ByPointer {
 
     async fn all(&self) -> Result<Vec<TableId>, CatalogError> {
         self.pointers.all().await
+    }
+
+    fn are_all(&self) -> bool {
+        true
     }
 
     async fn create(&self, table: &TableId, metadata: TableMetadata) -> Result<(), CatalogError> {

@@ -23,7 +23,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use iceberg::spec::{FormatVersion, Operation, TableMetadata, TableMetadataBuildResult, TableMetadataBuilder};
+use iceberg::spec::{
+    FormatVersion, Operation, SnapshotRef, TableMetadata, TableMetadataBuildResult, TableMetadataBuilder,
+};
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableCreation, TableIdent};
 use serde::{Deserialize, Serialize};
@@ -282,12 +284,12 @@ impl Catalog for IcebergCatalog {
     }
 
     async fn find(&self, head: &Head, wanted: &[Wanted]) -> Result<Vec<CommitId>, CatalogError> {
-        let metadata = head.table.metadata();
-        let history = metadata.snapshots().filter_map(|snapshot| snapshot.summary().additional_properties.get(COMMIT));
-        let history: HashSet<&String> = history.collect();
+        let (history, cut) = history(head.table.metadata());
+        let history: HashSet<&String> =
+            history.iter().filter_map(|snapshot| snapshot.summary().additional_properties.get(COMMIT)).collect();
         let (found, missing): (Vec<&Wanted>, Vec<&Wanted>) =
             wanted.iter().partition(|wanted| history.contains(&wanted.commit.to_string()));
-        if let (Some(cut), Some(earliest)) = (cut(metadata), missing.iter().map(|wanted| wanted.since).min())
+        if let (Some(cut), Some(earliest)) = (cut, missing.iter().map(|wanted| wanted.since).min())
             && earliest - CLOCKS < cut
         {
             return Err(CatalogError(format!(
@@ -325,11 +327,20 @@ impl Catalog for IcebergCatalog {
     }
 }
 
-/// When the oldest snapshot that is left was made, if there were others before it.
-fn cut(metadata: &TableMetadata) -> Option<OffsetDateTime> {
-    let oldest = metadata.snapshots().min_by_key(|snapshot| snapshot.sequence_number())?;
-    oldest.parent_snapshot_id()?;
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(oldest.timestamp_ms()) * 1_000_000).ok()
+/// The snapshots that led to the head, as far as they are left, and when the first of them was made if others came before it.
+/// Snapshots beside this line, of branches and tags, say nothing about the rows of the head.
+fn history(metadata: &TableMetadata) -> (Vec<&SnapshotRef>, Option<OffsetDateTime>) {
+    let (mut history, mut next) = (Vec::new(), metadata.current_snapshot());
+    while let Some(snapshot) = next {
+        history.push(snapshot);
+        let parent = snapshot.parent_snapshot_id();
+        next = parent.and_then(|parent| metadata.snapshot_by_id(parent));
+        if parent.is_some() && next.is_none() {
+            let made = OffsetDateTime::from_unix_timestamp_nanos(i128::from(snapshot.timestamp_ms()) * 1_000_000);
+            return (history, made.ok());
+        }
+    }
+    (history, None)
 }
 
 fn milliseconds(at: OffsetDateTime) -> i64 {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat, ManifestWriterBuilder};
+use iceberg::spec::{
+    DataContentType, DataFileBuilder, DataFileFormat, ManifestWriterBuilder, SnapshotReference, SnapshotRetention,
+};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
@@ -195,6 +197,30 @@ async fn rows_that_are_too_old_go() {
     assert_eq!(world.catalog.row_ids(TABLE).await.len(), 3);
     let table = world.catalog.existing(&id()).await.unwrap();
     assert_eq!(table.metadata().current_snapshot().unwrap().summary().operation, Operation::Delete);
+}
+
+#[tokio::test]
+async fn what_another_engine_has_named_stays_and_is_no_history() {
+    let world = World::new(OBJECT).await;
+    commit(&world.catalog, 0, DAY).await;
+    let table = world.catalog.existing(&id()).await.unwrap();
+    let tagged = table.metadata().current_snapshot_id().unwrap();
+    let retention = SnapshotRetention::Tag { max_ref_age_ms: None };
+    let builder = table.metadata().clone().into_builder(table.metadata_location().map(str::to_owned));
+    let next = builder.set_ref("kept", SnapshotReference::new(tagged, retention)).unwrap().build().unwrap();
+    assert_eq!(world.catalog.swap(&id(), &table, next).await.unwrap(), Outcome::Committed);
+    commit(&world.catalog, 1, DAY).await;
+    commit(&world.catalog, 2, DAY).await;
+    world.turn(Duration::days(5));
+    let goals = Goals { least_files: 99, ..Goals::default() };
+    assert_eq!(world.catalog.maintain(&id(), &goals).await.unwrap().snapshots_expired, 1);
+    let head = world.catalog.load(TABLE).await.unwrap();
+    let metadata = head.table.metadata();
+    assert_eq!(metadata.snapshot_for_ref("kept").map(|snapshot| snapshot.snapshot_id()), Some(tagged));
+    // The commit in the gap may not be denied because an older snapshot is still there.
+    let wanted = |n: u8| [crate::lake::catalog::Wanted { commit: CommitId([n; 16]), since: DAY }];
+    assert_eq!(world.catalog.find(&head, &wanted(2)).await.unwrap(), [CommitId([2; 16])]);
+    assert!(world.catalog.find(&head, &wanted(1)).await.unwrap_err().to_string().contains("is gone"));
 }
 
 /// Another engine deletes a row of the first file, in a file of deletes.

@@ -12,7 +12,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, StatusCode};
 use iceberg::TableUpdate;
-use iceberg::spec::{MAIN_BRANCH, TableMetadata, TableMetadataBuildResult};
+use iceberg::spec::{MAIN_BRANCH, Snapshot, TableMetadata, TableMetadataBuildResult};
 use iceberg::table::Table;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -219,15 +219,18 @@ impl RestHeads {
         if answer.status != StatusCode::CONFLICT {
             return location(told(answer)?).map(Some);
         }
-        // A server or proxy that asked twice for us would be refused for its own success.
+        // A server or proxy that asked twice for us would be refused for its own success. The manifest list is of this very
+        // attempt, while its snapshot may have been tried before.
         let now = self.load(table).await?;
         let own = changes.iter().find_map(|change| match change {
-            TableUpdate::AddSnapshot { snapshot } => Some(snapshot.snapshot_id()),
+            TableUpdate::AddSnapshot { snapshot } => Some(snapshot),
             _ => None,
         });
-        let is_there =
-            |now: &Location, own: i64| now.metadata.as_ref().is_some_and(|now| now.snapshot_by_id(own).is_some());
-        Ok(now.filter(|now| own.is_some_and(|own| is_there(now, own))))
+        let is_there = |metadata: &TableMetadata, own: &Snapshot| {
+            let there = metadata.snapshot_by_id(own.snapshot_id());
+            there.is_some_and(|there| there.manifest_list() == own.manifest_list())
+        };
+        Ok(now.filter(|now| now.metadata.as_ref().zip(own).is_some_and(|(now, own)| is_there(now, own))))
     }
 }
 
@@ -278,6 +281,10 @@ impl Heads for RestHeads {
 
     async fn all(&self) -> Result<Vec<TableId>, CatalogError> {
         self.list().await.map_err(|error| failed("list the tables of the REST catalog", &error))
+    }
+
+    fn are_all(&self) -> bool {
+        false
     }
 
     async fn create(&self, table: &TableId, metadata: TableMetadata) -> Result<(), CatalogError> {
