@@ -110,6 +110,34 @@ mod postgresql {
         }
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn daemons_that_commit_at_once_lose_and_double_nothing() {
+        const TABLE: &str = "Okta.SystemLog";
+        const COMMITS: u8 = 8;
+        let (url, folder) = (postgres::empty_schema().await, tempfile::tempdir().unwrap());
+        let daemon = async |number: u8| {
+            let pool = PgPoolOptions::new().max_connections(2).connect(&url).await.unwrap();
+            let pointers = PostgresPointers::open(pool).await.unwrap();
+            let catalog = catalog(Warehouse::folder(folder.path()).await.unwrap(), pointers, "margay_");
+            let rows = super::super::tests::rows(TABLE, &["{}"]);
+            for n in 0..COMMITS {
+                let staged = catalog.stage(TABLE, CommitId([number * COMMITS + n; 16]), &rows).await.unwrap();
+                let mut outcome = Outcome::Conflict;
+                while outcome == Outcome::Conflict {
+                    let head = catalog.load(TABLE).await.unwrap();
+                    outcome = catalog.commit(&head, &staged).await.unwrap();
+                }
+            }
+            catalog
+        };
+        let [catalog, ..] = &futures_util::future::join_all((0..4).map(daemon)).await[..] else { panic!("four") };
+        let head = catalog.load(TABLE).await.unwrap();
+        let wanted = |n| Wanted { commit: CommitId([n; 16]), since: OffsetDateTime::UNIX_EPOCH };
+        let wanted: Vec<Wanted> = (0..4 * COMMITS).map(wanted).collect();
+        assert_eq!(catalog.find(&head, &wanted).await.unwrap().len(), wanted.len());
+        assert_eq!(crate::lake::contract::Readable::row_ids(catalog, TABLE).await.len(), wanted.len());
+    }
+
     #[tokio::test]
     async fn many_daemons_open_an_empty_database_at_once() {
         let url = postgres::empty_schema().await;

@@ -48,6 +48,9 @@ const LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// How long a call waits for a connection, or for the server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Most connections of the lake's catalog: a commit needs one for a moment.
+const FOR_THE_LAKE: u32 = 4;
+
 /// The oldest version of the server that has what is used here.
 const LEAST_VERSION: i32 = 130_000;
 
@@ -87,7 +90,8 @@ pub async fn connections(config: &PostgresConfig) -> Result<PgPool, StateError> 
     let options = options::connect_options(config).await?;
     let mut connection = connect(&options).await?;
     check_server(&mut connection, &options).await?;
-    Ok(pool(config, options, false))
+    let config = PostgresConfig { max_connections: config.max_connections.min(FOR_THE_LAKE), ..config.clone() };
+    Ok(pool(&config, options, false))
 }
 
 /// Whether a daemon has made its tables in the database; for commands that can do without.

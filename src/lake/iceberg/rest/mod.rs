@@ -97,26 +97,27 @@ impl RestHeads {
         let body = body.map(|body| body.to_string()).unwrap_or_default();
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         let question = Question { method, url: format!("{}{path}", self.uri), headers, body: body.into() };
-        let mut granted;
-        for is_last in [false, true] {
-            let proof = match &self.identity {
-                Identity::Fixed(proof) => proof,
-                Identity::Granted(grant) => {
-                    granted = grant.proof(&self.web, is_last).await?;
-                    &granted
-                }
-            };
-            let answer = match again {
-                true => self.web.ask_again(&question, proof).await?,
-                false => self.web.ask(&question, proof).await?,
-            };
-            // A token may end before its time; what was refused for it has changed nothing.
-            let renew = answer.status == StatusCode::UNAUTHORIZED && matches!(self.identity, Identity::Granted(_));
-            if is_last || !renew {
-                return Ok(answer);
-            }
+        let answer = self.ask(&question, again, false).await?;
+        // A token may end before its time; what was refused for it has changed nothing.
+        if answer.status == StatusCode::UNAUTHORIZED && matches!(self.identity, Identity::Granted(_)) {
+            return self.ask(&question, again, true).await;
         }
-        unreachable!("the last answer is returned")
+        Ok(answer)
+    }
+
+    async fn ask(&self, question: &Question, again: bool, refused: bool) -> Result<Answer, String> {
+        let granted;
+        let proof = match &self.identity {
+            Identity::Fixed(proof) => proof,
+            Identity::Granted(grant) => {
+                granted = grant.proof(&self.web, refused).await?;
+                &granted
+            }
+        };
+        match again {
+            true => self.web.ask_again(question, proof).await,
+            false => self.web.ask(question, proof).await,
+        }
     }
 
     async fn base(&self) -> Result<&str, String> {
