@@ -3,11 +3,12 @@
 //! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts
 //! for commands, `pointed` is a store for what a command is pointed at, `lake` is where events are kept, `lookups` keeps
 //! the tables of buckets fresh, `remote` takes what lies in S3, `upkeep` is what the daemon does for its state beside its
-//! work.
+//! work, `duty` what one of many daemons does at a time.
 
 mod catalogue;
 mod destinations;
 mod drain;
+mod duty;
 pub mod errand;
 mod examine;
 mod explain;

@@ -1,38 +1,123 @@
 //! The lake of the configuration, and the task without which nothing of it is committed.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use aws_config::SdkConfig;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use tokio_util::sync::CancellationToken;
 
+use super::duty::{Duty, Turn};
 use super::{LAST_MOMENT, log_types};
-use crate::config::Config;
+use crate::aws;
+use crate::config::{Config, Secrets};
 use crate::lake::committer::Committer;
 use crate::lake::iceberg::maintain::{Done, Goals};
-use crate::lake::iceberg::{self, IcebergCatalog, Schemas};
+use crate::lake::iceberg::{
+    self, GlueAccess, GluePointers, IcebergCatalog, PostgresPointers, RestAccess, RestHeads, RestProof, Schemas,
+    Warehouse,
+};
 use crate::lake::names::TableId;
 use crate::lake::none::NoLake;
 use crate::lake::tables::Tables;
-use crate::lake::{Kind, Lake};
+use crate::lake::{self, GlueConfig, Kind, Lake, RestConfig};
+use crate::model::SecretRef;
 use crate::pipeline::CurrentCatalogue;
 use crate::runtime::{SharedClock, SystemClock, Tasks};
-use crate::state::StateStore;
+use crate::state::{Leases, StateStore, postgres};
 use crate::telemetry::Telemetry;
 
 async fn existing(config: &Config) -> anyhow::Result<IcebergCatalog> {
     match config.lake.kind {
         Kind::None => anyhow::bail!("`lake.type` is `none`: no events are kept"),
         Kind::Local => {
-            let settings = config.lake.settings();
-            let root = settings.root.display();
-            anyhow::ensure!(iceberg::exists(&settings.root), "there is no lake in {root}; start `margay run` first");
-            let log_types = log_types(&config.log_types.directories);
-            let log_types = log_types.map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
-            let schemas: Schemas = Arc::new(move |name: &str| log_types.get(name).ok().cloned());
-            Ok(IcebergCatalog::open(settings, schemas, Arc::new(SystemClock)).await?)
+            let root = &config.lake.local.path;
+            let place = root.display();
+            anyhow::ensure!(iceberg::exists(root), "there is no lake in {place}; start `margay run` first");
         }
+        Kind::Postgres | Kind::Glue | Kind::Rest => {}
     }
+    let log_types = log_types(&config.log_types.directories);
+    let log_types = log_types.map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
+    let schemas: Schemas = Arc::new(move |name: &str| log_types.get(name).ok().cloned());
+    catalog(config, schemas, Arc::new(SystemClock)).await
+}
+
+/// The catalog of the configuration, which has one.
+async fn catalog(config: &Config, schemas: Schemas, clock: SharedClock) -> anyhow::Result<IcebergCatalog> {
+    let (lake, settings) = (&config.lake, config.lake.settings());
+    let warehouse = warehouse(lake).await?;
+    Ok(match lake.kind {
+        Kind::None | Kind::Local => IcebergCatalog::embedded(warehouse, settings, schemas, clock).await?,
+        Kind::Postgres => {
+            let pool = postgres::connections(&config.state.postgres).await?;
+            let pointers = PostgresPointers::open(pool).await?;
+            IcebergCatalog::pointed(warehouse, Box::new(pointers), settings, schemas, clock)
+        }
+        Kind::Glue => {
+            let pointers = GluePointers::new(glue(&lake.glue).await?, &lake.namespace_prefix, clock.clone())?;
+            IcebergCatalog::pointed(warehouse, Box::new(pointers), settings, schemas, clock)
+        }
+        Kind::Rest => {
+            let heads = RestHeads::new(rest(&lake.rest).await?, &lake.namespace_prefix, clock.clone())?;
+            IcebergCatalog::new(warehouse, Box::new(heads), settings, schemas, clock)
+        }
+    })
+}
+
+async fn glue(config: &GlueConfig) -> anyhow::Result<GlueAccess> {
+    let sdk = aws::sdk_config().await;
+    let (credentials, region) = signature(&sdk, config.region.as_deref(), "lake.glue.region")?;
+    let endpoint = sdk.endpoint_url().map(str::to_owned);
+    Ok(GlueAccess { endpoint, region, credentials, account: config.account.clone() })
+}
+
+async fn rest(config: &RestConfig) -> anyhow::Result<RestAccess> {
+    // Relative paths were resolved when the configuration was read.
+    let secrets = Secrets::beside(Path::new(""));
+    let secret = |key: &str, reference: &SecretRef| {
+        secrets.get(reference).map_err(|problem| anyhow::anyhow!("`lake.rest.{key}` {problem}"))
+    };
+    let proof = match config {
+        RestConfig { token: Some(token), .. } => RestProof::Token(secret("token", token)?),
+        RestConfig { credential: Some(credential), oauth2_uri, scope, .. } => RestProof::Client {
+            credential: secret("credential", credential)?,
+            uri: oauth2_uri.clone(),
+            scope: scope.clone(),
+        },
+        RestConfig { sign_for: Some(service), region, .. } => {
+            let sdk = aws::sdk_config().await;
+            let (credentials, region) = signature(&sdk, region.as_deref(), "lake.rest.region")?;
+            RestProof::Signed { credentials, region, service: service.service() }
+        }
+        _ => RestProof::None,
+    };
+    let uri = config.uri.clone().context("`lake.rest.uri` is missing")?;
+    Ok(RestAccess { uri, warehouse: config.warehouse.clone(), proof })
+}
+
+/// What requests are signed with.
+fn signature(sdk: &SdkConfig, region: Option<&str>, key: &str) -> anyhow::Result<(SharedCredentialsProvider, String)> {
+    let region = region.or(sdk.region().map(AsRef::as_ref));
+    let region = region.with_context(|| format!("neither `{key}` nor the environment names an AWS region"))?;
+    let credentials = sdk.credentials_provider().context("the environment has no AWS credentials")?;
+    Ok((credentials, region.to_owned()))
+}
+
+async fn warehouse(lake: &lake::Config) -> anyhow::Result<Warehouse> {
+    let Some(place) = &lake.warehouse else { return Ok(Warehouse::folder(&lake.local.path).await?) };
+    if !place.starts_with("s3://") {
+        return Ok(Warehouse::folder(Path::new(place)).await?);
+    }
+    let sdk = aws::sdk_config().await;
+    let mut s3 = aws_sdk_s3::config::Builder::from(&sdk).force_path_style(lake.s3.path_style);
+    if let Some(region) = &lake.s3.region {
+        s3 = s3.region(aws_sdk_s3::config::Region::new(region.clone()));
+    }
+    Ok(Warehouse::bucket(place, aws_sdk_s3::Client::from_conf(s3.build()))?)
 }
 
 /// The tables, for commands beside a running daemon.
@@ -74,19 +159,20 @@ impl BuiltLake {
         clock: SharedClock,
         telemetry: Telemetry,
     ) -> anyhow::Result<BuiltLake> {
-        match config.lake.kind {
-            Kind::None => Ok(BuiltLake::None),
-            Kind::Local => {
-                let catalog = IcebergCatalog::open(config.lake.settings(), schemas(catalogue), clock.clone()).await?;
-                let catalog = catalog.telling(telemetry.clone());
-                make_tables(&catalog, catalogue).await?;
-                let (catalog, limits) = (Arc::new(catalog), config.lake.limits());
-                let committer = Committer::new(catalog.clone(), state, clock, telemetry.clone(), limits);
-                let interval = Duration::from_secs(config.lake.maintain_seconds);
-                let upkeep = (!interval.is_zero()).then(|| Round { goals: config.lake.goals(), interval, telemetry });
-                Ok(BuiltLake::Iceberg { catalog, committer: Arc::new(committer), upkeep })
-            }
+        if config.lake.kind == Kind::None {
+            return Ok(BuiltLake::None);
         }
+        let catalog = catalog(config, schemas(catalogue), clock.clone()).await?.telling(telemetry.clone());
+        make_tables(&catalog, catalogue).await?;
+        let (catalog, limits) = (Arc::new(catalog), config.lake.limits());
+        let leases: Arc<dyn Leases> = state.clone();
+        let committer = Committer::new(catalog.clone(), state, clock.clone(), telemetry.clone(), limits);
+        let interval = Duration::from_secs(config.lake.maintain_seconds);
+        let upkeep = (!interval.is_zero()).then(|| {
+            let duty = Duty { name: "upkeep of the lake", every: interval, leases, clock };
+            Round { goals: config.lake.goals(), duty, telemetry }
+        });
+        Ok(BuiltLake::Iceberg { catalog, committer: Arc::new(committer), upkeep })
     }
 
     pub(super) fn lake(&self) -> Arc<dyn Lake> {
@@ -110,29 +196,37 @@ impl BuiltLake {
     }
 }
 
-/// Upkeep again and again.
+/// Upkeep again and again, by one daemon of all at a time. What two of them would do beside each other is lost work and
+/// nothing worse: every change of a table is a commit on the head that it was made for.
 pub(super) struct Round {
     goals: Goals,
-    interval: Duration,
+    duty: Duty,
     telemetry: Telemetry,
 }
 
 impl Round {
-    /// Until the lake ends: the first round comes after an interval, so that a daemon that is started again and again is
-    /// not kept busy by it. An error is of one table, and the next round tries it again.
+    /// Until the lake ends. An error is of one table, and the next round tries it again.
     async fn run(self, catalog: Arc<IcebergCatalog>, end: CancellationToken) {
         let rounds = async {
             loop {
-                tokio::time::sleep(self.interval).await;
-                match catalog.list().await {
-                    Ok(tables) => self.maintain(&catalog, &tables).await,
-                    Err(error) => self.telemetry.lake_not_maintained(&"any", &error),
+                tokio::time::sleep(self.duty.look()).await;
+                match self.duty.turn(self.maintain_all(&catalog)).await {
+                    Ok(Turn::Done | Turn::NotNow) => {}
+                    Ok(Turn::Lost) => tracing::warn!("another daemon took over the upkeep of the lake"),
+                    Err(error) => self.telemetry.state_failed("ask for the upkeep of the lake", &error),
                 }
             }
         };
         tokio::select! {
             () = end.cancelled() => {}
             () = rounds => {}
+        }
+    }
+
+    async fn maintain_all(&self, catalog: &IcebergCatalog) {
+        match catalog.list().await {
+            Ok(tables) => self.maintain(catalog, &tables).await,
+            Err(error) => self.telemetry.lake_not_maintained(&"any", &error),
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::Config;
 use crate::remote::Prefix;
-use crate::{queue, state};
+use crate::{lake, queue, state};
 
 /// Something wrong with one value.
 #[derive(Debug, PartialEq)]
@@ -30,11 +30,7 @@ pub(super) fn check(config: &Config, is_folder: &dyn Fn(&Path) -> bool) -> Vec<F
     check_state(&config.state, &mut findings);
     check_rules(&config.rules.directories, is_folder, &mut findings);
     check_folders("log_types.directories", &config.log_types.directories, is_folder, &mut findings);
-    if !is_namespace(&config.lake.namespace_prefix) {
-        let text =
-            "must be small letters, digits and `_`, and begin with a letter, because every SQL engine takes these";
-        findings.push(Finding::new("lake.namespace_prefix", text));
-    }
+    check_lake(config, &mut findings);
     if let Err(text) = config.log.check_filter() {
         findings.push(Finding::new("log.filter", format!("can't be used: {text}")));
     }
@@ -47,6 +43,50 @@ pub(super) fn check(config: &Config, is_folder: &dyn Fn(&Path) -> bool) -> Vec<F
     }
     check_numbers(config, &mut findings);
     findings
+}
+
+fn check_lake(config: &Config, findings: &mut Vec<Finding>) {
+    let lake = &config.lake;
+    if !is_namespace(&lake.namespace_prefix) {
+        let text =
+            "must be small letters, digits and `_`, and begin with a letter, because every SQL engine takes these";
+        findings.push(Finding::new("lake.namespace_prefix", text));
+    }
+    let needed = |key: &str, text: &str| Finding { depends_on: Some("lake.type"), ..Finding::new(key, text) };
+    match &lake.warehouse {
+        Some(place) if !place.starts_with("s3://") && !place.starts_with('/') => {
+            let text = "must be like `s3://BUCKET/PREFIX`, or the absolute path of a folder";
+            findings.push(Finding::new("lake.warehouse", text));
+        }
+        None if !matches!(lake.kind, lake::Kind::None | lake::Kind::Local) => findings.push(needed(
+            "lake.warehouse",
+            "is missing; a catalog that many daemons share needs a place of files that all of them reach, such as \
+             `s3://BUCKET/PREFIX`",
+        )),
+        _ => {}
+    }
+    let proofs = [lake.rest.token.is_some(), lake.rest.credential.is_some(), lake.rest.sign_for.is_some()];
+    if proofs.into_iter().filter(|is_given| *is_given).count() > 1 {
+        let text = "has more than one proof; give one of `token`, `credential` and `sign_for`";
+        findings.push(Finding::new("lake.rest", text));
+    }
+    match &lake.rest.uri {
+        Some(uri) if !is_web_url(uri) => {
+            findings.push(Finding::new("lake.rest.uri", "must start with `https://` (or `http://`) and name a host"));
+        }
+        None if lake.kind == lake::Kind::Rest => findings.push(needed(
+            "lake.rest.uri",
+            "is missing; `lake.type = \"rest\"` needs the address of the catalog, such as `https://catalog.example/api`",
+        )),
+        _ => {}
+    }
+    if lake.kind == lake::Kind::Postgres && config.state.postgres.url.is_none() {
+        findings.push(needed(
+            "state.postgres.url",
+            "is missing; `lake.type = \"postgres\"` keeps the catalog in this database, such as \
+             `postgres://margay@db.example:5432/margay`",
+        ));
+    }
 }
 
 fn is_namespace(prefix: &str) -> bool {

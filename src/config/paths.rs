@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Config;
 use super::layers::Layers;
 use super::problem::Place;
+use crate::model::SecretRef;
 use crate::remote::Prefix;
 
 /// Makes every relative path that a file or a default gave lie in `folder`.
@@ -55,6 +56,13 @@ fn paths(config: &mut Config) -> Vec<(String, &mut PathBuf)> {
         ("lake.local.path".to_owned(), &mut config.lake.local.path),
         ("remote.path".to_owned(), &mut config.remote.path),
     ];
+    let rest = &mut config.lake.rest;
+    for (key, secret) in [("lake.rest.token", rest.token.as_mut()), ("lake.rest.credential", rest.credential.as_mut())]
+    {
+        if let Some(SecretRef::File(path)) = secret {
+            paths.push((key.to_owned(), path));
+        }
+    }
     let password = config.state.postgres.password_file.as_mut();
     paths.extend(password.map(|path| ("state.postgres.password_file".to_owned(), path)));
     paths.extend(config.queue.directory.path.as_mut().map(|path| ("queue.directory.path".to_owned(), path)));

@@ -221,6 +221,26 @@ fn a_store_in_postgres_needs_a_url_that_is_told_and_never_repeated() {
 }
 
 #[test]
+fn a_lake_that_daemons_share_needs_a_catalog_and_a_place_for_files() {
+    let told = |toml: &str, expected: &[&str]| {
+        let problems = Case::new(&format!("{toml}\n{GOOD}")).problems(&[]);
+        let all = problems.join("\n");
+        assert!(expected.iter().all(|text| all.contains(text)), "{all}");
+        assert_eq!(problems.len(), expected.len(), "{all}");
+    };
+    told("lake = { type = 'postgres' }", &["`lake.warehouse` is missing", "`state.postgres.url` is missing"]);
+    told("lake = { type = 'glue' }", &["`lake.warehouse` is missing"]);
+    told("lake = { type = 'rest', warehouse = 's3://b/p' }", &["`lake.rest.uri` is missing"]);
+    told("lake = { warehouse = 'lake' }", &["`lake.warehouse` must be like `s3://BUCKET/PREFIX`"]);
+    let two = "lake = { rest = { token = 'env:T', credential = 'env:C', uri = 'catalog' } }";
+    told(two, &["`lake.rest` has more than one proof", "`lake.rest.uri` must start with `https://`"]);
+    let one = "lake = { type = 'rest', warehouse = '/srv/lake', rest = { uri = 'https://c', token = 'file:t' } }";
+    let case = Case::new(&format!("{one}\n{GOOD}"));
+    let token = case.load(&[]).unwrap().lake.rest.token;
+    assert_eq!(token, Some(crate::model::SecretRef::File(case.path("t"))), "beside the file");
+}
+
+#[test]
 fn a_file_that_is_no_toml_is_told_with_its_line() {
     let problems = Case::new("[queue]\ntype = \n").problems(&[]);
     assert_eq!(problems.len(), 1);

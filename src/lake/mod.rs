@@ -37,16 +37,22 @@ use serde::{Deserialize, Serialize};
 pub use rows::{Rows, Slice};
 pub use ticket::CommitTicket;
 
-use crate::model::{EventBatch, ObjectId};
+use crate::model::{EventBatch, ObjectId, SecretRef};
 use crate::state::{ClaimToken, StateError};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `none`: events are evaluated and not kept. `local`: they are kept in a folder of this machine.
+    /// Who knows the tables. `none`: events are evaluated and not kept. `local`: a file in a folder of this machine, for one
+    /// daemon. `postgres`: the database of `state.postgres`. `glue`: AWS Glue. `rest`: an Iceberg REST catalog.
     #[serde(rename = "type")]
     pub kind: Kind,
     pub local: LocalConfig,
+    /// Where the files of the tables are: `s3://BUCKET/PREFIX`, or an absolute path that all daemons see.
+    pub warehouse: Option<String>,
+    pub s3: S3Config,
+    pub glue: GlueConfig,
+    pub rest: RestConfig,
     /// What the namespaces of all tables begin with.
     pub namespace_prefix: String,
     /// How wide the partitions of new tables are.
@@ -74,12 +80,85 @@ pub struct LocalConfig {
     pub path: PathBuf,
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct S3Config {
+    /// Region of the bucket of the warehouse, where it is another than the environment's.
+    pub region: Option<String>,
+    /// The bucket stands in the path of requests, as stores other than Amazon's want it.
+    pub path_style: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GlueConfig {
+    /// Where it is another than the environment's.
+    pub region: Option<String>,
+    /// The account whose catalog it is, where it is not the own one.
+    pub account: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RestConfig {
+    /// Before `/v1`.
+    pub uri: Option<String>,
+    /// The server's name for the warehouse, where it has several.
+    pub warehouse: Option<String>,
+    /// A token that does not end.
+    pub token: Option<SecretRef>,
+    /// Of an OAuth 2 client, `ID:SECRET`: exchanged for tokens.
+    pub credential: Option<SecretRef>,
+    /// Where, if not at the catalog itself.
+    pub oauth2_uri: Option<String>,
+    pub scope: String,
+    /// Requests are signed as AWS wants them for one of its own REST catalogs.
+    pub sign_for: Option<AwsCatalog>,
+    /// Of the signature, where it is another than the environment's.
+    pub region: Option<String>,
+}
+
+impl Default for RestConfig {
+    fn default() -> RestConfig {
+        RestConfig {
+            uri: None,
+            warehouse: None,
+            token: None,
+            credential: None,
+            oauth2_uri: None,
+            scope: "catalog".into(),
+            sign_for: None,
+            region: None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AwsCatalog {
+    Glue,
+    S3Tables,
+}
+
+impl AwsCatalog {
+    /// As AWS calls it in signatures.
+    pub fn service(self) -> &'static str {
+        match self {
+            AwsCatalog::Glue => "glue",
+            AwsCatalog::S3Tables => "s3tables",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     #[default]
     None,
     Local,
+    Postgres,
+    Glue,
+    Rest,
 }
 
 impl Default for Config {
@@ -87,6 +166,10 @@ impl Default for Config {
         Config {
             kind: Kind::None,
             local: LocalConfig::default(),
+            warehouse: None,
+            s3: S3Config::default(),
+            glue: GlueConfig::default(),
+            rest: RestConfig::default(),
             namespace_prefix: "margay_".into(),
             partition: iceberg::Granularity::default(),
             flush_mib: 128,

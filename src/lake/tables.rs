@@ -1,9 +1,12 @@
 //! What searches read: the port to tables as they are at one moment, and which of their files may hold what is looked for.
 
+use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::catalog::CatalogError;
 use super::names::TableId;
@@ -29,6 +32,16 @@ pub trait Snapshot: Send + Sync {
     /// The files without which rows that meet all conditions would be missing; there may be more. A condition that nothing
     /// is known about skips no file.
     async fn files(&self, conditions: &[Condition]) -> Result<Vec<ParquetFile>, CatalogError>;
+
+    /// Reads the files; `None` where they are in the file system of this machine.
+    fn remote(&self) -> Option<Arc<dyn Ranges>>;
+}
+
+/// Files of another machine, which never change.
+#[async_trait]
+pub trait Ranges: fmt::Debug + Send + Sync {
+    /// Exactly these bytes of a file, or an error. However many ask, so many requests are under way as the store bears.
+    async fn read(&self, location: &str, range: Range<u64>) -> Result<Bytes, CatalogError>;
 }
 
 #[derive(Clone, Debug, PartialEq)]

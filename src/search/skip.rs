@@ -182,8 +182,9 @@ async fn with_access_plan(
                 let column = chunks.iter().position(|chunk| chunk.column_path().parts() == path);
                 is_possible = match column {
                     Some(column) => may_have(&mut reader, group, column, text).await?,
-                    // The file is older than the column.
-                    None => false,
+                    // Where the file has nothing of it, it is older than the column; another engine may lay lists out in its
+                    // own way.
+                    None => chunks.iter().any(|chunk| chunk.column_path().parts()[0] == path[0]),
                 };
                 if is_possible {
                     break;

@@ -17,6 +17,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::remote::{self, Remote};
 use super::{SearchError, skip};
 use crate::lake::names::TableId;
 use crate::lake::tables::{ParquetFile, Snapshot, Tables};
@@ -80,9 +81,15 @@ impl TableProvider for LakeTable {
         {
             statistics.num_rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
         }
-        let url = ObjectStoreUrl::local_filesystem();
+        let (url, files) = match self.snapshot.remote() {
+            None => (ObjectStoreUrl::local_filesystem(), files.iter().map(local).collect()),
+            Some(ranges) => {
+                let url = ObjectStoreUrl::parse("lake://files")?;
+                state.runtime_env().register_object_store(url.as_ref(), Arc::new(Remote(ranges)));
+                (url, files.iter().map(distant).collect())
+            }
+        };
         let store = state.runtime_env().object_store(&url)?;
-        let files = files.iter().map(partitioned).collect();
         let files = skip::by_blooms(files, &needles, &store).await?;
         let groups = groups(files, state.config().target_partitions());
         let options = state.config().options().execution.parquet.clone();
@@ -101,9 +108,15 @@ impl TableProvider for LakeTable {
     }
 }
 
-fn partitioned(file: &ParquetFile) -> PartitionedFile {
-    let path = file.location.strip_prefix("file://").unwrap_or(&file.location);
+fn local(file: &ParquetFile) -> PartitionedFile {
+    let path = file.location.strip_prefix("file:").unwrap_or(&file.location);
     PartitionedFile::new(path, file.bytes)
+}
+
+fn distant(file: &ParquetFile) -> PartitionedFile {
+    let mut file = PartitionedFile::new(remote::path(&file.location), file.bytes);
+    file.metadata_size_hint = Some(remote::FOOTER);
+    file
 }
 
 /// As many groups as are read at once, of about the same size.

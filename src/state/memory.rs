@@ -7,6 +7,7 @@ mod alerts;
 mod backlog;
 mod commits;
 mod key_value;
+mod leases;
 mod ledger;
 mod notices;
 mod revisions;
@@ -61,6 +62,7 @@ struct Tables {
     unknown_fields: BTreeMap<String, BTreeMap<String, SeenField>>,
     items: Items,
     calls: BTreeMap<key_value::CallerKey, key_value::Calls>,
+    leases: BTreeMap<String, super::leases::Held>,
 }
 
 struct Delivery {

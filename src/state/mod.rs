@@ -1,5 +1,5 @@
 //! What must survive a restart, behind one port: object ledger, commits into the lake, alert windows and matches, outbox,
-//! quarantine, revisions of schemas, what rules keep between events.
+//! quarantine, revisions of schemas, what rules keep between events, leases of duties.
 //!
 //! `sqlite` is the embedded adapter for one daemon, `postgres` the one for many, `memory` the honest fake of tests.
 //! `columns` and `archive` are what both databases read alike. `transient` holds what rules keep for a command alone.
@@ -18,6 +18,7 @@ mod desk;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod key_value;
+mod leases;
 #[cfg(test)]
 pub(crate) mod memory;
 mod notices;
@@ -41,6 +42,7 @@ use time::OffsetDateTime;
 
 pub use backlog::{Archive, Backlog, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, Upkeep};
 pub use commits::{CommitId, Commits, Doubt, Earlier, Intended, Part};
+pub use leases::{Lease, Leases};
 pub use revisions::{FIELD_LIMIT, Revisions};
 
 pub use desk::{AlertMatch, Audited, Desk, OWN_NAME, Summary, TriageChange};
@@ -429,6 +431,7 @@ pub trait StateStore:
     + Notices
     + Storms
     + KeyValue
+    + Leases
 {
 }
 
@@ -447,6 +450,7 @@ impl<T> StateStore for T where
         + Notices
         + Storms
         + KeyValue
+        + Leases
 {
 }
 

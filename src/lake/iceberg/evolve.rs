@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use iceberg::spec::{
-    ListType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Transform, Type, UnboundPartitionSpec,
+    ListType, NestedField, NestedFieldRef, PartitionSpecRef, PrimitiveType, Schema, StructType, TableMetadata,
+    Transform, Type, UnboundPartitionSpec,
 };
 
 use super::Granularity;
@@ -42,6 +43,53 @@ pub(super) fn partition_spec(schema: &Schema, by: Granularity) -> iceberg::Resul
     };
     let source = schema.field_id_by_name(EVENT_TIME).expect("every table has the standard columns");
     Ok(UnboundPartitionSpec::builder().add_partition_field(source, name, transform)?.build())
+}
+
+/// How a table is partitioned, as far as margay can write into it.
+#[derive(Clone)]
+pub(super) struct Written {
+    pub(super) spec: PartitionSpecRef,
+    /// `None`: all rows are in one partition.
+    pub(super) by: Option<Granularity>,
+}
+
+/// The spec that new files of a table follow: its default, and where another engine made that one of another kind, the last
+/// one that margay can follow. A table may have files of any of its specs, and each file says of which it is.
+pub(super) fn written(metadata: &TableMetadata) -> iceberg::Result<Written> {
+    let default = metadata.default_partition_spec();
+    let mut others: Vec<&PartitionSpecRef> = metadata.partition_specs_iter().collect();
+    others.sort_by_key(|spec| std::cmp::Reverse(spec.spec_id()));
+    let time = metadata.current_schema().field_id_by_name(EVENT_TIME);
+    let known = std::iter::once(default).chain(others).find_map(|spec| {
+        let by = match spec.fields() {
+            [] => None,
+            [field] if Some(field.source_id) == time && field.transform == Transform::Hour => Some(Granularity::Hour),
+            [field] if Some(field.source_id) == time && field.transform == Transform::Day => Some(Granularity::Day),
+            _ => return None,
+        };
+        Some(Written { spec: spec.clone(), by })
+    });
+    known.ok_or_else(|| {
+        let text = format!(
+            "the table is partitioned as margay does not write; add a partition spec of the day or hour of `{EVENT_TIME}` to it"
+        );
+        iceberg::Error::new(iceberg::ErrorKind::FeatureUnsupported, text)
+    })
+}
+
+/// Why files could be read wrongly, which is by name: a column has another name than in older files, or the name of a column
+/// that is gone. Margay does neither, but others may.
+pub(super) fn misread(metadata: &TableMetadata) -> Option<String> {
+    let current = metadata.current_schema();
+    metadata.schemas_iter().find_map(|schema| {
+        schema.field_id_to_name_map().iter().find_map(|(id, before)| {
+            if let Some(now) = current.name_by_field_id(*id).filter(|now| now != before) {
+                return Some(format!("column `{now}` was called `{before}` before"));
+            }
+            let other = current.field_id_by_name(before).filter(|other| other != id);
+            other.map(|_| format!("column `{before}` has the name of another one that was dropped"))
+        })
+    })
 }
 
 struct Ids(i32);

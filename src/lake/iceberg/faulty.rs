@@ -48,7 +48,7 @@ impl Faulty {
         let table = self.catalog.table(&head.id).await.unwrap().unwrap();
         let builder = table.metadata().clone().into_builder(table.metadata_location().map(str::to_owned));
         let changed = HashMap::from([("changed".to_owned(), super::snapshot::unique())]);
-        let next = builder.set_properties(changed).unwrap().build().unwrap().metadata;
+        let next = builder.set_properties(changed).unwrap().build().unwrap();
         self.catalog.swap(&head.id, &table, next).await.unwrap();
     }
 }

@@ -8,7 +8,6 @@ use std::collections::{HashMap, HashSet};
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef as ArrowSchemaRef;
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, PrimitiveType, Schema, Struct};
-use iceberg::table::Table;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
@@ -106,7 +105,7 @@ fn distinct_elements(column: &str, batches: &[RecordBatch]) -> usize {
 
 /// What a manifest says about a file.
 pub(super) fn data_file(
-    table: &Table,
+    spec: i32,
     schema: &Schema,
     path: String,
     partition: Struct,
@@ -125,7 +124,7 @@ pub(super) fn data_file(
         .file_path(path)
         .file_format(DataFileFormat::Parquet)
         .partition(partition)
-        .partition_spec_id(table.metadata().default_partition_spec_id())
+        .partition_spec_id(spec)
         .record_count(u64::try_from(rows).unwrap_or(0))
         .file_size_in_bytes(encoded.bytes.len() as u64)
         .column_sizes(figures.sizes)

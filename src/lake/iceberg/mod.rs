@@ -1,27 +1,33 @@
 //! The lake in Apache Iceberg tables, which any engine reads: the real catalog behind the port `lake/catalog`.
 //!
-//! [`pointers`] keeps the head of each table, [`files`] and [`snapshot`] write what a head leads to, [`evolve`] makes a
-//! table's schema out of its columns, [`plan`] tells searches which files to open. A commit writes data files and a manifest first, then a manifest list and metadata
-//! for the head that it was made for, and moves the head by compare-and-set. Files of a commit whose outcome is unknown are
+//! A catalog keeps the head of each table ([`heads`]): a pointer to it ([`pointers`]) or, behind a REST server, all of it
+//! ([`rest`]). A [`warehouse`] has the files that a head leads to, which [`files`] and [`snapshot`] write; [`evolve`] makes a
+//! table's schema out of its columns, [`plan`] tells searches which files to open. A commit writes data files and a manifest
+//! first, then a manifest list and metadata for the head that it was made for, and moves the head by compare-and-set. Files of a commit whose outcome is unknown are
 //! left alone: they may be in the table. [`maintain`] removes them when nothing refers to them any more.
 
 mod evolve;
 mod files;
+mod heads;
 pub mod maintain;
 mod plan;
 mod pointers;
+mod rest;
 mod snapshot;
 mod stage;
+mod warehouse;
+mod web;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use iceberg::io::FileIO;
-use iceberg::spec::{FormatVersion, Operation, TableMetadata, TableMetadataBuilder};
+use iceberg::spec::{
+    FormatVersion, Operation, SnapshotRef, TableMetadata, TableMetadataBuildResult, TableMetadataBuilder,
+};
 use iceberg::table::Table;
-use iceberg::{MetadataLocation, NamespaceIdent, TableCreation, TableIdent};
+use iceberg::{NamespaceIdent, TableCreation, TableIdent};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -33,8 +39,14 @@ use crate::logtype::Schema;
 use crate::runtime::SharedClock;
 use crate::state::CommitId;
 use crate::telemetry::Telemetry;
+use heads::{ByPointer, Heads, Location};
 use pointers::Pointers;
+pub use pointers::glue::{GlueAccess, GluePointers};
+pub use pointers::postgres::PostgresPointers;
+use pointers::sqlite::SqlitePointers;
+pub use rest::{RestAccess, RestHeads, RestProof};
 use snapshot::Change;
+pub use warehouse::Warehouse;
 
 /// In a snapshot's summary: the commit that made it.
 const COMMIT: &str = "margay.commit-id";
@@ -60,22 +72,22 @@ pub type Schemas = Arc<dyn Fn(&str) -> Option<Arc<Schema>> + Send + Sync>;
 /// What the tables need to be found and made.
 #[derive(Clone)]
 pub struct Settings {
-    /// The folder of all files.
+    /// The folder of a catalog that is a file, and of the other files where these have no warehouse of their own.
     pub root: PathBuf,
     pub prefix: String,
     pub partition: Granularity,
 }
 
-/// Tables in a folder, with their catalog in an SQLite file beside them.
+/// Tables in a warehouse, with their heads in a catalog.
 pub struct IcebergCatalog {
-    io: FileIO,
-    pointers: Pointers,
+    warehouse: Warehouse,
+    heads: Box<dyn Heads>,
     settings: Settings,
     schemas: Schemas,
     clock: SharedClock,
     telemetry: Telemetry,
     /// The last head of each table that was loaded.
-    heads: Mutex<HashMap<TableId, Table>>,
+    known: Mutex<HashMap<TableId, Table>>,
 }
 
 /// A table as it was when it was loaded.
@@ -86,20 +98,51 @@ pub struct Head {
 }
 
 impl IcebergCatalog {
-    /// Opens the folder, and makes it where it is missing.
+    /// Tables in a folder, which is made where it is missing, with their catalog in an SQLite file beside them.
     pub async fn open(
-        mut settings: Settings,
+        settings: Settings,
         schemas: Schemas,
         clock: SharedClock,
     ) -> Result<IcebergCatalog, CatalogError> {
-        let root = settings.root.display().to_string();
-        let failed =
-            |error: std::io::Error| CatalogError(format!("could not make the folder {root} of the lake: {error}"));
-        tokio::fs::create_dir_all(&settings.root).await.map_err(failed)?;
-        settings.root = tokio::fs::canonicalize(&settings.root).await.map_err(failed)?;
-        let pointers = Pointers::open(&settings.root.join(CATALOG_FILE)).await?;
-        let (io, telemetry) = (FileIO::new_with_fs(), Telemetry::new());
-        Ok(IcebergCatalog { io, pointers, settings, schemas, clock, telemetry, heads: Mutex::default() })
+        let warehouse = Warehouse::folder(&settings.root).await?;
+        IcebergCatalog::embedded(warehouse, settings, schemas, clock).await
+    }
+
+    /// Tables in any warehouse, with their catalog in an SQLite file of the folder.
+    pub async fn embedded(
+        warehouse: Warehouse,
+        settings: Settings,
+        schemas: Schemas,
+        clock: SharedClock,
+    ) -> Result<IcebergCatalog, CatalogError> {
+        let root = &settings.root;
+        let made = tokio::fs::create_dir_all(root).await;
+        made.map_err(|error| failed(&format!("make the folder {} of the lake", root.display()), &error))?;
+        let pointers = SqlitePointers::open(&root.join(CATALOG_FILE)).await?;
+        Ok(IcebergCatalog::pointed(warehouse, Box::new(pointers), settings, schemas, clock))
+    }
+
+    /// Tables in any warehouse, with their heads in a catalog that points to them.
+    pub fn pointed(
+        warehouse: Warehouse,
+        pointers: Box<dyn Pointers>,
+        settings: Settings,
+        schemas: Schemas,
+        clock: SharedClock,
+    ) -> IcebergCatalog {
+        let heads = Box::new(ByPointer { pointers, warehouse: warehouse.clone() });
+        IcebergCatalog::new(warehouse, heads, settings, schemas, clock)
+    }
+
+    pub fn new(
+        warehouse: Warehouse,
+        heads: Box<dyn Heads>,
+        settings: Settings,
+        schemas: Schemas,
+        clock: SharedClock,
+    ) -> IcebergCatalog {
+        let telemetry = Telemetry::new();
+        IcebergCatalog { warehouse, heads, settings, schemas, clock, telemetry, known: Mutex::default() }
     }
 
     /// Tells of its work from now on.
@@ -109,7 +152,7 @@ impl IcebergCatalog {
 
     /// The table as it is now; `None` where there is none.
     async fn table(&self, id: &TableId) -> Result<Option<Table>, CatalogError> {
-        match self.pointers.get(id).await? {
+        match self.heads.get(id).await? {
             Some(location) => self.table_at(id, location).await.map(Some),
             None => Ok(None),
         }
@@ -125,7 +168,7 @@ impl IcebergCatalog {
         let id = TableId::of_logs(&self.settings.prefix, name);
         let columns = self.columns(name);
         loop {
-            let Some(location) = self.pointers.get(&id).await? else {
+            let Some(location) = self.heads.get(&id).await? else {
                 self.create(&id, name, &columns).await?;
                 continue;
             };
@@ -144,7 +187,7 @@ impl IcebergCatalog {
             let spec = evolve::partition_spec(&schema, self.settings.partition)?;
             let creation = TableCreation::builder()
                 .name(id.name.clone())
-                .location(format!("{}/{}/{}", self.root_url(), id.namespace, id.name))
+                .location(format!("{}/{}/{}", self.warehouse.root(), id.namespace, id.name))
                 .schema(schema)
                 .partition_spec(spec)
                 .properties([
@@ -159,10 +202,7 @@ impl IcebergCatalog {
         };
         let failed = |error: iceberg::Error| failed(&format!("make table {id}"), &error);
         let metadata: TableMetadata = made().map_err(failed)?;
-        let location = MetadataLocation::new_with_metadata(metadata.location(), &metadata);
-        let location = location.to_string();
-        self.put(&metadata, &location).await.map_err(failed)?;
-        self.pointers.create(id, &location).await
+        self.heads.create(id, metadata).await
     }
 
     async fn evolve(&self, id: &TableId, table: &Table, columns: &[Column]) -> Result<(), CatalogError> {
@@ -170,66 +210,63 @@ impl IcebergCatalog {
         let evolved = || {
             let schema = evolve::schema(columns, Some(metadata.current_schema()), metadata.last_column_id())?;
             let builder = metadata.clone().into_builder(table.metadata_location().map(str::to_owned));
-            Ok(builder.add_current_schema(schema)?.build()?.metadata)
+            builder.add_current_schema(schema)?.build()
         };
-        let evolved: iceberg::Result<TableMetadata> = evolved();
+        let evolved: iceberg::Result<TableMetadataBuildResult> = evolved();
         let evolved = evolved.map_err(|error| failed(&format!("add columns to table {id}"), &error))?;
         self.swap(id, table, evolved).await.map(|_| ())
     }
 
     /// Makes `next` the head, unless it is another than `table` by now.
-    async fn swap(&self, id: &TableId, table: &Table, next: TableMetadata) -> Result<Outcome, CatalogError> {
-        let failed = |error: iceberg::Error| failed(&format!("write metadata of table {id}"), &error);
-        let before = table.metadata_location_result().map_err(failed)?;
-        let location: MetadataLocation = before.parse().map_err(failed)?;
-        let location = location.with_next_version().with_new_metadata(&next);
-        let location = location.to_string();
-        self.put(&next, &location).await.map_err(failed)?;
-        if self.pointers.swap(id, before, &location).await? {
-            let built = self.build(id, location, next)?;
-            self.heads.lock().expect("no holder of this lock panics").insert(id.clone(), built);
-            return Ok(Outcome::Committed);
+    async fn swap(&self, id: &TableId, table: &Table, next: TableMetadataBuildResult) -> Result<Outcome, CatalogError> {
+        match self.heads.swap(id, table, next).await? {
+            Some(Location { file, metadata: Some(metadata) }) => {
+                let built = self.build(id, file, metadata)?;
+                self.known().insert(id.clone(), built);
+                Ok(Outcome::Committed)
+            }
+            Some(_) => Ok(Outcome::Committed),
+            None => Ok(Outcome::Conflict),
         }
-        self.forget(&location).await;
-        Ok(Outcome::Conflict)
-    }
-
-    /// Writes metadata so that they survive a crash of the machine, which the crate's own writing does not promise.
-    async fn put(&self, metadata: &TableMetadata, location: &str) -> iceberg::Result<()> {
-        stage::put(&self.io, location, serde_json::to_vec(metadata)?).await
     }
 
     /// Removes a file that is in no table for certain. Whatever fails here, maintenance finds it.
     async fn forget(&self, path: &str) {
-        let _ = self.io.delete(path).await;
+        let _ = self.warehouse.io().delete(path).await;
     }
 
-    async fn table_at(&self, id: &TableId, location: String) -> Result<Table, CatalogError> {
-        let held = self.heads.lock().expect("no holder of this lock panics").get(id).cloned();
-        if let Some(table) = held.filter(|table| table.metadata_location() == Some(&location)) {
+    async fn table_at(&self, id: &TableId, location: Location) -> Result<Table, CatalogError> {
+        let Location { file, metadata } = location;
+        let held = self.known().get(id).cloned();
+        if let Some(table) = held.filter(|table| table.metadata_location() == Some(&file)) {
             return Ok(table);
         }
-        let metadata = TableMetadata::read_from(&self.io, &location).await;
-        let metadata = metadata.map_err(|error| failed(&format!("read the metadata of table {id}"), &error))?;
-        let table = self.build(id, location, metadata)?;
-        self.heads.lock().expect("no holder of this lock panics").insert(id.clone(), table.clone());
+        let metadata = match metadata {
+            Some(metadata) => metadata,
+            None => {
+                let read = TableMetadata::read_from(self.warehouse.io(), &file).await;
+                read.map_err(|error| failed(&format!("read the metadata of table {id}"), &error))?
+            }
+        };
+        let table = self.build(id, file, metadata)?;
+        self.known().insert(id.clone(), table.clone());
         Ok(table)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<TableId, Table>> {
+        self.known.lock().expect("no holder of this lock panics")
     }
 
     fn build(&self, id: &TableId, location: String, metadata: TableMetadata) -> Result<Table, CatalogError> {
         let ident = TableIdent::new(NamespaceIdent::new(id.namespace.clone()), id.name.clone());
         let table = Table::builder()
-            .file_io(self.io.clone())
+            .file_io(self.warehouse.io().clone())
             .metadata_location(location)
             .metadata(metadata)
             .identifier(ident)
             .runtime(iceberg::Runtime::current())
             .build();
         table.map_err(|error| failed(&format!("open table {id}"), &error))
-    }
-
-    fn root_url(&self) -> String {
-        format!("file://{}", self.settings.root.display())
     }
 }
 
@@ -255,12 +292,12 @@ impl Catalog for IcebergCatalog {
     }
 
     async fn find(&self, head: &Head, wanted: &[Wanted]) -> Result<Vec<CommitId>, CatalogError> {
-        let metadata = head.table.metadata();
-        let history = metadata.snapshots().filter_map(|snapshot| snapshot.summary().additional_properties.get(COMMIT));
-        let history: HashSet<&String> = history.collect();
+        let (history, cut) = history(head.table.metadata());
+        let history: HashSet<&String> =
+            history.iter().filter_map(|snapshot| snapshot.summary().additional_properties.get(COMMIT)).collect();
         let (found, missing): (Vec<&Wanted>, Vec<&Wanted>) =
             wanted.iter().partition(|wanted| history.contains(&wanted.commit.to_string()));
-        if let (Some(cut), Some(earliest)) = (cut(metadata), missing.iter().map(|wanted| wanted.since).min())
+        if let (Some(cut), Some(earliest)) = (cut, missing.iter().map(|wanted| wanted.since).min())
             && earliest - CLOCKS < cut
         {
             return Err(CatalogError(format!(
@@ -274,7 +311,7 @@ impl Catalog for IcebergCatalog {
     async fn stage(&self, table: &str, commit: CommitId, rows: &Rows) -> Result<Change, CatalogError> {
         let head = self.ensure(table).await?;
         let columns = self.columns(table);
-        let added = stage::write(&head.table, columns, rows, commit, self.settings.partition, &self.telemetry).await?;
+        let added = stage::write(&head.table, columns, rows, commit, &self.telemetry).await?;
         let snapshot = snapshot::new_id();
         let manifest = snapshot::manifest(&head.table, snapshot, &added).await;
         let manifest = manifest.map_err(|error| failed(&format!("write a manifest of table {}", head.id), &error))?;
@@ -298,11 +335,20 @@ impl Catalog for IcebergCatalog {
     }
 }
 
-/// When the oldest snapshot that is left was made, if there were others before it.
-fn cut(metadata: &TableMetadata) -> Option<OffsetDateTime> {
-    let oldest = metadata.snapshots().min_by_key(|snapshot| snapshot.sequence_number())?;
-    oldest.parent_snapshot_id()?;
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(oldest.timestamp_ms()) * 1_000_000).ok()
+/// The snapshots that led to the head, as far as they are left, and when the first of them was made if others came before it.
+/// Snapshots beside this line, of branches and tags, say nothing about the rows of the head.
+fn history(metadata: &TableMetadata) -> (Vec<&SnapshotRef>, Option<OffsetDateTime>) {
+    let (mut history, mut next) = (Vec::new(), metadata.current_snapshot());
+    while let Some(snapshot) = next {
+        history.push(snapshot);
+        let parent = snapshot.parent_snapshot_id();
+        next = parent.and_then(|parent| metadata.snapshot_by_id(parent));
+        if parent.is_some() && next.is_none() {
+            let made = OffsetDateTime::from_unix_timestamp_nanos(i128::from(snapshot.timestamp_ms()) * 1_000_000);
+            return (history, made.ok());
+        }
+    }
+    (history, None)
 }
 
 fn milliseconds(at: OffsetDateTime) -> i64 {
@@ -313,6 +359,8 @@ fn failed(attempted: &str, error: &dyn std::fmt::Display) -> CatalogError {
     CatalogError(format!("could not {attempted}: {error}"))
 }
 
+#[cfg(test)]
+mod catalog_tests;
 #[cfg(test)]
 mod faulty;
 #[cfg(test)]

@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::expr::{Predicate, Reference};
-use iceberg::spec::{DataFileFormat, Datum, PrimitiveType, TableMetadata};
+use iceberg::spec::{DataFileFormat, Datum, PrimitiveType};
 use iceberg::table::Table;
 
-use super::{IcebergCatalog, failed};
+use super::{IcebergCatalog, evolve, failed};
 use crate::lake::catalog::CatalogError;
 use crate::lake::names::TableId;
-use crate::lake::tables::{Comparison, Condition, ParquetFile, Scalar, Snapshot, Tables};
+use crate::lake::tables::{Comparison, Condition, ParquetFile, Ranges, Scalar, Snapshot, Tables};
 
 #[async_trait]
 impl Tables for IcebergCatalog {
@@ -22,20 +22,23 @@ impl Tables for IcebergCatalog {
     }
 
     async fn list(&self) -> Result<Vec<TableId>, CatalogError> {
-        self.pointers.all().await
+        // A catalog may have tables of others, too.
+        let all = self.heads.all().await?;
+        Ok(all.into_iter().filter(|table| table.namespace.starts_with(&self.settings.prefix)).collect())
     }
 
     async fn open(&self, id: &TableId) -> Result<Option<Arc<dyn Snapshot>>, CatalogError> {
         let Some(table) = self.table(id).await? else { return Ok(None) };
-        if let Some((before, now)) = renamed(table.metadata()) {
+        if let Some(problem) = evolve::misread(table.metadata()) {
             return Err(CatalogError(format!(
-                "column `{now}` of table {id} was called `{before}` before; margay does not read renamed columns yet"
+                "{problem} in table {id}, and margay reads columns of files by their names; query the table with another \
+                 engine, or let that engine rewrite its files"
             )));
         }
         let arrow = schema_to_arrow_schema(table.metadata().current_schema());
         let arrow = arrow.map_err(|error| failed(&format!("read the schema of table {id}"), &error))?;
         let schema = Arc::new(Schema::new(arrow.fields().iter().map(plain).collect::<Vec<FieldRef>>()));
-        Ok(Some(Arc::new(IcebergSnapshot { id: id.clone(), table, schema })))
+        Ok(Some(Arc::new(IcebergSnapshot { id: id.clone(), table, schema, remote: self.warehouse.remote() })))
     }
 }
 
@@ -53,6 +56,7 @@ struct IcebergSnapshot {
     id: TableId,
     table: Table,
     schema: SchemaRef,
+    remote: Option<Arc<dyn Ranges>>,
 }
 
 #[async_trait]
@@ -84,6 +88,10 @@ impl Snapshot for IcebergSnapshot {
         files.sort_by(|a, b| a.location.cmp(&b.location));
         Ok(files)
     }
+
+    fn remote(&self) -> Option<Arc<dyn Ranges>> {
+        self.remote.clone()
+    }
 }
 
 /// `None` where the manifests tell nothing about it.
@@ -103,17 +111,5 @@ fn predicate(schema: &iceberg::spec::Schema, condition: &Condition) -> Option<Pr
         Comparison::LessOrEqual => column.less_than_or_equal_to(datum),
         Comparison::Greater => column.greater_than(datum),
         Comparison::GreaterOrEqual => column.greater_than_or_equal_to(datum),
-    })
-}
-
-/// A column whose name changed: files are read by name. Margay renames none, but others may.
-fn renamed(metadata: &TableMetadata) -> Option<(String, String)> {
-    let current = metadata.current_schema().field_id_to_name_map();
-    metadata.schemas_iter().find_map(|schema| {
-        let mut names = schema.field_id_to_name_map().iter();
-        names.find_map(|(id, before)| {
-            let now = current.get(id).filter(|now| *now != before)?;
-            Some((before.clone(), now.clone()))
-        })
     })
 }

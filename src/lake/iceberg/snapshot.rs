@@ -5,10 +5,13 @@ use std::collections::HashMap;
 
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataFile, ManifestFile, ManifestListWriter, ManifestWriter, ManifestWriterBuilder, Operation, Snapshot,
-    SnapshotRef, SnapshotSummaryCollector, Summary, TableMetadata,
+    DataFile, MAIN_BRANCH, ManifestFile, ManifestListWriter, ManifestWriter, ManifestWriterBuilder, Operation,
+    PartitionSpecRef, Snapshot, SnapshotRef, SnapshotSummaryCollector, Summary, TableMetadata,
+    TableMetadataBuildResult,
 };
 use iceberg::table::Table;
+
+use super::evolve;
 
 /// What a snapshot adds to and takes from a table.
 #[derive(Clone, Debug)]
@@ -53,8 +56,8 @@ pub(super) fn manifest_writer(table: &Table, snapshot: i64) -> iceberg::Result<M
     let metadata = table.metadata();
     let path = format!("{}/metadata/{}-m0.avro", metadata.location(), unique());
     let output = table.file_io().new_output(path)?;
-    let (schema, spec) = (metadata.current_schema().clone(), metadata.default_partition_spec().as_ref().clone());
-    Ok(ManifestWriterBuilder::new(output, Some(snapshot), schema, spec).build_v2_data())
+    let (schema, spec) = (metadata.current_schema().clone(), evolve::written(metadata)?.spec);
+    Ok(ManifestWriterBuilder::new(output, Some(snapshot), schema, spec.as_ref().clone()).build_v2_data())
 }
 
 /// Writes the manifest list of a snapshot and gives the metadata that has it.
@@ -63,7 +66,7 @@ pub(super) async fn next(
     change: &Change,
     kept: Vec<ManifestFile>,
     now_ms: i64,
-) -> iceberg::Result<(TableMetadata, String)> {
+) -> iceberg::Result<(TableMetadataBuildResult, String)> {
     let metadata = table.metadata();
     let sequence = metadata.next_sequence_number();
     let list = format!("{}/metadata/snap-{}-{}.avro", metadata.location(), change.snapshot, unique());
@@ -77,12 +80,11 @@ pub(super) async fn next(
         .with_sequence_number(sequence)
         .with_timestamp_ms(timestamp)
         .with_manifest_list(list.clone())
-        .with_summary(summary(metadata, change))
+        .with_summary(summary(metadata, &evolve::written(metadata)?.spec, change))
         .with_schema_id(metadata.current_schema_id())
         .build();
     let builder = metadata.clone().into_builder(table.metadata_location().map(str::to_owned));
-    let built = builder.set_branch_snapshot(snapshot, "main")?.build()?;
-    Ok((built.metadata, list))
+    Ok((builder.set_branch_snapshot(snapshot, MAIN_BRANCH)?.build()?, list))
 }
 
 /// The manifests of the head.
@@ -115,9 +117,9 @@ async fn write_list(
 }
 
 /// What the snapshot says of itself; the totals are those of its parent with the change.
-fn summary(metadata: &TableMetadata, change: &Change) -> Summary {
+fn summary(metadata: &TableMetadata, spec: &PartitionSpecRef, change: &Change) -> Summary {
     let mut collector = SnapshotSummaryCollector::default();
-    let (schema, spec) = (metadata.current_schema(), metadata.default_partition_spec());
+    let (schema, spec) = (metadata.current_schema(), spec);
     change.added.iter().for_each(|file| collector.add_file(file, schema.clone(), spec.clone()));
     change.removed.iter().for_each(|file| collector.remove_file(file, schema.clone(), spec.clone()));
     let mut properties = change.properties.clone();
@@ -135,8 +137,10 @@ fn summary(metadata: &TableMetadata, change: &Change) -> Summary {
         let sum = sum.saturating_sub(number(Some(&properties), minus));
         properties.insert(total.to_owned(), sum.to_string());
     }
+    // Margay deletes no row in place; another engine may have.
     for total in ["total-delete-files", "total-position-deletes", "total-equality-deletes"] {
-        properties.insert(total.to_owned(), "0".to_owned());
+        let kept = before.and_then(|before| before.get(total)).map_or("0", String::as_str);
+        properties.insert(total.to_owned(), kept.to_owned());
     }
     Summary { operation: change.operation.clone(), additional_properties: properties }
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::SchemaRef as ArrowSchemaRef;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::io::FileIO;
-use iceberg::spec::{DataFile, Literal, Struct};
+use iceberg::spec::{DataFile, Literal, SchemaRef, Struct};
 use iceberg::table::Table;
 
+use super::evolve::{self, Written};
 use super::files::{self, Encoded};
 use super::snapshot::unique;
 use super::{Granularity, failed};
@@ -31,32 +32,33 @@ pub(super) async fn write(
     columns: Vec<Column>,
     rows: &Rows,
     commit: CommitId,
-    by: Granularity,
     telemetry: &Telemetry,
 ) -> Result<Vec<DataFile>, CatalogError> {
     let name = table.identifier();
     let schema = table.metadata().current_schema().clone();
     let arrow = schema_to_arrow_schema(&schema).map_err(|error| failed(&format!("write rows of {name}"), &error))?;
     let (arrow, rows) = (Arc::new(arrow), rows.clone());
-    let by = granularity(table, by);
-    let telemetry = telemetry.clone();
+    let written =
+        evolve::written(table.metadata()).map_err(|error| failed(&format!("write rows of {name}"), &error))?;
+    let (by, telemetry) = (written.by, telemetry.clone());
     let encoded = blocking(move || telemetry.work(Stage::Encode, || encode(&arrow, &columns, &rows, by))).await;
     let encoded = encoded.map_err(|error| failed(&format!("encode rows of {name}"), &error))?;
-    let mut written = Vec::with_capacity(encoded.len());
+    let mut staged = Vec::with_capacity(encoded.len());
     for (partition, encoded) in encoded {
-        let literal = if by == Granularity::Day { Literal::date(partition) } else { Literal::int(partition) };
-        let partition = Struct::from_iter([Some(literal)]);
-        let spec = table.metadata().default_partition_spec();
-        let folder = spec.partition_to_path(&partition, schema.clone());
-        let path = format!("{}/data/{folder}/{commit}-{}.parquet", table.metadata().location(), unique());
-        let file = files::data_file(table, &schema, path.clone(), partition, &encoded)
+        let partition = Struct::from_iter(by.map(|by| match by {
+            Granularity::Day => Some(Literal::date(partition)),
+            Granularity::Hour => Some(Literal::int(partition)),
+        }));
+        let folder = folder(&written, &partition, &schema);
+        let path = format!("{}/data/{folder}{commit}-{}.parquet", table.metadata().location(), unique());
+        let file = files::data_file(written.spec.spec_id(), &schema, path.clone(), partition, &encoded)
             .map_err(|error| failed(&format!("describe a file of {name}"), &error))?;
         put(table.file_io(), &path, encoded.bytes)
             .await
             .map_err(|error| failed(&format!("write a file of {name}"), &error))?;
-        written.push(file);
+        staged.push(file);
     }
-    Ok(written)
+    Ok(staged)
 }
 
 /// A file for each partition.
@@ -78,22 +80,21 @@ pub(super) async fn put(io: &FileIO, path: &str, bytes: Vec<u8>) -> iceberg::Res
     writer.close().await
 }
 
-/// How the table is partitioned, whatever new ones are.
-fn granularity(table: &Table, default: Granularity) -> Granularity {
-    let spec = table.metadata().default_partition_spec();
-    match spec.fields().first().map(|field| field.transform) {
-        Some(iceberg::spec::Transform::Hour) => Granularity::Hour,
-        Some(iceberg::spec::Transform::Day) => Granularity::Day,
-        _ => default,
-    }
+/// Of the files of a partition, with a `/` at its end.
+pub(super) fn folder(written: &Written, partition: &Struct, schema: &SchemaRef) -> String {
+    let folder = written.spec.partition_to_path(partition, schema.clone());
+    if folder.is_empty() { folder } else { format!("{folder}/") }
 }
 
 /// By partition, each sorted by time.
-fn partitions(rows: &Rows, by: Granularity) -> BTreeMap<i32, Vec<&Event>> {
-    let seconds = if by == Granularity::Hour { 3600 } else { 86_400 };
+fn partitions(rows: &Rows, by: Option<Granularity>) -> BTreeMap<i32, Vec<&Event>> {
     let mut partitions: BTreeMap<i32, Vec<&Event>> = BTreeMap::new();
     for event in rows.iter() {
-        let partition = event.time.unix_timestamp().div_euclid(seconds);
+        let partition = match by {
+            Some(Granularity::Hour) => event.time.unix_timestamp().div_euclid(3600),
+            Some(Granularity::Day) => event.time.unix_timestamp().div_euclid(86_400),
+            None => 0,
+        };
         let partition = i32::try_from(partition).expect("years have four digits");
         partitions.entry(partition).or_default().push(event);
     }

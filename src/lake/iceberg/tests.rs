@@ -15,9 +15,9 @@ use crate::model::{Event, EventBatch, Map, ObjectId, Position, RowId};
 use crate::runtime::{Clock, SystemClock};
 
 /// A catalog in a folder that goes with it.
-struct Temporary {
-    catalog: IcebergCatalog,
-    _folder: tempfile::TempDir,
+pub(super) struct Temporary {
+    pub(super) catalog: IcebergCatalog,
+    pub(super) _folder: tempfile::TempDir,
 }
 
 #[async_trait]
@@ -73,7 +73,7 @@ async fn read(table: &Table, columns: &[&str]) -> Vec<RecordBatch> {
     scan.to_arrow().await.unwrap().try_collect().await.unwrap()
 }
 
-fn built_in() -> Schemas {
+pub(super) fn built_in() -> Schemas {
     Arc::new(|name: &str| Registry::built_in().get(name).ok().cloned())
 }
 
@@ -102,7 +102,7 @@ async fn every_row_is_there_once_after_any_storm() {
     }
 }
 
-fn rows(table: &str, fields: &[&str]) -> Rows {
+pub(super) fn rows(table: &str, fields: &[&str]) -> Rows {
     let event = |(at, fields): (usize, &&str)| Event {
         log_type: table.into(),
         row_id: RowId::new(ObjectId([2; 16]), at as u64, 0),
@@ -201,7 +201,7 @@ async fn a_commit_that_may_have_been_in_history_that_is_gone_is_not_denied() {
     let metadata = head.table.metadata();
     let oldest = metadata.snapshots().min_by_key(|snapshot| snapshot.sequence_number()).unwrap().snapshot_id();
     let builder = metadata.clone().into_builder(head.table.metadata_location().map(str::to_owned));
-    let less = builder.remove_snapshots(&[oldest]).build().unwrap().metadata;
+    let less = builder.remove_snapshots(&[oldest]).build().unwrap();
     assert_eq!(catalog.swap(&head.id, &head.table, less).await.unwrap(), Outcome::Committed);
 
     let head = catalog.load(table).await.unwrap();

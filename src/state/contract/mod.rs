@@ -8,6 +8,7 @@ pub(super) mod backlog;
 pub(super) mod commits;
 pub(super) mod desk;
 pub(super) mod key_value;
+pub(super) mod leases;
 pub(super) mod ledger;
 pub(super) mod notices;
 pub(super) mod outbox;
@@ -138,6 +139,13 @@ macro_rules! contract_tests {
             replicas: [
                 any_order_and_any_repeats_at_once_give_the_same_alerts,
                 concurrent_windows_follow_one_another,
+            ],
+            leases: [
+                a_duty_has_one_holder_until_its_lease_ends,
+                a_prolonged_lease_ends_later_and_a_shortened_one_earlier,
+                a_lost_lease_can_not_be_prolonged,
+                duties_are_apart,
+                one_of_many_at_once_gets_the_duty,
             ],
             revisions: [
                 the_last_revision_of_each_log_type_is_remembered,

@@ -10,7 +10,7 @@
 //!
 //! Times are those of the daemons' clocks, as in SQLite. Clocks that differ let a lease end early or late, and fences see to
 //! it that nothing is done twice for that.
-//! No type of the driver leaves this folder.
+//! No type of the driver leaves this folder but the connections of the lake's catalog, which is in the same database.
 
 mod alerts;
 mod archive;
@@ -20,6 +20,7 @@ mod commits;
 mod desk;
 mod failure;
 mod key_value;
+mod leases;
 mod ledger;
 mod migrations;
 mod notices;
@@ -49,6 +50,9 @@ const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// How long a call waits for a connection, or for the server.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Most connections of the lake's catalog: a commit needs one for a moment.
+const FOR_THE_LAKE: u32 = 4;
 
 /// The oldest version of the server that has what is used here.
 const LEAST_VERSION: i32 = 130_000;
@@ -82,6 +86,15 @@ impl PostgresStore {
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, Failure> {
         self.pool.begin().await.during("begin a transaction")
     }
+}
+
+/// Connections for the catalog of the lake, with the tables that it keeps there itself.
+pub async fn connections(config: &PostgresConfig) -> Result<PgPool, StateError> {
+    let options = options::connect_options(config).await?;
+    let mut connection = connect(&options).await?;
+    check_server(&mut connection, &options).await?;
+    let config = PostgresConfig { max_connections: config.max_connections.min(FOR_THE_LAKE), ..config.clone() };
+    Ok(pool(&config, options, false))
 }
 
 /// Whether a daemon has made its tables in the database; for commands that can do without.

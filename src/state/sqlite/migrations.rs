@@ -25,6 +25,7 @@ const VERSIONS: &[(i64, &str, &str)] = &[
     (7, "desk", include_str!("migrations/0007_desk.sql")),
     (8, "notices", include_str!("migrations/0008_notices.sql")),
     (9, "key_value", include_str!("migrations/0009_key_value.sql")),
+    (10, "leases", include_str!("migrations/0010_leases.sql")),
 ];
 
 #[derive(Debug)]

@@ -13,6 +13,7 @@ mod columns;
 mod commits;
 mod desk;
 mod key_value;
+mod leases;
 mod ledger;
 mod migrations;
 mod notices;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, StructArray, new_null_array};
-use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
+use arrow::compute::{CastOptions, cast_with_options, concat_batches, sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use iceberg::arrow::schema_to_arrow_schema;
-use iceberg::spec::{DataFile, Operation};
+use iceberg::spec::{DataFile, ManifestContentType, Operation};
 use iceberg::table::Table;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -17,7 +18,7 @@ use crate::lake::catalog::CatalogError;
 use crate::lake::columns::{Column, EVENT_TIME};
 use crate::lake::iceberg::files::{self, Encoded};
 use crate::lake::iceberg::snapshot::unique;
-use crate::lake::iceberg::{IcebergCatalog, TABLE, failed, stage};
+use crate::lake::iceberg::{IcebergCatalog, TABLE, evolve, failed, stage};
 use crate::lake::names::TableId;
 use crate::runtime::blocking;
 
@@ -43,9 +44,18 @@ impl IcebergCatalog {
 
 /// Small files of one partition that make about one file of the size that is aimed at.
 async fn bins(table: &Table, goals: &Goals) -> iceberg::Result<Vec<Vec<DataFile>>> {
-    let spec = table.metadata().default_partition_spec_id();
+    let spec = evolve::written(table.metadata())?.spec.spec_id();
     let mut partitions: BTreeMap<String, Vec<DataFile>> = BTreeMap::new();
-    for (manifest, entries) in live(table).await? {
+    let all = live(table).await?;
+    // Files are read by the names of their columns here.
+    if evolve::misread(table.metadata()).is_some() {
+        return Ok(Vec::new());
+    }
+    // Rows that another engine deleted in place are deleted from these very files: in a new one they would be back.
+    if all.iter().any(|(manifest, entries)| manifest.content == ManifestContentType::Deletes && !entries.is_empty()) {
+        return Ok(Vec::new());
+    }
+    for (manifest, entries) in all {
         for entry in entries.iter().filter(|_| manifest.partition_spec_id == spec) {
             let file = entry.data_file();
             if file.file_size_in_bytes() < goals.file_bytes / 4 * 3 {
@@ -83,9 +93,10 @@ async fn merged(table: &Table, bin: &[DataFile], columns: Vec<Column>) -> Result
     let encoded = blocking(move || encode(arrow, &columns, inputs)).await;
     let encoded = encoded.map_err(|error| CatalogError(format!("could not merge files of {name}: {error}")))?;
     let partition = bin.first().expect("a bin has files").partition().clone();
-    let folder = table.metadata().default_partition_spec().partition_to_path(&partition, schema.clone());
-    let path = format!("{}/data/{folder}/merged-{}.parquet", table.metadata().location(), unique());
-    let file = files::data_file(table, &schema, path.clone(), partition, &encoded).map_err(failed)?;
+    let written = evolve::written(table.metadata()).map_err(failed)?;
+    let folder = stage::folder(&written, &partition, &schema);
+    let path = format!("{}/data/{folder}merged-{}.parquet", table.metadata().location(), unique());
+    let file = files::data_file(written.spec.spec_id(), &schema, path.clone(), partition, &encoded).map_err(failed)?;
     stage::put(table.file_io(), &path, encoded.bytes).await.map_err(failed)?;
     Ok(file)
 }
@@ -112,30 +123,33 @@ fn encode(arrow: SchemaRef, columns: &[Column], inputs: Vec<Bytes>) -> Result<En
 }
 
 /// A batch of an older file with the columns of the table.
-fn fitted(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
+fn fitted(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let column = |name: &str| batch.column_by_name(name).cloned();
     let columns = schema.fields().iter().map(|field| match column(field.name()) {
         Some(column) => fit(&column, field.data_type()),
-        None => new_null_array(field.data_type(), batch.num_rows()),
+        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
     });
-    RecordBatch::try_new(schema.clone(), columns.collect())
+    RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?)
 }
 
-fn fit(array: &ArrayRef, data_type: &DataType) -> ArrayRef {
-    match data_type {
-        DataType::Struct(fields) => {
+fn fit(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
+    Ok(match (data_type, array.data_type()) {
+        (DataType::Struct(fields), DataType::Struct(_)) => {
             let from = array.as_struct();
             let columns = fields.iter().map(|field| match from.column_by_name(field.name()) {
                 Some(column) => fit(column, field.data_type()),
-                None => new_null_array(field.data_type(), from.len()),
+                None => Ok(new_null_array(field.data_type(), from.len())),
             });
-            Arc::new(StructArray::new(fields.clone(), columns.collect(), from.nulls().cloned()))
+            let columns = columns.collect::<Result<_, _>>()?;
+            Arc::new(StructArray::try_new(fields.clone(), columns, from.nulls().cloned())?)
         }
-        DataType::List(field) => {
+        (DataType::List(field), DataType::List(_)) => {
             let from = array.as_list::<i32>();
-            let values = fit(from.values(), field.data_type());
-            Arc::new(ListArray::new(field.clone(), from.offsets().clone(), values, from.nulls().cloned()))
+            let values = fit(from.values(), field.data_type())?;
+            Arc::new(ListArray::try_new(field.clone(), from.offsets().clone(), values, from.nulls().cloned())?)
         }
-        _ => array.clone(),
-    }
+        (wanted, has) if wanted == has => array.clone(),
+        // Another engine may have made the column wider, or writes the same values in another form.
+        (wanted, _) => cast_with_options(array, wanted, &CastOptions { safe: false, ..CastOptions::default() })?,
+    })
 }

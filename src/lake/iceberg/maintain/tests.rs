@@ -3,13 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use iceberg::spec::{
+    DataContentType, DataFileBuilder, DataFileFormat, ManifestWriterBuilder, SnapshotReference, SnapshotRetention,
+};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
 use super::*;
 use crate::lake::catalog::Catalog;
 use crate::lake::contract::Readable;
+use crate::lake::iceberg::snapshot::unique;
 use crate::lake::iceberg::{Granularity, Settings};
+use crate::lake::tables::Tables;
 use crate::lake::{Rows, Slice};
 use crate::logtype::Schema;
 use crate::model::{Event, EventBatch, Map, ObjectId, Position, RowId};
@@ -192,6 +197,74 @@ async fn rows_that_are_too_old_go() {
     assert_eq!(world.catalog.row_ids(TABLE).await.len(), 3);
     let table = world.catalog.existing(&id()).await.unwrap();
     assert_eq!(table.metadata().current_snapshot().unwrap().summary().operation, Operation::Delete);
+}
+
+#[tokio::test]
+async fn what_another_engine_has_named_stays_and_is_no_history() {
+    let world = World::new(OBJECT).await;
+    commit(&world.catalog, 0, DAY).await;
+    let table = world.catalog.existing(&id()).await.unwrap();
+    let tagged = table.metadata().current_snapshot_id().unwrap();
+    let retention = SnapshotRetention::Tag { max_ref_age_ms: None };
+    let builder = table.metadata().clone().into_builder(table.metadata_location().map(str::to_owned));
+    let next = builder.set_ref("kept", SnapshotReference::new(tagged, retention)).unwrap().build().unwrap();
+    assert_eq!(world.catalog.swap(&id(), &table, next).await.unwrap(), Outcome::Committed);
+    commit(&world.catalog, 1, DAY).await;
+    commit(&world.catalog, 2, DAY).await;
+    world.turn(Duration::days(5));
+    let goals = Goals { least_files: 99, ..Goals::default() };
+    assert_eq!(world.catalog.maintain(&id(), &goals).await.unwrap().snapshots_expired, 1);
+    let head = world.catalog.load(TABLE).await.unwrap();
+    let metadata = head.table.metadata();
+    assert_eq!(metadata.snapshot_for_ref("kept").map(|snapshot| snapshot.snapshot_id()), Some(tagged));
+    // The commit in the gap may not be denied because an older snapshot is still there.
+    let wanted = |n: u8| [crate::lake::catalog::Wanted { commit: CommitId([n; 16]), since: DAY }];
+    assert_eq!(world.catalog.find(&head, &wanted(2)).await.unwrap(), [CommitId([2; 16])]);
+    assert!(world.catalog.find(&head, &wanted(1)).await.unwrap_err().to_string().contains("is gone"));
+}
+
+/// Another engine deletes a row of the first file, in a file of deletes.
+async fn delete_in_place(world: &World) {
+    let table = world.catalog.existing(&id()).await.unwrap();
+    let metadata = table.metadata();
+    let (snapshot, path) = (snapshot::new_id(), format!("{}/metadata/{}-m0.avro", metadata.location(), unique()));
+    let (schema, spec) = (metadata.current_schema().clone(), metadata.default_partition_spec().as_ref().clone());
+    let output = table.file_io().new_output(path).unwrap();
+    let mut writer = ManifestWriterBuilder::new(output, Some(snapshot), schema, spec).build_v2_deletes();
+    let live = live(&table).await.unwrap();
+    let deletes = DataFileBuilder::default()
+        .content(DataContentType::PositionDeletes)
+        .file_path(format!("{}/data/deletes.parquet", metadata.location()))
+        .file_format(DataFileFormat::Parquet)
+        .partition(live[0].1[0].data_file().partition().clone())
+        .partition_spec_id(metadata.default_partition_spec_id())
+        .record_count(1)
+        .file_size_in_bytes(1000)
+        .build();
+    writer.add_file(deletes.unwrap(), INHERITED).unwrap();
+    let manifest = writer.write_manifest_file().await.unwrap();
+    let (added, removed, properties) = (Vec::new(), Vec::new(), HashMap::new());
+    let change = Change { snapshot, operation: Operation::Delete, manifest, added, removed, properties };
+    let kept = snapshot::manifests(&table).await.unwrap();
+    let (next, _) = snapshot::next(&table, &change, kept, milliseconds(world.clock.now())).await.unwrap();
+    assert_eq!(world.catalog.swap(&id(), &table, next).await.unwrap(), Outcome::Committed);
+}
+
+#[tokio::test]
+async fn rows_that_another_engine_deleted_do_not_come_back() {
+    let world = World::new(OBJECT).await;
+    for n in 0..3 {
+        commit(&world.catalog, n, DAY).await;
+    }
+    delete_in_place(&world).await;
+    // A merged file would have the deleted row again.
+    assert_eq!(world.catalog.maintain(&id(), &Goals::default()).await.unwrap(), Done::default());
+    assert_eq!(world.live_files().await, 4);
+    // What comes is taken, and a search would show what is gone: it is refused.
+    commit(&world.catalog, 3, DAY).await;
+    let opened = Tables::open(&world.catalog, &id()).await.unwrap().unwrap();
+    let refused = opened.files(&[]).await.unwrap_err().to_string();
+    assert!(refused.contains("rows deleted in place"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,9 +11,9 @@ use super::ports::call;
 use super::world::Fault;
 use crate::model::{Alert, Detections, News, ObjectId, ObjectRef, Position, Receiver, Reject, RowId};
 use crate::state::{
-    AlertFilter, AlertMatch, AlertStore, Audited, Claim, ClaimToken, CommitId, Commits, Desk, Fact, Intended, Ledger,
-    Noted, Notice, Notices, ObjectOutcome, Outbox, Part, PendingDelivery, Quarantine, Quarantined, Recorded,
-    StateError, Storm, Storms, Summary, TriageChange, Waiting,
+    AlertFilter, AlertMatch, AlertStore, Audited, Claim, ClaimToken, CommitId, Commits, Desk, Fact, Intended, Lease,
+    Leases, Ledger, Noted, Notice, Notices, ObjectOutcome, Outbox, Part, PendingDelivery, Quarantine, Quarantined,
+    Recorded, StateError, Storm, Storms, Summary, TriageChange, Waiting,
 };
 
 pub(super) struct StateView(pub(super) Arc<Life>);
@@ -240,6 +240,17 @@ impl Quarantine for StateView {
 
     async fn quarantined(&self, limit: u32) -> Result<Vec<Quarantined>, StateError> {
         self.call("quarantined", self.state().quarantined(limit)).await
+    }
+}
+
+#[async_trait]
+impl Leases for StateView {
+    async fn lease(&self, duty: &str, now: OffsetDateTime, until: OffsetDateTime) -> Result<Option<Lease>, StateError> {
+        self.call(&format!("lease {duty}"), self.state().lease(duty, now, until)).await
+    }
+
+    async fn prolong(&self, lease: &Lease, until: OffsetDateTime) -> Result<bool, StateError> {
+        self.call(&format!("prolong {}", lease.duty), self.state().prolong(lease, until)).await
     }
 }
 

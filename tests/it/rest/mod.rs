@@ -1,0 +1,5 @@
+//! A REST catalog to test against: HTTP around pyiceberg, which judges and applies commits.
+
+pub mod server;
+
+use crate::venv;
