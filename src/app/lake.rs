@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{LAST_MOMENT, log_types};
 use crate::config::Config;
 use crate::lake::committer::Committer;
+use crate::lake::families::FAMILIES;
 use crate::lake::iceberg::maintain::{Done, Goals};
 use crate::lake::iceberg::{self, IcebergCatalog, Schemas};
 use crate::lake::names::TableId;
@@ -170,12 +171,13 @@ fn schemas(catalogue: &CurrentCatalogue) -> Schemas {
     Arc::new(move |name: &str| catalogue.get().log_types.get(name).ok().cloned())
 }
 
-/// A table for each log type of a source, so that no search finds that one is missing.
+/// The tables for each log type of a source, and those that there is one of, so that no search finds that one is missing.
 async fn make_tables(catalog: &IcebergCatalog, catalogue: &CurrentCatalogue) -> anyhow::Result<()> {
     let catalogue = catalogue.get();
     let named: BTreeSet<&str> = catalogue.sources.log_types().collect();
-    for log_type in named {
-        catalog.ensure(log_type).await?;
+    let tables = FAMILIES.into_iter().flat_map(|family| named.iter().map(|log_type| family.table(log_type)));
+    for table in tables.collect::<BTreeSet<_>>() {
+        catalog.ensure(&table).await?;
     }
     Ok(())
 }

@@ -150,6 +150,7 @@ fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
         ("lake.file_mib", lake.file_mib, 1, 4096),
         ("lake.keep_snapshots_days", lake.keep_snapshots_days.into(), 1, MOST_DAYS),
         ("lake.keep_rows_days", lake.keep_rows_days.into(), 0, MOST_DAYS),
+        ("lake.keep_monitoring_days", lake.keep_monitoring_days.into(), 0, MOST_DAYS),
         ("rules.workers", rules.workers as u64, 0, 1024),
         ("rules.call_timeout_ms", rules.call_timeout_ms, 1, MOST_MS),
         ("rules.worker_memory_mib", rules.worker_memory_mib, 1, MOST_MIB),

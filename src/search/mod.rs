@@ -3,12 +3,13 @@
 //! A query is one statement. [`statement`] parses it and lets nothing through that could change anything; [`relations`]
 //! finds the tables that it names; [`macros`] and [`columns`] write out what people need not: time predicates, names in
 //! any case, paths into JSON. DataFusion plans and runs the rest over [`table`], which opens only the files and row groups
-//! that may hold what is looked for ([`skip`]). [`views`] are unions over many tables. [`output`] prints rows.
+//! that may hold what is looked for ([`skip`], [`partition`]). [`views`] are unions over many tables. [`output`] prints rows.
 
 mod columns;
 pub mod indicators;
 mod macros;
 pub mod output;
+mod partition;
 mod relations;
 mod skip;
 mod statement;

@@ -17,7 +17,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::{SearchError, skip};
+use super::{SearchError, partition, skip};
 use crate::lake::names::TableId;
 use crate::lake::tables::{ParquetFile, Snapshot, Tables};
 
@@ -70,7 +70,7 @@ impl TableProvider for LakeTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let conditions = skip::conditions(filters, &self.schema);
+        let conditions = partition::conditions(filters, &self.schema);
         let files = self.snapshot.files(&conditions).await;
         let files = files.map_err(|error| DataFusionError::External(error.0.into()))?;
         let needles = skip::needles(filters);

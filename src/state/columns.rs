@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::window::{Opening, Window, context};
-use super::{AlertMatch, Attempts, Audited, ObjectState, PendingDelivery, StateError, Waiting};
+use super::{AlertMatch, Attempts, Audited, ObjectState, PendingDelivery, Placed, StateError, Waiting};
 use crate::model::{Alert, DeliveryResponse, MatchDetail, ObjectRef, RowId, Triage};
 
 /// A row of an answer. Each gives `None` for a null.
@@ -108,6 +108,17 @@ pub(super) fn alert(row: &impl Columns) -> Result<Alert, StateError> {
             last_updated_by_time: moment_or_null(row, "last_updated_at")?,
         },
     })
+}
+
+/// A match that was recorded before; `open` tells when the window began of an alert that is still open or was never made.
+pub(super) fn placed(
+    row: &impl Columns,
+    open: impl Fn(&str) -> Option<OffsetDateTime>,
+) -> Result<Placed, StateError> {
+    let (alert_id, recorded) = (row.text_or_null("alert_id")?, moment(row, "recorded_at")?);
+    let of_alert = moment_or_null(row, "first_match_at")?;
+    let window_began = alert_id.as_deref().map(|id| of_alert.or_else(|| open(id)).unwrap_or(recorded));
+    Ok(Placed { alert_id, window_began, recorded })
 }
 
 /// A row of `deliveries` with its alert.

@@ -8,7 +8,8 @@ use crate::model::{Alert, AlertStatus, Comment, DeliveryResponse, Detections, Re
 use crate::state::route::{Routed, route};
 use crate::state::window::{Change, GroupKey, Hit, Window, context};
 use crate::state::{
-    AlertFilter, AlertMatch, AlertPlace, AlertStore, Audited, ClaimToken, Desk, Recorded, StateError, TriageChange,
+    AlertFilter, AlertMatch, AlertPlace, AlertStore, Audited, ClaimToken, Desk, Placed, Recorded, StateError,
+    TriageChange,
 };
 
 #[async_trait]
@@ -23,24 +24,30 @@ impl AlertStore for MemoryState {
         let mut tables = self.lock();
         tables.check_claim(token)?;
         let hits = detections.matches.iter().map(Hit::from).chain(detections.faults.iter().map(Hit::from));
-        let (mut matches, mut opened) = (0, Vec::new());
+        let (mut matches, mut opened, mut places) = (0, Vec::new(), Vec::new());
         for hit in hits.collect::<Vec<_>>() {
-            if !tables.matches.insert((hit.rule.id.clone(), hit.kind.as_str(), hit.row_id)) {
+            let identity = (hit.rule.id.clone(), hit.kind.as_str(), hit.row_id);
+            if let Some(before) = tables.matches.get(&identity) {
+                places.push(before.clone());
                 continue;
             }
             matches += 1;
-            if !hit.is_grouped() {
-                continue;
+            let mut placed = Placed { alert_id: None, window_began: None, recorded: now };
+            if hit.is_grouped() {
+                let change = tables.count(&hit, destinations, now);
+                if change == Change::Opened {
+                    opened.push(hit.key());
+                }
+                let window = &tables.windows[&hit.key()];
+                let alert = hit.key().alert_id(window.number);
+                (placed.alert_id, placed.window_began) = (Some(alert.clone()), Some(window.started));
+                tables.counted_by.insert((alert, hit.row_id), counted(&hit));
             }
-            let change = tables.count(&hit, destinations, now);
-            if change == Change::Opened {
-                opened.push(hit.key());
-            }
-            let alert = hit.key().alert_id(tables.windows[&hit.key()].number);
-            tables.counted_by.insert((alert, hit.row_id), counted(&hit));
+            tables.matches.insert(identity, placed.clone());
+            places.push(placed);
         }
         let opened = opened.iter().map(|key| tables.windows[key].alert(key).expect("its window has opened it"));
-        Ok(Recorded { opened: opened.collect(), matches })
+        Ok(Recorded { opened: opened.collect(), matches, placed: places })
     }
 
     async fn alerts(&self, filter: &AlertFilter) -> Result<Vec<Alert>, StateError> {
