@@ -280,6 +280,9 @@ impl Parts {
             "upkeep",
             upkeep::forget_old(pipeline.clone(), upkeep::Ages::of(&config), shutdown.clone()),
         );
+        if config.lake.kind != crate::lake::Kind::None {
+            work.spawn_critical("audit", upkeep::audit(pipeline.clone(), config.clone(), shutdown.clone()));
+        }
         work.spawn_critical("parked objects", upkeep::replay_parked(pipeline.clone(), shutdown.clone()));
         work.spawn_critical(
             "configuration reload",

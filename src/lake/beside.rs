@@ -18,19 +18,30 @@ use time::OffsetDateTime;
 use super::LakeError;
 use super::columns::{EVENT_TIME, PARSE_TIME, ROW_ID};
 use super::encode::microseconds;
-use super::families::{CLASSIFICATION_FAILURES, RULE_ERRORS, RULE_MATCHES, SIGNALS};
+use super::families::{CLASSIFICATION_FAILURES, DATA_AUDIT, RULE_ERRORS, RULE_MATCHES, SIGNALS};
 use crate::model::{
     Detections, Event, EventBatch, Map, MapBuilder, Match, ObjectId, Position, Reject, RowId, RuleFault, RuleMeta,
     Value, stored_time,
 };
-use crate::state::Placed;
+use crate::state::{Ended, Placed};
 
 /// What a batch has brought about beside its events.
 #[derive(Clone, Copy, Debug)]
 pub enum Beside<'a> {
     /// What rules found in its events, and where each of that counts: matches, then faults.
-    Found { batch: &'a EventBatch, detections: &'a Detections, placed: &'a [Placed] },
-    Rejected { object: &'a str, source: &'a Arc<str>, rejects: &'a [Reject], at: OffsetDateTime },
+    Found {
+        batch: &'a EventBatch,
+        detections: &'a Detections,
+        placed: &'a [Placed],
+    },
+    Rejected {
+        object: &'a str,
+        source: &'a Arc<str>,
+        rejects: &'a [Reject],
+        at: OffsetDateTime,
+    },
+    /// How objects ended, by the time of that. These are no rows of an object: they belong to the claim of the audit.
+    Ended(&'a [Ended]),
 }
 
 /// Rows of one table, in the order of the object.
@@ -56,6 +67,10 @@ pub(super) fn rows(object: ObjectId, beside: Beside<'_>) -> Result<Vec<BesideRow
             }
             source.clone()
         }
+        Beside::Ended(ended) => {
+            ended.iter().for_each(|ended| tables.add_ended(ended));
+            "".into()
+        }
     };
     let rows = tables.0.into_iter().map(|(table, Rows { mut events, bytes, .. })| {
         events.sort_by_key(|event| event.position);
@@ -78,12 +93,7 @@ struct Rows {
 }
 
 impl Tables {
-    fn add_found(
-        &mut self,
-        batch: &EventBatch,
-        detections: &Detections,
-        placed: &[Placed],
-    ) -> Result<(), LakeError> {
+    fn add_found(&mut self, batch: &EventBatch, detections: &Detections, placed: &[Placed]) -> Result<(), LakeError> {
         let events: HashMap<RowId, &Event> = batch.events.iter().map(|event| (event.row_id, event)).collect();
         let of_batch = |row: RowId| events.get(&row).copied().ok_or_else(|| misplaced(row));
         let Detections { matches, faults } = detections;
@@ -97,7 +107,9 @@ impl Tables {
             let bytes = share + ROW + found.detail.context.len() + found.detail.title.len();
             let table = RULE_MATCHES.table(&event.log_type);
             self.add(table, &found.rule.id, bytes, event, placed, |row| put_match(row, found, placed));
-            self.add(SIGNALS.table(""), &found.rule.id, bytes, event, placed, |row| put_signal(row, event, found, placed));
+            self.add(SIGNALS.table(""), &found.rule.id, bytes, event, placed, |row| {
+                put_signal(row, event, found, placed)
+            });
         }
         for (fault, placed) in std::iter::zip(faults, of_faults) {
             let event = of_batch(fault.row_id)?;
@@ -139,28 +151,79 @@ impl Tables {
         let position = Position { ordinal: reject.ordinal, index: 0 };
         let row_id = RowId::new(object, position.ordinal, position.index);
         let raw = Value::str(String::from_utf8_lossy(&reject.raw));
-        let fields: Map = [
+        let fields = record([
             (ROW_ID, Value::str(row_id.to_string())),
             (EVENT_TIME, time(at)),
             (PARSE_TIME, time(at)),
             ("p_source_id", Value::Str(source.clone())),
             ("p_source_label", Value::Str(source.clone())),
             ("p_object", Value::str(address)),
-            ("p_offset", Value::Int(i64::try_from(reject.ordinal).unwrap_or(i64::MAX))),
+            ("p_offset", count(reject.ordinal)),
             ("raw", raw),
             ("p_classification_errors", Value::str(&reject.reason)),
-        ]
-        .into_iter()
-        .map(|(name, value)| (Arc::from(name), value))
-        .collect();
+        ]);
         let rows = self.0.entry(CLASSIFICATION_FAILURES.table("")).or_default();
         rows.bytes += ROW + reject.raw.len() + reject.reason.len();
         rows.events.push(Event { log_type: "".into(), row_id, position, time: at, fields });
     }
+
+    fn add_ended(&mut self, ended: &Ended) {
+        let Ended { object, source, outcome, at, claimed, tries } = ended;
+        let row_id = RowId(object.id().0);
+        let text = |text: &Option<String>| text.as_ref().map_or(Value::Null, Value::str);
+        let took = u64::try_from((*at - *claimed).whole_milliseconds()).unwrap_or(0);
+        let fields = record([
+            (ROW_ID, Value::str(row_id.to_string())),
+            (EVENT_TIME, time(*at)),
+            (PARSE_TIME, time(*at)),
+            ("p_source_id", Value::str(source)),
+            ("p_source_label", Value::str(source)),
+            ("p_object", Value::str(object.to_string())),
+            ("bucket", Value::str(&object.bucket)),
+            ("key", Value::str(&object.key)),
+            ("version_id", text(&object.version_id)),
+            ("etag", text(&object.etag)),
+            ("size", object.size.map_or(Value::Null, count)),
+            ("state", Value::str(outcome.state.as_str())),
+            ("reason", Value::str(&outcome.reason)),
+            ("bytes", count(outcome.bytes)),
+            ("entries", count(outcome.events + outcome.rejects)),
+            ("events", count(outcome.events)),
+            ("failures", count(outcome.rejects)),
+            ("attempts", count((*tries).into())),
+            ("duration_ms", count(took)),
+        ]);
+        let rows = self.0.entry(DATA_AUDIT.table("")).or_default();
+        rows.bytes += 2 * ROW + object.key.len() + outcome.reason.len();
+        let position = Position { ordinal: audit_position(*at), index: 0 };
+        rows.events.push(Event { log_type: "".into(), row_id, position, time: *at, fields });
+    }
+}
+
+/// How far the audit has come is the time up to which it has told of objects, in microseconds since 1970.
+fn audit_position(at: OffsetDateTime) -> u64 {
+    u64::try_from(at.unix_timestamp_nanos().div_euclid(1000)).unwrap_or(0)
+}
+
+/// The time up to which the audit has come.
+pub fn audited_through(position: Position) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(position.ordinal) * 1000).ok()
+}
+
+/// The values of a row that is no event.
+fn record<const N: usize>(fields: [(&str, Value); N]) -> Map {
+    let fields = fields.into_iter().filter(|(_, value)| *value != Value::Null);
+    fields.map(|(name, value)| (Arc::from(name), value)).collect()
+}
+
+fn count(number: u64) -> Value {
+    Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 fn misplaced(row: RowId) -> LakeError {
-    LakeError::Failed(format!("a rule found row {row} in a batch without it, which is a defect of margay; please report it"))
+    LakeError::Failed(format!(
+        "a rule found row {row} in a batch without it, which is a defect of margay; please report it"
+    ))
 }
 
 /// When the event was read.
@@ -244,7 +307,8 @@ mod tests {
     const OBJECT: ObjectId = ObjectId([1; 16]);
 
     fn event(ordinal: u64, log_type: &str) -> Event {
-        let fields = format!(r#"{{"n":{ordinal},"p_any_usernames":["u"],"p_parse_time":"2026-01-02 03:04:05.500000000"}}"#);
+        let fields =
+            format!(r#"{{"n":{ordinal},"p_any_usernames":["u"],"p_parse_time":"2026-01-02 03:04:05.500000000"}}"#);
         Event {
             log_type: log_type.into(),
             row_id: RowId([ordinal as u8; 16]),
@@ -299,7 +363,10 @@ mod tests {
         assert!(!signal.contains("p_alert_id") && signal.starts_with(r#"{"p_any_usernames":["u"]"#), "{signal}");
         assert!(signal.contains(r#""event":{"n":1,"#), "{signal}");
         let error = text(&rows[0].rows.events[0]);
-        assert!(error.contains(r#""p_rule_error_type":"KeyError""#) && error.contains(r#""p_alert_id":"e""#), "{error}");
+        assert!(
+            error.contains(r#""p_rule_error_type":"KeyError""#) && error.contains(r#""p_alert_id":"e""#),
+            "{error}"
+        );
     }
 
     #[test]

@@ -145,15 +145,42 @@ pub static CLASSIFICATION_FAILURES: Family = Family {
     ],
 };
 
-pub static FAMILIES: [&Family; 5] = [&LOGS, &RULE_MATCHES, &RULE_ERRORS, &SIGNALS, &CLASSIFICATION_FAILURES];
+pub static DATA_AUDIT: Family = Family {
+    namespace: "monitor",
+    tables: Named::One("data_audit"),
+    partition: PARSE_TIME,
+    retention: Retention::AsMonitoring,
+    fields: Fields::OfRecord,
+    own: &[
+        ("bucket", Kind::Text, "Bucket of the object"),
+        ("key", Kind::Text, "Key of the object"),
+        ("version_id", Kind::Text, "Its version, in a bucket that has versions"),
+        ("etag", Kind::Text, "Its ETag"),
+        ("size", Kind::Long, "Its bytes, as they are stored"),
+        ("state", Kind::Text, "How it ended"),
+        ("reason", Kind::Text, "Why, where it did not end as committed"),
+        ("bytes", Kind::Long, "Its bytes, decompressed"),
+        ("entries", Kind::Long, "Its records"),
+        ("events", Kind::Long, "Events that they gave"),
+        ("failures", Kind::Long, "Records that no log type took"),
+        ("attempts", Kind::Long, "How often it was tried"),
+        ("duration_ms", Kind::Long, "How long the last of its tries took"),
+    ],
+};
+
+pub static FAMILIES: [&Family; 6] =
+    [&LOGS, &RULE_MATCHES, &RULE_ERRORS, &SIGNALS, &CLASSIFICATION_FAILURES, &DATA_AUDIT];
 
 const RULE_ID: Own = ("p_rule_id", Kind::Text, "The rule");
 const RULE_VERSION: Own = ("p_rule_version", Kind::Text, "Hash of the rule as it was");
 const RULE_SEVERITY: Own = ("p_rule_severity", Kind::Text, "Severity in the metadata of the rule");
 const RULE_TAGS: Own = ("p_rule_tags", Kind::Texts, "Tags of the rule");
 const RULE_REPORTS: Own = ("p_rule_reports", Kind::Json, "Reports of the rule, each with a list of texts");
-const ALERT_ID: Own =
-    ("p_alert_id", Kind::Text, "The alert that counts it, also below its threshold; none where the rule makes no alerts");
+const ALERT_ID: Own = (
+    "p_alert_id",
+    Kind::Text,
+    "The alert that counts it, also below its threshold; none where the rule makes no alerts",
+);
 const ALERT_CREATION_TIME: Own = ("p_alert_creation_time", Kind::Time, "When the window of the alert began");
 const ALERT_UPDATE_TIME: Own = ("p_alert_update_time", Kind::Time, "When the alert counted it");
 const ALERT_SEVERITY: Own = ("p_alert_severity", Kind::Text, "Severity that the rule gave to this match");

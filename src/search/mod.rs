@@ -6,6 +6,7 @@
 //! that may hold what is looked for ([`skip`], [`partition`]). [`views`] are unions over many tables. [`output`] prints rows.
 
 mod columns;
+mod event_json;
 pub mod indicators;
 mod macros;
 pub mod output;
@@ -165,8 +166,8 @@ impl Search {
                 let provider = table::open(&*self.tables, &id).await?;
                 Ok((id, provider))
             }
-            Named::View(id, view) => {
-                let provider = views::open(&*self.tables, view, all).await?;
+            Named::View(id, view, with_event) => {
+                let provider = views::open(&*self.tables, view, with_event, all).await?;
                 Ok((id, provider))
             }
         }
@@ -209,3 +210,5 @@ fn register(context: &SessionContext, id: &TableId, provider: Arc<dyn TableProvi
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod view_tests;

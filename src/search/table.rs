@@ -32,6 +32,11 @@ pub(super) async fn open(
     }
 }
 
+/// The columns of a table whose text is JSON.
+pub(super) fn json_columns(table: &Arc<dyn TableProvider>) -> &[String] {
+    table.as_any().downcast_ref::<LakeTable>().map_or(&[], |table| table.snapshot.json_columns())
+}
+
 struct LakeTable {
     id: TableId,
     schema: SchemaRef,

@@ -1,5 +1,5 @@
 //! Unions over many tables, made when a query is planned and so always current: the `p_` columns of every table, where it
-//! came from, and nothing of what only one of them has.
+//! came from, and nothing of what only one of them has, unless `p_event` is asked for.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,11 +12,14 @@ use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::functions::expr_fn::{date_part, date_trunc};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Union, cast, col, lit};
 
-use super::{SearchError, table};
+use super::{SearchError, event_json, table};
 use crate::lake::columns::{Column, EVENT_TIME, Shape, columns};
 use crate::lake::families::{Family, LOGS, RULE_ERRORS, RULE_MATCHES, SIGNALS};
 use crate::lake::names::TableId;
 use crate::lake::tables::Tables;
+
+/// The whole event as JSON: a column of every view, which is there when it is asked for by its name.
+pub(super) const EVENT: &str = "p_event";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum View {
@@ -100,6 +103,7 @@ fn data_type(shape: &Shape) -> DataType {
 pub(super) async fn open(
     tables: &dyn Tables,
     view: View,
+    with_event: bool,
     all: &[TableId],
 ) -> Result<Arc<dyn TableProvider>, SearchError> {
     let mut members = Vec::new();
@@ -112,10 +116,10 @@ pub(super) async fn open(
     let schema = schema(view, members.iter().map(|(_, table)| table));
     let mut plans = Vec::with_capacity(members.len());
     for (id, table) in members {
-        plans.push(Arc::new(member(id, table, &schema)?));
+        plans.push(Arc::new(member(id, table, &schema, with_event)?));
     }
     let plan = match plans.len() {
-        0 => nothing(&schema)?,
+        0 => nothing(&schema, with_event)?,
         1 => Arc::unwrap_or_clone(plans.remove(0)),
         // In one, however many they are: unions of unions would nest as deeply as there are tables.
         _ => LogicalPlan::Union(Union::try_new_with_loose_types(plans)?),
@@ -140,7 +144,12 @@ fn schema<'t>(view: View, members: impl Iterator<Item = &'t Arc<dyn TableProvide
 }
 
 /// The columns of the view out of one table.
-fn member(id: &TableId, table: Arc<dyn TableProvider>, schema: &Schema) -> Result<LogicalPlan, SearchError> {
+fn member(
+    id: &TableId,
+    table: Arc<dyn TableProvider>,
+    schema: &Schema,
+    with_event: bool,
+) -> Result<LogicalPlan, SearchError> {
     let has = table.schema();
     let column = |field: &Arc<Field>| {
         let own = || col(format!("\"{}\"", field.name()));
@@ -155,6 +164,15 @@ fn member(id: &TableId, table: Arc<dyn TableProvider>, schema: &Schema) -> Resul
     columns.extend(of_time(col(EVENT_TIME)));
     columns.push(lit(id.namespace.clone()).alias("p_db_name"));
     columns.push(lit(id.name.clone()).alias("p_table_name"));
+    if with_event {
+        let whole = if has.field_with_name("event").is_ok_and(|_| id.namespace.ends_with(SIGNALS.namespace)) {
+            // A signal has the event as it came.
+            col("event")
+        } else {
+            event_json::call(&has, table::json_columns(&table))
+        };
+        columns.push(whole.alias(EVENT));
+    }
     let scan = LogicalPlanBuilder::scan(id.to_string(), provider_as_source(table), None)?;
     Ok(scan.project(columns)?.build()?)
 }
@@ -169,12 +187,13 @@ fn of_time(time: Expr) -> Vec<Expr> {
 }
 
 /// No table yet: the columns, and no row.
-fn nothing(schema: &Schema) -> Result<LogicalPlan, SearchError> {
+fn nothing(schema: &Schema, with_event: bool) -> Result<LogicalPlan, SearchError> {
     let null = |data_type: &DataType| cast(lit(ScalarValue::Null), data_type.clone());
     let mut columns: Vec<Expr> =
         schema.fields().iter().map(|field| null(field.data_type()).alias(field.name())).collect();
     columns.extend(of_time(null(&DataType::Timestamp(TimeUnit::Microsecond, None))));
-    columns.extend(["p_db_name", "p_table_name"].map(|name| null(&DataType::Utf8).alias(name)));
+    let texts = ["p_db_name", "p_table_name"].into_iter().chain(with_event.then_some(EVENT));
+    columns.extend(texts.map(|name| null(&DataType::Utf8).alias(name)));
     let empty = LogicalPlanBuilder::empty(true).project(columns)?;
     Ok(empty.filter(lit(false))?.build()?)
 }

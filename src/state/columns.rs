@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::window::{Opening, Window, context};
-use super::{AlertMatch, Attempts, Audited, ObjectState, PendingDelivery, Placed, StateError, Waiting};
+use super::{
+    AlertMatch, Attempts, Audited, Ended, ObjectOutcome, ObjectState, PendingDelivery, Placed, StateError, Waiting,
+};
 use crate::model::{Alert, DeliveryResponse, MatchDetail, ObjectRef, RowId, Triage};
 
 /// A row of an answer. Each gives `None` for a null.
@@ -111,10 +113,7 @@ pub(super) fn alert(row: &impl Columns) -> Result<Alert, StateError> {
 }
 
 /// A match that was recorded before; `open` tells when the window began of an alert that is still open or was never made.
-pub(super) fn placed(
-    row: &impl Columns,
-    open: impl Fn(&str) -> Option<OffsetDateTime>,
-) -> Result<Placed, StateError> {
+pub(super) fn placed(row: &impl Columns, open: impl Fn(&str) -> Option<OffsetDateTime>) -> Result<Placed, StateError> {
     let (alert_id, recorded) = (row.text_or_null("alert_id")?, moment(row, "recorded_at")?);
     let of_alert = moment_or_null(row, "first_match_at")?;
     let window_began = alert_id.as_deref().map(|id| of_alert.or_else(|| open(id)).unwrap_or(recorded));
@@ -200,6 +199,25 @@ pub(super) fn object(row: &impl Columns) -> Result<ObjectRef, StateError> {
         size: row.int_or_null("size")?.and_then(|size| u64::try_from(size).ok()),
         region: None,
         sequencer: None,
+    })
+}
+
+/// A row of `objects` that is finished.
+pub(super) fn ended(row: &impl Columns) -> Result<Ended, StateError> {
+    let at = moment(row, "finished_at")?;
+    Ok(Ended {
+        object: object(row)?,
+        source: text(row, "source")?,
+        outcome: ObjectOutcome {
+            state: named(row, "state")?,
+            reason: text(row, "reason")?,
+            events: count(row, "events")?,
+            rejects: count(row, "rejects")?,
+            bytes: count(row, "bytes")?,
+        },
+        at,
+        claimed: moment_or_null(row, "claimed_at")?.unwrap_or(at),
+        tries: small(row, "started")?,
     })
 }
 

@@ -19,8 +19,8 @@ use time::OffsetDateTime;
 
 use super::window::{GroupKey, Window};
 use super::{
-    AlertMatch, Audited, ClaimToken, CommitId, Outbox, PendingDelivery, Placed, Quarantine, QuarantineKind, Quarantined,
-    StateError, Waiting,
+    AlertMatch, Audited, ClaimToken, CommitId, Outbox, PendingDelivery, Placed, Quarantine, QuarantineKind,
+    Quarantined, StateError, Waiting,
 };
 use crate::model::{Alert, AlertKind, DeliveryResponse, ObjectId, Position, Reject, Revision, RowId, SeenField};
 

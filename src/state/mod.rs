@@ -31,7 +31,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-pub use backlog::{Archive, Backlog, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, Upkeep};
+pub use backlog::{Archive, Backlog, Ended, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, Upkeep};
 pub use commits::{CommitId, Commits, Doubt, Earlier, Intended, Part};
 pub use revisions::{FIELD_LIMIT, Revisions};
 

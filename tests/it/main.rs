@@ -20,6 +20,7 @@ mod story_aws;
 mod story_destinations;
 mod story_explain;
 mod story_faults;
+mod story_found;
 mod story_kills;
 mod story_lake;
 mod story_load;

@@ -83,7 +83,8 @@ pub(in crate::state) async fn a_threshold_is_reached_over_several_calls<S: State
     for row in 0..4 {
         let below = store.record(&token, &matches([matched(&rule, row)]), &to, START).await.unwrap();
         assert_eq!((below.opened, below.matches), (vec![], 1));
-        let expected = Placed { alert_id: below.placed[0].alert_id.clone(), window_began: Some(START), recorded: START };
+        let expected =
+            Placed { alert_id: below.placed[0].alert_id.clone(), window_began: Some(START), recorded: START };
         assert_eq!(below.placed, [expected]);
         assert!(below.placed[0].alert_id.is_some(), "the id of the window is known before there is an alert");
     }

@@ -14,9 +14,9 @@ use super::columns::stored;
 use super::failure::{During, Failure};
 use crate::model::{AlertKind, Detections, ObjectId, Receiver, RowId};
 use crate::state::columns::{self, json, micros, named, text, window};
-use crate::state::{Placed, Recorded};
 use crate::state::route::{Routed, route};
 use crate::state::window::{Change, GroupKey, Hit, Window};
+use crate::state::{Placed, Recorded};
 
 mod write;
 

@@ -7,7 +7,7 @@ use super::state::StateView;
 use crate::model::{ObjectId, Reject, Revision, SeenField, UnknownField};
 use crate::state::Revisions;
 use crate::state::{
-    Archive, Backlog, ClaimToken, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, ObjectState,
+    Archive, Backlog, ClaimToken, Ended, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, ObjectState,
     Quarantined, StateError, Upkeep,
 };
 
@@ -22,6 +22,15 @@ impl Backlog for StateView {
         now: OffsetDateTime,
     ) -> Result<Vec<LedgerEntry>, StateError> {
         self.call("open objects", self.state().open_objects(states, filter, after, limit, now)).await
+    }
+
+    async fn ended(
+        &self,
+        after: Option<OffsetDateTime>,
+        until: OffsetDateTime,
+        limit: u32,
+    ) -> Result<Vec<Ended>, StateError> {
+        self.call("objects that ended", self.state().ended(after, until, limit)).await
     }
 
     async fn versions(&self, bucket: &str, key: &str) -> Result<Vec<KnownVersion>, StateError> {
