@@ -11,12 +11,16 @@ use datafusion::common::ScalarValue;
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::functions::expr_fn::{date_part, date_trunc};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Union, cast, col, lit};
+use futures_util::stream::{StreamExt, TryStreamExt, iter};
 
 use super::{SearchError, event_json, table};
 use crate::lake::columns::{Column, EVENT_TIME, Shape, columns};
 use crate::lake::families::{Family, LOGS, RULE_ERRORS, RULE_MATCHES, SIGNALS};
 use crate::lake::names::TableId;
 use crate::lake::tables::Tables;
+
+/// Tables that are opened at once.
+const AT_ONCE: usize = 16;
 
 /// The whole event as JSON: a column of every view, which is there when it is asked for by its name.
 pub(super) const EVENT: &str = "p_event";
@@ -106,13 +110,10 @@ pub(super) async fn open(
     with_event: bool,
     all: &[TableId],
 ) -> Result<Arc<dyn TableProvider>, SearchError> {
-    let mut members = Vec::new();
-    for id in all {
-        let Some(namespace) = id.namespace.strip_prefix(tables.prefix()) else { continue };
-        if view.has(namespace) {
-            members.push((id, table::open(tables, id).await?));
-        }
-    }
+    let is_member = |id: &&TableId| id.namespace.strip_prefix(tables.prefix()).is_some_and(|of| view.has(of));
+    let opened = iter(all.iter().filter(is_member))
+        .map(|id| async move { Ok::<_, SearchError>((id, table::open(tables, id).await?)) });
+    let members: Vec<(&TableId, Arc<dyn TableProvider>)> = opened.buffered(AT_ONCE).try_collect().await?;
     let schema = schema(view, members.iter().map(|(_, table)| table));
     let mut plans = Vec::with_capacity(members.len());
     for (id, table) in members {

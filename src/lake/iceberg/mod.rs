@@ -27,7 +27,7 @@ use time::OffsetDateTime;
 
 use super::catalog::{Catalog, CatalogError, Outcome, Wanted};
 use super::columns::Column;
-use super::families::{Family, LOGS};
+use super::families::{Family, LOGS, Named};
 use super::names::TableId;
 use super::rows::Rows;
 use crate::logtype::Schema;
@@ -111,7 +111,8 @@ impl IcebergCatalog {
     /// The columns that the rows of a table need now.
     fn columns(&self, table: &str) -> Vec<Column> {
         let (family, rest) = Family::of(table);
-        family.columns((self.schemas)(rest).as_deref())
+        let log_type = if family.tables == Named::ByLogType { (self.schemas)(rest) } else { None };
+        family.columns(log_type.as_deref())
     }
 
     /// Makes a table, unless it exists, and gives it the columns that it lacks.
