@@ -11,10 +11,11 @@ use crate::aws;
 use crate::config::Config;
 use crate::fetch::Announcements;
 use crate::http::Findings;
+use crate::lake::{self, Finding};
 use crate::model::rfc3339;
 use crate::pipeline::explain::Explainer;
 use crate::pipeline::health::{Check, Examiner, STEPS, Verdict};
-use crate::pipeline::{Catalogue, Pipeline};
+use crate::pipeline::{Catalogue, Pipeline, tell_health};
 use crate::queue::{self, QueueSettings};
 use crate::runtime::{SharedClock, SystemClock, Tasks};
 
@@ -95,11 +96,12 @@ async fn round(pipeline: &Pipeline, config: &Config, (announcements, queue): &Se
         // It would be refused each time, and stand in the trail of the source's account.
         tries_without_id: false,
     };
-    let mut told = Vec::new();
+    let (mut told, mut findings) = (Vec::new(), Vec::new());
     for source in catalogue.sources.names() {
         match examiner.examine(source).await {
             Ok(Some(checks)) => {
                 show(pipeline, source, &checks);
+                findings.extend(checks.iter().map(|check| finding(source, check)));
                 let now = rfc3339(pipeline.clock.now());
                 told.push(serde_json::json!({ "source": source, "at": now, "checks": checks }));
             }
@@ -108,7 +110,19 @@ async fn round(pipeline: &Pipeline, config: &Config, (announcements, queue): &Se
         }
         tokio::time::sleep(PAUSE).await;
     }
+    if !findings.is_empty()
+        && config.lake.kind != lake::Kind::None
+        && let Err(error) = tell_health(pipeline, &findings).await
+    {
+        pipeline.telemetry.lake_not_maintained(&"monitor.source_health", &error);
+    }
     json_line(&told)
+}
+
+/// As the lake keeps it.
+fn finding(source: &str, check: &Check) -> Finding {
+    let Check { check, verdict, message, fix } = check;
+    Finding { source: source.into(), check, verdict: verdict.as_str(), message: message.clone(), fix: fix.clone() }
 }
 
 /// A step that was not taken does not fail.

@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 use super::LakeError;
 use super::columns::{EVENT_TIME, PARSE_TIME, ROW_ID};
 use super::encode::microseconds;
-use super::families::{CLASSIFICATION_FAILURES, DATA_AUDIT, RULE_ERRORS, RULE_MATCHES, SIGNALS};
+use super::families::{CLASSIFICATION_FAILURES, DATA_AUDIT, RULE_ERRORS, RULE_MATCHES, SIGNALS, SOURCE_HEALTH};
 use crate::model::{
     Detections, Event, EventBatch, Map, MapBuilder, Match, ObjectId, Position, Reject, RowId, RuleFault, RuleMeta,
     Value, stored_time,
@@ -42,6 +42,21 @@ pub enum Beside<'a> {
     },
     /// How objects ended, by the time of that. These are no rows of an object: they belong to the claim of the audit.
     Ended(&'a [Ended]),
+    /// What an examination of the sources has found, of one round; under a claim of their own, too.
+    Examined {
+        at: OffsetDateTime,
+        findings: &'a [Finding],
+    },
+}
+
+/// What one step of an examination says about a source.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    pub source: Arc<str>,
+    pub check: &'static str,
+    pub verdict: &'static str,
+    pub message: String,
+    pub fix: Option<String>,
 }
 
 /// Rows of one table, in the order of the object.
@@ -69,6 +84,13 @@ pub(super) fn rows(object: ObjectId, beside: Beside<'_>) -> Result<Vec<BesideRow
         }
         Beside::Ended(ended) => {
             ended.iter().for_each(|ended| tables.add_ended(ended));
+            "".into()
+        }
+        Beside::Examined { at, findings } => {
+            let position =
+                |index: usize| Position { ordinal: moment(at), index: u32::try_from(index).unwrap_or(u32::MAX) };
+            let positions = (0..).map(position);
+            positions.zip(findings).for_each(|(position, finding)| tables.add_finding(object, position, at, finding));
             "".into()
         }
     };
@@ -195,18 +217,36 @@ impl Tables {
         ]);
         let rows = self.0.entry(DATA_AUDIT.table("")).or_default();
         rows.bytes += 2 * ROW + object.key.len() + outcome.reason.len();
-        let position = Position { ordinal: audit_position(*at), index: 0 };
+        let position = Position { ordinal: moment(*at), index: 0 };
         rows.events.push(Event { log_type: "".into(), row_id, position, time: *at, fields });
+    }
+
+    fn add_finding(&mut self, object: ObjectId, position: Position, at: OffsetDateTime, finding: &Finding) {
+        let row_id = RowId::new(object, position.ordinal, position.index);
+        let fields = record([
+            (ROW_ID, Value::str(row_id.to_string())),
+            (EVENT_TIME, time(at)),
+            (PARSE_TIME, time(at)),
+            ("p_source_id", Value::Str(finding.source.clone())),
+            ("p_source_label", Value::Str(finding.source.clone())),
+            ("check", Value::str(finding.check)),
+            ("verdict", Value::str(finding.verdict)),
+            ("message", Value::str(&finding.message)),
+            ("fix", finding.fix.as_ref().map_or(Value::Null, Value::str)),
+        ]);
+        let rows = self.0.entry(SOURCE_HEALTH.table("")).or_default();
+        rows.bytes += ROW + finding.message.len();
+        rows.events.push(Event { log_type: "".into(), row_id, position, time: at, fields });
     }
 }
 
-/// How far the audit has come is the time up to which it has told of objects, in microseconds since 1970.
-fn audit_position(at: OffsetDateTime) -> u64 {
+/// Rows that are of no object stand at their time, in microseconds since 1970.
+fn moment(at: OffsetDateTime) -> u64 {
     u64::try_from(at.unix_timestamp_nanos().div_euclid(1000)).unwrap_or(0)
 }
 
-/// The time up to which the audit has come.
-pub fn audited_through(position: Position) -> Option<OffsetDateTime> {
+/// The time of the last of these rows.
+pub fn told_through(position: Position) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(position.ordinal) * 1000).ok()
 }
 

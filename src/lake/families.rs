@@ -168,8 +168,22 @@ pub static DATA_AUDIT: Family = Family {
     ],
 };
 
-pub static FAMILIES: [&Family; 6] =
-    [&LOGS, &RULE_MATCHES, &RULE_ERRORS, &SIGNALS, &CLASSIFICATION_FAILURES, &DATA_AUDIT];
+pub static SOURCE_HEALTH: Family = Family {
+    namespace: "monitor",
+    tables: Named::One("source_health"),
+    partition: PARSE_TIME,
+    retention: Retention::AsMonitoring,
+    fields: Fields::OfRecord,
+    own: &[
+        ("check", Kind::Text, "What was examined"),
+        ("verdict", Kind::Text, "healthy, warning, failed or unknown"),
+        ("message", Kind::Text, "What was found"),
+        ("fix", Kind::Text, "What to change"),
+    ],
+};
+
+pub static FAMILIES: [&Family; 7] =
+    [&LOGS, &RULE_MATCHES, &RULE_ERRORS, &SIGNALS, &CLASSIFICATION_FAILURES, &DATA_AUDIT, &SOURCE_HEALTH];
 
 const RULE_ID: Own = ("p_rule_id", Kind::Text, "The rule");
 const RULE_VERSION: Own = ("p_rule_version", Kind::Text, "Hash of the rule as it was");

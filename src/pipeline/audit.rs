@@ -1,4 +1,4 @@
-//! Tells in the lake how every object ended: the ledger, copied row by row into a table.
+//! Tells in the lake of what is no row of an object: how every object ended, and what examinations of the sources found.
 //!
 //! The ledger is where an outcome becomes durable, and a message need not wait for the copy of it. How far the copy has come
 //! is the progress of one claim of its own, in the ledger of commits: so each outcome is there once, whatever crashes, and
@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 
 use super::Pipeline;
 use super::stop::Stop;
-use crate::lake::families::DATA_AUDIT;
-use crate::lake::{Beside, audited_through};
+use crate::lake::families::{DATA_AUDIT, Family, SOURCE_HEALTH};
+use crate::lake::{Beside, Finding, told_through};
 use crate::model::ObjectRef;
 use crate::state::{Claim, ClaimToken, StateError};
 
@@ -29,27 +29,37 @@ const LEASE: Duration = Duration::from_secs(10 * 60);
 pub async fn audit(pipeline: &Pipeline, settling: Duration) -> Result<usize, String> {
     let until = pipeline.clock.now() - settling;
     let copied = async {
-        let after = told_through(pipeline).await?;
+        let after = last_told(pipeline, &DATA_AUDIT).await?;
         if pipeline.state.ended(after, until, 1).await?.is_empty() {
             return Ok(0);
         }
-        let now = pipeline.clock.now();
-        let claim = pipeline.state.claim(&itself(), "", None, now, now + LEASE).await?;
-        let Claim::Granted(token, _) = claim else { return Ok(0) };
+        let Some(token) = claim(pipeline, &DATA_AUDIT).await? else { return Ok(0) };
         let copied = copy(pipeline, &token, until).await;
-        let (reason, detail) = match &copied {
-            Ok(_) => ("audited", String::new()),
-            Err(stop) => ("lake", stop.to_string()),
-        };
-        pipeline.state.release(&token, reason, &detail, pipeline.clock.now()).await?;
-        copied
+        release(pipeline, &token, copied).await
     };
     copied.await.map_err(|stop: Stop| stop.to_string())
 }
 
+/// Tells what a round of examinations found. Where another daemon is telling the same of its round, that will do.
+pub async fn tell_health(pipeline: &Pipeline, findings: &[Finding]) -> Result<(), String> {
+    let told = async {
+        let Some(token) = claim(pipeline, &SOURCE_HEALTH).await? else { return Ok(()) };
+        let told = async {
+            // The clock of the daemon that told the last may be ahead of this one's.
+            let last = last_told(pipeline, &SOURCE_HEALTH).await?.map(|last| last + Duration::from_micros(1));
+            let at = last.max(Some(pipeline.clock.now())).expect("one of them is a time");
+            let ticket = pipeline.lake.append_beside(&token, Beside::Examined { at, findings }).await?;
+            Ok(ticket.committed().await?)
+        };
+        let told = told.await;
+        release(pipeline, &token, told).await
+    };
+    told.await.map_err(|stop: Stop| stop.to_string())
+}
+
 /// Under the claim, because another daemon may have copied since.
 async fn copy(pipeline: &Pipeline, token: &ClaimToken, until: OffsetDateTime) -> Result<usize, Stop> {
-    let mut after = told_through(pipeline).await?;
+    let mut after = last_told(pipeline, &DATA_AUDIT).await?;
     let (mut tickets, mut copied) = (Vec::new(), 0);
     for _ in 0..PAGES {
         let page = pipeline.state.ended(after, until, PAGE).await?;
@@ -64,17 +74,35 @@ async fn copy(pipeline: &Pipeline, token: &ClaimToken, until: OffsetDateTime) ->
     Ok(copied)
 }
 
-async fn told_through(pipeline: &Pipeline) -> Result<Option<OffsetDateTime>, StateError> {
-    let progress = pipeline.state.progress(itself().id()).await?;
-    let table = DATA_AUDIT.table("");
-    Ok(progress.into_iter().find(|(of, _)| **of == *table).and_then(|(_, position)| audited_through(position)))
+/// `None` while another daemon has it.
+async fn claim(pipeline: &Pipeline, family: &Family) -> Result<Option<ClaimToken>, Stop> {
+    let now = pipeline.clock.now();
+    match pipeline.state.claim(&teller(family), "", None, now, now + LEASE).await? {
+        Claim::Granted(token, _) => Ok(Some(token)),
+        Claim::Held(_) | Claim::Done(_) => Ok(None),
+    }
 }
 
-/// What the ledger knows the copying by. No bucket has such a name.
-fn itself() -> ObjectRef {
+async fn release<T>(pipeline: &Pipeline, token: &ClaimToken, result: Result<T, Stop>) -> Result<T, Stop> {
+    let (reason, detail) = match &result {
+        Ok(_) => ("told", String::new()),
+        Err(stop) => ("lake", stop.to_string()),
+    };
+    pipeline.state.release(token, reason, &detail, pipeline.clock.now()).await?;
+    result
+}
+
+/// The time of the last row of the table.
+async fn last_told(pipeline: &Pipeline, family: &Family) -> Result<Option<OffsetDateTime>, StateError> {
+    let (progress, table) = (pipeline.state.progress(teller(family).id()).await?, family.table(""));
+    Ok(progress.into_iter().find(|(of, _)| **of == *table).and_then(|(_, position)| told_through(position)))
+}
+
+/// What the ledger knows the telling by, which never ends. No bucket has such a name.
+fn teller(family: &Family) -> ObjectRef {
     ObjectRef {
-        bucket: "margay:audit".into(),
-        key: "data_audit".into(),
+        bucket: "margay:monitor".into(),
+        key: family.table("").to_string(),
         version_id: Some("1".into()),
         etag: None,
         size: None,

@@ -36,7 +36,8 @@ async fn views_are_unions_with_the_columns_that_are_shared() {
         ("SELECT p_rule_id FROM panther_views.public.all_rule_errors", "e"),
         ("SELECT p_rule_id, p_log_type FROM all_signals", "r,Test.Trail"),
         ("SELECT count(*) FROM all_cloudsecurity WHERE p_event IS NULL", "0"),
-        ("SELECT count(*) FROM all_databases WHERE p_alert_context:ip::string = '10.0.0.9'", "2"),
+        ("SELECT count(*) FROM all_databases WHERE p_alert_context:ip::string = '10.0.0.9'", "1"),
+        ("SELECT p_alert_context:ip::string FROM all_rule_matches", "10.0.0.9"),
         // A member without the column has nothing in it.
         ("SELECT count(*) FROM all_databases WHERE p_rule_id IS NULL", "13"),
         ("SELECT p_event FROM all_logs WHERE p_log_type = 'Test.Other'", r#""{""x"":5}""#),

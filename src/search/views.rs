@@ -159,12 +159,12 @@ fn member(
             Ok(of) if can_cast_types(of.data_type(), field.data_type()) => cast(own(), field.data_type().clone()),
             _ => cast(lit(ScalarValue::Null), field.data_type().clone()),
         };
-        value.alias(field.name())
+        named(value, field.name())
     };
     let mut columns: Vec<Expr> = schema.fields().iter().map(column).collect();
     columns.extend(of_time(col(EVENT_TIME)));
-    columns.push(lit(id.namespace.clone()).alias("p_db_name"));
-    columns.push(lit(id.name.clone()).alias("p_table_name"));
+    columns.push(named(lit(id.namespace.clone()), "p_db_name"));
+    columns.push(named(lit(id.name.clone()), "p_table_name"));
     if with_event {
         let whole = if has.field_with_name("event").is_ok_and(|_| id.namespace.ends_with(SIGNALS.namespace)) {
             // A signal has the event as it came.
@@ -172,7 +172,7 @@ fn member(
         } else {
             event_json::call(&has, table::json_columns(&table))
         };
-        columns.push(whole.alias(EVENT));
+        columns.push(named(whole, EVENT));
     }
     let scan = LogicalPlanBuilder::scan(id.to_string(), provider_as_source(table), None)?;
     Ok(scan.project(columns)?.build()?)
@@ -180,21 +180,27 @@ fn member(
 
 /// What tables have by name alone, a view has as columns, so that `SELECT *` shows them.
 fn of_time(time: Expr) -> Vec<Expr> {
-    let part = |name: &str| cast(date_part(lit(name), time.clone()), DataType::Int32).alias(name);
+    let part = |name: &str| named(cast(date_part(lit(name), time.clone()), DataType::Int32), name);
     let hour = date_part(lit("epoch"), date_trunc(lit("hour"), time.clone()));
     let mut parts: Vec<Expr> = ["year", "month", "day", "hour"].into_iter().map(part).collect();
-    parts.push(cast(hour, DataType::Int64).alias("partition_time"));
+    parts.push(named(cast(hour, DataType::Int64), "partition_time"));
     parts
+}
+
+/// A column of the view. With a name before it, as those of the table have one: else the optimiser, which moves paths into
+/// JSON towards the table, takes the two for one.
+fn named(value: Expr, name: &str) -> Expr {
+    value.alias_qualified(Some("view"), name)
 }
 
 /// No table yet: the columns, and no row.
 fn nothing(schema: &Schema, with_event: bool) -> Result<LogicalPlan, SearchError> {
     let null = |data_type: &DataType| cast(lit(ScalarValue::Null), data_type.clone());
     let mut columns: Vec<Expr> =
-        schema.fields().iter().map(|field| null(field.data_type()).alias(field.name())).collect();
+        schema.fields().iter().map(|field| named(null(field.data_type()), field.name())).collect();
     columns.extend(of_time(null(&DataType::Timestamp(TimeUnit::Microsecond, None))));
     let texts = ["p_db_name", "p_table_name"].into_iter().chain(with_event.then_some(EVENT));
-    columns.extend(texts.map(|name| null(&DataType::Utf8).alias(name)));
+    columns.extend(texts.map(|name| named(null(&DataType::Utf8), name)));
     let empty = LogicalPlanBuilder::empty(true).project(columns)?;
     Ok(empty.filter(lit(false))?.build()?)
 }

@@ -1,8 +1,9 @@
 //! The copy of the ledger in the lake: every outcome once, whatever becomes of a commit.
 
-use super::super::audit;
+use super::super::{audit, tell_health};
 use super::*;
-use crate::lake::families::DATA_AUDIT;
+use crate::lake::Finding;
+use crate::lake::families::{DATA_AUDIT, SOURCE_HEALTH};
 use crate::model::Value;
 use crate::pipeline::Parked;
 
@@ -85,4 +86,31 @@ async fn a_copy_whose_answer_is_lost_is_not_repeated() {
     world.handle(1).await;
     assert_eq!(world.audit().await, Ok(1));
     assert_eq!(world.audited(), ["okta/a committed", "okta/b committed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_examination_finds_is_told() {
+    let world = world().await;
+    let finding = |verdict: &'static str| Finding {
+        source: "logs".into(),
+        check: "bucket",
+        verdict,
+        message: "said".into(),
+        fix: None,
+    };
+    for findings in [[finding("healthy"), finding("failed")], [finding("warning"), finding("healthy")]] {
+        let commits = async {
+            loop {
+                world.lake.flush().await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            told = tell_health(&world.pipeline, &findings) => told.unwrap(),
+            () = commits => {}
+        }
+    }
+    let rows = world.catalog.rows(&SOURCE_HEALTH.table(""));
+    let verdicts: Vec<&str> = rows.iter().map(|row| row.fields.get("verdict").unwrap().as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["healthy", "failed", "warning", "healthy"]);
 }
