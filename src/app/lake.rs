@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
 use super::{LAST_MOMENT, log_types};
@@ -60,6 +61,9 @@ impl Upkeep {
 pub async fn lake_upkeep(config: &Config) -> anyhow::Result<Upkeep> {
     Ok(Upkeep { catalog: existing(config).await?, goals: config.lake.goals() })
 }
+
+/// Tables that are looked at, or made, at once when the daemon starts.
+const TABLES_AT_ONCE: usize = 8;
 
 /// A lake that is not committing yet.
 pub(super) enum BuiltLake {
@@ -176,8 +180,8 @@ async fn make_tables(catalog: &IcebergCatalog, catalogue: &CurrentCatalogue) -> 
     let catalogue = catalogue.get();
     let named: BTreeSet<&str> = catalogue.sources.log_types().collect();
     let tables = FAMILIES.into_iter().flat_map(|family| named.iter().map(|log_type| family.table(log_type)));
-    for table in tables.collect::<BTreeSet<_>>() {
-        catalog.ensure(&table).await?;
-    }
+    let tables: BTreeSet<Arc<str>> = tables.collect();
+    let made = stream::iter(tables).map(|table| async move { catalog.ensure(&table).await.map(|_| ()) });
+    made.buffer_unordered(TABLES_AT_ONCE).try_collect::<()>().await?;
     Ok(())
 }

@@ -244,7 +244,12 @@ impl Family {
                 some
             }
         };
-        all.extend(self.own.iter().map(|(name, kind, description)| own(name, kind.shape(), description)));
+        for (name, kind, description) in self.own {
+            // A log type may have a field of that name; `p_extra` takes what does not fit into it.
+            if !all.iter().any(|column| column.name.eq_ignore_ascii_case(name)) {
+                all.push(own(name, kind.shape(), description));
+            }
+        }
         all
     }
 }

@@ -129,7 +129,9 @@ pub(super) async fn record(
     }
     groups.retain(|group| group.changed);
     let opened = write::save(connection, &groups, now).await?;
-    let placed = given.iter().map(|identity| placed[identity].clone()).collect();
+    let placed = given.iter().map(|identity| placed.get(identity).cloned()).collect::<Option<Vec<Placed>>>();
+    // One that was there when it was to be inserted, and then was not.
+    let placed = placed.ok_or_else(|| Failure::conflict("record matches"))?;
     Ok(Recorded { opened, matches: new.len() as u64, placed })
 }
 

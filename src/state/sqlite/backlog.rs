@@ -27,16 +27,27 @@ const OPEN: &str = "
 
 /// Each half has an index. Up to the moment of the object behind the last, so that none of that moment is left out.
 const ENDED: &str = "
-    WITH ended AS (
-        SELECT * FROM objects
+    WITH done AS (
+        SELECT finished_at FROM objects
         WHERE state IN ('committed', 'empty', 'folder', 'excluded', 'superseded')
             AND finished_at > coalesce(?1, -1) AND finished_at <= ?2
-        UNION ALL
-        SELECT * FROM objects
+        ORDER BY finished_at LIMIT ?3 + 1
+    ), open AS (
+        SELECT finished_at FROM objects
         WHERE coalesce(state, open_state) IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined', 'partial')
-            AND state IS NOT NULL AND state <> 'partial' AND finished_at > coalesce(?1, -1) AND finished_at <= ?2)
-    SELECT * FROM ended
-    WHERE finished_at <= coalesce((SELECT finished_at FROM ended ORDER BY finished_at LIMIT 1 OFFSET ?3), ?2)
+            AND state IS NOT NULL AND state <> 'partial' AND finished_at > coalesce(?1, -1) AND finished_at <= ?2
+        ORDER BY finished_at LIMIT ?3 + 1
+    ), behind AS (
+        SELECT finished_at FROM (SELECT * FROM done UNION ALL SELECT * FROM open) AS ended
+        ORDER BY finished_at LIMIT 1 OFFSET ?3)
+    SELECT * FROM objects
+    WHERE state IN ('committed', 'empty', 'folder', 'excluded', 'superseded') AND finished_at > coalesce(?1, -1)
+        AND finished_at <= coalesce((SELECT finished_at FROM behind), ?2)
+    UNION ALL
+    SELECT * FROM objects
+    WHERE coalesce(state, open_state) IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined', 'partial')
+        AND state IS NOT NULL AND state <> 'partial' AND finished_at > coalesce(?1, -1)
+        AND finished_at <= coalesce((SELECT finished_at FROM behind), ?2)
     ORDER BY finished_at, id";
 
 const VERSIONS: &str = "
