@@ -27,33 +27,27 @@ pub(super) const EVENT: &str = "p_event";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum View {
-    AllLogs,
-    AllRuleMatches,
-    AllRuleErrors,
-    AllSignals,
+    Logs,
+    RuleMatches,
+    RuleErrors,
+    Signals,
     /// For queries that were written for Panther: there are none here.
-    AllCloudsecurity,
-    AllDatabases,
+    Cloudsecurity,
+    Databases,
 }
 
 impl View {
-    pub(super) const ALL: [View; 6] = [
-        View::AllLogs,
-        View::AllRuleMatches,
-        View::AllRuleErrors,
-        View::AllSignals,
-        View::AllCloudsecurity,
-        View::AllDatabases,
-    ];
+    pub(super) const ALL: [View; 6] =
+        [View::Logs, View::RuleMatches, View::RuleErrors, View::Signals, View::Cloudsecurity, View::Databases];
 
     pub(super) fn name(self) -> &'static str {
         match self {
-            View::AllLogs => "all_logs",
-            View::AllRuleMatches => "all_rule_matches",
-            View::AllRuleErrors => "all_rule_errors",
-            View::AllSignals => "all_signals",
-            View::AllCloudsecurity => "all_cloudsecurity",
-            View::AllDatabases => "all_databases",
+            View::Logs => "all_logs",
+            View::RuleMatches => "all_rule_matches",
+            View::RuleErrors => "all_rule_errors",
+            View::Signals => "all_signals",
+            View::Cloudsecurity => "all_cloudsecurity",
+            View::Databases => "all_databases",
         }
     }
 
@@ -65,12 +59,12 @@ impl View {
     fn families(self) -> &'static [&'static Family] {
         static ALL: [&Family; 4] = [&LOGS, &RULE_MATCHES, &RULE_ERRORS, &SIGNALS];
         match self {
-            View::AllLogs => &ALL[..1],
-            View::AllRuleMatches => &ALL[1..2],
-            View::AllRuleErrors => &ALL[2..3],
-            View::AllSignals => &ALL[3..],
-            View::AllCloudsecurity => &[],
-            View::AllDatabases => &ALL,
+            View::Logs => &ALL[..1],
+            View::RuleMatches => &ALL[1..2],
+            View::RuleErrors => &ALL[2..3],
+            View::Signals => &ALL[3..],
+            View::Cloudsecurity => &[],
+            View::Databases => &ALL,
         }
     }
 

@@ -95,7 +95,7 @@ impl<'a> Recording<'a> {
     async fn count(&mut self, hit: &Hit<'_>) -> Result<Option<Placed>, StateError> {
         if !hit.is_grouped() {
             let is_new = self.insert_match(hit, None).await?;
-            return Ok(is_new.then(|| Placed { alert_id: None, window_began: None, recorded: self.now }));
+            return Ok(is_new.then_some(Placed { alert_id: None, window_began: None, recorded: self.now }));
         }
         let key = hit.key();
         let at = self.place(&key).await?;
