@@ -307,6 +307,9 @@ impl Parts {
             upkeep::forget_old(pipeline.clone(), upkeep::Ages::of(&config), shutdown.clone()),
         );
         work.spawn_critical("self check", upkeep::check_itself(pipeline.clone(), config.clone(), shutdown.clone()));
+        if config.lake.kind != crate::lake::Kind::None {
+            work.spawn_critical("audit", upkeep::audit(pipeline.clone(), config.clone(), shutdown.clone()));
+        }
         work.spawn_critical("parked objects", upkeep::replay_parked(pipeline.clone(), shutdown.clone()));
         work.spawn_critical(
             "configuration reload",

@@ -11,10 +11,11 @@ use crate::aws;
 use crate::config::Config;
 use crate::fetch::ObjectStore;
 use crate::http::Findings;
+use crate::lake::{self, Finding};
 use crate::model::rfc3339;
 use crate::pipeline::explain::Explainer;
 use crate::pipeline::health::{Check, Examiner, STEPS, Settings, Verdict};
-use crate::pipeline::{Catalogue, Pipeline};
+use crate::pipeline::{Catalogue, Pipeline, tell_health};
 use crate::queue;
 use crate::runtime::{SharedClock, SystemClock, Tasks};
 use crate::source::Roles;
@@ -98,7 +99,7 @@ async fn round(pipeline: &Pipeline, config: &Config, settings: &Settings) -> Str
         // It would be refused each time, and stand in the trail of the source's account.
         tries_without_id: false,
     };
-    let mut told = Vec::new();
+    let (mut told, mut findings) = (Vec::new(), Vec::new());
     for source in catalogue.sources.names() {
         match examiner.examine(source).await {
             Ok(Some(checks)) => {
@@ -106,6 +107,7 @@ async fn round(pipeline: &Pipeline, config: &Config, settings: &Settings) -> Str
                 if let Err(error) = note(pipeline, source, &checks).await {
                     pipeline.telemetry.state_failed("write down what fails of a source", &error);
                 }
+                findings.extend(checks.iter().map(|check| finding(source, check)));
                 let now = rfc3339(pipeline.clock.now());
                 told.push(serde_json::json!({ "source": source, "at": now, "checks": checks }));
             }
@@ -113,6 +115,12 @@ async fn round(pipeline: &Pipeline, config: &Config, settings: &Settings) -> Str
             Err(error) => pipeline.telemetry.state_failed("examine a source", &error),
         }
         tokio::time::sleep(PAUSE).await;
+    }
+    if !findings.is_empty()
+        && config.lake.kind != lake::Kind::None
+        && let Err(error) = tell_health(pipeline, &findings).await
+    {
+        pipeline.telemetry.lake_not_maintained(&"monitor.source_health", &error);
     }
     json_line(&told)
 }
@@ -127,6 +135,12 @@ async fn note(pipeline: &Pipeline, source: &str, checks: &[Check]) -> Result<(),
         pipeline.state.note(fact, &subject, &detail, now).await?;
     }
     Ok(())
+}
+
+/// As the lake keeps it.
+fn finding(source: &str, check: &Check) -> Finding {
+    let Check { check, verdict, message, fix } = check;
+    Finding { source: source.into(), check, verdict: verdict.as_str(), message: message.clone(), fix: fix.clone() }
 }
 
 /// A step that was not taken does not fail.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use aws_config::SdkConfig;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
 use super::duty::{Duty, Turn};
@@ -15,6 +16,7 @@ use super::{LAST_MOMENT, log_types};
 use crate::aws;
 use crate::config::{Config, Secrets};
 use crate::lake::committer::Committer;
+use crate::lake::families::FAMILIES;
 use crate::lake::iceberg::maintain::{Done, Goals};
 use crate::lake::iceberg::{
     self, GlueAccess, GluePointers, IcebergCatalog, PostgresPointers, RestAccess, RestHeads, RestProof, Schemas,
@@ -145,6 +147,9 @@ pub async fn lake_upkeep(config: &Config) -> anyhow::Result<Upkeep> {
     Ok(Upkeep { catalog: existing(config).await?, goals: config.lake.goals() })
 }
 
+/// Tables that are looked at, or made, at once when the daemon starts.
+const TABLES_AT_ONCE: usize = 8;
+
 /// A lake that is not committing yet.
 pub(super) enum BuiltLake {
     None,
@@ -265,12 +270,13 @@ fn schemas(catalogue: &CurrentCatalogue) -> Schemas {
     Arc::new(move |name: &str| catalogue.get().log_types.get(name).ok().cloned())
 }
 
-/// A table for each log type of a source, so that no search finds that one is missing.
+/// The tables for each log type of a source, and those that there is one of, so that no search finds that one is missing.
 async fn make_tables(catalog: &IcebergCatalog, catalogue: &CurrentCatalogue) -> anyhow::Result<()> {
     let catalogue = catalogue.get();
     let named: BTreeSet<&str> = catalogue.sources.log_types().collect();
-    for log_type in named {
-        catalog.ensure(log_type).await?;
-    }
+    let tables = FAMILIES.into_iter().flat_map(|family| named.iter().map(|log_type| family.table(log_type)));
+    let tables: BTreeSet<Arc<str>> = tables.collect();
+    let made = stream::iter(tables).map(|table| async move { catalog.ensure(&table).await.map(|_| ()) });
+    made.buffer_unordered(TABLES_AT_ONCE).try_collect::<()>().await?;
     Ok(())
 }

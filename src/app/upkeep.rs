@@ -1,5 +1,6 @@
 //! What the daemon does for its state beside its work: forgets what is old, in small batches, and, in a task of its own
-//! that may take long, sends parked objects through the pipeline again when they can be read. And tells of itself.
+//! that may take long, sends parked objects through the pipeline again when they can be read, and tells in the lake how
+//! objects ended. And tells of itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::pipeline::{Parked, Pipeline, SelfCheck, Tolerance};
 use crate::queue;
-use crate::state::StateError;
+use crate::state::{self, StateError};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(5 * 60);
@@ -38,6 +39,34 @@ impl Ages {
             kept: days(config.state.quarantine_retention_days),
             calls: days(config.state.retention_days),
         }
+    }
+}
+
+/// Between two looks at what has ended.
+const AUDIT: Duration = Duration::from_secs(60);
+
+/// So long after it was given its time, an outcome may still be on its way into the ledger: one process waits for its turn
+/// to write, and many have clocks that differ.
+fn settling(config: &Config) -> Duration {
+    match config.state.kind {
+        state::Kind::Sqlite => Duration::from_secs(60),
+        state::Kind::Postgres => Duration::from_secs(10 * 60),
+    }
+}
+
+/// Tells in the lake how objects end.
+pub(super) async fn audit(pipeline: Arc<Pipeline>, config: Config, shutdown: CancellationToken) {
+    let rounds = async {
+        loop {
+            tokio::time::sleep(AUDIT).await;
+            if let Err(error) = crate::pipeline::audit(&pipeline, settling(&config)).await {
+                pipeline.telemetry.lake_not_maintained(&"monitor.data_audit", &error);
+            }
+        }
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = rounds => {}
     }
 }
 

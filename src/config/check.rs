@@ -181,7 +181,7 @@ const MOST_RECORD_MIB: u64 = 32;
 
 fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
     let Config { queue, fetch, rules, remote, alerts, pipeline, state, lake, http, .. } = config;
-    let bounds: [(&str, u64, u64, u64); 33] = [
+    let bounds: [(&str, u64, u64, u64); 34] = [
         ("http.max_connections", http.max_connections as u64, 1, 100_000),
         ("queue.directory.scan_interval_ms", queue.directory.scan_interval_ms, 1, MOST_MS),
         ("queue.sqs.visibility_timeout_seconds", queue.sqs.visibility_timeout_seconds.into(), 30, 43_200),
@@ -199,6 +199,7 @@ fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
         ("lake.file_mib", lake.file_mib, 1, 4096),
         ("lake.keep_snapshots_days", lake.keep_snapshots_days.into(), 1, MOST_DAYS),
         ("lake.keep_rows_days", lake.keep_rows_days.into(), 0, MOST_DAYS),
+        ("lake.keep_monitoring_days", lake.keep_monitoring_days.into(), 0, MOST_DAYS),
         ("rules.workers", rules.workers as u64, 0, 1024),
         ("rules.call_timeout_ms", rules.call_timeout_ms, 1, MOST_MS),
         ("rules.worker_memory_mib", rules.worker_memory_mib, 1, MOST_MIB),

@@ -23,13 +23,15 @@ struct Inner {
     failed: Option<LakeError>,
     /// What earlier readings have made durable, by table.
     durable: HashMap<String, Position>,
-    /// The last position that was appended.
+    /// The last position of an event that was appended.
     last: Option<Position>,
+    /// Of a row beside the events, by table.
+    last_beside: HashMap<Arc<str>, Position>,
 }
 
 impl Claimed {
     fn new(token: ClaimToken, durable: HashMap<String, Position>) -> Claimed {
-        Claimed { token, inner: Mutex::new(Inner { failed: None, durable, last: None }) }
+        Claimed { token, inner: Mutex::new(Inner { failed: None, durable, last: None, last_beside: HashMap::new() }) }
     }
 
     /// The error that ended it.
@@ -62,12 +64,7 @@ impl Claimed {
         let mut last = inner.last;
         for event in &batch.events {
             if last.is_some_and(|last| event.position <= last) {
-                let error = LakeError::Failed(format!(
-                    "rows of object {} came out of order, which is a defect of margay; please report it",
-                    batch.object
-                ));
-                inner.failed = Some(error.clone());
-                return Err(error);
+                return Err(inner.out_of_order(batch.object));
             }
             last = Some(event.position);
         }
@@ -75,8 +72,34 @@ impl Claimed {
         Ok(())
     }
 
+    /// The same for rows beside the events, of which several may stand at one position.
+    pub(super) fn advance_beside(&self, table: &Arc<str>, rows: &EventBatch) -> Result<(), LakeError> {
+        let mut inner = self.lock();
+        if let Some(error) = &inner.failed {
+            return Err(error.clone());
+        }
+        let (Some(first), Some(last)) = (rows.events.first(), rows.events.last()) else { return Ok(()) };
+        let before = inner.last_beside.get(table);
+        if before.is_some_and(|before| first.position <= *before) || !rows.events.is_sorted_by_key(|row| row.position) {
+            return Err(inner.out_of_order(rows.object));
+        }
+        inner.last_beside.insert(table.clone(), last.position);
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Inner {
+    /// Ends the claim.
+    fn out_of_order(&mut self, object: ObjectId) -> LakeError {
+        let error = LakeError::Failed(format!(
+            "rows of object {object} came out of order, which is a defect of margay; please report it"
+        ));
+        self.failed = Some(error.clone());
+        error
     }
 }
 

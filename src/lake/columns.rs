@@ -11,8 +11,11 @@ use crate::logtype::{IndicatorKind, Schema};
 /// Holds what the other columns could not, as a JSON object in the shape of the event.
 pub const EXTRA: &str = "p_extra";
 
-/// Says when an event happened; tables are partitioned by it.
+/// Says when an event happened; tables of events are partitioned by it.
 pub const EVENT_TIME: &str = "p_event_time";
+
+/// Says when margay read an event; tables of what came of events are partitioned by it.
+pub const PARSE_TIME: &str = "p_parse_time";
 
 pub const ROW_ID: &str = "p_row_id";
 pub const LOG_TYPE: &str = "p_log_type";
@@ -40,7 +43,7 @@ pub enum Shape {
     Struct(Vec<Column>),
 }
 
-/// The columns of the table of a log type; without it, those that all tables have.
+/// The columns of the events of a log type; without it, those that all events have.
 pub fn columns(log_type: Option<&Schema>) -> Vec<Column> {
     let fields = log_type.iter().flat_map(|schema| &schema.fields.fields);
     let extra = own(EXTRA, Shape::Json, "What the other columns can't hold, in the shape of the event");
@@ -67,7 +70,7 @@ fn shape(kind: &Kind) -> Shape {
     }
 }
 
-fn own(name: &str, shape: Shape, description: &str) -> Column {
+pub(super) fn own(name: &str, shape: Shape, description: &str) -> Column {
     Column { name: name.into(), description: description.to_owned(), shape }
 }
 
@@ -77,7 +80,7 @@ fn standard() -> impl Iterator<Item = Column> {
         (LOG_TYPE, Shape::Text, "Log type of the event"),
         (ROW_ID, Shape::Text, "The same whenever the same record of the same object is read"),
         (EVENT_TIME, Shape::Time, "When the event happened; when it was read, where it does not say"),
-        ("p_parse_time", Shape::Time, "When margay read the event"),
+        (PARSE_TIME, Shape::Time, "When margay read the event"),
         ("p_source_id", Shape::Text, "Source of the object"),
         ("p_source_label", Shape::Text, "Name of the source"),
         ("p_schema_version", Shape::Int, "Revision of the log type"),

@@ -15,13 +15,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::beside::{self, BesideRows};
 use super::catalog::Catalog;
 use super::claims::{Claimed, Claims};
 use super::commit::commit;
 use super::rows::Slice;
 use super::table::{Chunk, Table};
 use super::ticket::{Held, Waiting};
-use super::{CommitTicket, Lake, LakeError};
+use super::{Beside, CommitTicket, Lake, LakeError};
 use crate::model::EventBatch;
 use crate::runtime::{Backoff, ByteBudget, BytePermit, SharedClock};
 use crate::state::{ClaimToken, Commits};
@@ -177,18 +178,29 @@ impl<C: Catalog> Committer<C> {
             picked.entry(&event.log_type).or_default().push(index);
         }
         for (name, picked) in picked {
-            let mut rows = Slice::new(batch.clone(), picked);
-            if let Some(through) = claim.durable(name) {
-                rows.skip_through(through);
-            }
-            if rows.is_empty() {
-                continue;
-            }
-            let bytes = batch.bytes * rows.len() as u64 / batch.events.len() as u64;
-            let chunk = Chunk::new(claim.clone(), rows, bytes, ticket.expect_answer(), room.clone());
-            self.table(name).push(chunk);
+            self.push(claim, name, Slice::new(batch.clone(), picked), &room, ticket);
         }
         self.wake.notify_one();
+    }
+
+    /// Puts the rows that are not durable yet into the buffer of a table.
+    fn push(
+        &self,
+        claim: &Arc<Claimed>,
+        name: &Arc<str>,
+        mut rows: Slice,
+        room: &Arc<BytePermit>,
+        ticket: &mut CommitTicket,
+    ) {
+        if let Some(through) = claim.durable(name) {
+            rows.skip_through(through);
+        }
+        if rows.is_empty() {
+            return;
+        }
+        let bytes = rows.bytes();
+        let chunk = Chunk::new(claim.clone(), rows, bytes, ticket.expect_answer(), room.clone());
+        self.table(name).push(chunk);
     }
 
     fn table(&self, name: &Arc<str>) -> Arc<Table> {
@@ -214,6 +226,22 @@ impl<C: Catalog> Lake for Committer<C> {
         claim.advance(&batch)?;
         let mut ticket = CommitTicket::new(Held { claim: claim.clone(), waiting: self.objects.clone() });
         self.buffer(&claim, &batch, room, &mut ticket);
+        Ok(ticket)
+    }
+
+    async fn append_beside(&self, claim: &ClaimToken, beside: Beside<'_>) -> Result<CommitTicket, LakeError> {
+        let claim = self.claims.of(claim).await?;
+        let tables = beside::rows(claim.token.object, beside)?;
+        let room = Arc::new(self.make_room(tables.iter().map(|table| table.rows.bytes).sum()).await);
+        for BesideRows { table, rows } in &tables {
+            claim.advance_beside(table, rows)?;
+        }
+        let mut ticket = CommitTicket::new(Held { claim: claim.clone(), waiting: self.objects.clone() });
+        for BesideRows { table, rows } in tables {
+            let all = (0..rows.events.len()).collect();
+            self.push(&claim, &table, Slice::new(rows, all), &room, &mut ticket);
+        }
+        self.wake.notify_one();
         Ok(ticket)
     }
 

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::catalog::{Catalog, CatalogError, Outcome, Wanted};
+use super::families::Family;
 use super::rows::Rows;
 use crate::model::{Event, RowId};
 use crate::state::CommitId;
@@ -101,10 +102,12 @@ impl MemoryCatalog {
         inner.tables.get(table).into_iter().flatten().flat_map(|file| file.rows.iter().cloned()).collect()
     }
 
-    /// The ids of all rows of all tables, as often as they are there.
-    pub fn row_ids(&self) -> Vec<RowId> {
+    /// The ids of all rows of the tables of a family, as often as they are there.
+    pub fn row_ids_of(&self, family: &Family) -> Vec<RowId> {
         let inner = self.lock();
-        inner.tables.values().flatten().flat_map(|file| file.rows.iter().map(|event| event.row_id)).collect()
+        let tables = inner.tables.iter().filter(|(name, _)| Family::of(name).0.namespace == family.namespace);
+        let files = tables.flat_map(|(_, files)| files);
+        files.flat_map(|file| file.rows.iter().map(|event| event.row_id)).collect()
     }
 
     /// The commits of a table in their order, without those of others.

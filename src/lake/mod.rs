@@ -3,10 +3,11 @@
 //! `none` keeps nothing and says so. `committer` keeps buffers, one a table (a table holds the rows of one log type), and
 //! commits them through the `catalog` port; `commit` is the protocol that shows every row once, whatever crashes, hangs
 //! or loses an answer, and `claims` is what the lake knows of an object while it is being read. `rows` are the events of
-//! a batch that go to one table, `table` is their buffer, and `ticket` tells the pipeline when they are durable. `memory` is
-//! the honest fake of a catalog, `iceberg` the real one. Its `tables` are named by `names` and have the `columns` of their
-//! log types, which `encode` fills with events.
+//! a batch that go to one table, `beside` makes the rows of what else came of it, `table` is their buffer, and `ticket` tells
+//! the pipeline when they are durable. `memory` is the honest fake of a catalog, `iceberg` the real one. `families` says what
+//! tables there are; they are named by `names` and have the `columns` of their log types, which `encode` fills with events.
 
+mod beside;
 pub mod catalog;
 mod claims;
 pub mod columns;
@@ -15,6 +16,7 @@ pub mod committer;
 #[cfg(test)]
 mod contract;
 mod encode;
+pub mod families;
 pub mod iceberg;
 pub mod memory;
 pub mod names;
@@ -34,6 +36,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use beside::{Beside, Finding, told_through};
 pub use rows::{Rows, Slice};
 pub use ticket::CommitTicket;
 
@@ -69,8 +72,10 @@ pub struct Config {
     pub file_mib: u64,
     /// Snapshots and unused files that are older go.
     pub keep_snapshots_days: u32,
-    /// Rows whose event is older go; 0: none.
+    /// Rows whose event is older go; 0: none. What rules found stays.
     pub keep_rows_days: u32,
+    /// The same for the tables in which margay tells of its own work.
+    pub keep_monitoring_days: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -179,6 +184,7 @@ impl Default for Config {
             file_mib: 64,
             keep_snapshots_days: 3,
             keep_rows_days: 0,
+            keep_monitoring_days: 90,
         }
     }
 }
@@ -210,6 +216,7 @@ impl Config {
             keep_snapshots: days(self.keep_snapshots_days),
             keep_orphans: days(self.keep_snapshots_days),
             keep_rows: (self.keep_rows_days > 0).then(|| days(self.keep_rows_days)),
+            keep_monitoring: (self.keep_monitoring_days > 0).then(|| days(self.keep_monitoring_days)),
             ..iceberg::maintain::Goals::default()
         }
     }
@@ -253,6 +260,9 @@ pub trait Lake: Send + Sync {
     ///
     /// The tickets of a claim are kept until its last batch is in: while one lives, the lake knows the claim.
     async fn append(&self, claim: &ClaimToken, batch: Arc<EventBatch>) -> Result<CommitTicket, LakeError>;
+
+    /// The same for what a batch brought about beside its events, one batch after the other.
+    async fn append_beside(&self, claim: &ClaimToken, beside: Beside<'_>) -> Result<CommitTicket, LakeError>;
 
     /// Commits what is buffered, without waiting for size or age.
     async fn flush(&self) -> Result<(), LakeError>;

@@ -1,9 +1,11 @@
 //! What the tables of the lake are called.
 //!
-//! Within the lake a table is named by the log type of its rows. In a catalog it has a namespace and a name of small letters,
+//! What a table is named within the lake, `families` tells. In a catalog it has a namespace and a name of small letters,
 //! digits and `_`.
 
 use std::fmt;
+
+use super::families::Family;
 
 /// A table as a catalog knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,6 +18,12 @@ impl TableId {
     /// Of the events of a log type.
     pub fn of_logs(prefix: &str, log_type: &str) -> TableId {
         TableId { namespace: format!("{prefix}logs"), name: table_name(log_type) }
+    }
+
+    /// Of a table by its name within the lake.
+    pub fn of(prefix: &str, table: &str) -> TableId {
+        let (family, rest) = Family::of(table);
+        TableId { namespace: format!("{prefix}{}", family.namespace), name: table_name(rest) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Rows on their way into one table: picked out of batches that stay shared with the rules, never copied.
+//! Rows on their way into one table: picked out of batches, which stay shared with the rules where they are events.
 
 use std::sync::Arc;
 
@@ -27,6 +27,11 @@ impl Slice {
 
     pub fn is_empty(&self) -> bool {
         self.picked.is_empty()
+    }
+
+    /// Of the batch, as many as fall to these rows.
+    pub(super) fn bytes(&self) -> u64 {
+        self.batch.bytes * self.picked.len() as u64 / (self.batch.events.len() as u64).max(1)
     }
 
     pub(super) fn last(&self) -> Option<Position> {

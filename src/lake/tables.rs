@@ -29,6 +29,9 @@ pub trait Tables: Send + Sync {
 pub trait Snapshot: Send + Sync {
     fn schema(&self) -> SchemaRef;
 
+    /// The columns whose text is JSON.
+    fn json_columns(&self) -> &[String];
+
     /// The files without which rows that meet all conditions would be missing; there may be more. A condition that nothing
     /// is known about skips no file.
     async fn files(&self, conditions: &[Condition]) -> Result<Vec<ParquetFile>, CatalogError>;

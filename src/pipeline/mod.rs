@@ -8,15 +8,17 @@
 //! `reader` turns bytes into batches of events, `reading` adds these up, `feedback` sees in them that margay reads what
 //! its own reading makes, and `discovery` tells of fields that no schema has.
 //!
-//! Beside that way: `parked` takes up objects that were refused, `records` single rejects of a committed object, and
-//! `explain` tells all of it without doing it; `trace` keeps what it shows. `scan` reads an object for who only looks.
-//! `health` examines the way to a source. `selfcheck` makes alerts of what is wrong with margay itself.
+//! Beside that way: `audit` tells in the lake how objects ended and sources are, `parked` takes up objects that were
+//! refused, `records` single rejects of a committed object, and `explain` tells all of it without doing it; `trace` keeps
+//! what it shows. `scan` reads an object for who only looks. `health` examines the way to a source. `selfcheck` makes
+//! alerts of what is wrong with margay itself.
 //!
 //! Everything outside is reached through ports; no adapter is named here. A message is acknowledged only when the
 //! outcome of everything in it is durable: in the ledger, or in quarantine with its reason.
 
 mod aimd;
 mod attempts;
+mod audit;
 mod catalogue;
 mod discovery;
 mod disposition;
@@ -48,6 +50,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use audit::{audit, tell_health};
 pub use catalogue::{Catalogue, CurrentCatalogue};
 pub use discovery::Discoveries;
 pub use intake::run;

@@ -1,6 +1,7 @@
 //! One object: routed, claimed, read to its end, and its outcome made durable. Errors end here: each is a retry of
 //! the message or an outcome with a reason.
 
+mod batch;
 mod conclusion;
 mod identity;
 mod rows;
@@ -20,10 +21,10 @@ use super::reader::{Advance, RecordReader};
 use super::reading::Reading;
 use super::slots::LARGE;
 use super::stop::Stop;
-use super::{Catalogue, Pipeline, attempts, feedback};
+use super::{Catalogue, Pipeline, attempts};
 use crate::fetch::{Body, FetchError};
 use crate::logtype::Context;
-use crate::model::{Code, EventBatch, Message, ObjectRef, Route};
+use crate::model::{Code, Message, ObjectRef, Route};
 use crate::notify::Announced;
 use crate::runtime::{BytePermit, blocking};
 use crate::source::Routing;
@@ -33,9 +34,6 @@ use crate::telemetry::ObjectFacts;
 /// Bytes that one object may hold at once beside what its store reads ahead and a record that is not complete yet: a
 /// batch with its events, and the chunk it came from.
 const WINDOW: u64 = 8 * 1024 * 1024;
-
-/// Of one object's rejects the first so many are kept; the object itself stays in its bucket with all of them.
-const MOST_REJECTS: u64 = 10_000;
 
 /// What the work on one object of a message needs.
 pub(super) struct Work<'a> {
@@ -375,39 +373,5 @@ impl Work<'_> {
         let permit = self.pipeline.budget.take_large_window().await;
         reader.allow_large_windows();
         Some(permit)
-    }
-
-    /// Detection and lake side by side; the detections are durable when this returns, the rows when their ticket says
-    /// so.
-    pub(super) async fn batch(&self, token: &ClaimToken, batch: EventBatch, reading: &mut Reading) -> Result<(), Stop> {
-        let pipeline = self.pipeline;
-        reading.fed_back += feedback::count(&batch, &reading.bucket, &self.catalogue.sources);
-        let now = pipeline.clock.now();
-        let batch = Arc::new(batch);
-        let room = MOST_REJECTS.saturating_sub(reading.rejects) as usize;
-        let kept = &batch.rejects[..batch.rejects.len().min(room)];
-        if !kept.is_empty() {
-            pipeline.state.keep_rejects(token, kept, now).await?;
-        }
-        reading.add(&batch);
-        if batch.events.is_empty() {
-            return Ok(());
-        }
-        let (ticket, detections) =
-            tokio::join!(pipeline.lake.append(token, batch.clone()), pipeline.engine.evaluate(&batch));
-        reading.tickets.push(ticket?);
-        let detections = detections?;
-        if detections.is_empty() {
-            return Ok(());
-        }
-        let recorded = pipeline.state.record(token, &detections, &pipeline.destinations(), now).await?;
-        pipeline.telemetry.alerts_held(recorded.held);
-        if !recorded.opened.is_empty() {
-            for alert in &recorded.opened {
-                pipeline.telemetry.alert_opened(&alert.id, &alert.rule_id, alert.severity, alert.kind);
-            }
-            pipeline.alert_opened.notify_one();
-        }
-        Ok(())
     }
 }

@@ -9,6 +9,8 @@ use crate::model::{EventBatch, ObjectRef};
 #[derive(Default)]
 pub(super) struct Reading {
     pub(super) bucket: String,
+    /// Bucket and key, for people.
+    pub(super) address: String,
     pub(super) events: u64,
     pub(super) rejects: u64,
     pub(super) first_reject: String,
@@ -20,7 +22,7 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) fn of(object: &ObjectRef) -> Reading {
-        Reading { bucket: object.bucket.clone(), ..Reading::default() }
+        Reading { bucket: object.bucket.clone(), address: object.to_string(), ..Reading::default() }
     }
 
     pub(super) fn add(&mut self, batch: &EventBatch) {

@@ -1,6 +1,7 @@
 //! The way of a message over fakes of queue, store and lake, with the real state store. Rules run in other processes
 //! and have their stories in the integration tests.
 
+mod audit;
 mod ends;
 mod feedback;
 mod notices;

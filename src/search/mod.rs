@@ -3,12 +3,15 @@
 //! A query is one statement. [`statement`] parses it and lets nothing through that could change anything; [`relations`]
 //! finds the tables that it names; [`macros`] and [`columns`] write out what people need not: time predicates, names in
 //! any case, paths into JSON. DataFusion plans and runs the rest over [`table`], which opens only the files and row groups
-//! that may hold what is looked for ([`skip`]), on this machine or another ([`remote`]). [`views`] are unions over many tables. [`output`] prints rows.
+//! that may hold what is looked for ([`skip`], [`partition`]), on this machine or another ([`remote`]). [`views`] are unions
+//! over many tables. [`output`] prints rows.
 
 mod columns;
+mod event_json;
 pub mod indicators;
 mod macros;
 pub mod output;
+mod partition;
 mod relations;
 mod remote;
 mod skip;
@@ -165,8 +168,8 @@ impl Search {
                 let provider = table::open(&*self.tables, &id).await?;
                 Ok((id, provider))
             }
-            Named::View(id, view) => {
-                let provider = views::open(&*self.tables, view, all).await?;
+            Named::View(id, view, with_event) => {
+                let provider = views::open(&*self.tables, view, with_event, all).await?;
                 Ok((id, provider))
             }
         }
@@ -209,3 +212,5 @@ fn register(context: &SessionContext, id: &TableId, provider: Arc<dyn TableProvi
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod view_tests;

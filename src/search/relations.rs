@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Query, Statement, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName, Query, Statement, VisitMut, VisitorMut};
 
 use super::SearchError;
-use super::views::View;
+use super::views::{EVENT, View};
 use crate::lake::names::TableId;
 use crate::logtype::schema::suggestion;
 
@@ -20,7 +20,8 @@ const ALIAS: &str = "panther_";
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Named {
     Table(TableId),
-    View(TableId, View),
+    /// With the whole event of each row, where the statement speaks of it.
+    View(TableId, View, bool),
 }
 
 /// Finds the tables, and writes their full names into the statement.
@@ -31,31 +32,51 @@ pub(super) fn resolve(
 ) -> Result<BTreeSet<Named>, SearchError> {
     let mut common = CommonTables::default();
     let _ = statement.visit(&mut common);
-    let mut visitor = Resolver { prefix, all, common: common.0, found: BTreeSet::new() };
+    let with_event = common.with_event;
+    let mut visitor = Resolver { prefix, all, common: common.names, with_event, found: BTreeSet::new() };
     match statement.visit(&mut visitor) {
         ControlFlow::Continue(()) => Ok(visitor.found),
         ControlFlow::Break(error) => Err(error),
     }
 }
 
-/// The names that the statement itself defines.
+/// The names that the statement itself defines, and whether it asks for the whole event.
 #[derive(Default)]
-struct CommonTables(BTreeSet<String>);
+struct CommonTables {
+    names: BTreeSet<String>,
+    with_event: bool,
+}
 
 impl VisitorMut for CommonTables {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         let tables = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.0.extend(tables.map(|table| table.alias.name.value.to_lowercase()));
+        self.names.extend(tables.map(|table| table.alias.name.value.to_lowercase()));
         ControlFlow::Continue(())
     }
+
+    fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
+        let name = match expression {
+            Expr::Identifier(name) => Some(&*name),
+            // The column of a table, or a path into the event.
+            Expr::CompoundIdentifier(names) => names.iter().take(2).find(|name| is_event(name)),
+            _ => None,
+        };
+        self.with_event |= name.is_some_and(is_event);
+        ControlFlow::Continue(())
+    }
+}
+
+fn is_event(name: &Ident) -> bool {
+    name.value.eq_ignore_ascii_case(EVENT)
 }
 
 struct Resolver<'a> {
     prefix: &'a str,
     all: &'a [TableId],
     common: BTreeSet<String>,
+    with_event: bool,
     found: BTreeSet<Named>,
 }
 
@@ -75,7 +96,7 @@ impl VisitorMut for Resolver<'_> {
         }
         match self.named(&parts, &relation.to_string()) {
             Ok(named) => {
-                let (Named::Table(id) | Named::View(id, _)) = &named;
+                let (Named::Table(id) | Named::View(id, ..)) = &named;
                 let full = [&id.namespace, &id.name].map(|part| Ident::with_quote('"', part));
                 *relation = ObjectName::from(full.to_vec());
                 self.found.insert(named);
@@ -100,7 +121,7 @@ impl Resolver<'_> {
         };
         let view = |namespace: &str| {
             let id = TableId { namespace: namespace.to_owned(), name: name.clone() };
-            View::by_name(name).map(|view| Named::View(id, view))
+            View::by_name(name).map(|view| Named::View(id, view, self.with_event))
         };
         let views = format!("{}views", self.prefix);
         let table = |namespace: &str| {
@@ -146,7 +167,7 @@ mod tests {
     fn resolved(sql: &str) -> Result<String, String> {
         let mut statement = parse(sql).unwrap().sql;
         let named = resolve(&mut statement, "margay_", &all()).map_err(|error| error.to_string())?;
-        let names = named.iter().map(|(Named::Table(id) | Named::View(id, _))| id.to_string());
+        let names = named.iter().map(|(Named::Table(id) | Named::View(id, ..))| id.to_string());
         Ok(names.collect::<Vec<_>>().join(" "))
     }
 

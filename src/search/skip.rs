@@ -74,7 +74,7 @@ fn condition(column: &Expr, comparison: Comparison, value: &Expr, schema: &Schem
 }
 
 /// A column, which a time may have been cast for.
-fn column_of(expression: &Expr) -> Option<&str> {
+pub(super) fn column_of(expression: &Expr) -> Option<&str> {
     match expression {
         Expr::Column(column) => Some(&column.name),
         Expr::Cast(cast) if matches!(cast.data_type, DataType::Timestamp(..)) => column_of(&cast.expr),

@@ -18,7 +18,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::remote::{self, Remote};
-use super::{SearchError, skip};
+use super::{SearchError, partition, skip};
 use crate::lake::names::TableId;
 use crate::lake::tables::{ParquetFile, Snapshot, Tables};
 
@@ -31,6 +31,11 @@ pub(super) async fn open(
         Some(snapshot) => Ok(Arc::new(LakeTable { id: id.clone(), schema: snapshot.schema(), snapshot })),
         None => Err(SearchError(format!("table `{id}` is gone"))),
     }
+}
+
+/// The columns of a table whose text is JSON.
+pub(super) fn json_columns(table: &Arc<dyn TableProvider>) -> &[String] {
+    table.as_any().downcast_ref::<LakeTable>().map_or(&[], |table| table.snapshot.json_columns())
 }
 
 struct LakeTable {
@@ -71,7 +76,7 @@ impl TableProvider for LakeTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let conditions = skip::conditions(filters, &self.schema);
+        let conditions = partition::conditions(filters, &self.schema);
         let files = self.snapshot.files(&conditions).await;
         let files = files.map_err(|error| DataFusionError::External(error.0.into()))?;
         let needles = skip::needles(filters);

@@ -27,20 +27,20 @@ fields:
 
 const OTHER: &str = "version: 0\nfields: [{name: x, type: int}]";
 
-struct Lake {
+pub(super) struct Lake {
     catalog: Arc<IcebergCatalog>,
     _folder: tempfile::TempDir,
 }
 
 impl Lake {
-    async fn new() -> Lake {
+    pub(super) async fn new() -> Lake {
         let folder = tempfile::tempdir().unwrap();
         let catalog = Arc::new(open(folder.path()).await);
         Lake { catalog, _folder: folder }
     }
 
     /// Commits events of the table, one an hour from this time on.
-    async fn with(self, table: &str, n: u8, from: OffsetDateTime, fields: &[String]) -> Lake {
+    pub(super) async fn with(self, table: &str, n: u8, from: OffsetDateTime, fields: &[String]) -> Lake {
         let event = |(at, fields): (usize, &String)| Event {
             log_type: table.into(),
             row_id: RowId::new(ObjectId([n; 16]), at as u64, 0),
@@ -59,7 +59,7 @@ impl Lake {
     }
 
     /// Two days of a trail, and another table.
-    async fn filled() -> Lake {
+    pub(super) async fn filled() -> Lake {
         let day = |ip: &str| -> Vec<String> {
             let event = |n: usize| {
                 format!(
@@ -83,19 +83,19 @@ impl Lake {
         .await
     }
 
-    async fn run(&self, sql: &str) -> Result<Answer, SearchError> {
+    pub(super) async fn run(&self, sql: &str) -> Result<Answer, SearchError> {
         let limits = Limits { rows: 100, ..Limits::default() };
         Search::new(self.catalog.clone(), limits).run(sql, NOW).await
     }
 
     /// The rows as CSV without its head.
-    async fn rows(&self, sql: &str) -> String {
+    pub(super) async fn rows(&self, sql: &str) -> String {
         let answer = self.run(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
         let csv = output::csv(&answer).unwrap();
         csv.lines().skip(1).collect::<Vec<_>>().join("\n")
     }
 
-    async fn plan(&self, sql: &str) -> String {
+    pub(super) async fn plan(&self, sql: &str) -> String {
         let answer = self.run(&format!("EXPLAIN ANALYZE {sql}")).await.unwrap();
         pretty_format_batches(&answer.batches).unwrap().to_string()
     }

@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::{Attempts, ClaimToken, ObjectState, QuarantineKind, Quarantined, StateError};
+use super::{Attempts, ClaimToken, ObjectOutcome, ObjectState, QuarantineKind, Quarantined, StateError};
 use crate::model::{ObjectId, ObjectRef, Reject};
 
 /// Which objects of the ledger. An empty filter takes all of the asked states.
@@ -31,6 +31,19 @@ pub struct LedgerEntry {
     pub source: String,
     pub state: ObjectState,
     pub reason: String,
+}
+
+/// How an object ended, when, and after which tries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    pub object: ObjectRef,
+    /// Empty when no source took it.
+    pub source: String,
+    pub outcome: ObjectOutcome,
+    pub at: OffsetDateTime,
+    /// When the last of its tries began.
+    pub claimed: OffsetDateTime,
+    pub tries: u32,
 }
 
 /// One of the objects that a key has named.
@@ -57,6 +70,15 @@ pub trait Backlog: Send + Sync {
         limit: u32,
         now: OffsetDateTime,
     ) -> Result<Vec<LedgerEntry>, StateError>;
+
+    /// Objects that ended after `after` and not after `until`, by the time of that and without those that are only
+    /// `Partial`. There are about `limit`: those that ended at one moment come together.
+    async fn ended(
+        &self,
+        after: Option<OffsetDateTime>,
+        until: OffsetDateTime,
+        limit: u32,
+    ) -> Result<Vec<Ended>, StateError>;
 
     /// Everything that the ledger knows of a key, the newest first.
     async fn versions(&self, bucket: &str, key: &str) -> Result<Vec<KnownVersion>, StateError>;

@@ -10,7 +10,8 @@ use time::OffsetDateTime;
 
 use super::window::{Opening, Window, context};
 use super::{
-    AlertMatch, Attempts, Audited, Fact, Noted, ObjectState, PendingDelivery, StateError, Storm, Summary, Waiting,
+    AlertMatch, Attempts, Audited, Ended, Fact, Noted, ObjectOutcome, ObjectState, PendingDelivery, Placed, StateError,
+    Storm, Summary, Waiting,
 };
 use crate::model::key_value::{Call, Item, Next};
 use crate::model::{Alert, DeliveryResponse, MatchDetail, ObjectRef, RowId, Triage};
@@ -112,6 +113,14 @@ pub(super) fn alert(row: &impl Columns) -> Result<Alert, StateError> {
             last_updated_by_time: moment_or_null(row, "last_updated_at")?,
         },
     })
+}
+
+/// A match that was recorded before; `open` tells when the window began of an alert that is still open or was never made.
+pub(super) fn placed(row: &impl Columns, open: impl Fn(&str) -> Option<OffsetDateTime>) -> Result<Placed, StateError> {
+    let (alert_id, recorded) = (row.text_or_null("alert_id")?, moment(row, "recorded_at")?);
+    let of_alert = moment_or_null(row, "first_match_at")?;
+    let window_began = alert_id.as_deref().map(|id| of_alert.or_else(|| open(id)).unwrap_or(recorded));
+    Ok(Placed { alert_id, window_began, recorded })
 }
 
 /// A row of `deliveries` with its alert.
@@ -229,6 +238,25 @@ pub(super) fn object(row: &impl Columns) -> Result<ObjectRef, StateError> {
         size: row.int_or_null("size")?.and_then(|size| u64::try_from(size).ok()),
         region: None,
         sequencer: None,
+    })
+}
+
+/// A row of `objects` that is finished.
+pub(super) fn ended(row: &impl Columns) -> Result<Ended, StateError> {
+    let at = moment(row, "finished_at")?;
+    Ok(Ended {
+        object: object(row)?,
+        source: text(row, "source")?,
+        outcome: ObjectOutcome {
+            state: named(row, "state")?,
+            reason: text(row, "reason")?,
+            events: count(row, "events")?,
+            rejects: count(row, "rejects")?,
+            bytes: count(row, "bytes")?,
+        },
+        at,
+        claimed: moment_or_null(row, "claimed_at")?.unwrap_or(at),
+        tries: small(row, "started")?,
     })
 }
 

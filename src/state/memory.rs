@@ -23,8 +23,8 @@ use time::OffsetDateTime;
 use super::notices::{Condition, Fact, tells_of_failure};
 use super::window::{GroupKey, Window};
 use super::{
-    AlertMatch, Audited, ClaimToken, CommitId, Outbox, PendingDelivery, Quarantine, QuarantineKind, Quarantined,
-    StateError, Waiting,
+    AlertMatch, Audited, ClaimToken, CommitId, Outbox, PendingDelivery, Placed, Quarantine, QuarantineKind,
+    Quarantined, StateError, Waiting,
 };
 use crate::model::key_value::Items;
 use crate::model::{Alert, AlertKind, DeliveryResponse, News, ObjectId, Position, Reject, Revision, RowId, SeenField};
@@ -36,7 +36,7 @@ pub struct MemoryState(Mutex<Tables>);
 #[derive(Default)]
 struct Tables {
     objects: BTreeMap<ObjectId, ledger::Entry>,
-    matches: BTreeSet<(Arc<str>, &'static str, RowId)>,
+    matches: BTreeMap<(Arc<str>, &'static str, RowId), Placed>,
     windows: HashMap<GroupKey, Window>,
     /// Alert id and value.
     values: BTreeSet<(String, String)>,
@@ -160,7 +160,7 @@ impl MemoryState {
     pub fn matches_of(&self, rule: &str) -> BTreeSet<RowId> {
         let kind = AlertKind::Rule.as_str();
         let tables = self.lock();
-        let of_rule = tables.matches.iter().filter(|(id, of_kind, _)| &**id == rule && *of_kind == kind);
+        let of_rule = tables.matches.keys().filter(|(id, of_kind, _)| &**id == rule && *of_kind == kind);
         of_rule.map(|(_, _, row)| *row).collect()
     }
 

@@ -40,7 +40,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-pub use backlog::{Archive, Backlog, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, Upkeep};
+pub use backlog::{Archive, Backlog, Ended, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, Upkeep};
 pub use commits::{CommitId, Commits, Doubt, Earlier, Intended, Part};
 pub use leases::{Lease, Leases};
 pub use revisions::{FIELD_LIMIT, Revisions};
@@ -241,6 +241,19 @@ pub struct Recorded {
     pub matches: u64,
     /// Of the alerts, so many are not delivered one by one.
     pub held: u64,
+    /// Where each match counts, then each fault, in the order in which they were given.
+    pub placed: Vec<Placed>,
+}
+
+/// Where a match or a fault counts. Of a repeat: where it was counted at first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    /// The alert of its window, which need not exist yet; `None` of a signal.
+    pub alert_id: Option<String>,
+    /// When the window began. Of a repeat whose window ended below its threshold this is no longer known, and it is when the
+    /// hit was recorded.
+    pub window_began: Option<OffsetDateTime>,
+    pub recorded: OffsetDateTime,
 }
 
 /// Which alerts to list, newest first. What is `None` or empty asks for nothing.

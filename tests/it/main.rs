@@ -24,6 +24,7 @@ mod story_destinations;
 mod story_evolution;
 mod story_explain;
 mod story_faults;
+mod story_found;
 mod story_key_value;
 mod story_kills;
 mod story_lake;

@@ -16,13 +16,18 @@ const TABLE: &str = "margay_logs.okta_systemlog";
 const NEVER: &str = "def rule(event):\n    return False\n";
 
 fn setup() -> Setup {
-    Setup::new().rule("Never", NEVER).watching_directory().configured(
+    lake(Setup::new().rule("Never", NEVER))
+}
+
+/// With a lake in the folder `lake`.
+pub(crate) fn lake(setup: Setup) -> Setup {
+    setup.watching_directory().configured(
         "[lake]\ntype = \"local\"\nflush_seconds = 1\nmaintain_seconds = 0\n[lake.local]\npath = \"lake\"\n",
     )
 }
 
 /// Every table as pyiceberg reads it through the SQL catalog.
-const PYICEBERG: &str = r#"
+pub(crate) const PYICEBERG: &str = r#"
 import json, sys
 from pyiceberg.catalog.sql import SqlCatalog
 root = json.load(sys.stdin)

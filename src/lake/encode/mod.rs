@@ -11,13 +11,14 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
-use super::columns::{Column, EVENT_TIME, EXTRA, LOG_TYPE, ROW_ID, Shape};
+use super::columns::{Column, EVENT_TIME, EXTRA, LOG_TYPE, PARSE_TIME, ROW_ID, Shape};
 use crate::model::{Event, MapBuilder, Value};
 use cells::Fields;
+pub(super) use time_text::microseconds;
 
 /// Times that margay gives: digits beyond microseconds are no data, and would fill `p_extra` in every row. Those of a log
 /// stay in the field that they came in.
-const OWN_TIMES: [&str; 2] = [EVENT_TIME, "p_parse_time"];
+const OWN_TIMES: [&str; 2] = [EVENT_TIME, PARSE_TIME];
 
 /// Makes record batches of one table.
 pub(super) struct Encoder {

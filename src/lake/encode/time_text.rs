@@ -8,7 +8,7 @@ const MICROSECONDS_A_DAY: i64 = 86_400_000_000;
 const EPOCH: i64 = 2_440_588;
 
 /// The microseconds, and whether the text says more than they can; `None` for any other text.
-pub(super) fn microseconds(text: &str) -> Option<(i64, bool)> {
+pub(in crate::lake) fn microseconds(text: &str) -> Option<(i64, bool)> {
     let bytes = text.as_bytes();
     let (date, clock) = (bytes.get(..10)?, bytes.get(11..)?);
     let form = date[4] == b'-' && date[7] == b'-' && bytes[10] == b' ' && clock.len() == 18;

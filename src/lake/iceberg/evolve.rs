@@ -11,7 +11,7 @@ use iceberg::spec::{
 };
 
 use super::Granularity;
-use crate::lake::columns::{Column, EVENT_TIME, Shape};
+use crate::lake::columns::{Column, Shape};
 
 /// The schema of a table with these columns, on top of what it has.
 pub(super) fn schema(columns: &[Column], has: Option<&Schema>, last_id: i32) -> iceberg::Result<Schema> {
@@ -35,13 +35,13 @@ fn is_type_complete(shape: &Shape, has: &Type) -> bool {
     }
 }
 
-/// By hour or day of the event.
-pub(super) fn partition_spec(schema: &Schema, by: Granularity) -> iceberg::Result<UnboundPartitionSpec> {
+/// By hour or day of a column that tells a time.
+pub(super) fn partition_spec(schema: &Schema, column: &str, by: Granularity) -> iceberg::Result<UnboundPartitionSpec> {
     let (name, transform) = match by {
-        Granularity::Hour => ("p_event_time_hour", Transform::Hour),
-        Granularity::Day => ("p_event_time_day", Transform::Day),
+        Granularity::Hour => (format!("{column}_hour"), Transform::Hour),
+        Granularity::Day => (format!("{column}_day"), Transform::Day),
     };
-    let source = schema.field_id_by_name(EVENT_TIME).expect("every table has the standard columns");
+    let source = schema.field_id_by_name(column).expect("every table has the column that it is partitioned by");
     Ok(UnboundPartitionSpec::builder().add_partition_field(source, name, transform)?.build())
 }
 
@@ -155,7 +155,7 @@ fn new_type(shape: &Shape, ids: &mut Ids) -> Type {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lake::columns::columns;
+    use crate::lake::columns::{EVENT_TIME, columns};
     use crate::logtype::Registry;
 
     fn column(name: &str, shape: Shape) -> Column {
@@ -169,7 +169,7 @@ mod tests {
             let columns = columns(Some(log_type));
             let schema = schema(&columns, None, 0).unwrap();
             assert!(is_complete(&columns, schema.as_struct()), "{}", log_type.name);
-            partition_spec(&schema, Granularity::Hour).unwrap();
+            partition_spec(&schema, EVENT_TIME, Granularity::Hour).unwrap();
             iceberg::arrow::schema_to_arrow_schema(&schema).unwrap();
         }
     }

@@ -32,7 +32,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::catalog::{Catalog, CatalogError, Outcome, Wanted};
-use super::columns::{Column, columns};
+use super::columns::Column;
+use super::families::{Family, LOGS, Named};
 use super::names::TableId;
 use super::rows::Rows;
 use crate::logtype::Schema;
@@ -160,12 +161,14 @@ impl IcebergCatalog {
 
     /// The columns that the rows of a table need now.
     fn columns(&self, table: &str) -> Vec<Column> {
-        columns((self.schemas)(table).as_deref())
+        let (family, rest) = Family::of(table);
+        let log_type = if family.tables == Named::ByLogType { (self.schemas)(rest) } else { None };
+        family.columns(log_type.as_deref())
     }
 
     /// Makes a table, unless it exists, and gives it the columns that it lacks.
     pub async fn ensure(&self, name: &str) -> Result<Head, CatalogError> {
-        let id = TableId::of_logs(&self.settings.prefix, name);
+        let id = TableId::of(&self.settings.prefix, name);
         let columns = self.columns(name);
         loop {
             let Some(location) = self.heads.get(&id).await? else {
@@ -184,7 +187,11 @@ impl IcebergCatalog {
     async fn create(&self, id: &TableId, name: &str, columns: &[Column]) -> Result<(), CatalogError> {
         let made = || {
             let schema = evolve::schema(columns, None, 0)?;
-            let spec = evolve::partition_spec(&schema, self.settings.partition)?;
+            let (family, _) = Family::of(name);
+            // What is not of every event is little: days are enough.
+            let is_large = family.namespace == LOGS.namespace;
+            let by = if is_large { self.settings.partition } else { Granularity::Day };
+            let spec = evolve::partition_spec(&schema, family.partition, by)?;
             let creation = TableCreation::builder()
                 .name(id.name.clone())
                 .location(format!("{}/{}/{}", self.warehouse.root(), id.namespace, id.name))
@@ -284,7 +291,7 @@ impl Catalog for IcebergCatalog {
     type Staged = Change;
 
     async fn load(&self, table: &str) -> Result<Head, CatalogError> {
-        let id = TableId::of_logs(&self.settings.prefix, table);
+        let id = TableId::of(&self.settings.prefix, table);
         match self.table(&id).await? {
             Some(table) => Ok(Head { id, table }),
             None => self.ensure(table).await,

@@ -10,8 +10,9 @@ use iceberg::expr::{Predicate, Reference};
 use iceberg::spec::{DataFileFormat, Datum, PrimitiveType};
 use iceberg::table::Table;
 
-use super::{IcebergCatalog, evolve, failed};
+use super::{IcebergCatalog, TABLE, evolve, failed};
 use crate::lake::catalog::CatalogError;
+use crate::lake::columns::Shape;
 use crate::lake::names::TableId;
 use crate::lake::tables::{Comparison, Condition, ParquetFile, Ranges, Scalar, Snapshot, Tables};
 
@@ -38,7 +39,12 @@ impl Tables for IcebergCatalog {
         let arrow = schema_to_arrow_schema(table.metadata().current_schema());
         let arrow = arrow.map_err(|error| failed(&format!("read the schema of table {id}"), &error))?;
         let schema = Arc::new(Schema::new(arrow.fields().iter().map(plain).collect::<Vec<FieldRef>>()));
-        Ok(Some(Arc::new(IcebergSnapshot { id: id.clone(), table, schema, remote: self.warehouse.remote() })))
+        let name = table.metadata().properties().get(TABLE);
+        let columns = name.map(|name| self.columns(name)).unwrap_or_default();
+        let json_columns = columns.iter().filter(|column| column.shape == Shape::Json);
+        let json_columns = json_columns.map(|column| column.name.to_string()).collect();
+        let remote = self.warehouse.remote();
+        Ok(Some(Arc::new(IcebergSnapshot { id: id.clone(), table, schema, json_columns, remote })))
     }
 }
 
@@ -57,12 +63,17 @@ struct IcebergSnapshot {
     table: Table,
     schema: SchemaRef,
     remote: Option<Arc<dyn Ranges>>,
+    json_columns: Vec<String>,
 }
 
 #[async_trait]
 impl Snapshot for IcebergSnapshot {
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+
+    fn json_columns(&self) -> &[String] {
+        &self.json_columns
     }
 
     async fn files(&self, conditions: &[Condition]) -> Result<Vec<ParquetFile>, CatalogError> {

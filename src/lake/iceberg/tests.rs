@@ -8,6 +8,7 @@ use time::macros::datetime;
 
 use super::*;
 use crate::lake::contract::{Readable, catalog_contract_tests};
+use crate::lake::families::RULE_MATCHES;
 use crate::lake::rows::Slice;
 use crate::lake::storm_tests::weather;
 use crate::logtype::Registry;
@@ -177,6 +178,30 @@ async fn a_table_gains_columns_and_old_rows_lack_them() {
     }
     seen.sort();
     assert_eq!(seen, [("x".into(), None, Some(r#"{"b":3}"#.into())), ("y".into(), Some(4), None)]);
+}
+
+#[tokio::test]
+async fn tables_of_matches_follow_their_log_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open_with(folder.path(), own("version: 0\nfields: [{name: a, type: string}]")).await;
+    let table = RULE_MATCHES.table("Custom.Alpha");
+    let at = r#""p_parse_time":"2024-01-01 22:00:00.000000000","p_rule_tags":["t"],"p_alert_context":{"c":1}"#;
+    let before = commit(&first, &table, 1, &[&format!(r#"{{"a":"x",{at}}}"#)]).await;
+    let spec = before.table.metadata().default_partition_spec().clone();
+    assert_eq!(spec.fields()[0].name, "p_parse_time_day");
+    let fields = "version: 0\nfields: [{name: a, type: string}, {name: b, type: int}]";
+    let second = open_with(folder.path(), own(fields)).await;
+    let head = commit(&second, &table, 2, &[&format!(r#"{{"a":"y","b":4,{at}}}"#)]).await;
+    assert_eq!(head.id.to_string(), "margay_rule_matches.custom_alpha");
+    let mut seen = Vec::new();
+    for batch in read(&head.table, &["a", "b", "p_alert_context", "p_extra"]).await {
+        let text = |name: &str| batch.column_by_name(name).unwrap().as_string::<i32>();
+        let b = batch.column_by_name("b").unwrap().as_primitive::<arrow::datatypes::Int32Type>();
+        assert!(text("p_extra").is_null(0) && text("p_alert_context").value(0) == r#"{"c":1}"#);
+        seen.push((text("a").value(0).to_owned(), b.is_valid(0).then(|| b.value(0))));
+    }
+    seen.sort();
+    assert_eq!(seen, [("x".into(), None), ("y".into(), Some(4))]);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The end of a reading: the rows are waited for, what was found is told, and there is an outcome.
 
-use super::{MOST_REJECTS, Stop, Work};
+use super::batch::MOST_REJECTS;
+use super::{Stop, Work};
 use crate::decode::Findings;
 use crate::model::ObjectRef;
 use crate::pipeline::reader::RecordReader;

@@ -13,7 +13,7 @@ use crate::model::{
     Alert, AlertKind, AlertStatus, Alerting, Detections, Match, News, Receiver, RuleMeta, Severity, Triage,
 };
 use crate::state::fixtures::{START, fault, matched, matches, rule};
-use crate::state::{AlertFilter, Recorded, StateError, StateStore, TriageChange};
+use crate::state::{AlertFilter, Placed, StateError, StateStore, TriageChange};
 
 async fn list<S: StateStore>(store: &S) -> Vec<Alert> {
     store.alerts(&AlertFilter::default()).await.unwrap()
@@ -31,13 +31,17 @@ pub(in crate::state) async fn a_repeated_match_counts_once<S: StateStore>(store:
     let first = store.record(&token, &detections, &[], START).await.unwrap();
     assert_eq!((first.matches, first.opened.len()), (2, 1));
     let second = store.record(&token, &detections, &[], START + Duration::HOUR).await.unwrap();
-    assert_eq!(second, Recorded { opened: vec![], matches: 0, held: 0 });
+    assert_eq!((second.opened, second.matches), (vec![], 0));
+    assert_eq!(second.placed, first.placed, "a repeat counts where it was counted at first");
 
     // Another owner of the object finds the same rows again, long after the window.
     let later = START + Duration::DAY;
     let token = claimed(store, "key", later).await;
     let third = store.record(&token, &detections, &[], later).await.unwrap();
-    assert_eq!(third, Recorded { opened: vec![], matches: 0, held: 0 });
+    assert_eq!((third.opened, third.matches), (vec![], 0));
+    assert_eq!(third.placed, first.placed);
+    let of_alert = |placed: &Placed| placed.alert_id.as_ref() == Some(&first.opened[0].id);
+    assert!(first.placed.len() == 3 && first.placed.iter().all(of_alert), "{:?}", first.placed);
     let alerts = list(store).await;
     assert_eq!((alerts.len(), alerts[0].event_count, alerts[0].id.clone()), (1, 2, first.opened[0].id.clone()));
 }
@@ -80,7 +84,11 @@ pub(in crate::state) async fn a_threshold_is_reached_over_several_calls<S: State
     let to = [Receiver::accepting_all("stdout")];
     for row in 0..4 {
         let below = store.record(&token, &matches([matched(&rule, row)]), &to, START).await.unwrap();
-        assert_eq!(below, Recorded { opened: vec![], matches: 1, held: 0 });
+        assert_eq!((below.opened, below.matches), (vec![], 1));
+        let expected =
+            Placed { alert_id: below.placed[0].alert_id.clone(), window_began: Some(START), recorded: START };
+        assert_eq!(below.placed, [expected]);
+        assert!(below.placed[0].alert_id.is_some(), "the id of the window is known before there is an alert");
     }
     assert!(list(store).await.is_empty());
 
@@ -209,7 +217,9 @@ pub(in crate::state) async fn a_signal_is_recorded_without_an_alert<S: StateStor
     let rule = Arc::new(RuleMeta { create_alert: false, ..rule("r") });
     let detections = matches([matched(&rule, 1), matched(&rule, 1), matched(&rule, 2)]);
     let recorded = store.record(&token, &detections, &[Receiver::accepting_all("stdout")], START).await.unwrap();
-    assert_eq!(recorded, Recorded { opened: vec![], matches: 2, held: 0 });
+    assert_eq!((recorded.opened, recorded.matches), (vec![], 2));
+    let signal = Placed { alert_id: None, window_began: None, recorded: START };
+    assert_eq!(recorded.placed, [signal.clone(), signal.clone(), signal]);
     assert!(list(store).await.is_empty());
 }
 

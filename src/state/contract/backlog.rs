@@ -112,6 +112,37 @@ pub(in crate::state) async fn every_version_of_a_key_is_known<S: StateStore>(sto
     assert!(store.versions("bucket", "ke").await.unwrap().is_empty());
 }
 
+pub(in crate::state) async fn what_ended_comes_in_the_order_of_its_end<S: StateStore>(store: &S) {
+    let at = |minutes: i64| START + Duration::minutes(minutes);
+    for (minute, key, state) in [
+        (4, "d", ObjectState::Committed),
+        (1, "a", ObjectState::Excluded),
+        (2, "b", ObjectState::Parked),
+        (2, "c", ObjectState::Committed),
+        (3, "partial", ObjectState::Partial),
+        (9, "later", ObjectState::Committed),
+    ] {
+        let token = claimed(store, key, START).await;
+        store.finish(&token, &outcome(state), at(minute)).await.unwrap();
+    }
+    claimed(store, "in work", START).await;
+    let page = |after, limit| async move {
+        let page = store.ended(after, at(5), limit).await.unwrap();
+        page.into_iter().map(|ended| ended.object.key).collect::<Vec<_>>()
+    };
+    // Those of one moment come together, by their ids.
+    assert_eq!(page(None, 10).await, ["a", "c", "b", "d"]);
+    assert_eq!(page(None, 1).await, ["a", "c", "b"]);
+    assert_eq!(page(Some(at(1)), 1).await, ["c", "b"]);
+    assert_eq!(page(Some(at(2)), 10).await, ["d"]);
+    let ended = &store.ended(Some(at(2)), at(5), 1).await.unwrap()[0];
+    assert_eq!((&ended.outcome, ended.at, ended.claimed), (&outcome(ObjectState::Committed), at(4), START));
+    assert_eq!((&*ended.source, ended.tries, &ended.object), ("source", 1, &ObjectRef { ..object("d") }));
+    // Claimed again, it has not ended.
+    claimed(store, "b", at(60)).await;
+    assert_eq!(page(Some(at(1)), 1).await, ["c", "d"]);
+}
+
 pub(in crate::state) async fn mended_rejects_leave_and_are_counted<S: StateStore>(store: &S) {
     let first = committed(store, "key").await;
     ended(store, "without", ObjectState::Committed).await;

@@ -112,6 +112,7 @@ macro_rules! contract_tests {
                 open_objects_come_in_pages_and_by_filter,
                 an_object_is_open_until_it_has_another_outcome,
                 every_version_of_a_key_is_known,
+                what_ended_comes_in_the_order_of_its_end,
                 mended_rejects_leave_and_are_counted,
                 only_a_committed_object_is_reopened,
                 a_refused_reopening_and_a_mending_of_nothing_change_nothing,

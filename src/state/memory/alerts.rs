@@ -12,7 +12,7 @@ use crate::state::route::{Routed, route};
 use crate::state::storm::HELD;
 use crate::state::window::{Asks, Change, GroupKey, Hit, Window, context};
 use crate::state::{
-    AlertFilter, AlertMatch, AlertPlace, AlertStore, Audited, ClaimToken, Desk, Recorded, StateError, Summary,
+    AlertFilter, AlertMatch, AlertPlace, AlertStore, Audited, ClaimToken, Desk, Placed, Recorded, StateError, Summary,
     TriageChange,
 };
 
@@ -28,25 +28,31 @@ impl AlertStore for MemoryState {
         let mut tables = self.lock();
         tables.check_claim(token)?;
         let hits = detections.matches.iter().map(Hit::from).chain(detections.faults.iter().map(Hit::from));
-        let (mut matches, mut opened, held_before) = (0, Vec::new(), tables.all_held());
+        let (mut matches, mut opened, mut places, held_before) = (0, Vec::new(), Vec::new(), tables.all_held());
         for hit in hits.collect::<Vec<_>>() {
-            if !tables.matches.insert((hit.rule.id.clone(), hit.kind.as_str(), hit.row_id)) {
+            let identity = (hit.rule.id.clone(), hit.kind.as_str(), hit.row_id);
+            if let Some(before) = tables.matches.get(&identity) {
+                places.push(before.clone());
                 continue;
             }
             matches += 1;
-            if !hit.is_grouped() || tables.is_stopped(&hit) {
-                continue;
+            let mut placed = Placed { alert_id: None, window_began: None, recorded: now };
+            if hit.is_grouped() && !tables.is_stopped(&hit) {
+                let change = tables.count(&hit, destinations, now);
+                if change == Change::Opened {
+                    opened.push(hit.key());
+                }
+                let window = &tables.windows[&hit.key()];
+                let alert = hit.key().alert_id(window.number);
+                (placed.alert_id, placed.window_began) = (Some(alert.clone()), Some(window.started));
+                tables.counted_by.insert((alert, hit.row_id), counted(&hit));
             }
-            let change = tables.count(&hit, destinations, now);
-            if change == Change::Opened {
-                opened.push(hit.key());
-            }
-            let alert = hit.key().alert_id(tables.windows[&hit.key()].number);
-            tables.counted_by.insert((alert, hit.row_id), counted(&hit));
+            tables.matches.insert(identity, placed.clone());
+            places.push(placed);
         }
         let opened = opened.iter().map(|key| tables.windows[key].alert(key).expect("its window has opened it"));
         let opened = opened.collect();
-        Ok(Recorded { opened, matches, held: tables.all_held() - held_before })
+        Ok(Recorded { opened, matches, held: tables.all_held() - held_before, placed: places })
     }
 
     async fn alerts(&self, filter: &AlertFilter) -> Result<Vec<Alert>, StateError> {

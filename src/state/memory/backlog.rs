@@ -9,8 +9,8 @@ use super::ledger::Entry;
 use super::{Kept, MemoryState, Tables};
 use crate::model::{ObjectId, ObjectRef, Reject};
 use crate::state::{
-    Archive, Attempts, Backlog, ClaimToken, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter, ObjectState,
-    QuarantineKind, Quarantined, StateError, Upkeep,
+    Archive, Attempts, Backlog, ClaimToken, Ended, KeptFilter, KnownVersion, LedgerEntry, Mending, ObjectFilter,
+    ObjectState, QuarantineKind, Quarantined, StateError, Upkeep,
 };
 
 /// The first digits of a hash or of an object's id.
@@ -134,6 +134,33 @@ impl Backlog for MemoryState {
             (!state.is_final() && states.contains(&state) && entry.fits(filter)).then(|| entry.told(state, reason))
         });
         Ok(told.take(limit as usize).collect())
+    }
+
+    async fn ended(
+        &self,
+        after: Option<OffsetDateTime>,
+        until: OffsetDateTime,
+        limit: u32,
+    ) -> Result<Vec<Ended>, StateError> {
+        let tables = self.lock();
+        let ended = tables.objects.values().filter_map(|entry| {
+            let (outcome, at) = entry.outcome.as_ref()?;
+            let is_asked = after.is_none_or(|after| *at > after) && *at <= until;
+            (is_asked && outcome.state != ObjectState::Partial).then(|| Ended {
+                object: entry.told(outcome.state, "").object,
+                source: entry.source.clone(),
+                outcome: outcome.clone(),
+                at: *at,
+                claimed: entry.claimed_at,
+                tries: entry.attempts.started,
+            })
+        });
+        let mut ended: Vec<Ended> = ended.collect();
+        ended.sort_by_key(|ended| (ended.at, ended.object.id()));
+        if let Some(behind) = ended.get(limit as usize).map(|ended| ended.at) {
+            ended.retain(|ended| ended.at <= behind);
+        }
+        Ok(ended)
     }
 
     async fn versions(&self, bucket: &str, key: &str) -> Result<Vec<KnownVersion>, StateError> {

@@ -11,8 +11,10 @@ use super::columns::{stored, stored_or_null};
 use super::failure::{During, retried};
 use super::ledger::check_claim;
 use crate::model::{ObjectId, Reject};
-use crate::state::columns::{attempts, count, int, micros, moment_or_null, named, object, state, text};
-use crate::state::{Backlog, ClaimToken, KnownVersion, LedgerEntry, Mending, ObjectFilter, ObjectState, StateError};
+use crate::state::columns::{attempts, count, ended, int, micros, moment_or_null, named, object, state, text};
+use crate::state::{
+    Backlog, ClaimToken, Ended, KnownVersion, LedgerEntry, Mending, ObjectFilter, ObjectState, StateError,
+};
 
 /// What both listings ask of an object, and their order.
 macro_rules! entries {
@@ -42,6 +44,31 @@ const WITH_REJECTS: &str = entries!(
     "state AS stands, reason AS why",
     "state = ANY($1) AND EXISTS (SELECT 1 FROM rejects WHERE object_id = objects.id)"
 );
+
+/// Each half has an index. Up to the moment of the object behind the last, so that none of that moment is left out.
+const ENDED: &str = "
+    WITH done AS (
+        SELECT finished_at FROM objects
+        WHERE state IN ('committed', 'empty', 'folder', 'excluded', 'superseded')
+            AND finished_at > coalesce($1::bigint, -1) AND finished_at <= $2
+        ORDER BY finished_at LIMIT $3 + 1
+    ), open AS (
+        SELECT finished_at FROM objects
+        WHERE coalesce(state, open_state) IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined', 'partial')
+            AND state IS NOT NULL AND state <> 'partial' AND finished_at > coalesce($1::bigint, -1) AND finished_at <= $2
+        ORDER BY finished_at LIMIT $3 + 1
+    ), behind AS (
+        SELECT finished_at FROM (SELECT * FROM done UNION ALL SELECT * FROM open) AS ended
+        ORDER BY finished_at LIMIT 1 OFFSET $3)
+    SELECT * FROM objects
+    WHERE state IN ('committed', 'empty', 'folder', 'excluded', 'superseded') AND finished_at > coalesce($1::bigint, -1)
+        AND finished_at <= coalesce((SELECT finished_at FROM behind), $2)
+    UNION ALL
+    SELECT * FROM objects
+    WHERE coalesce(state, open_state) IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined', 'partial')
+        AND state IS NOT NULL AND state <> 'partial' AND finished_at > coalesce($1::bigint, -1)
+        AND finished_at <= coalesce((SELECT finished_at FROM behind), $2)
+    ORDER BY finished_at, id";
 
 const VERSIONS: &str = "
     SELECT *,
@@ -77,6 +104,18 @@ impl Backlog for PostgresStore {
         now: OffsetDateTime,
     ) -> Result<Vec<LedgerEntry>, StateError> {
         self.entries(OPEN, states, filter, after, limit, now).await
+    }
+
+    async fn ended(
+        &self,
+        after: Option<OffsetDateTime>,
+        until: OffsetDateTime,
+        limit: u32,
+    ) -> Result<Vec<Ended>, StateError> {
+        const ATTEMPT: &str = "list objects that ended";
+        let query = sqlx::query(ENDED).bind(after.map(micros)).bind(micros(until)).bind(i64::from(limit));
+        let rows = query.fetch_all(&self.pool).await.during(ATTEMPT)?;
+        rows.iter().map(ended).collect()
     }
 
     async fn versions(&self, bucket: &str, key: &str) -> Result<Vec<KnownVersion>, StateError> {

@@ -14,11 +14,11 @@ use super::columns::stored;
 use super::failure::{During, Failure};
 use super::notices;
 use crate::model::{AlertKind, Detections, ObjectId, OnStorm, Receiver, RowId, Severity};
-use crate::state::Recorded;
-use crate::state::columns::{json, micros, named, text, window};
+use crate::state::columns::{self, json, micros, named, text, window};
 use crate::state::route::{Routed, route};
 use crate::state::storm::Hours;
 use crate::state::window::{Asks, Change, GroupKey, Hit, Window};
+use crate::state::{Placed, Recorded};
 
 pub(super) mod write;
 
@@ -40,6 +40,12 @@ const INSERT_MATCHES: &str = "
     ORDER BY rule_id, kind, row_id
     ON CONFLICT DO NOTHING
     RETURNING rule_id, kind, row_id";
+
+const PLACED_BEFORE: &str = "
+    SELECT matches.rule_id, matches.kind, matches.row_id, matches.alert_id, recorded_at, first_match_at
+    FROM unnest($1::text[], $2::text[], $3::bytea[]) AS hit (rule_id, kind, row_id)
+    JOIN matches ON matches.rule_id = hit.rule_id AND matches.kind = hit.kind AND matches.row_id = hit.row_id
+    LEFT JOIN alerts ON alerts.id = matches.alert_id";
 
 const INSERT_VALUES: &str = "
     INSERT INTO window_values (alert_id, value)
@@ -109,6 +115,7 @@ pub(super) async fn record(
     let mut seen = HashSet::new();
     let mut hits: Vec<Hit<'_>> = detections.matches.iter().map(Hit::from).collect();
     hits.extend(detections.faults.iter().map(Hit::from));
+    let given: Vec<Identity> = hits.iter().map(identity).collect();
     hits.retain(|hit| seen.insert(identity(hit)));
     drop(seen);
 
@@ -120,6 +127,15 @@ pub(super) async fn record(
     let counted: Vec<(usize, &Hit<'_>)> = std::iter::zip(&places, &hits)
         .filter_map(|(at, hit)| at.filter(|_| new.contains(&identity(hit))).map(|at| (at, hit)))
         .collect();
+    let mut placed = placed_before(connection, &groups, &hits, &new).await?;
+    for ((at, hit), alert_id) in std::iter::zip(std::iter::zip(&places, &hits), &alert_ids) {
+        let identity = identity(hit);
+        if new.contains(&identity) {
+            let window_began = at.map(|at| groups[at].window.started);
+            let alert_id = alert_id.map(str::to_owned);
+            placed.insert(identity, Placed { alert_id, window_began, recorded: now });
+        }
+    }
     let mut new_values = insert_values(connection, &groups, &counted).await?;
     let mut hours = Hours::default();
     for (at, hit) in counted {
@@ -139,7 +155,10 @@ pub(super) async fn record(
     }
     groups.retain(|group| group.changed);
     let (opened, held) = write::save(connection, &groups, &mut hours, now).await?;
-    Ok(Recorded { opened, matches: new.len() as u64, held })
+    let placed = given.iter().map(|identity| placed.get(identity).cloned()).collect::<Option<Vec<Placed>>>();
+    // One that was there when it was to be inserted, and then was not.
+    let placed = placed.ok_or_else(|| Failure::conflict("record matches"))?;
+    Ok(Recorded { opened, matches: new.len() as u64, held, placed })
 }
 
 /// Rules of the hits that the limit on their alerts has stopped, in the version that they have.
@@ -156,6 +175,34 @@ async fn stopped<'a>(connection: &mut PgConnection, hits: &'a [Hit<'_>]) -> Resu
         .filter(|(id, version)| versions.get(*id).is_some_and(|own| own == version))
         .map(|(id, _)| id)
         .collect())
+}
+
+/// Where those count that were recorded before.
+async fn placed_before(
+    connection: &mut PgConnection,
+    groups: &[Group],
+    hits: &[Hit<'_>],
+    new: &HashSet<Identity>,
+) -> Result<HashMap<Identity, Placed>, Failure> {
+    const ATTEMPT: &str = "read matches";
+    let known: Vec<&Hit<'_>> = hits.iter().filter(|hit| !new.contains(&identity(hit))).collect();
+    let mut placed = HashMap::with_capacity(hits.len());
+    for batch in known.chunks(BATCH) {
+        let rows = sqlx::query(PLACED_BEFORE)
+            .bind(batch.iter().map(|hit| stored(&hit.rule.id)).collect::<Vec<_>>())
+            .bind(batch.iter().map(|hit| hit.kind.as_str()).collect::<Vec<_>>())
+            .bind(batch.iter().map(|hit| &hit.row_id.0[..]).collect::<Vec<_>>())
+            .fetch_all(&mut *connection)
+            .await
+            .during(ATTEMPT)?;
+        for row in &rows {
+            let row_id: [u8; 16] = row.try_get("row_id").during(ATTEMPT)?;
+            let identity = (text(row, "rule_id")?, named(row, "kind")?, RowId(row_id));
+            let open = |id: &str| Some(groups.iter().find(|group| group.alert_id == id)?.window.started);
+            placed.insert(identity, columns::placed(row, open)?);
+        }
+    }
+    Ok(placed)
 }
 
 /// The groups of the hits, in the order of their first ones, and the place of each hit's group; a signal has none.

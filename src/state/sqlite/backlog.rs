@@ -9,8 +9,10 @@ use time::OffsetDateTime;
 use super::ledger::check_claim;
 use super::{Durability, During, SqliteStore, commits};
 use crate::model::{ObjectId, Reject};
-use crate::state::columns::{attempts, count, int, micros, moment_or_null, named, object, state, text};
-use crate::state::{Backlog, ClaimToken, KnownVersion, LedgerEntry, Mending, ObjectFilter, ObjectState, StateError};
+use crate::state::columns::{attempts, count, ended, int, micros, moment_or_null, named, object, state, text};
+use crate::state::{
+    Backlog, ClaimToken, Ended, KnownVersion, LedgerEntry, Mending, ObjectFilter, ObjectState, StateError,
+};
 
 /// The condition on the state is that of the index `objects_open`; `?1` narrows it.
 const OPEN: &str = "
@@ -22,6 +24,31 @@ const OPEN: &str = "
         AND (?5 IS NULL OR substr(key, 1, length(?5)) = ?5)
         AND (?6 IS NULL OR finished_at >= ?6) AND (?7 IS NULL OR finished_at < ?7)
     ORDER BY id LIMIT ?8";
+
+/// Each half has an index. Up to the moment of the object behind the last, so that none of that moment is left out.
+const ENDED: &str = "
+    WITH done AS (
+        SELECT finished_at FROM objects
+        WHERE state IN ('committed', 'empty', 'folder', 'excluded', 'superseded')
+            AND finished_at > coalesce(?1, -1) AND finished_at <= ?2
+        ORDER BY finished_at LIMIT ?3 + 1
+    ), open AS (
+        SELECT finished_at FROM objects
+        WHERE coalesce(state, open_state) IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined', 'partial')
+            AND state IS NOT NULL AND state <> 'partial' AND finished_at > coalesce(?1, -1) AND finished_at <= ?2
+        ORDER BY finished_at LIMIT ?3 + 1
+    ), behind AS (
+        SELECT finished_at FROM (SELECT * FROM done UNION ALL SELECT * FROM open) AS ended
+        ORDER BY finished_at LIMIT 1 OFFSET ?3)
+    SELECT * FROM objects
+    WHERE state IN ('committed', 'empty', 'folder', 'excluded', 'superseded') AND finished_at > coalesce(?1, -1)
+        AND finished_at <= coalesce((SELECT finished_at FROM behind), ?2)
+    UNION ALL
+    SELECT * FROM objects
+    WHERE coalesce(state, open_state) IN ('unrouted', 'missing', 'archived', 'parked', 'quarantined', 'partial')
+        AND state IS NOT NULL AND state <> 'partial' AND finished_at > coalesce(?1, -1)
+        AND finished_at <= coalesce((SELECT finished_at FROM behind), ?2)
+    ORDER BY finished_at, id";
 
 const VERSIONS: &str = "
     SELECT *, (SELECT json_group_object(reason, times) FROM given_up WHERE object_id = objects.id) AS given_up
@@ -49,6 +76,18 @@ impl Backlog for SqliteStore {
         // No name of a state is part of another.
         let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
         self.entries(OPEN, &states.join(" "), filter, after, limit, now).await
+    }
+
+    async fn ended(
+        &self,
+        after: Option<OffsetDateTime>,
+        until: OffsetDateTime,
+        limit: u32,
+    ) -> Result<Vec<Ended>, StateError> {
+        const ATTEMPT: &str = "list objects that ended";
+        let query = sqlx::query(ENDED).bind(after.map(micros)).bind(micros(until)).bind(i64::from(limit));
+        let rows = query.fetch_all(&self.readers).await.during(ATTEMPT)?;
+        rows.iter().map(ended).collect()
     }
 
     async fn versions(&self, bucket: &str, key: &str) -> Result<Vec<KnownVersion>, StateError> {

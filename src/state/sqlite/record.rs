@@ -9,18 +9,22 @@ use time::OffsetDateTime;
 
 use super::{During, desk, notices};
 use crate::model::{Alert, AlertKind, News, ObjectId, OnStorm, Receiver};
-use crate::state::columns::{int, json, micros, name, window};
+use crate::state::columns::{int, json, micros, name, placed, window};
 use crate::state::notices::Fact;
 use crate::state::route::{Routed, route};
 use crate::state::storm::{HELD, Hours, hour};
 use crate::state::window::{Asks, Change, GroupKey, Hit, Opening, Window};
-use crate::state::{Recorded, StateError};
+use crate::state::{Placed, Recorded, StateError};
 
 const INSERT_MATCH: &str = "
     INSERT INTO matches
         (rule_id, kind, row_id, rule_version, object_id, log_type, event_time, recorded_at, alert_id, detail)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO NOTHING";
+
+const PLACED_BEFORE: &str = "
+    SELECT alert_id, recorded_at, (SELECT first_match_at FROM alerts WHERE alerts.id = matches.alert_id) AS first_match_at
+    FROM matches WHERE rule_id = ? AND kind = ? AND row_id = ?";
 
 const SAVE_WINDOW: &str = "
     INSERT INTO windows
@@ -86,15 +90,27 @@ impl<'a> Recording<'a> {
             places: HashMap::new(),
             hours: Hours::default(),
             stopped: HashMap::new(),
-            recorded: Recorded { opened: Vec::new(), matches: 0, held: 0 },
+            recorded: Recorded { opened: Vec::new(), matches: 0, held: 0, placed: Vec::new() },
         }
     }
 
     pub(super) async fn add(&mut self, hit: &Hit<'_>) -> Result<(), StateError> {
+        let placed = match self.count(hit).await? {
+            Some(placed) => {
+                self.recorded.matches += 1;
+                placed
+            }
+            None => self.placed_before(hit).await?,
+        };
+        self.recorded.placed.push(placed);
+        Ok(())
+    }
+
+    /// `None` when this rule has matched (or failed on) this row before.
+    async fn count(&mut self, hit: &Hit<'_>) -> Result<Option<Placed>, StateError> {
         if !hit.is_grouped() || self.is_stopped(hit).await? {
             let is_new = self.insert_match(hit, None).await?;
-            self.recorded.matches += u64::from(is_new);
-            return Ok(());
+            return Ok(is_new.then_some(Placed { alert_id: None, window_began: None, recorded: self.now }));
         }
         let key = hit.key();
         let at = self.place(&key).await?;
@@ -104,9 +120,8 @@ impl<'a> Recording<'a> {
         let number = placed.as_ref().map(|window| window.number).or(current_number);
         let alert_id = key.alert_id(number.expect("a hit is placed in a new window or in the current one"));
         if !self.insert_match(hit, Some(&alert_id)).await? {
-            return Ok(());
+            return Ok(None);
         }
-        self.recorded.matches += 1;
         if let (Some(_), Some(ended)) = (&placed, current_number) {
             self.forget_values(&key.alert_id(ended)).await?;
         }
@@ -130,7 +145,23 @@ impl<'a> Recording<'a> {
             Change::Below => {}
         }
         group.changed = true;
-        Ok(())
+        let window_began = Some(window.started);
+        Ok(Some(Placed { alert_id: Some(alert_id), window_began, recorded: self.now }))
+    }
+
+    async fn placed_before(&mut self, hit: &Hit<'_>) -> Result<Placed, StateError> {
+        let row = sqlx::query(PLACED_BEFORE)
+            .bind(&*hit.rule.id)
+            .bind(hit.kind.as_str())
+            .bind(&hit.row_id.0[..])
+            .fetch_one(&mut *self.connection)
+            .await
+            .during("read a match")?;
+        placed(&row, |id| {
+            let windows = self.groups.iter().filter_map(|group| Some((&group.key, group.window.as_ref()?)));
+            let mut of_alert = windows.filter(|(key, window)| key.alert_id(window.number) == id);
+            of_alert.next().map(|(_, window)| window.started)
+        })
     }
 
     /// Writes what the hits changed.

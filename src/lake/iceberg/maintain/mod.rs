@@ -17,6 +17,7 @@ use time::Duration;
 use super::snapshot::{self, Change, INHERITED};
 use super::{IcebergCatalog, failed, milliseconds};
 use crate::lake::catalog::{CatalogError, Outcome};
+use crate::lake::families::{Family, Retention};
 use crate::lake::names::TableId;
 
 /// A commit is overtaken by a daemon's now and then, but not so often.
@@ -36,6 +37,19 @@ pub struct Goals {
     pub keep_orphans: Duration,
     /// Rows whose event is older go; `None` keeps them.
     pub keep_rows: Option<Duration>,
+    /// The same for what margay tells of its own work.
+    pub keep_monitoring: Option<Duration>,
+}
+
+impl Goals {
+    /// How old rows may become in the tables of a namespace, which is without its prefix.
+    fn keep(&self, namespace: &str) -> Option<Duration> {
+        match Family::retention(namespace)? {
+            Retention::AsEvents => self.keep_rows,
+            Retention::AsMonitoring => self.keep_monitoring,
+            Retention::Unlimited => None,
+        }
+    }
 }
 
 impl Default for Goals {
@@ -46,6 +60,7 @@ impl Default for Goals {
             keep_snapshots: Duration::days(3),
             keep_orphans: Duration::days(3),
             keep_rows: None,
+            keep_monitoring: None,
         }
     }
 }
@@ -65,7 +80,8 @@ impl IcebergCatalog {
     /// Does all of it to one table.
     pub async fn maintain(&self, id: &TableId, goals: &Goals) -> Result<Done, CatalogError> {
         let mut done = Done::default();
-        if let Some(age) = goals.keep_rows {
+        let namespace = id.namespace.strip_prefix(&self.settings.prefix).unwrap_or_default();
+        if let Some(age) = goals.keep(namespace) {
             done.files_dropped = self.drop_old_rows(id, age).await?;
         }
         (done.files_before, done.files_after) = self.compact(id, goals).await?;

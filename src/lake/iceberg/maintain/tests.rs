@@ -12,6 +12,7 @@ use time::macros::datetime;
 use super::*;
 use crate::lake::catalog::Catalog;
 use crate::lake::contract::Readable;
+use crate::lake::families::{CLASSIFICATION_FAILURES, LOGS, RULE_MATCHES};
 use crate::lake::iceberg::snapshot::unique;
 use crate::lake::iceberg::{Granularity, Settings};
 use crate::lake::tables::Tables;
@@ -75,19 +76,26 @@ fn id() -> TableId {
 }
 
 async fn commit(catalog: &IcebergCatalog, n: u8, at: OffsetDateTime) {
+    commit_to(catalog, TABLE, n, at).await;
+}
+
+async fn commit_to(catalog: &IcebergCatalog, table: &str, n: u8, at: OffsetDateTime) {
+    let time = at + Duration::minutes(i64::from(60 - n));
+    let read = crate::model::stored_time(time.replace_nanosecond(0).unwrap());
+    let fields = format!(r#"{{"object":{{"a":"x","b":1}},"list":[{{"a":"y"}}],"p_parse_time":"{read}"}}"#);
     let event = |ordinal: u64| Event {
         log_type: TABLE.into(),
         row_id: RowId::new(ObjectId([n; 16]), ordinal, 0),
         position: Position { ordinal, index: 0 },
-        time: at + Duration::minutes(i64::from(60 - n)),
-        fields: serde_json::from_str::<Map>(r#"{"object":{"a":"x","b":1},"list":[{"a":"y"}]}"#).unwrap(),
+        time,
+        fields: serde_json::from_str::<Map>(&fields).unwrap(),
     };
     let events: Vec<Event> = (0..3).map(event).collect();
     let batch = EventBatch { object: ObjectId([n; 16]), source: "s".into(), events, rejects: Vec::new(), bytes: 1 };
     let rows: Rows = [Slice::new(Arc::new(batch), vec![0, 1, 2])].into_iter().collect();
-    let staged = catalog.stage(TABLE, CommitId([n; 16]), &rows).await.unwrap();
+    let staged = catalog.stage(table, CommitId([n; 16]), &rows).await.unwrap();
     for _ in 0..50 {
-        let head = catalog.load(TABLE).await.unwrap();
+        let head = catalog.load(table).await.unwrap();
         if catalog.commit(&head, &staged).await.unwrap() == Outcome::Committed {
             return;
         }
@@ -265,6 +273,29 @@ async fn rows_that_another_engine_deleted_do_not_come_back() {
     let opened = Tables::open(&world.catalog, &id()).await.unwrap().unwrap();
     let refused = opened.files(&[]).await.unwrap_err().to_string();
     assert!(refused.contains("rows deleted in place"), "{refused}");
+}
+
+#[tokio::test]
+async fn every_family_of_tables_keeps_its_rows_for_a_time_of_its_own() {
+    let world = World::new(OBJECT).await;
+    let today = world.clock.now().replace_time(time::macros::time!(10:00));
+    let tables = [LOGS.table(TABLE), RULE_MATCHES.table(TABLE), CLASSIFICATION_FAILURES.table(TABLE)];
+    for table in &tables {
+        commit_to(&world.catalog, table, 0, today - Duration::days(40)).await;
+        commit_to(&world.catalog, table, 1, today - Duration::days(20)).await;
+        commit_to(&world.catalog, table, 2, today - Duration::days(20)).await;
+    }
+    let goals =
+        Goals { keep_rows: Some(Duration::days(60)), keep_monitoring: Some(Duration::days(30)), ..Goals::default() };
+    for (table, dropped) in tables.iter().zip([0, 0, 1]) {
+        let id = TableId::of("margay_", table);
+        let done = world.catalog.maintain(&id, &goals).await.unwrap();
+        assert_eq!((done.files_dropped, done.files_before, done.files_after), (dropped, 2, 1), "{table}");
+        assert_eq!(world.catalog.row_ids(table).await.len(), if dropped == 0 { 9 } else { 6 }, "{table}");
+    }
+    let goals = Goals { keep_rows: Some(Duration::days(30)), ..goals };
+    let matches = TableId::of("margay_", &tables[1]);
+    assert_eq!(world.catalog.maintain(&matches, &goals).await.unwrap().files_dropped, 0, "what rules found stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use crate::model::key_value::{Call, Item};
 use crate::model::{ObjectId, Reject, Revision, SeenField, UnknownField};
 use crate::state::Revisions;
 use crate::state::{
-    Archive, Backlog, Caller, Changed, ClaimToken, KeptFilter, KeyValue, KnownVersion, LedgerEntry, Mending,
+    Archive, Backlog, Caller, Changed, ClaimToken, Ended, KeptFilter, KeyValue, KnownVersion, LedgerEntry, Mending,
     ObjectFilter, ObjectState, Quarantined, Remember, StateError, Told, Upkeep,
 };
 
@@ -23,6 +23,15 @@ impl Backlog for StateView {
         now: OffsetDateTime,
     ) -> Result<Vec<LedgerEntry>, StateError> {
         self.call("open objects", self.state().open_objects(states, filter, after, limit, now)).await
+    }
+
+    async fn ended(
+        &self,
+        after: Option<OffsetDateTime>,
+        until: OffsetDateTime,
+        limit: u32,
+    ) -> Result<Vec<Ended>, StateError> {
+        self.call("objects that ended", self.state().ended(after, until, limit)).await
     }
 
     async fn versions(&self, bucket: &str, key: &str) -> Result<Vec<KnownVersion>, StateError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::content::{self, Version};
 use super::world::World;
+use crate::lake::families::{CLASSIFICATION_FAILURES, Family, LOGS, RULE_MATCHES, SIGNALS};
 use crate::model::RowId;
 use crate::state::{
     AlertFilter, AlertStore, ClaimToken, Ledger, ObjectOutcome, ObjectState, Outbox, Quarantine, fixtures,
@@ -22,21 +23,37 @@ pub(super) enum Promise {
 }
 
 impl World {
-    /// Rows of the object that are committed, with how often.
-    fn rows(&self, version: &Version) -> BTreeMap<RowId, usize> {
+    /// Rows of the object that are committed to tables of this family, with how often.
+    fn rows(&self, family: &Family, of_version: &BTreeSet<RowId>) -> BTreeMap<RowId, usize> {
         let mut rows = BTreeMap::new();
-        for row in self.catalog.row_ids().into_iter().filter(|row| version.events.contains(row)) {
+        for row in self.catalog.row_ids_of(family).into_iter().filter(|row| of_version.contains(row)) {
             *rows.entry(row).or_default() += 1;
         }
         rows
     }
 
+    /// The rows that the object must have in the end, by family.
+    fn wanted(version: &Version) -> [(&'static Family, BTreeSet<RowId>); 4] {
+        let id = version.object.id();
+        let matches: BTreeSet<RowId> = version.events.iter().copied().filter(|row| content::matches(*row)).collect();
+        let rejects = version.rejects.iter().map(|ordinal| RowId::new(id, *ordinal, 0)).collect();
+        [
+            (&LOGS, version.events.iter().copied().collect()),
+            (&RULE_MATCHES, matches.clone()),
+            (&SIGNALS, matches),
+            (&CLASSIFICATION_FAILURES, rejects),
+        ]
+    }
+
     /// Every record of the object is where it belongs.
     fn is_durable(&self, version: &Version) -> Result<(), String> {
         let id = version.object.id();
-        let (all, there) = (version.events.len(), self.rows(version).len());
-        if all != there {
-            return Err(format!("{id} has {all} events, and the lake has {there} of it"));
+        for (family, wanted) in World::wanted(version) {
+            let there = self.rows(family, &wanted).len();
+            if wanted.len() != there {
+                let (all, name) = (wanted.len(), family.namespace);
+                return Err(format!("{id} has {all} rows for {name}, and {there} of them are there"));
+            }
         }
         let kept: BTreeSet<u64> = self.state.rejects_of(id).into_iter().collect();
         // Of an object that can't be read to its end, a worse reading may have kept half a record, too.
@@ -158,8 +175,15 @@ impl World {
             self.check_version(version).await;
         }
         let known: BTreeSet<RowId> = versions.iter().flat_map(|version| &version.events).copied().collect();
-        if let Some(row) = self.catalog.row_ids().iter().find(|row| !known.contains(*row)) {
-            self.violated(format!("row {row} of the lake is no row of any object"));
+        for family in [&LOGS, &RULE_MATCHES, &SIGNALS] {
+            if let Some(row) = self.catalog.row_ids_of(family).iter().find(|row| !known.contains(*row)) {
+                self.violated(format!("row {row} of {} is no row of any object", family.namespace));
+            }
+        }
+        let mut rejected = self.catalog.row_ids_of(&CLASSIFICATION_FAILURES);
+        rejected.sort();
+        if let Some(twice) = rejected.windows(2).find(|pair| pair[0] == pair[1]) {
+            self.violated(format!("the reject {} is more than once in the lake", twice[0]));
         }
         self.check_alerts(&versions).await;
     }
@@ -171,8 +195,10 @@ impl World {
         if state != Some(version.end) && !overwritten {
             self.violated(format!("{id} ends as {state:?} and not as {:?}", version.end));
         }
-        if let Some((row, times)) = self.rows(version).iter().find(|(_, times)| **times > 1) {
-            self.violated(format!("row {row} of {id} is {times} times in the lake"));
+        for (family, wanted) in World::wanted(version) {
+            if let Some((row, times)) = self.rows(family, &wanted).iter().find(|(_, times)| **times > 1) {
+                self.violated(format!("row {row} of {id} is {times} times in {}", family.namespace));
+            }
         }
         if matches!(state, Some(ObjectState::Committed | ObjectState::Quarantined))
             && !overwritten

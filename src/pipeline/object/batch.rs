@@ -1,0 +1,66 @@
+//! One batch of an object: its rejects kept, its events evaluated and buffered, and what rules found in them recorded and
+//! buffered too.
+
+use std::sync::Arc;
+
+use super::{Stop, Work};
+use crate::lake::Beside;
+use crate::model::EventBatch;
+use crate::pipeline::feedback;
+use crate::pipeline::reading::Reading;
+use crate::state::ClaimToken;
+
+/// Of one object's rejects the first so many are kept; the object itself stays in its bucket with all of them.
+pub(super) const MOST_REJECTS: u64 = 10_000;
+
+impl Work<'_> {
+    /// Detection and lake side by side; the detections are durable when this returns, the rows when their tickets say so.
+    pub(in crate::pipeline) async fn batch(
+        &self,
+        token: &ClaimToken,
+        batch: EventBatch,
+        reading: &mut Reading,
+    ) -> Result<(), Stop> {
+        let pipeline = self.pipeline;
+        reading.fed_back += feedback::count(&batch, &reading.bucket, &self.catalogue.sources);
+        let batch = Arc::new(batch);
+        self.keep_rejects(token, &batch, reading).await?;
+        reading.add(&batch);
+        if batch.events.is_empty() {
+            return Ok(());
+        }
+        let (ticket, detections) =
+            tokio::join!(pipeline.lake.append(token, batch.clone()), pipeline.engine.evaluate(&batch));
+        reading.tickets.push(ticket?);
+        let detections = detections?;
+        if detections.is_empty() {
+            return Ok(());
+        }
+        let now = pipeline.clock.now();
+        let recorded = pipeline.state.record(token, &detections, &pipeline.destinations(), now).await?;
+        pipeline.telemetry.alerts_held(recorded.held);
+        if !recorded.opened.is_empty() {
+            for alert in &recorded.opened {
+                pipeline.telemetry.alert_opened(&alert.id, &alert.rule_id, alert.severity, alert.kind);
+            }
+            pipeline.alert_opened.notify_one();
+        }
+        let found = Beside::Found { batch: &batch, detections: &detections, placed: &recorded.placed };
+        reading.tickets.push(pipeline.lake.append_beside(token, found).await?);
+        Ok(())
+    }
+
+    /// In the quarantine, which replays read, and in the lake for those who look for why.
+    async fn keep_rejects(&self, token: &ClaimToken, batch: &EventBatch, reading: &mut Reading) -> Result<(), Stop> {
+        let room = MOST_REJECTS.saturating_sub(reading.rejects) as usize;
+        let rejects = &batch.rejects[..batch.rejects.len().min(room)];
+        if rejects.is_empty() {
+            return Ok(());
+        }
+        let at = self.pipeline.clock.now();
+        self.pipeline.state.keep_rejects(token, rejects, at).await?;
+        let rejected = Beside::Rejected { object: &reading.address, source: &batch.source, rejects, at };
+        reading.tickets.push(self.pipeline.lake.append_beside(token, rejected).await?);
+        Ok(())
+    }
+}
