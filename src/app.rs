@@ -1,7 +1,8 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
 //! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts
-//! for commands, `lake` is where events are kept, `upkeep` is what the daemon does for its state beside its work.
+//! for commands, `lake` is where events are kept, `search` what asks for them, `upkeep` is what the daemon does for its
+//! state beside its work.
 
 mod catalogue;
 mod destinations;
@@ -10,6 +11,7 @@ mod examine;
 mod explain;
 mod lake;
 mod revisions;
+mod search;
 mod upkeep;
 
 use std::future::Future;
@@ -31,6 +33,7 @@ pub use explain::explainer;
 use lake::{BuiltLake, RunningLake};
 pub use lake::{lake_upkeep, tables_for_reading};
 pub use revisions::{Held, held_to_revisions};
+pub use search::{dry_search, saved_queries};
 
 use crate::alert::delivery::{self, Delivery};
 use crate::alert::destination::Line;
@@ -127,11 +130,12 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
 
     let work = Tasks::new();
     let parts = Parts::build(&config, catalogue, telemetry, &work).await?;
+    let queries = search::queries(&config, &parts, &work).await?;
     let delivery = Tasks::new();
     let parts = parts.start(path, &config, destinations, &work, &delivery, hangups);
     let Pipeline { state, destinations: receivers, clock, alert_opened: wake, .. } = &*parts.pipeline;
     let (state, receivers, clock, wake) = (state.clone(), receivers.clone(), clock.clone(), wake.clone());
-    api.open(Desk { state, receivers, clock, wake });
+    api.open(Desk { state, receivers, clock, wake, search: queries.clone() });
     work.spawn(examine::rounds(parts.pipeline.clone(), config.clone(), findings, work.clone()));
     let trouble = parts.pipeline.trouble.subscribe();
     work.spawn_critical("readiness", show_trouble(readiness.clone(), trouble, work.token().clone()));
@@ -150,6 +154,9 @@ pub async fn run(path: &Path, config: Config, catalogue: Catalogue, log: LogHand
     readiness.drain();
     let grace = Duration::from_secs(config.pipeline.shutdown_grace_seconds);
     drain(&parts.pipeline, grace, &work, signals.next()).await;
+    if let Some(queries) = queries {
+        queries.shut_down(LAST_MOMENT).await;
+    }
     parts.lake.end(grace).await;
     delivery.shut_down();
     if !delivery.drained(LAST_MOMENT).await {

@@ -28,7 +28,7 @@ pub use keys::keys;
 pub use problem::{Place, Problem, Problems};
 pub use secrets::Secrets;
 
-use crate::{alert, detect, fetch, http, lake, logtype, pipeline, queue, source, state, telemetry};
+use crate::{alert, detect, fetch, http, lake, logtype, pipeline, queue, search, source, state, telemetry};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -42,6 +42,7 @@ pub struct Config {
     pub alerts: alert::Config,
     pub pipeline: pipeline::Config,
     pub http: http::Config,
+    pub search: search::Config,
     pub log: telemetry::Config,
     pub sources: Vec<source::SourceConfig>,
 }

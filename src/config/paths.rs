@@ -22,6 +22,7 @@ fn paths(config: &mut Config) -> Vec<(String, &mut PathBuf)> {
     let mut paths = vec![
         ("state.sqlite.path".to_owned(), &mut config.state.sqlite.path),
         ("lake.local.path".to_owned(), &mut config.lake.local.path),
+        ("search.path".to_owned(), &mut config.search.path),
     ];
     let password = config.state.postgres.password_file.as_mut();
     paths.extend(password.map(|path| ("state.postgres.password_file".to_owned(), path)));

@@ -14,7 +14,7 @@ use super::protocol::{Fault, LoadFault, Place};
 use super::ruleset::RuleSet;
 use super::verdicts::Verdicts;
 use super::worker::{WorkerCommand, WorkerError};
-use crate::model::{Detections, EventBatch};
+use crate::model::{Detections, EventBatch, SavedQuery};
 use crate::runtime::{blocking, blocking_deep};
 use crate::telemetry::Telemetry;
 
@@ -182,6 +182,11 @@ impl Engine {
     /// Log types that rules wait for.
     pub fn log_types(&self) -> Vec<String> {
         self.current().generation.set.log_types().map(str::to_owned).collect()
+    }
+
+    /// Queries over the lake that stand beside the rules.
+    pub fn queries(&self) -> Vec<SavedQuery> {
+        self.current().good.queries.iter().map(|query| query.spec.saved()).collect()
     }
 
     /// Calls of rules that were sent to Python since the start.

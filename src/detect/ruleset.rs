@@ -114,6 +114,7 @@ impl Content {
         carry_over(&mut self.rules, &last_good.rules, |rule| (&*rule.meta.id, lost(&rule.origin)));
         carry_over(&mut self.globals, &last_good.globals, |global| (&global.module.name, lost(&global.origin)));
         carry_over(&mut self.data_models, &last_good.data_models, |model| (&model.source.id, lost(&model.origin)));
+        carry_over(&mut self.queries, &last_good.queries, |query| (&query.spec.query_name, lost(&query.origin)));
     }
 
     /// Puts the last good version in the place of each item that did not import; false when there was nothing to put.

@@ -40,9 +40,9 @@ pub struct Indicator {
 pub fn read(text: &str) -> Result<Vec<Indicator>, SearchError> {
     let values = split(text);
     match values.len() {
-        0 => Err(SearchError("there is no value to look for".into())),
+        0 => Err(SearchError::new("there is no value to look for".into())),
         1..=MOST => values.iter().map(|value| indicator(value)).collect(),
-        n => Err(SearchError(format!("{n} values are more than the {MOST} that are looked for at once"))),
+        n => Err(SearchError::new(format!("{n} values are more than the {MOST} that are looked for at once"))),
     }
 }
 
@@ -90,7 +90,7 @@ fn kinds(value: &str) -> Result<(Vec<IndicatorKind>, String), SearchError> {
         && address.parse::<std::net::IpAddr>().is_ok()
         && bits.parse::<u8>().is_ok()
     {
-        return Err(SearchError(format!("{value}: whole blocks of addresses are not looked for; name addresses")));
+        return Err(SearchError::new(format!("{value}: whole blocks of addresses are not looked for; name addresses")));
     }
     let is_hex = value.bytes().all(|byte| byte.is_ascii_hexdigit());
     let kinds = match value.len() {
@@ -135,7 +135,7 @@ pub fn events(table: &str, indicators: &[Indicator], since: OffsetDateTime, unti
 
 fn condition(indicators: &[Indicator], since: OffsetDateTime, until: OffsetDateTime) -> String {
     let has = indicators.iter().flat_map(|Indicator { value, kinds }| {
-        let value = value.replace('\'', "''");
+        let value = value.replace('\\', "\\\\").replace('\'', "''");
         kinds.iter().map(move |kind| format!("array_has({}, '{value}')", kind.field()))
     });
     let has = any_of(&has.collect::<Vec<_>>());

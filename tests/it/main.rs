@@ -29,6 +29,7 @@ mod story_replicas;
 mod story_reload;
 mod story_parquet;
 mod story_replay;
+mod story_search;
 mod story_source;
 mod story_transfers;
 mod venv;

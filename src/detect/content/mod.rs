@@ -13,7 +13,7 @@ use std::{fmt, fs};
 use self::rule::Written;
 use super::declared::Declared;
 use super::protocol::{DataModelSource, Mapping, MappingTarget, ModuleSource, RuleKind};
-use super::spec::{self, DataModelSpec, GlobalSpec, Item, PackSpec, TestSpec};
+use super::spec::{self, DataModelSpec, GlobalSpec, Item, PackSpec, QuerySpec, TestSpec};
 use crate::model::RuleMeta;
 use crate::runtime::files_below;
 
@@ -24,6 +24,7 @@ pub struct Content {
     pub rules: Vec<Rule>,
     pub data_models: Vec<DataModel>,
     pub packs: Vec<Pack>,
+    pub queries: Vec<Query>,
     /// Items of kinds that are not evaluated, counted by kind.
     pub not_evaluated: BTreeMap<String, usize>,
     pub problems: Vec<Problem>,
@@ -55,6 +56,13 @@ pub struct Rule {
 pub struct Pack {
     pub origin: PathBuf,
     pub spec: PackSpec,
+}
+
+/// A query over the lake.
+#[derive(Clone, Debug)]
+pub struct Query {
+    pub origin: PathBuf,
+    pub spec: QuerySpec,
 }
 
 #[derive(Clone, Debug)]
@@ -146,6 +154,13 @@ impl Content {
                 Item::Pack(spec) => self.packs.push(Pack { origin: file.into(), spec }),
                 Item::Global(spec) => self.add_global(file, spec),
                 Item::DataModel(spec) => self.add_data_model(file, spec),
+                Item::Query(spec) => {
+                    // It runs when somebody asks for it; its schedule is not kept yet.
+                    if spec.is_scheduled() {
+                        *self.not_evaluated.entry(spec.analysis_type.clone()).or_default() += 1;
+                    }
+                    self.queries.push(Query { origin: file.into(), spec: *spec });
+                }
                 Item::NotEvaluated(kind) => *self.not_evaluated.entry(kind).or_default() += 1,
             }
         }
@@ -200,6 +215,9 @@ impl Content {
             // A disabled model takes no log type.
             let key = if model.enabled { model.source.log_type.clone() } else { model.source.id.clone() };
             (key, &model.origin)
+        });
+        first_of_each(&mut self.queries, &mut problems, "query", |query| {
+            (query.spec.query_name.clone(), &query.origin)
         });
         first_of_each(&mut self.packs, &mut problems, "pack", |pack| (pack.spec.pack_id.clone(), &pack.origin));
         self.problems.extend(problems);
@@ -293,13 +311,13 @@ mod tests {
             ("b.yml", "AnalysisType: rule\n  RuleID: [\n"),
             ("c.yml", &yaml("C", "Threshold: 0\nAlertTitle: 5\n")),
             ("d.yml", &yaml("A", "")),
-            ("e.yml", "AnalysisType: saved_query\nQueryName: q\nQuery: SELECT 1\n"),
+            ("e.yml", "AnalysisType: scheduled_prompt\n"),
         ]);
         let content = read(&[folder.path().into()]);
         assert_eq!(content.rules.len(), 1);
         assert_eq!(content.rules[0].meta.threshold, 5);
         assert_eq!(content.rules[0].meta.severity, Severity::High);
-        assert_eq!(content.not_evaluated["saved_query"], 1);
+        assert_eq!(content.not_evaluated["scheduled_prompt"], 1);
         let files: Vec<_> = content.problems.iter().map(|p| p.file.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(files, ["b.yml", "c.yml", "c.yml", "d.yml"]);
     }

@@ -1,6 +1,8 @@
 //! The YAML of detection content, as written: one type for each kind of item. Field names are the content's own. Nothing
-//! is resolved here; `content` reads folders of these. `unevaluated` has the kinds that are checked and not run.
+//! is resolved here; `content` reads folders of these. `query` has queries over the lake, `unevaluated` the kinds that are
+//! checked and not run.
 
+mod query;
 mod unevaluated;
 
 use std::collections::BTreeMap;
@@ -8,6 +10,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+pub use query::{QuerySpec, Schedule};
 
 /// One item of a YAML document.
 #[derive(Debug)]
@@ -17,6 +21,7 @@ pub enum Item {
     Global(GlobalSpec),
     DataModel(DataModelSpec),
     Pack(PackSpec),
+    Query(Box<QuerySpec>),
     /// A kind that is valid content but is not evaluated, by its `AnalysisType`.
     NotEvaluated(String),
 }
@@ -271,19 +276,24 @@ fn item(value: Value, text: Option<&str>) -> Result<Item, SpecError> {
         "global" => Item::Global(read(value, text)?),
         "datamodel" => Item::DataModel(read(value, text)?),
         "pack" => Item::Pack(read(value, text)?),
+        "saved_query" | "scheduled_query" => Item::Query(Box::new(read::<QuerySpec>(value, text)?.checked()?)),
         other => match unevaluated::check(other, value, text) {
             Some(checked) => {
                 checked?;
                 Item::NotEvaluated(kind)
             }
             None => {
-                let known = ["rule", "scheduled_rule", "policy", "global", "datamodel", "pack"].join(", ");
+                let known = KINDS.join(", ");
                 let others = unevaluated::KINDS.join(", ");
                 return Err(SpecError::new(format!("`{other}` is no AnalysisType; known are {known}, {others}")));
             }
         },
     })
 }
+
+/// Those that have a type of their own.
+const KINDS: [&str; 8] =
+    ["rule", "scheduled_rule", "policy", "global", "datamodel", "pack", "saved_query", "scheduled_query"];
 
 fn read<T: DeserializeOwned>(value: Value, text: Option<&str>) -> Result<T, SpecError> {
     match text {

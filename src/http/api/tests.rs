@@ -52,6 +52,7 @@ async fn server() -> (Server, Vec<String>) {
         receivers: vec![Receiver::accepting_all("slack"), Receiver::accepting_all("pager")],
         clock: Arc::new(Fixed),
         wake: Arc::default(),
+        search: None,
     });
     let surface =
         Surface { readiness: Readiness::new(), findings: Findings::default(), telemetry: Telemetry::new(), log, api };
