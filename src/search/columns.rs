@@ -153,7 +153,9 @@ impl<'a> Resolver<'a> {
             let column = alias.map_or("p_event_time".into(), |alias| format!("{}.p_event_time", quoted(&alias)));
             let (from, before) = parts.range();
             let bound = |sign: &str, at: OffsetDateTime| parsed(&format!("{column} {sign} {}", macros::timestamp(at)));
-            for bound in [from.and_then(|at| bound(">=", at)), before.and_then(|at| bound("<", at))].into_iter().flatten() {
+            for bound in
+                [from.and_then(|at| bound(">=", at)), before.and_then(|at| bound("<", at))].into_iter().flatten()
+            {
                 select.selection = select.selection.take().map(|condition| Expr::BinaryOp {
                     left: Box::new(Expr::Nested(Box::new(condition))),
                     op: BinaryOperator::And,

@@ -41,7 +41,8 @@ fn data_type(shape: &Shape) -> DataType {
         Shape::Time => DataType::Timestamp(TimeUnit::Microsecond, None),
         Shape::List(item) => DataType::List(Arc::new(Field::new("element", data_type(item), true))),
         Shape::Struct(columns) => {
-            let field = |column: &crate::lake::columns::Column| Field::new(&*column.name, data_type(&column.shape), true);
+            let field =
+                |column: &crate::lake::columns::Column| Field::new(&*column.name, data_type(&column.shape), true);
             DataType::Struct(columns.iter().map(field).collect())
         }
     }

@@ -60,8 +60,13 @@ struct Called {
 }
 
 enum Function {
-    Flatten { input: Expr, outer: bool },
-    Generator { rows: u64 },
+    Flatten {
+        input: Expr,
+        outer: bool,
+    },
+    Generator {
+        rows: u64,
+    },
     /// Known, and called in a way that is not.
     Wrong(String),
 }
@@ -94,7 +99,8 @@ fn called(factor: &TableFactor) -> Option<Called> {
     let function = match name.as_str() {
         "flatten" => match named("input", 0) {
             Some(input) => {
-                let outer = named("outer", usize::MAX).is_some_and(|outer| outer.to_string().eq_ignore_ascii_case("true"));
+                let outer =
+                    named("outer", usize::MAX).is_some_and(|outer| outer.to_string().eq_ignore_ascii_case("true"));
                 Function::Flatten { input: input.clone(), outer }
             }
             None => Function::Wrong("FLATTEN needs `input => …`, the list whose elements become rows".into()),
@@ -121,9 +127,8 @@ impl Flattened {
 }
 
 fn in_select(select: &mut Select) -> Result<(), SearchError> {
-    let has_any = |table: &TableWithJoins| {
-        is_known(&table.relation) || table.joins.iter().any(|join| is_known(&join.relation))
-    };
+    let has_any =
+        |table: &TableWithJoins| is_known(&table.relation) || table.joins.iter().any(|join| is_known(&join.relation));
     if !select.from.iter().any(has_any) {
         return Ok(());
     }
@@ -183,7 +188,8 @@ fn place(
                     _ => Some(factor),
                 }
             });
-            let owner = owner.ok_or_else(|| SearchError::new("FLATTEN needs a table before it, whose list it takes"))?;
+            let owner =
+                owner.ok_or_else(|| SearchError::new("FLATTEN needs a table before it, whose list it takes"))?;
             let flattened = Flattened { alias, table: name_of(owner) };
             let list = if outer { LIST_OR_NULL } else { LIST };
             let list = format!("{list}({input})");
@@ -245,9 +251,10 @@ impl Naming<'_> {
             return None;
         }
         let flattened = match alias {
-            Some(alias) => self.done.iter().find(|flattened| {
-                flattened.alias.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(&alias.value))
-            })?,
+            Some(alias) => self
+                .done
+                .iter()
+                .find(|flattened| flattened.alias.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(&alias.value)))?,
             None => self.done.last()?,
         };
         Some([&flattened.table, &flattened.column(&name)].map(|name| Ident::with_quote('"', name)))

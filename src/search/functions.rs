@@ -67,7 +67,12 @@ fn called(function: &Function) -> Option<Result<Expr, SearchError>> {
     let arguments = arguments(function)?;
     let over = function.over.as_ref().map(|over| format!(" OVER {}", Over(over))).unwrap_or_default();
     let text = written(&name, &arguments)?;
-    Some(text.and_then(|text| parsed(&format!("{text}{over}")).ok_or_else(|| SearchError::new(format!("{name} can't be used so")))).map_err(|error| error.about(&name)))
+    Some(
+        text.and_then(|text| {
+            parsed(&format!("{text}{over}")).ok_or_else(|| SearchError::new(format!("{name} can't be used so")))
+        })
+        .map_err(|error| error.about(&name)),
+    )
 }
 
 /// A window after `OVER`, in its brackets.
@@ -257,7 +262,9 @@ fn time(name: &str, arguments: &[Expr], texts: &[&str]) -> Option<Result<String,
         ("week" | "weekofyear" | "weekiso", [_]) => part("week"),
         ("year" | "quarter" | "month" | "hour" | "minute" | "second", [_]) => part(name),
         ("day" | "dayofmonth", [_]) => part("day"),
-        ("last_day", [at]) => Some(Ok(format!("CAST(date_trunc('month', {at}) + INTERVAL '1 month' - INTERVAL '1 day' AS DATE)"))),
+        ("last_day", [at]) => {
+            Some(Ok(format!("CAST(date_trunc('month', {at}) + INTERVAL '1 month' - INTERVAL '1 day' AS DATE)")))
+        }
         _ => None,
     }
 }
@@ -333,13 +340,15 @@ fn operator(expression: &Expr) -> Option<Expr> {
             pattern: Box::new(pattern.clone()),
             escape_char: escape_char.clone(),
         }),
-        Expr::ILike { negated, any: true, expr, pattern, escape_char } => any(*negated, pattern, |pattern| Expr::ILike {
-            negated: false,
-            any: false,
-            expr: expr.clone(),
-            pattern: Box::new(pattern.clone()),
-            escape_char: escape_char.clone(),
-        }),
+        Expr::ILike { negated, any: true, expr, pattern, escape_char } => {
+            any(*negated, pattern, |pattern| Expr::ILike {
+                negated: false,
+                any: false,
+                expr: expr.clone(),
+                pattern: Box::new(pattern.clone()),
+                escape_char: escape_char.clone(),
+            })
+        }
         Expr::RLike { negated, expr, pattern, .. } => {
             let not = if *negated { "NOT " } else { "" };
             parsed(&format!("{not}regexp_like({expr}, concat('^(?:', {pattern}, ')$'))"))

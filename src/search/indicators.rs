@@ -40,7 +40,7 @@ pub struct Indicator {
 pub fn read(text: &str) -> Result<Vec<Indicator>, SearchError> {
     let values = split(text);
     match values.len() {
-        0 => Err(SearchError::new("there is no value to look for".into())),
+        0 => Err(SearchError::new("there is no value to look for")),
         1..=MOST => values.iter().map(|value| indicator(value)).collect(),
         n => Err(SearchError::new(format!("{n} values are more than the {MOST} that are looked for at once"))),
     }

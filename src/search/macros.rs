@@ -38,15 +38,8 @@ const MACROS: [(&str, usize); 6] = [
 ];
 
 /// Ways to ask for the time.
-const NOW: [&str; 7] = [
-    "p_current_timestamp",
-    "current_timestamp",
-    "localtimestamp",
-    "now",
-    "sysdate",
-    "systimestamp",
-    "getdate",
-];
+const NOW: [&str; 7] =
+    ["p_current_timestamp", "current_timestamp", "localtimestamp", "now", "sysdate", "systimestamp", "getdate"];
 
 /// What begins a macro.
 const MACRO: &str = "p_occurs_";
@@ -334,7 +327,10 @@ mod tests {
         for (condition, part) in [
             ("p_occurs_since('2 fortnights')", "no unit at character 2"),
             ("p_occurs_since()", "1 to 3 arguments"),
-            ("p_occurs_sinc(1)", "line 1, column 23: p_occurs_sinc: there is no such macro; did you mean `p_occurs_since`?"),
+            (
+                "p_occurs_sinc(1)",
+                "line 1, column 23: p_occurs_sinc: there is no such macro; did you mean `p_occurs_since`?",
+            ),
             ("p_occurs_between('yesterday', '2026-01-01')", "'yesterday' is no time"),
             ("p_occurs_on(1)", "write the day"),
             ("p_occurs_since('99999999999999999999 d')", "no length of time"),

@@ -66,7 +66,11 @@ fn calendar(numbers: &BTreeMap<&'static str, i64>) -> Option<(OffsetDateTime, Of
     let date = part("day").and_then(|day| Date::from_calendar_date(year, month, u8::try_from(day).ok()?).ok());
     let Some(date) = date else {
         let from = first(year, month)?;
-        let before = if month == Month::December { first(year.checked_add(1)?, month.next())? } else { first(year, month.next())? };
+        let before = if month == Month::December {
+            first(year.checked_add(1)?, month.next())?
+        } else {
+            first(year, month.next())?
+        };
         return Some((from.midnight().assume_utc(), before.midnight().assume_utc()));
     };
     let hour = part("hour").and_then(|hour| Time::from_hms(u8::try_from(hour).ok()?, 0, 0).ok());

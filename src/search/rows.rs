@@ -139,7 +139,11 @@ fn with_names_of_their_own(schema: &SchemaRef) -> SchemaRef {
     let mut seen: HashMap<String, usize> = HashMap::new();
     let field = |field: &Arc<Field>| {
         let count = seen.entry(field.name().clone()).and_modify(|count| *count += 1).or_insert(1);
-        if *count == 1 { field.clone() } else { Arc::new(field.as_ref().clone().with_name(format!("{}_{count}", field.name()))) }
+        if *count == 1 {
+            field.clone()
+        } else {
+            Arc::new(field.as_ref().clone().with_name(format!("{}_{count}", field.name())))
+        }
     };
     let fields: Vec<Arc<Field>> = schema.fields().iter().map(field).collect();
     Arc::new(Schema::new(fields))

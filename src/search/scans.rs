@@ -72,11 +72,8 @@ mod tests {
     #[test]
     fn only_scans_without_a_time_count() {
         let table = TableId::of_logs("margay_", "AWS.CloudTrail");
-        let time = Condition {
-            column: EVENT_TIME.into(),
-            comparison: Comparison::GreaterOrEqual,
-            value: Scalar::Time(0),
-        };
+        let time =
+            Condition { column: EVENT_TIME.into(), comparison: Comparison::GreaterOrEqual, value: Scalar::Time(0) };
         let scans = Scans::new(100);
         scans.planned(&table, &[time], 60).unwrap();
         assert!(scans.warnings().is_empty());

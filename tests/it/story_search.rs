@@ -45,7 +45,9 @@ async fn what_was_ingested_is_found_through_the_api() {
     setup.file("a.jsonl", logins_of("ana@example.com", 30));
     setup.file("b.jsonl", logins_of("bob@example.com", 2));
     let mut daemon = setup.start().await;
-    daemon.until(|daemon| daemon.metrics().get(r#"margay_objects_total{source="local",state="committed"}"#) == 2.0).await;
+    daemon
+        .until(|daemon| daemon.metrics().get(r#"margay_objects_total{source="local",state="committed"}"#) == 2.0)
+        .await;
 
     let who = json!([{ "who": "ana@example.com", "logins": 30 }, { "who": "bob@example.com", "logins": 2 }]);
     let submission = json!({ "saved": "Who logs in", "referenceTime": "2026-01-15T12:00:00Z" });
@@ -70,7 +72,15 @@ async fn what_was_ingested_is_found_through_the_api() {
 
     // The command finds the same.
     let output = setup.margay(&[
-        "search", "--config", "margay.toml", "--saved", "Who logs in", "--at", "2026-01-15T12:00:00Z", "--format", "csv",
+        "search",
+        "--config",
+        "margay.toml",
+        "--saved",
+        "Who logs in",
+        "--at",
+        "2026-01-15T12:00:00Z",
+        "--format",
+        "csv",
     ]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "who,logins\r\nana@example.com,30\r\nbob@example.com,2\r\n");
     let output = setup.margay(&["search", "--config", "margay.toml", "--list-saved"]);

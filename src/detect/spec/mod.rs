@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use query::{QuerySpec, Schedule};
+pub use query::QuerySpec;
 
 /// One item of a YAML document.
 #[derive(Debug)]

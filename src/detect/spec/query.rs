@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn the_text_in_the_nearest_dialect_is_taken() {
-        let query = "AnalysisType: saved_query\nQueryName: q\nAthenaQuery: SELECT 1\nSnowflakeQuery: SELECT 2\nTags: [a]\n";
+        let query =
+            "AnalysisType: saved_query\nQueryName: q\nAthenaQuery: SELECT 1\nSnowflakeQuery: SELECT 2\nTags: [a]\n";
         let items = parse(query).unwrap();
         let [Item::Query(query)] = &items[..] else { panic!("one query") };
         let saved = query.saved();

@@ -118,11 +118,7 @@ fn set(filter: &mut Filter, name: &str, value: &str) -> Result<(), String> {
 }
 
 /// With `wait`, not before the query has ended or so many seconds are over.
-pub(super) async fn show(
-    State(surface): State<Surface>,
-    Path(id): Path<String>,
-    RawQuery(query): RawQuery,
-) -> Answer {
+pub(super) async fn show(State(surface): State<Surface>, Path(id): Path<String>, RawQuery(query): RawQuery) -> Answer {
     let mut patience = 0;
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         match &*name {
@@ -140,11 +136,7 @@ pub(super) async fn cancel(State(surface): State<Surface>, Path(id): Path<String
     Ok(json_text(&json!(record)).into_response())
 }
 
-pub(super) async fn rows(
-    State(surface): State<Surface>,
-    Path(id): Path<String>,
-    RawQuery(query): RawQuery,
-) -> Answer {
+pub(super) async fn rows(State(surface): State<Surface>, Path(id): Path<String>, RawQuery(query): RawQuery) -> Answer {
     let (mut from, mut most) = (0, USUAL);
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         let wrong = |problem| Refusal::bad(format!("`{name}`: {problem}"));
@@ -223,10 +215,7 @@ pub(super) async fn tables(State(surface): State<Surface>, Path(database): Path<
     Ok(json_text(&json!({ "tables": names })).into_response())
 }
 
-pub(super) async fn columns(
-    State(surface): State<Surface>,
-    Path((database, table)): Path<(String, String)>,
-) -> Answer {
+pub(super) async fn columns(State(surface): State<Surface>, Path((database, table)): Path<(String, String)>) -> Answer {
     let quoted = [database, table].map(|part| format!("\"{}\"", part.replace('"', "\"\"")));
     let schema = queries(&surface)?.search().columns(&quoted.join(".")).await;
     let schema = schema.map_err(|error| Refusal(StatusCode::NOT_FOUND, error.message))?;

@@ -102,7 +102,8 @@ pub struct Filter {
 impl Filter {
     fn takes(&self, record: &Record) -> bool {
         let contains = |text: &str, part: &str| text.to_lowercase().contains(&part.to_lowercase());
-        let in_any = |part: &str| contains(&record.sql, part) || record.name.as_ref().is_some_and(|n| contains(n, part));
+        let in_any =
+            |part: &str| contains(&record.sql, part) || record.name.as_ref().is_some_and(|n| contains(n, part));
         self.status.is_none_or(|status| status == record.status)
             && self.user.as_ref().is_none_or(|user| *user == record.user)
             && self.name.as_ref().is_none_or(|name| Some(name) == record.name.as_ref())

@@ -41,9 +41,10 @@ impl Shelf {
             let path = entry?.path();
             let Some((id, kind)) = named(&path) else { continue };
             match kind {
-                "json" => match fs::read(&path).map_err(|error| error.to_string()).and_then(|text| {
-                    serde_json::from_slice::<Record>(&text).map_err(|error| error.to_string())
-                }) {
+                "json" => match fs::read(&path)
+                    .map_err(|error| error.to_string())
+                    .and_then(|text| serde_json::from_slice::<Record>(&text).map_err(|error| error.to_string()))
+                {
                     Ok(record) if record.id == id => drop(records.insert(id.to_owned(), record)),
                     Ok(_) => unreadable.push(format!("{} is the record of another query", path.display())),
                     Err(error) => unreadable.push(format!("{}: {error}", path.display())),

@@ -180,7 +180,10 @@ async fn queries_wait_for_their_turn_and_can_be_cancelled() {
     let first = daemon.ask("ana", WAITS).await;
     let second = daemon.ask("ana", WAITS).await;
     let other = daemon.ask("bob", WAITS).await;
-    assert_eq!([&first, &second, &other].map(|id| daemon.status(id)), [Status::Running, Status::Waiting, Status::Running]);
+    assert_eq!(
+        [&first, &second, &other].map(|id| daemon.status(id)),
+        [Status::Running, Status::Waiting, Status::Running]
+    );
     assert!(matches!(daemon.queries.page(&first, 0, 1).await, Err(Refused::NoRows(_, "running"))));
 
     // One that waits is taken out of the line, one that runs gives its place to the next.

@@ -50,9 +50,12 @@ fn append(lists: &mut ListBuilder<StringBuilder>, text: Option<&str>) {
 
 /// A single NULL in the place of an empty or missing list.
 pub(super) fn or_null(lists: &ArrayRef) -> Result<ArrayRef> {
-    picked(lists, |is_there, from, to| {
-        if !is_there || from == to { vec![None] } else { (from..to).map(Some).collect() }
-    })
+    picked(
+        lists,
+        |is_there, from, to| {
+            if !is_there || from == to { vec![None] } else { (from..to).map(Some).collect() }
+        },
+    )
 }
 
 pub(super) fn without_nulls(lists: &ArrayRef) -> Result<ArrayRef> {
@@ -68,10 +71,7 @@ pub(super) fn without_nulls(lists: &ArrayRef) -> Result<ArrayRef> {
 }
 
 /// Each list with other elements of its own, by their places.
-fn picked(
-    lists: &ArrayRef,
-    pick: impl Fn(bool, u64, u64) -> Vec<Option<u64>>,
-) -> Result<ArrayRef> {
+fn picked(lists: &ArrayRef, pick: impl Fn(bool, u64, u64) -> Vec<Option<u64>>) -> Result<ArrayRef> {
     let made = lists.as_list::<i32>();
     let (mut places, mut lengths) = (Vec::new(), Vec::with_capacity(made.len()));
     for row in 0..made.len() {
@@ -112,7 +112,9 @@ mod tests {
     }
 
     fn shown(lists: &ArrayRef) -> Vec<String> {
-        let row = |list: Option<ArrayRef>| list.map_or("none".into(), |list| format!("{:?}", list.as_string::<i32>().iter().collect::<Vec<_>>()));
+        let row = |list: Option<ArrayRef>| {
+            list.map_or("none".into(), |list| format!("{:?}", list.as_string::<i32>().iter().collect::<Vec<_>>()))
+        };
         lists.as_list::<i32>().iter().map(row).collect()
     }
 

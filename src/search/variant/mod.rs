@@ -24,7 +24,8 @@ use datafusion::functions::unicode::expr_fn::strpos;
 use datafusion::functions_nested::expr_fn::{array_element, array_has, array_length};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast, lit,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
+    lit,
 };
 use datafusion::prelude::SessionContext;
 
@@ -33,9 +34,16 @@ pub(super) const LIST: &str = "margay_list";
 pub(super) const LIST_OR_NULL: &str = "margay_list_or_null";
 
 pub(super) fn register(context: &SessionContext) {
-    for kind in
-        [Kind::Path, Kind::List, Kind::ListOrNull, Kind::ArrayContains, Kind::Contains, Kind::Size, Kind::Compact, Kind::Parsed]
-    {
+    for kind in [
+        Kind::Path,
+        Kind::List,
+        Kind::ListOrNull,
+        Kind::ArrayContains,
+        Kind::Contains,
+        Kind::Size,
+        Kind::Compact,
+        Kind::Parsed,
+    ] {
         context.register_udf(kind.function());
     }
 }
@@ -147,7 +155,9 @@ impl ScalarUDFImpl for Function {
                 strpos(text(&args[0]), text(&args[1])).gt(lit(0_i32))
             }
             Kind::Size => cast(array_length(as_list(&args[0])), DataType::Int64),
-            Kind::List | Kind::ListOrNull | Kind::Compact | Kind::Parsed => return Ok(ExprSimplifyResult::Original(args)),
+            Kind::List | Kind::ListOrNull | Kind::Compact | Kind::Parsed => {
+                return Ok(ExprSimplifyResult::Original(args));
+            }
         };
         Ok(ExprSimplifyResult::Simplified(simplified))
     }
@@ -255,7 +265,8 @@ fn contained(first: &Expr, second: &Expr, info: &SimplifyContext) -> Result<Expr
     let (list, list_type_, value, value_type) =
         if is_first { (first, first_type, second, second_type) } else { (second, second_type, first, first_type) };
     let DataType::List(item) = list_type(&list_type_)? else { return plan_err!("{list_type_} is no list") };
-    let value = if *item.data_type() == value_type { value.clone() } else { cast(value.clone(), item.data_type().clone()) };
+    let value =
+        if *item.data_type() == value_type { value.clone() } else { cast(value.clone(), item.data_type().clone()) };
     let list = if is_list(&list_type_) { list.clone() } else { as_list(list) };
     Ok(array_has(list, value))
 }
