@@ -61,7 +61,9 @@ impl Writer<'_> {
         }
         let _ = VisitMut::visit(&mut select.group_by, &mut putter);
         for table in &mut select.from {
-            table.joins.iter_mut().for_each(|join| drop(VisitMut::visit(&mut join.join_operator, &mut putter)));
+            for join in &mut table.joins {
+                let _ = VisitMut::visit(&mut join.join_operator, &mut putter);
+            }
         }
         self.was_found |= putter.was_put;
     }

@@ -3,7 +3,7 @@
 //! `USERIDENTITY.Arn` is the field of a struct, `requestParameters.bucketName` and `requestParameters:bucketName::string`
 //! are values within a JSON text. What is no name of a table's column (an alias of the query's own) is left alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -13,10 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
-use time::OffsetDateTime;
 
-use super::macros;
-use super::partitions::Parts;
 use super::variant::PATH;
 
 /// The columns that every table has beside its own, computed from the time of the event.
@@ -106,7 +103,7 @@ struct Column<'a> {
 
 enum Found<'a> {
     Own(&'a Field),
-    Computed(&'static str, &'static str),
+    Computed(&'static str),
 }
 
 /// One step into a value.
@@ -119,10 +116,7 @@ enum Step {
 impl<'a> Resolver<'a> {
     fn in_body(&self, body: &mut SetExpr) {
         match body {
-            SetExpr::Select(select) => {
-                self.name_paths(select);
-                self.add_ranges(select);
-            }
+            SetExpr::Select(select) => self.name_paths(select),
             SetExpr::SetOperation { left, right, .. } => {
                 self.in_body(left);
                 self.in_body(right);
@@ -140,51 +134,6 @@ impl<'a> Resolver<'a> {
             if let Some(Step::Key(key)) = path.as_ref().and_then(|path| path.last()) {
                 *item = SelectItem::ExprWithAlias { alias: Ident::with_quote('"', key), expr: expression.clone() };
             }
-        }
-    }
-
-    /// The range of time that conditions on the computed columns mean.
-    fn add_ranges(&self, select: &mut Select) {
-        let mut parts: BTreeMap<Option<String>, Parts> = BTreeMap::new();
-        if let Some(condition) = &select.selection {
-            self.collect_parts(condition, &mut parts);
-        }
-        for (alias, parts) in parts {
-            let column = alias.map_or("p_event_time".into(), |alias| format!("{}.p_event_time", quoted(&alias)));
-            let (from, before) = parts.range();
-            let bound = |sign: &str, at: OffsetDateTime| parsed(&format!("{column} {sign} {}", macros::timestamp(at)));
-            for bound in
-                [from.and_then(|at| bound(">=", at)), before.and_then(|at| bound("<", at))].into_iter().flatten()
-            {
-                select.selection = select.selection.take().map(|condition| Expr::BinaryOp {
-                    left: Box::new(Expr::Nested(Box::new(condition))),
-                    op: BinaryOperator::And,
-                    right: Box::new(bound),
-                });
-            }
-        }
-    }
-
-    fn collect_parts(&self, condition: &Expr, parts: &mut BTreeMap<Option<String>, Parts>) {
-        let mut add = |column: &Expr, operator: &BinaryOperator, value: &Expr| {
-            if let Some((Column { alias, field: Found::Computed(name, _) }, path)) = self.path(column)
-                && path.is_empty()
-            {
-                parts.entry(alias).or_default().add(name, operator, value);
-            }
-        };
-        match condition {
-            Expr::Nested(inner) => self.collect_parts(inner, parts),
-            Expr::Between { expr, negated: false, low, high } => {
-                add(expr, &BinaryOperator::GtEq, low);
-                add(expr, &BinaryOperator::LtEq, high);
-            }
-            Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
-                self.collect_parts(left, parts);
-                self.collect_parts(right, parts);
-            }
-            Expr::BinaryOp { left, op, right } => add(left, op, right),
-            _ => {}
         }
     }
 
@@ -272,8 +221,7 @@ impl<'a> Resolver<'a> {
         let any_case = || fields().find(|field| field.name().eq_ignore_ascii_case(&name.value));
         let computed = || {
             let mut computed = COMPUTED.iter().filter(|_| !self.schemas.is_empty());
-            let found = computed.find(|(known, _)| known.eq_ignore_ascii_case(&name.value));
-            found.map(|(name, text)| Found::Computed(name, text))
+            computed.find(|(known, _)| known.eq_ignore_ascii_case(&name.value)).map(|(_, text)| Found::Computed(text))
         };
         let found = exact.or_else(|| if name.quote_style.is_none() { any_case() } else { None });
         found.map(|field| Found::Own(field)).or_else(computed)
@@ -284,7 +232,7 @@ impl<'a> Resolver<'a> {
         let alias = column.alias.map(|alias| format!("{}.", quoted(&alias))).unwrap_or_default();
         let field = match column.field {
             Found::Own(field) => field,
-            Found::Computed(_, text) => {
+            Found::Computed(text) => {
                 return parsed(&text.replace("{}", &format!("{alias}p_event_time"))).filter(|_| path.is_empty());
             }
         };

@@ -216,7 +216,7 @@ fn time(expression: &Expr) -> Result<String, String> {
 }
 
 /// As SQL, in the precision of the tables.
-pub(super) fn timestamp(at: OffsetDateTime) -> String {
+fn timestamp(at: OffsetDateTime) -> String {
     let at = at.to_offset(time::UtcOffset::UTC);
     let text = at.format(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]"));
     format!("CAST('{}' AS TIMESTAMP(6))", text.expect("every component is present in a date with time"))

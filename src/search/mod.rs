@@ -1,11 +1,12 @@
 //! SQL over the lake, read only.
 //!
 //! A query is one statement. [`statement`] parses it, in the [`dialect`] of public queries, and lets nothing through that
-//! could change anything; [`relations`] finds the tables that it names; [`macros`], [`columns`] with [`partitions`],
-//! [`aliases`], [`flatten`] and [`functions`] write out what people need not, or say in another dialect: time predicates, names in any case, paths
+//! could change anything; [`relations`] finds the tables that it names; [`macros`], [`columns`], [`aliases`], [`flatten`]
+//! and [`functions`] write out what people need not, or say in another dialect: time predicates, names in any case, paths
 //! into JSON. DataFusion plans and runs the rest over [`table`], which opens only the files and row groups that may hold
 //! what is looked for ([`skip`]); [`scans`] keeps an eye on what that is, and [`variant`] are the functions over JSON that
-//! it lacks. [`views`] are unions over many tables, [`dry`] are tables without rows, to try a query on. [`rows`] is an answer as it comes, [`output`] prints rows.
+//! it lacks. [`views`] are unions over many tables, [`dry`] are tables without rows, to try a query on. [`rows`] is an
+//! answer as it comes, [`output`] prints rows.
 //!
 //! [`queries`] runs the queries of many callers in the daemon, each within its limits; [`saved`] are those that have a name.
 
@@ -19,7 +20,6 @@ mod functions;
 pub mod indicators;
 mod macros;
 pub mod output;
-mod partitions;
 pub mod queries;
 mod relations;
 mod rows;

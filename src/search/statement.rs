@@ -1,6 +1,8 @@
 //! Text -> one statement that reads. Pure.
 
-use datafusion::sql::sqlparser::ast::{SetExpr, Statement, TableFactor, TableWithJoins};
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{SetExpr, Statement, TableFactor, Visit, Visitor};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, TokenWithSpan, Tokenizer, TokenizerError};
 
@@ -43,7 +45,7 @@ pub(super) fn parse(sql: &str) -> Result<Parsed, SearchError> {
     }
     let tokens = macros::arguments_as_sql(tokens(sql)?);
     let mut parser = Parser::new(&LakeDialect).with_recursion_limit(DEEPEST).with_tokens_with_locations(tokens);
-    let statements = parser.parse_statements().map_err(unparsable)?;
+    let statements = parser.parse_statements().map_err(|error| unparsable(error, sql))?;
     let [statement] = <[Statement; 1]>::try_from(statements).map_err(|statements| match statements.len() {
         0 => SearchError::new("there is no statement to run"),
         n => SearchError::new(format!("there are {n} statements; write one query")),
@@ -58,16 +60,23 @@ pub(super) fn parse(sql: &str) -> Result<Parsed, SearchError> {
         Statement::ExplainTable { .. } => Question::Query,
         other => return Err(refused(other)),
     };
+    if statement.visit(&mut TableFunctions).is_break() {
+        return Err(refused(&statement));
+    }
     Ok(Parsed { sql: statement, question })
 }
 
-/// The parser writes the place at the end of its sentence.
-fn unparsable(error: ParserError) -> SearchError {
+/// The parser writes the place at the end of its sentence, and none for the end of the text.
+fn unparsable(error: ParserError, sql: &str) -> SearchError {
     let text = match error {
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => text,
         ParserError::RecursionLimitExceeded => return SearchError::new("the query is nested too deeply"),
     };
-    let Some((message, place)) = text.rsplit_once(" at Line: ") else { return SearchError::new(text) };
+    let Some((message, place)) = text.rsplit_once(" at Line: ") else {
+        let lines = sql.trim_end().lines();
+        let last = lines.clone().last().unwrap_or_default().chars().count();
+        return SearchError::new(text).at(Location::new(lines.count() as u64, last as u64 + 1));
+    };
     let mut numbers = place.split(", Column: ").map(|number| number.trim().parse().unwrap_or(0));
     let (line, column) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     SearchError::new(message).at(Location::new(line, column))
@@ -75,7 +84,7 @@ fn unparsable(error: ParserError) -> SearchError {
 
 fn reads(body: &SetExpr) -> bool {
     match body {
-        SetExpr::Select(select) => select.into.is_none() && select.from.iter().all(is_named),
+        SetExpr::Select(select) => select.into.is_none(),
         SetExpr::Query(query) => reads(&query.body),
         SetExpr::SetOperation { left, right, .. } => reads(left) && reads(right),
         SetExpr::Values(_) => true,
@@ -83,14 +92,20 @@ fn reads(body: &SetExpr) -> bool {
     }
 }
 
-/// No table function but those that are written out here: some of them read files.
-fn is_named(table: &TableWithJoins) -> bool {
-    let named = |factor: &TableFactor| match factor {
-        TableFactor::Table { args, .. } => args.is_none(),
-        TableFactor::Function { .. } | TableFactor::TableFunction { .. } => flatten::is_known(factor),
-        _ => true,
-    };
-    named(&table.relation) && table.joins.iter().all(|join| named(&join.relation))
+/// Looks for table functions, anywhere: some of them read files. Those that are written out here do not.
+struct TableFunctions;
+
+impl Visitor for TableFunctions {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        let is_named = match factor {
+            TableFactor::Table { args, .. } => args.is_none(),
+            TableFactor::Function { .. } | TableFactor::TableFunction { .. } => flatten::is_known(factor),
+            _ => true,
+        };
+        if is_named { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
 }
 
 fn refused(statement: &Statement) -> SearchError {
@@ -133,6 +148,8 @@ mod tests {
             "SET a = 1",
             "SELECT * INTO x FROM t",
             "SELECT * FROM read_csv('/etc/passwd')",
+            "SELECT 1 WHERE 1 IN (SELECT a FROM (SELECT * FROM t, read_csv('/etc/passwd')))",
+            "SELECT * FROM TABLE(read_csv('/etc/passwd'))",
             "EXPLAIN DELETE FROM t",
             "WITH x AS (SELECT 1) INSERT INTO t SELECT * FROM x",
         ] {
@@ -144,6 +161,8 @@ mod tests {
     fn errors_tell_the_place() {
         let error = parse("SELECT a FROM t WHERE\n  = 3").unwrap_err().to_string();
         assert!(error.starts_with("line 2, column 3: "), "{error}");
+        let error = parse("SELECT a\nFROM").unwrap_err().to_string();
+        assert_eq!(error, "line 2, column 5: Expected: identifier, found: EOF");
         assert!(parse("SELECT 1; SELECT 2").unwrap_err().to_string().contains("2 statements"));
         assert!(parse(" ").is_err());
         let deep = format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000));

@@ -28,7 +28,7 @@ use crate::telemetry::Telemetry;
 use line::{Line, Room};
 use shelf::{Shelf, Written};
 
-/// Of an id: the time and some digits, hexadecimal, so that ids are in the order of submission.
+/// Of an id: the time in milliseconds and a count, hexadecimal, so that ids are in the order of submission.
 const ID_LENGTH: usize = 20;
 
 /// Records are forgotten after this, or when there are more of them, or when their texts are more.
@@ -134,6 +134,8 @@ struct Inner {
 struct State {
     line: Line<String>,
     entries: BTreeMap<String, Entry>,
+    /// Ids that were given out in this life.
+    count: u32,
     is_ending: bool,
 }
 
@@ -193,7 +195,7 @@ impl Queries {
             telemetry,
             shelf,
             aside: Aside::new("search", config.threads)?,
-            state: Mutex::new(State { line: Line::new(room), entries, is_ending: false }),
+            state: Mutex::new(State { line: Line::new(room), entries, count: 0, is_ending: false }),
             keeping: tokio::sync::Mutex::default(),
         };
         let queries = Queries(Arc::new(inner));
@@ -224,9 +226,9 @@ impl Queries {
 
     fn join(&self, user: &str, ask: Ask) -> Result<Record, Refused> {
         let now = self.0.clock.now();
-        let millis = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0) & 0xffff_ffff_ffff;
+        let mut state = self.state();
         let record = Record {
-            id: format!("{millis:012x}{:08x}", fastrand::u32(..)),
+            id: state.next_id(now),
             status: Status::Waiting,
             user: user.to_owned(),
             origin: ask.origin,
@@ -253,7 +255,6 @@ impl Queries {
         };
         let entry =
             Entry { record: record.clone(), limits, stop: CancellationToken::new(), ended: CancellationToken::new() };
-        let mut state = self.state();
         if state.is_ending {
             return Err(Refused::Ending);
         }
@@ -456,7 +457,9 @@ impl Queries {
                 .filter(|entry| entry.record.status == Status::Waiting)
                 .map(|entry| (entry.record.user.clone(), entry.record.id.clone()))
                 .collect();
-            waiting.iter().for_each(|(user, id)| drop(state.line.leave(user, id)));
+            for (user, id) in &waiting {
+                state.line.leave(user, id);
+            }
             state.entries.values().for_each(|entry| entry.stop.cancel());
         }
         self.0.aside.drained(grace).await;
@@ -500,6 +503,17 @@ impl Queries {
 }
 
 impl State {
+    fn next_id(&mut self, now: OffsetDateTime) -> String {
+        let millis = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0) & 0xffff_ffff_ffff;
+        loop {
+            self.count = self.count.wrapping_add(1);
+            let id = format!("{millis:012x}{:08x}", self.count);
+            if !self.entries.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
     /// Takes out of memory what has to go: the queries whose rows go, and those that go whole.
     fn forget(&mut self, now: OffsetDateTime, keep: time::Duration, keep_bytes: u64) -> (Vec<String>, Vec<String>) {
         let (mut bytes, mut rows) = (0, Vec::new());

@@ -161,7 +161,7 @@ async fn answers_are_cut_at_their_limits() {
 async fn mistakes_are_told_with_their_place() {
     let daemon = Daemon::new(|_| {}).await;
     let refused = daemon.queries.submit("ana", Ask::sql("SELECT 1\nFROM")).await.unwrap_err().to_string();
-    assert!(refused.starts_with("line 2, column "), "{refused}");
+    assert!(refused.starts_with("line 2, column 5: "), "{refused}");
     daemon.gate.permits.add_permits(10);
     for (sql, said) in [
         ("SELECT aa FROM test_gate", "line 1, column 8: there is no column `aa`; did you mean `a`?"),

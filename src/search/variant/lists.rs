@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, ListBuilder, StringArray, StringBuilder, UInt64Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, ListArray, ListBuilder, StringArray, StringBuilder, UInt64Array,
+};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Field};
@@ -93,6 +95,19 @@ fn item_of(lists: &ArrayRef, other: Arc<Field>) -> Arc<Field> {
         DataType::List(item) if item.is_nullable() => item.clone(),
         _ => other,
     }
+}
+
+/// Whether a text of each list is an address of the block.
+pub(super) fn in_block(lists: &ArrayRef, block: &str) -> Result<ArrayRef> {
+    let Ok(block) = block.parse::<ipnet::IpNet>() else { return exec_err!("`{block}` is no block of addresses") };
+    let is_in = |list: Option<ArrayRef>| {
+        let texts = list.and_then(|list| cast(&list, &DataType::Utf8).ok());
+        texts.map(|texts| {
+            let mut texts = texts.as_string::<i32>().iter().flatten();
+            texts.any(|text| text.parse::<std::net::IpAddr>().is_ok_and(|address| block.contains(&address)))
+        })
+    };
+    Ok(Arc::new(lists.as_list::<i32>().iter().map(is_in).collect::<BooleanArray>()))
 }
 
 /// Texts that are JSON, and NULL for others.

@@ -10,6 +10,7 @@
 //! | `array_contains(list, value)` | also with its arguments the other way round, as Snowflake has them |
 //! | `contains(value, part)` | of a list or a text |
 //! | `array_size(list)`, `array_compact(list)` | number of elements; without NULLs |
+//! | `margay_in_block(list, block)` | whether an address of the list is in `10.0.0.0/8` |
 //! | `try_parse_json(text)` | the text, if it is JSON |
 
 mod lists;
@@ -32,6 +33,7 @@ use datafusion::prelude::SessionContext;
 pub(super) const PATH: &str = "margay_path";
 pub(super) const LIST: &str = "margay_list";
 pub(super) const LIST_OR_NULL: &str = "margay_list_or_null";
+pub(super) const IN_BLOCK: &str = "margay_in_block";
 
 pub(super) fn register(context: &SessionContext) {
     for kind in [
@@ -43,6 +45,7 @@ pub(super) fn register(context: &SessionContext) {
         Kind::Size,
         Kind::Compact,
         Kind::Parsed,
+        Kind::InBlock,
     ] {
         context.register_udf(kind.function());
     }
@@ -58,13 +61,14 @@ enum Kind {
     Size,
     Compact,
     Parsed,
+    InBlock,
 }
 
 impl Kind {
     fn function(self) -> ScalarUDF {
         // What is written out by other functions must not be evaluated before that.
         let volatility = match self {
-            Kind::List | Kind::ListOrNull | Kind::Compact | Kind::Parsed => Volatility::Immutable,
+            Kind::List | Kind::ListOrNull | Kind::Compact | Kind::Parsed | Kind::InBlock => Volatility::Immutable,
             Kind::Path | Kind::ArrayContains | Kind::Contains | Kind::Size => Volatility::Volatile,
         };
         ScalarUDF::from(Function { kind: self, signature: Signature::variadic_any(volatility) })
@@ -72,7 +76,7 @@ impl Kind {
 
     fn arguments(self) -> usize {
         match self {
-            Kind::Path | Kind::ArrayContains | Kind::Contains => 2,
+            Kind::Path | Kind::ArrayContains | Kind::Contains | Kind::InBlock => 2,
             _ => 1,
         }
     }
@@ -99,6 +103,7 @@ impl ScalarUDFImpl for Function {
             Kind::Size => "array_size",
             Kind::Compact => "array_compact",
             Kind::Parsed => "try_parse_json",
+            Kind::InBlock => IN_BLOCK,
         }
     }
 
@@ -126,7 +131,7 @@ impl ScalarUDFImpl for Function {
                 data_type
             }
             Kind::List | Kind::ListOrNull | Kind::Compact => list_type(first)?,
-            Kind::ArrayContains | Kind::Contains => DataType::Boolean,
+            Kind::ArrayContains | Kind::Contains | Kind::InBlock => DataType::Boolean,
             Kind::Size => DataType::Int64,
             Kind::Parsed => DataType::Utf8,
         };
@@ -155,7 +160,7 @@ impl ScalarUDFImpl for Function {
                 strpos(text(&args[0]), text(&args[1])).gt(lit(0_i32))
             }
             Kind::Size => cast(array_length(as_list(&args[0])), DataType::Int64),
-            Kind::List | Kind::ListOrNull | Kind::Compact | Kind::Parsed => {
+            Kind::List | Kind::ListOrNull | Kind::Compact | Kind::Parsed | Kind::InBlock => {
                 return Ok(ExprSimplifyResult::Original(args));
             }
         };
@@ -169,6 +174,10 @@ impl ScalarUDFImpl for Function {
             Kind::ListOrNull => lists::or_null(&lists::of(&values)?)?,
             Kind::Compact => lists::without_nulls(&lists::of(&values)?)?,
             Kind::Parsed => lists::json_only(&values)?,
+            Kind::InBlock => match &args.args[1] {
+                ColumnarValue::Scalar(ScalarValue::Utf8(Some(block))) => lists::in_block(&lists::of(&values)?, block)?,
+                _ => return exec_err!("{IN_BLOCK} needs a block such as '10.0.0.0/8'"),
+            },
             Kind::Path | Kind::ArrayContains | Kind::Contains | Kind::Size => {
                 return exec_err!("{} is written out when a query is planned", self.name());
             }
