@@ -1,9 +1,9 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
 //! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts
-//! for commands, `pointed` is a store for what a command is pointed at, `lake` is where events are kept, `lookups` keeps
-//! the tables of buckets fresh, `remote` takes what lies in S3, `upkeep` is what the daemon does for its state beside its
-//! work, `duty` what one of many daemons does at a time.
+//! for commands, `pointed` is a store for what a command is pointed at, `lake` is where events are kept, `search` what asks
+//! for them, `lookups` keeps the tables of buckets fresh, `remote` takes what lies in S3, `upkeep` is what the daemon does
+//! for its state beside its work, `duty` what one of many daemons does at a time.
 
 mod catalogue;
 mod destinations;
@@ -17,6 +17,7 @@ mod lookups;
 mod pointed;
 mod remote;
 mod revisions;
+mod search;
 mod upkeep;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ pub use lake::{lake_upkeep, tables_for_reading};
 pub use pointed::{bucket_store, folder_store};
 pub use remote::{Copies, copies};
 pub use revisions::{Held, held_to_revisions};
+pub use search::{dry_search, saved_queries};
 
 use crate::alert::delivery::{self, Delivery};
 use crate::alert::destination::Line;
@@ -141,11 +143,12 @@ pub async fn run(
     let work = Tasks::new();
     let parts = Parts::build(&config, catalogue, telemetry, &work).await?;
     copies.keep(&work);
+    let queries = search::queries(&config, &parts, &work).await?;
     let delivery = Tasks::new();
     let parts = parts.start(path, &config, destinations, &work, &delivery, hangups);
     let Pipeline { state, destinations: receivers, clock, alert_opened: wake, .. } = &*parts.pipeline;
     let (state, receivers, clock, wake) = (state.clone(), receivers.subscribe(), clock.clone(), wake.clone());
-    api.open(Desk { state, receivers, clock, wake });
+    api.open(Desk { state, receivers, clock, wake, search: queries.clone() });
     work.spawn(examine::rounds(parts.pipeline.clone(), config.clone(), findings, work.clone()));
     let trouble = parts.pipeline.trouble.subscribe();
     work.spawn_critical("readiness", show_trouble(readiness.clone(), trouble, work.token().clone()));
@@ -164,6 +167,9 @@ pub async fn run(
     readiness.drain();
     let grace = Duration::from_secs(config.pipeline.shutdown_grace_seconds);
     drain(&parts.pipeline, grace, &work, signals.next()).await;
+    if let Some(queries) = queries {
+        queries.shut_down(LAST_MOMENT).await;
+    }
     parts.lake.end(grace).await;
     delivery.shut_down();
     if !delivery.drained(LAST_MOMENT).await {

@@ -43,7 +43,7 @@
 //! - [`lake`]: Where every event is kept: ports, buffers, commits that show each row once, Iceberg tables.
 //! - [`search`]: SQL over the lake, read only.
 //! - [`pipeline`]: One message from receipt to acknowledgement.
-//! - [`http`]: Health, readiness, metrics, log levels, the API for alerts.
+//! - [`http`]: Health, readiness, metrics, log levels, the API for alerts and searches.
 //! - [`telemetry`]: Logs and metrics, each declared once.
 //! - [`runtime`]: Clock, tasks, back-off, byte budget.
 //! - [`model`]: The value types that travel. No I/O.

@@ -187,6 +187,14 @@ impl BuiltLake {
         }
     }
 
+    /// What searches read.
+    pub(super) fn tables(&self) -> Option<Arc<dyn Tables>> {
+        match self {
+            BuiltLake::None => None,
+            BuiltLake::Iceberg { catalog, .. } => Some(catalog.clone()),
+        }
+    }
+
     /// Commits from now on; everything at once when `work` is to end.
     pub(super) fn start(self, work: &Tasks) -> RunningLake {
         let tasks = Tasks::new();

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::{ConfigArgument, block_on, complain, moment, print};
 use crate::app;
+use crate::config::Config;
 use crate::runtime::{Clock, SystemClock};
 use crate::search::{Answer, Limits, Search, SearchError, indicators, output};
 
@@ -15,8 +16,20 @@ pub(super) struct Arguments {
     #[command(flatten)]
     config: ConfigArgument,
     /// One query: SELECT, WITH, EXPLAIN, SHOW TABLES or DESCRIBE.
-    #[arg(value_name = "SQL", required_unless_present = "indicators")]
+    #[arg(value_name = "SQL", required_unless_present_any = ["indicators", "saved", "list_saved", "check_saved"])]
     sql: Option<String>,
+    /// Run the saved query of this name: a `saved_query` or `scheduled_query` file of the rule folders.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["sql", "indicators"])]
+    saved: Option<String>,
+    /// List the saved queries instead.
+    #[arg(long, conflicts_with_all = ["sql", "indicators", "saved"])]
+    list_saved: bool,
+    /// Tell of each saved query whether it can be run on tables of all log types; needs no lake.
+    #[arg(long, conflicts_with_all = ["sql", "indicators", "saved", "list_saved"])]
+    check_saved: bool,
+    /// What the time macros of a query count from, instead of now: a time, a date, or how long ago.
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    at: Option<OffsetDateTime>,
     /// Look for these values in all log tables instead: addresses, domains, hashes, ARNs, users, mails.
     #[arg(long, value_name = "VALUES", conflicts_with = "sql")]
     indicators: Option<String>,
@@ -50,17 +63,59 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Err(code) => return code,
     };
     block_on(async {
-        let now = SystemClock.now();
+        if arguments.list_saved {
+            return list_saved(&config).await;
+        }
+        if arguments.check_saved {
+            return check_saved(&config).await;
+        }
+        let now = arguments.at.unwrap_or_else(|| SystemClock.now());
         let limits =
-            Limits { rows: arguments.limit, time: Duration::from_secs(arguments.timeout), ..Limits::default() };
+            Limits { rows: arguments.limit, time: Duration::from_secs(arguments.timeout), ..limits_of(&config) };
         let search = Search::new(app::tables_for_reading(&config).await?, limits);
-        let answer = search.run(&query(arguments, now)?, now).await?;
+        let sql = match &arguments.saved {
+            Some(name) => app::saved_queries(&config).await.get(name)?.sql,
+            None => query(arguments, now)?,
+        };
+        let answer = search.run(&sql, now).await?;
+        answer.warnings.iter().for_each(|warning| complain(format_args!("{warning}")));
         print(&written(&answer, arguments.format)?)?;
         if answer.is_cut {
             complain(format_args!("there are more than {} rows; --limit shows more", arguments.limit));
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Of a command, which has the machine for itself while somebody waits for it.
+fn limits_of(config: &Config) -> Limits {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Limits { threads, ..config.search.limits() }
+}
+
+async fn list_saved(config: &Config) -> anyhow::Result<ExitCode> {
+    for query in app::saved_queries(config).await.all() {
+        let description = query.description.unwrap_or_default();
+        let first = description.trim().lines().next().unwrap_or_default();
+        print(&format!("{}\t{first}\n", query.name))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn check_saved(config: &Config) -> anyhow::Result<ExitCode> {
+    let search = app::dry_search(config)?;
+    let (mut planned, mut refused) = (0, 0);
+    for query in app::saved_queries(config).await.all() {
+        match search.start(&query.sql, SystemClock.now()).await {
+            Ok(_) => planned += 1,
+            Err(error) => {
+                refused += 1;
+                print(&format!("{}: {error}\n", query.name))?;
+            }
+        }
+    }
+    print(&format!("{planned} of {} saved queries can be run\n", planned + refused))?;
+    Ok(ExitCode::from(u8::from(refused > 0)))
 }
 
 fn query(arguments: &Arguments, now: OffsetDateTime) -> Result<String, SearchError> {

@@ -175,13 +175,16 @@ const MOST_MIB: u64 = 16 * 1024 * 1024;
 const MOST_TABLE_MIB: u64 = 2048;
 const MOST_TABLE_ROWS: u64 = 1_000_000_000;
 
+/// Of what a search may read: an exbibyte.
+const MOST_SCAN_MIB: u64 = 1 << 40;
+
 /// A record goes to a rule worker in one frame, which `detect/protocol` limits to 256 MiB, and text can grow sixfold when
 /// it is escaped.
 const MOST_RECORD_MIB: u64 = 32;
 
 fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
-    let Config { queue, fetch, rules, remote, alerts, pipeline, state, lake, http, .. } = config;
-    let bounds: [(&str, u64, u64, u64); 34] = [
+    let Config { queue, fetch, rules, remote, alerts, pipeline, state, lake, http, search, .. } = config;
+    let bounds: [(&str, u64, u64, u64); 45] = [
         ("http.max_connections", http.max_connections as u64, 1, 100_000),
         ("queue.directory.scan_interval_ms", queue.directory.scan_interval_ms, 1, MOST_MS),
         ("queue.sqs.visibility_timeout_seconds", queue.sqs.visibility_timeout_seconds.into(), 30, 43_200),
@@ -218,6 +221,17 @@ fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
         ("pipeline.max_record_mib", pipeline.max_record_mib, 1, MOST_RECORD_MIB),
         ("pipeline.poison_after", pipeline.poison_after.into(), 1, 1000),
         ("pipeline.shutdown_grace_seconds", pipeline.shutdown_grace_seconds, 1, MOST_MS / 1000),
+        ("search.max_running", search.max_running as u64, 1, 1000),
+        ("search.max_running_per_user", search.max_running_per_user as u64, 1, 1000),
+        ("search.max_waiting", search.max_waiting as u64, 1, 10_000),
+        ("search.threads", search.threads as u64, 1, 1024),
+        ("search.timeout_seconds", search.timeout_seconds, 1, MOST_MS / 1000),
+        ("search.memory_mib", search.memory_mib, 16, MOST_MIB),
+        ("search.max_rows", search.max_rows as u64, 1, 1_000_000_000),
+        ("search.max_result_mib", search.max_result_mib, 1, MOST_MIB),
+        ("search.max_unbounded_scan_mib", search.max_unbounded_scan_mib, 0, MOST_SCAN_MIB),
+        ("search.keep_hours", search.keep_hours, 1, MOST_DAYS * 24),
+        ("search.keep_mib", search.keep_mib, 1, MOST_MIB),
     ];
     for (key, value, least, most) in bounds {
         if !(least..=most).contains(&value) {

@@ -30,7 +30,7 @@ pub use problem::{Place, Problem, Problems};
 pub use secrets::Secrets;
 pub use test_settings::TestSettings;
 
-use crate::{alert, detect, fetch, http, lake, logtype, pipeline, queue, remote, source, state, telemetry};
+use crate::{alert, detect, fetch, http, lake, logtype, pipeline, queue, remote, search, source, state, telemetry};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -45,6 +45,7 @@ pub struct Config {
     pub alerts: alert::Config,
     pub pipeline: pipeline::Config,
     pub http: http::Config,
+    pub search: search::Config,
     pub log: telemetry::Config,
     pub sources: Vec<source::SourceConfig>,
 }

@@ -55,6 +55,7 @@ fn paths(config: &mut Config) -> Vec<(String, &mut PathBuf)> {
         ("state.sqlite.path".to_owned(), &mut config.state.sqlite.path),
         ("lake.local.path".to_owned(), &mut config.lake.local.path),
         ("remote.path".to_owned(), &mut config.remote.path),
+        ("search.path".to_owned(), &mut config.search.path),
     ];
     let rest = &mut config.lake.rest;
     for (key, secret) in [("lake.rest.token", rest.token.as_mut()), ("lake.rest.credential", rest.credential.as_mut())]

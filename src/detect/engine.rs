@@ -16,7 +16,7 @@ use super::verdicts::Verdicts;
 use super::worker::{WorkerCommand, WorkerError};
 use super::{Config, table_problem};
 use crate::lookup::{Fault, Limits, Loading, Refresher, Surroundings, Tables};
-use crate::model::{Alerting, Detections, EventBatch};
+use crate::model::{Alerting, Detections, EventBatch, SavedQuery};
 use crate::runtime::{SystemClock, blocking, blocking_deep};
 use crate::state::StateError;
 use crate::telemetry::{Stage, Telemetry};
@@ -324,6 +324,11 @@ impl Engine {
     /// Log types that rules wait for.
     pub fn log_types(&self) -> Vec<String> {
         self.inner.current().generation.set.log_types().map(str::to_owned).collect()
+    }
+
+    /// Queries over the lake that stand beside the rules.
+    pub fn queries(&self) -> Vec<SavedQuery> {
+        self.inner.current().good.queries.iter().map(|query| query.spec.saved()).collect()
     }
 
     /// Rules that are switched off for the moment, because they overran or crashed again and again.

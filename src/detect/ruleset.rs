@@ -124,6 +124,7 @@ impl Content {
         carry_over(&mut self.tables, &last_good.tables, |LookupTable { definition, .. }| {
             (&*definition.name, lost(&definition.origin))
         });
+        carry_over(&mut self.queries, &last_good.queries, |query| (&query.spec.query_name, lost(&query.origin)));
     }
 
     /// Puts the last good version in the place of each item that did not import; false when there was nothing to put.

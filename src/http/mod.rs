@@ -1,4 +1,4 @@
-//! The HTTP server: health, readiness, metrics, the log levels of the running process, and the API for alerts.
+//! The HTTP server: health, readiness, metrics, the log levels of the running process, and the API for alerts and searches.
 //!
 //! Holds no state of its own and does no work; it shows what others know. It is bound before any work starts and stops
 //! last, so that a draining daemon can still be watched. The API has its own authentication; of the rest, what changes
@@ -77,8 +77,8 @@ pub struct Surface {
     pub api: Api,
 }
 
-/// The largest request body, in bytes; a change of 500 alerts with a long comment is smaller.
-const BODY_LIMIT: usize = 64 * 1024;
+/// The largest request body, in bytes; a change of 500 alerts with a long comment is smaller, and so is the longest query.
+const BODY_LIMIT: usize = 128 * 1024;
 
 const PATHS: &str = "/healthz     200 while the process lives
 /readyz      200 while it takes work in, else 503 and the reason
@@ -86,7 +86,7 @@ const PATHS: &str = "/healthz     200 while the process lives
 /sources     how the way to each source was examined last, as JSON
 /rules       what each rule has cost since the start, as JSON
 /log/filter  GET the log filter, PUT another one; from the same host only
-/api/v1      alerts, for who has a token
+/api/v1      alerts and searches, for who has a token
 ";
 
 /// Takes the address. Called before any work starts, so that a second daemon does none.

@@ -1,7 +1,8 @@
-//! What every asynchronous part shares: the clock, tracked tasks with one cancellation, back-off, the byte budget, and
-//! files that are watched.
+//! What every asynchronous part shares: the clock, tracked tasks with one cancellation, a runtime aside for what computes
+//! for long, back-off, the byte budget, and files that are watched.
 //! Knows nothing of logs, rules or alerts.
 
+mod aside;
 mod backoff;
 mod budget;
 mod clock;
@@ -9,6 +10,7 @@ mod files;
 mod tasks;
 mod watch;
 
+pub use aside::Aside;
 pub use backoff::Backoff;
 pub use budget::{ByteBudget, BytePermit};
 pub use clock::{Clock, SharedClock, SystemClock};

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +31,14 @@ impl Tasks {
         #[cfg(test)]
         self.started.lock().expect("no holder of this lock panics").push(task.abort_handle());
         task
+    }
+
+    /// The same on another runtime.
+    pub(super) fn spawn_on<F>(&self, task: F, runtime: &Handle) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.tracker.spawn_on(task, runtime)
     }
 
     /// Ends every task wherever it waits, as the death of the process does.

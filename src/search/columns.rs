@@ -8,11 +8,13 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, CastKind, DataType as SqlType, Expr, Ident, JsonPathElem, Query, SelectItem, SetExpr, Statement,
-    Subscript, TableFactor, Value, VisitMut, VisitorMut,
+    AccessExpr, BinaryOperator, CastKind, DataType as SqlType, Expr, Ident, JsonPathElem, Query, Select, SelectItem,
+    SetExpr, Statement, Subscript, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+
+use super::variant::PATH;
 
 /// The columns that every table has beside its own, computed from the time of the event.
 const COMPUTED: [(&str, &str); 5] = [
@@ -59,32 +61,34 @@ struct Resolver<'a> {
 impl VisitorMut for Resolver<'_> {
     type Break = ();
 
-    /// A path that is selected is called by its last step.
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let SetExpr::Select(select) = &mut *query.body else { return ControlFlow::Continue(()) };
-        for item in &mut select.projection {
-            let SelectItem::UnnamedExpr(expression) = item else { continue };
-            let inner = if let Expr::Cast { expr, .. } = &*expression { expr } else { &*expression };
-            let Some((_, path)) = self.path(inner) else { continue };
-            if let Some(Step::Key(key)) = path.last() {
-                *item = SelectItem::ExprWithAlias { alias: Ident::with_quote('"', key), expr: expression.clone() };
-            }
-        }
+        self.in_body(&mut query.body);
         ControlFlow::Continue(())
     }
 
     fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Cast { kind: CastKind::DoubleColon | CastKind::Cast, expr, data_type, .. } = expression
-            && let Some((column, path)) = self.path(expr)
-            && let Some(typed) = json_getter(data_type)
-            && let Some(written) = self.written(column, &path, typed)
+        if let Expr::BinaryOp { left, op, right } = expression
+            && is_comparison(op)
         {
-            *expression = written;
-            return ControlFlow::Continue(());
+            self.compare_as(left, right, op);
+            self.compare_as(right, left, op);
         }
-        if let Some((column, path)) = self.path(expression)
-            && let Some(written) = self.written(column, &path, "json_as_text")
+        if let Expr::Cast { kind, expr, data_type, .. } = expression
+            && matches!(kind, CastKind::DoubleColon | CastKind::Cast | CastKind::TryCast)
+            && self.is_json(expr)
         {
+            // JSON may hold anything; what is no such value is NULL.
+            *kind = CastKind::TryCast;
+            if is_text(data_type) {
+                let text = (**expr).clone();
+                *expression = text;
+            }
+        }
+        let written = match self.path(expression) {
+            Some((column, path)) => self.written(column, &path),
+            None => steps_into(expression),
+        };
+        if let Some(written) = written {
             *expression = written;
         }
         ControlFlow::Continue(())
@@ -110,6 +114,57 @@ enum Step {
 }
 
 impl<'a> Resolver<'a> {
+    fn in_body(&self, body: &mut SetExpr) {
+        match body {
+            SetExpr::Select(select) => self.name_paths(select),
+            SetExpr::SetOperation { left, right, .. } => {
+                self.in_body(left);
+                self.in_body(right);
+            }
+            _ => {}
+        }
+    }
+
+    /// A path that is selected is called by its last step.
+    fn name_paths(&self, select: &mut Select) {
+        for item in &mut select.projection {
+            let SelectItem::UnnamedExpr(expression) = item else { continue };
+            let inner = if let Expr::Cast { expr, .. } = &*expression { expr } else { &*expression };
+            let path = self.path(inner).map(|(_, path)| path).or_else(|| steps(inner).map(|(_, path)| path));
+            if let Some(Step::Key(key)) = path.as_ref().and_then(|path| path.last()) {
+                *item = SelectItem::ExprWithAlias { alias: Ident::with_quote('"', key), expr: expression.clone() };
+            }
+        }
+    }
+
+    /// What of JSON is compared with a number or a truth value is taken for one.
+    fn compare_as(&self, value: &mut Expr, other: &Expr, operator: &BinaryOperator) {
+        let is_equality = matches!(operator, BinaryOperator::Eq | BinaryOperator::NotEq);
+        let data_type = match kind_of(other) {
+            Some(Literal::Boolean) => "BOOLEAN",
+            // Exact for large ones, which ids are.
+            Some(Literal::Whole) if is_equality => "BIGINT",
+            Some(Literal::Whole | Literal::Number) => "DOUBLE",
+            None => return,
+        };
+        if self.is_json(value)
+            && let Some(mut cast) = parsed(&format!("TRY_CAST(1 AS {data_type})"))
+            && let Expr::Cast { expr, .. } = &mut cast
+        {
+            std::mem::swap(&mut **expr, value);
+            *value = cast;
+        }
+    }
+
+    /// Whether an expression leads into JSON, as far as can be told from here.
+    fn is_json(&self, expression: &Expr) -> bool {
+        match self.path(expression) {
+            Some((Column { field: Found::Own(field), .. }, path)) => leads_into_json(field.data_type(), &path),
+            Some(_) => false,
+            None => steps(expression).is_some(),
+        }
+    }
+
     /// The column that an expression begins with, and the steps from there; `None` where it is something else.
     fn path(&self, expression: &Expr) -> Option<(Column<'a>, Vec<Step>)> {
         match expression {
@@ -123,21 +178,14 @@ impl<'a> Resolver<'a> {
                 }
                 let (column, mut path) = self.names(&names)?;
                 for access in accesses {
-                    path.push(match access {
-                        AccessExpr::Dot(Expr::Identifier(name)) => Step::Key(name.value.clone()),
-                        AccessExpr::Subscript(Subscript::Index { index }) => step(index)?,
-                        _ => return None,
-                    });
+                    path.push(accessed(access)?);
                 }
                 Some((column, path))
             }
             Expr::JsonAccess { value, path: steps } => {
                 let (column, mut path) = self.path(value)?;
                 for element in &steps.path {
-                    path.push(match element {
-                        JsonPathElem::Dot { key, .. } => Step::Key(key.clone()),
-                        JsonPathElem::Bracket { key } => step(key)?,
-                    });
+                    path.push(element_step(element)?);
                 }
                 Some((column, path))
             }
@@ -147,20 +195,23 @@ impl<'a> Resolver<'a> {
 
     fn names(&self, names: &[Ident]) -> Option<(Column<'a>, Vec<Step>)> {
         let steps = |names: &[Ident]| names.iter().map(|name| Step::Key(name.value.clone())).collect();
-        let alias = |name: &Ident| {
-            self.aliases.get(&name.value).or_else(|| {
-                let mut aliases = self.aliases.iter();
-                aliases.find(|alias| name.quote_style.is_none() && alias.eq_ignore_ascii_case(&name.value))
-            })
-        };
-        if let [first, second, rest @ ..] = names
-            && let Some(alias) = alias(first)
+        // The table's own name may have a database before it.
+        let is_after_database = names.first().is_some_and(|first| self.field(first).is_none());
+        let mut places = (0..names.len().saturating_sub(1)).take(if is_after_database { 3 } else { 1 });
+        if let Some(at) = places.find(|at| self.alias(&names[*at]).is_some())
+            && let [alias, column, rest @ ..] = &names[at..]
         {
-            let field = self.field(second)?;
-            return Some((Column { alias: Some(alias.clone()), field }, steps(rest)));
+            return Some((Column { alias: self.alias(alias).cloned(), field: self.field(column)? }, steps(rest)));
         }
         let (first, rest) = names.split_first()?;
         Some((Column { alias: None, field: self.field(first)? }, steps(rest)))
+    }
+
+    fn alias(&self, name: &Ident) -> Option<&String> {
+        self.aliases.get(&name.value).or_else(|| {
+            let mut aliases = self.aliases.iter();
+            aliases.find(|alias| name.quote_style.is_none() && alias.eq_ignore_ascii_case(&name.value))
+        })
     }
 
     /// Of any of the tables, the exact name first.
@@ -177,7 +228,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// `None` where the path leads to nothing that a column has, which DataFusion then tells.
-    fn written(&self, column: Column<'a>, path: &[Step], json: &str) -> Option<Expr> {
+    fn written(&self, column: Column<'a>, path: &[Step]) -> Option<Expr> {
         let alias = column.alias.map(|alias| format!("{}.", quoted(&alias))).unwrap_or_default();
         let field = match column.field {
             Found::Own(field) => field,
@@ -191,7 +242,11 @@ impl<'a> Resolver<'a> {
             match (data_type, step) {
                 (DataType::Struct(fields), Step::Key(key)) => {
                     let exact = fields.iter().find(|field| field.name() == key);
-                    let field = exact.or_else(|| fields.iter().find(|field| field.name().eq_ignore_ascii_case(key)))?;
+                    let Some(field) =
+                        exact.or_else(|| fields.iter().find(|field| field.name().eq_ignore_ascii_case(key)))
+                    else {
+                        return into(&text, &path[at..]);
+                    };
                     text = format!("get_field({text}, {})", literal(field.name()));
                     data_type = field.data_type();
                 }
@@ -201,17 +256,94 @@ impl<'a> Resolver<'a> {
                     data_type = item.data_type();
                 }
                 (DataType::Utf8, _) => {
-                    let keys = path[at..].iter().map(|step| match step {
-                        Step::Key(key) => literal(key),
-                        Step::Index(index) => index.clone(),
-                    });
-                    return parsed(&format!("{json}({text}, {})", keys.collect::<Vec<_>>().join(", ")));
+                    let keys = path[at..].iter().map(Step::as_sql);
+                    return parsed(&format!("json_as_text({text}, {})", keys.collect::<Vec<_>>().join(", ")));
                 }
-                _ => return None,
+                _ => return into(&text, &path[at..]),
             }
         }
-        // A cast of a whole column is a cast.
-        (json == "json_as_text").then(|| parsed(&text)).flatten()
+        parsed(&text)
+    }
+}
+
+fn is_comparison(operator: &BinaryOperator) -> bool {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq)
+}
+
+fn leads_into_json(data_type: &DataType, path: &[Step]) -> bool {
+    match (data_type, path) {
+        (_, []) => false,
+        (DataType::Utf8, _) => true,
+        (DataType::List(item), [_, rest @ ..]) => leads_into_json(item.data_type(), rest),
+        (DataType::Struct(fields), [Step::Key(key), rest @ ..]) => {
+            let field = fields.iter().find(|field| field.name().eq_ignore_ascii_case(key));
+            field.is_some_and(|field| leads_into_json(field.data_type(), rest))
+        }
+        _ => false,
+    }
+}
+
+enum Literal {
+    Boolean,
+    Whole,
+    Number,
+}
+
+fn kind_of(expression: &Expr) -> Option<Literal> {
+    match expression {
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => kind_of(expr),
+        Expr::Value(value) => match &value.value {
+            Value::Boolean(_) => Some(Literal::Boolean),
+            Value::Number(number, _) if number.parse::<i64>().is_ok() => Some(Literal::Whole),
+            Value::Number(..) => Some(Literal::Number),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Steps into something that is no column of a table: of a type that only the plan knows.
+fn steps(expression: &Expr) -> Option<(&Expr, Vec<Step>)> {
+    match expression {
+        Expr::JsonAccess { value, path } => {
+            let inner: Option<Vec<Step>> = path.path.iter().map(element_step).collect();
+            let (root, mut steps) = steps(value).unwrap_or((value, Vec::new()));
+            steps.extend(inner?);
+            Some((root, steps))
+        }
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let inner: Option<Vec<Step>> = access_chain.iter().map(accessed).collect();
+            let (root, mut steps) = steps(root).unwrap_or((root, Vec::new()));
+            steps.extend(inner?);
+            Some((root, steps))
+        }
+        _ => None,
+    }
+}
+
+fn steps_into(expression: &Expr) -> Option<Expr> {
+    let (root, path) = steps(expression)?;
+    into(&root.to_string(), &path)
+}
+
+fn into(root: &str, path: &[Step]) -> Option<Expr> {
+    let keys: Vec<String> = path.iter().map(Step::as_sql).collect();
+    parsed(&format!("{PATH}({root}, {})", keys.join(", ")))
+}
+
+fn accessed(access: &AccessExpr) -> Option<Step> {
+    match access {
+        AccessExpr::Dot(Expr::Identifier(name)) => Some(Step::Key(name.value.clone())),
+        AccessExpr::Subscript(Subscript::Index { index }) => step(index),
+        _ => None,
+    }
+}
+
+fn element_step(element: &JsonPathElem) -> Option<Step> {
+    match element {
+        JsonPathElem::Dot { key, .. } => Some(Step::Key(key.clone())),
+        JsonPathElem::Bracket { key } => step(key),
     }
 }
 
@@ -232,16 +364,18 @@ fn step(expression: &Expr) -> Option<Step> {
     }
 }
 
-/// What takes a value of this type out of JSON.
-fn json_getter(data_type: &SqlType) -> Option<&'static str> {
+impl Step {
+    fn as_sql(&self) -> String {
+        match self {
+            Step::Key(key) => literal(key),
+            Step::Index(index) => index.clone(),
+        }
+    }
+}
+
+fn is_text(data_type: &SqlType) -> bool {
     let name = data_type.to_string().to_lowercase();
-    Some(match name.split('(').next().unwrap_or_default() {
-        "string" | "varchar" | "text" | "char" => "json_as_text",
-        "int" | "integer" | "bigint" | "smallint" => "json_get_int",
-        "float" | "double" | "real" | "double precision" => "json_get_float",
-        "bool" | "boolean" => "json_get_bool",
-        _ => return None,
-    })
+    matches!(name.split('(').next().unwrap_or_default(), "string" | "varchar" | "text" | "char")
 }
 
 fn quoted(name: &str) -> String {
@@ -306,7 +440,13 @@ mod tests {
                 "requestParameters:a[1]['it''s']::string",
                 r#"json_as_text("requestParameters", 'a', 1, 'it''s') AS "it's""#,
             ),
-            ("requestParameters:n::int", r#"json_get_int("requestParameters", 'n') AS "n""#),
+            ("requestParameters:n::int", r#"TRY_CAST(json_as_text("requestParameters", 'n') AS INT) AS "n""#),
+            ("requestParameters:n > 5", r#"TRY_CAST(json_as_text("requestParameters", 'n') AS DOUBLE) > 5"#),
+            ("true = requestParameters:n", r#"true = TRY_CAST(json_as_text("requestParameters", 'n') AS BOOLEAN)"#),
+            ("userIdentity:arn = 5", r#"get_field("userIdentity", 'arn') = 5"#),
+            ("f(a)[0]:b", r#"margay_path(f(a), 0, 'b') AS "b""#),
+            ("other:b.c", r#"margay_path(other, 'b', 'c') AS "c""#),
+            ("panther_logs.public.t.eventname", r#""t"."eventName""#),
             ("CAST(eventName AS INT)", r#"CAST("eventName" AS INT)"#),
         ] {
             assert_eq!(resolved(select), expected, "{select}");

@@ -4,6 +4,7 @@
 use time::OffsetDateTime;
 
 use super::SearchError;
+use super::variant::IN_BLOCK;
 use crate::logtype::IndicatorKind;
 use crate::model::rfc3339;
 
@@ -40,9 +41,9 @@ pub struct Indicator {
 pub fn read(text: &str) -> Result<Vec<Indicator>, SearchError> {
     let values = split(text);
     match values.len() {
-        0 => Err(SearchError("there is no value to look for".into())),
+        0 => Err(SearchError::new("there is no value to look for")),
         1..=MOST => values.iter().map(|value| indicator(value)).collect(),
-        n => Err(SearchError(format!("{n} values are more than the {MOST} that are looked for at once"))),
+        n => Err(SearchError::new(format!("{n} values are more than the {MOST} that are looked for at once"))),
     }
 }
 
@@ -86,11 +87,8 @@ fn kinds(value: &str) -> Result<(Vec<IndicatorKind>, String), SearchError> {
         let kind = if host.parse::<std::net::IpAddr>().is_ok() { IpAddress } else { DomainName };
         return Ok((vec![kind], host.to_owned()));
     }
-    if let Some((address, bits)) = value.split_once('/')
-        && address.parse::<std::net::IpAddr>().is_ok()
-        && bits.parse::<u8>().is_ok()
-    {
-        return Err(SearchError(format!("{value}: whole blocks of addresses are not looked for; name addresses")));
+    if let Ok(block) = value.parse::<ipnet::IpNet>() {
+        return Ok((vec![IpAddress], block.trunc().to_string()));
     }
     let is_hex = value.bytes().all(|byte| byte.is_ascii_hexdigit());
     let kinds = match value.len() {
@@ -135,8 +133,10 @@ pub fn events(table: &str, indicators: &[Indicator], since: OffsetDateTime, unti
 
 fn condition(indicators: &[Indicator], since: OffsetDateTime, until: OffsetDateTime) -> String {
     let has = indicators.iter().flat_map(|Indicator { value, kinds }| {
-        let value = value.replace('\'', "''");
-        kinds.iter().map(move |kind| format!("array_has({}, '{value}')", kind.field()))
+        // A block of addresses is no value that a list can have.
+        let function = if value.parse::<ipnet::IpNet>().is_ok() { IN_BLOCK } else { "array_has" };
+        let value = value.replace('\\', "\\\\").replace('\'', "''");
+        kinds.iter().map(move |kind| format!("{function}({}, '{value}')", kind.field()))
     });
     let has = any_of(&has.collect::<Vec<_>>());
     format!("p_occurs_between('{}', '{}') AND ({has})", rfc3339(since), rfc3339(until))
@@ -164,6 +164,7 @@ mod tests {
         for (text, expected) in [
             ("10.0.0.1", "10.0.0.1 p_any_ip_addresses"),
             ("2001:db8::1", "2001:db8::1 p_any_ip_addresses"),
+            ("10.0.0.7/8", "10.0.0.0/8 p_any_ip_addresses"),
             ("evil[.]com", "evil.com p_any_domain_names p_any_usernames"),
             ("hxxps://evil[.]com:8080/path?q", "evil.com p_any_domain_names"),
             ("http://u@10.0.0.1/", "10.0.0.1 p_any_ip_addresses"),
@@ -188,7 +189,6 @@ mod tests {
 
     #[test]
     fn what_is_not_looked_for_is_told() {
-        assert!(read("10.0.0.0/8").unwrap_err().to_string().contains("name addresses"));
         assert!(read(" ,").is_err());
         assert!(read(&"x ".repeat(501)).is_err());
     }
@@ -198,5 +198,8 @@ mod tests {
         let at = datetime!(2026-01-01 00:00 UTC);
         let query = events("t", &read("user:o'brien").unwrap(), at, at);
         assert!(query.contains("array_has(p_any_usernames, 'o''brien')"), "{query}");
+        let query = events("t", &read(r"user:corp\ana 10.0.0.0/8").unwrap(), at, at);
+        assert!(query.contains(r"array_has(p_any_usernames, 'corp\\ana')"), "{query}");
+        assert!(query.contains("margay_in_block(p_any_ip_addresses, '10.0.0.0/8')"), "{query}");
     }
 }

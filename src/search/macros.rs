@@ -8,44 +8,121 @@
 //! | `p_occurs_on('2026-01-31')` | of that day in UTC |
 //! | `p_occurs_around(time, '10 m')` | within ten minutes of it |
 //!
-//! Each takes the alias of a table as its last argument. `p_current_timestamp()` is the time that all of them count from.
+//! Each takes the alias of a table and another column of time after these, and either may be left empty:
+//! `p_occurs_since(1d, , end_time)`. `p_current_timestamp()`, and every other way to ask for the time, is the time that all
+//! of them count from: so a query that runs late, or again, has the same answer.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Statement, Value, visit_expressions_mut,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, Statement, Value, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{Date, Duration, OffsetDateTime, PrimitiveDateTime};
 
 use super::SearchError;
+use crate::logtype::schema::suggestion;
 
-/// The macros with the least and the most number of arguments.
-const MACROS: [(&str, usize, usize); 7] = [
-    ("p_occurs_between", 2, 3),
-    ("p_occurs_since", 1, 2),
-    ("p_occurs_after", 1, 2),
-    ("p_occurs_before", 1, 2),
-    ("p_occurs_on", 1, 2),
-    ("p_occurs_around", 2, 3),
-    ("p_current_timestamp", 0, 0),
+/// The macros with the number of arguments that they need.
+const MACROS: [(&str, usize); 6] = [
+    ("p_occurs_between", 2),
+    ("p_occurs_since", 1),
+    ("p_occurs_after", 1),
+    ("p_occurs_before", 1),
+    ("p_occurs_on", 1),
+    ("p_occurs_around", 2),
 ];
+
+/// Ways to ask for the time.
+const NOW: [&str; 7] =
+    ["p_current_timestamp", "current_timestamp", "localtimestamp", "now", "sysdate", "systimestamp", "getdate"];
+
+/// What begins a macro.
+const MACRO: &str = "p_occurs_";
+
+/// Arguments of macros as people write them and SQL does not know them: `1h`, `1 hour`, and none between two commas.
+pub(super) fn arguments_as_sql(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut written = Vec::with_capacity(tokens.len());
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        let is_macro = match &token.token {
+            Token::Word(word) => word.value.to_lowercase().starts_with(MACRO),
+            _ => false,
+        };
+        written.push(token);
+        if !is_macro || tokens.peek().is_none_or(|next| next.token != Token::LParen) {
+            continue;
+        }
+        written.extend(tokens.next());
+        let (mut argument, mut depth, mut count) = (Vec::new(), 0_usize, 0);
+        for token in tokens.by_ref() {
+            match token.token {
+                Token::LParen => depth += 1,
+                Token::RParen if depth > 0 => depth -= 1,
+                Token::RParen => {
+                    written.extend(argument_as_sql(std::mem::take(&mut argument), count > 0, &token));
+                    written.push(token);
+                    break;
+                }
+                Token::Comma if depth == 0 => {
+                    written.extend(argument_as_sql(std::mem::take(&mut argument), true, &token));
+                    written.push(token);
+                    count += 1;
+                    continue;
+                }
+                _ => {}
+            }
+            argument.push(token);
+        }
+        // Without an end, which the parser tells.
+        written.append(&mut argument);
+    }
+    written
+}
+
+fn argument_as_sql(argument: Vec<TokenWithSpan>, is_wanted: bool, end: &TokenWithSpan) -> Vec<TokenWithSpan> {
+    let said: Vec<&TokenWithSpan> =
+        argument.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).collect();
+    match &said[..] {
+        [] if is_wanted => vec![TokenWithSpan::new(Token::make_keyword("NULL"), end.span)],
+        [number, unit] => match (&number.token, &unit.token) {
+            (Token::Number(number_text, _), Token::Word(word)) => {
+                let text = format!("{number_text} {}", word.value);
+                vec![TokenWithSpan::new(Token::SingleQuotedString(text), number.span)]
+            }
+            _ => argument,
+        },
+        _ => argument,
+    }
+}
 
 /// Replaces the macros; `now` is what they count from.
 pub(super) fn expand(statement: &mut Statement, now: OffsetDateTime) -> Result<(), SearchError> {
     let replaced = visit_expressions_mut(statement, |expression| {
         let Expr::Function(function) = expression else { return ControlFlow::Continue(()) };
         let name = function.name.to_string().to_lowercase();
-        let Some(known) = MACROS.iter().find(|(known, ..)| *known == name) else { return ControlFlow::Continue(()) };
-        match written_out(known, function, now) {
+        let written = match MACROS.iter().find(|(known, _)| *known == name) {
+            Some((_, needs)) => written_out(&name, *needs, function, now),
+            None if NOW.contains(&&*name) => parsed(&timestamp(now)),
+            None if name == "current_date" => parsed(&format!("CAST('{}' AS DATE)", now.date())),
+            None if name.starts_with(MACRO) => {
+                let near = suggestion(&name, MACROS.iter().map(|(known, _)| *known));
+                Err(format!("there is no such macro; did you mean `{}`?", near.unwrap_or("p_occurs_since")))
+            }
+            None => return ControlFlow::Continue(()),
+        };
+        match written {
             Ok(written) => {
                 *expression = written;
                 ControlFlow::Continue(())
             }
-            Err(error) => ControlFlow::Break(SearchError(format!("{name}: {error}"))),
+            Err(error) => {
+                ControlFlow::Break(SearchError::new(format!("{name}: {error}")).at(function.name.span().start))
+            }
         }
     });
     match replaced {
@@ -54,18 +131,16 @@ pub(super) fn expand(statement: &mut Statement, now: OffsetDateTime) -> Result<(
     }
 }
 
-fn written_out(known: &(&str, usize, usize), function: &Function, now: OffsetDateTime) -> Result<Expr, String> {
-    let (name, least, most) = *known;
-    let mut arguments = arguments(function)?;
-    if !(least..=most).contains(&arguments.len()) {
-        return Err(format!("it takes {least} to {most} arguments and has {}", arguments.len()));
+fn written_out(name: &str, needs: usize, function: &Function, now: OffsetDateTime) -> Result<Expr, String> {
+    let arguments = arguments(function)?;
+    if !(needs..=needs + 2).contains(&arguments.len()) {
+        return Err(format!("it takes {needs} to {} arguments and has {}", needs + 2, arguments.len()));
     }
-    let column = match (arguments.len() == most && most > 0).then(|| arguments.pop()).flatten() {
-        Some(alias) => format!("{}.p_event_time", name_of(&alias)?),
-        None => "p_event_time".to_owned(),
-    };
+    let named = |at: usize| arguments.get(needs + at).map(name_of).transpose().map(Option::flatten);
+    let (alias, column) = (named(0)?, named(1)?);
+    let column = column.unwrap_or_else(|| "p_event_time".to_owned());
+    let column = alias.map_or(column.clone(), |alias| format!("{alias}.{column}"));
     let text = match name {
-        "p_current_timestamp" => timestamp(now),
         "p_occurs_between" => {
             format!("({column} >= {} AND {column} <= {})", time(&arguments[0])?, time(&arguments[1])?)
         }
@@ -89,7 +164,12 @@ fn written_out(known: &(&str, usize, usize), function: &Function, now: OffsetDat
             format!("({column} >= {} AND {column} <= {})", timestamp(from), timestamp(to))
         }
     };
-    let parser = Parser::new(&GenericDialect {}).try_with_sql(&text);
+    parsed(&text)
+}
+
+/// The text is made here.
+fn parsed(text: &str) -> Result<Expr, String> {
+    let parser = Parser::new(&GenericDialect {}).try_with_sql(text);
     parser.and_then(|mut parser| parser.parse_expr()).map_err(|error| error.to_string())
 }
 
@@ -102,11 +182,16 @@ fn arguments(function: &Function) -> Result<Vec<Expr>, String> {
     list.args.iter().map(argument).collect()
 }
 
-/// An identifier or a string.
-fn name_of(alias: &Expr) -> Result<String, String> {
+/// An identifier or a string; none for NULL, which stands where nothing was written.
+fn name_of(alias: &Expr) -> Result<Option<String>, String> {
     match alias {
-        Expr::Identifier(name) => Ok(name.to_string()),
-        other => literal(other).ok_or_else(|| format!("`{other}` is not the alias of a table")),
+        Expr::Identifier(name) => Ok(Some(name.to_string())),
+        Expr::Value(value) if value.value == Value::Null => Ok(None),
+        other => match literal(other) {
+            // As it is written in a query: whatever else it holds would be SQL.
+            Some(name) => Ok(Some(format!("\"{}\"", name.replace('"', "\"\"")))),
+            None => Err(format!("`{other}` is not the alias of a table")),
+        },
     }
 }
 
@@ -208,9 +293,12 @@ mod tests {
             ),
             ("P_OCCURS_SINCE('2 hours')", format!("(p_event_time >= {})", at("2026-01-31T10:00:00"))),
             ("p_occurs_since(60, t)", format!("(t.p_event_time >= {})", at("2026-01-31T11:59:00"))),
-            ("p_occurs_since('10d', 't')", format!("(t.p_event_time >= {})", at("2026-01-21T12:00:00"))),
+            ("p_occurs_since('10d', 't')", format!("(\"t\".p_event_time >= {})", at("2026-01-21T12:00:00"))),
             ("p_occurs_after('2026-01-01 10:20')", format!("(p_event_time > {})", at("2026-01-01T10:20:00"))),
-            ("p_occurs_before(now())", "(p_event_time < now())".to_owned()),
+            ("p_occurs_since(1 h, , end_time)", format!("(end_time >= {})", at("2026-01-31T11:00:00"))),
+            ("p_occurs_since(90m, t, at)", format!("(t.at >= {})", at("2026-01-31T10:30:00"))),
+            ("p_occurs_before(now())", format!("(p_event_time < {})", at("2026-01-31T12:00:00"))),
+            ("p_occurs_between(a.b, least(c, d))", "(p_event_time >= a.b AND p_event_time <= least(c, d))".to_owned()),
             (
                 "p_occurs_on('2026-01-31')",
                 format!(
@@ -238,7 +326,11 @@ mod tests {
     fn mistakes_are_told() {
         for (condition, part) in [
             ("p_occurs_since('2 fortnights')", "no unit at character 2"),
-            ("p_occurs_since()", "1 to 2 arguments"),
+            ("p_occurs_since()", "1 to 3 arguments"),
+            (
+                "p_occurs_sinc(1)",
+                "line 1, column 23: p_occurs_sinc: there is no such macro; did you mean `p_occurs_since`?",
+            ),
             ("p_occurs_between('yesterday', '2026-01-01')", "'yesterday' is no time"),
             ("p_occurs_on(1)", "write the day"),
             ("p_occurs_since('99999999999999999999 d')", "no length of time"),

@@ -1,100 +1,144 @@
 //! SQL over the lake, read only.
 //!
-//! A query is one statement. [`statement`] parses it and lets nothing through that could change anything; [`relations`]
-//! finds the tables that it names; [`macros`] and [`columns`] write out what people need not: time predicates, names in
-//! any case, paths into JSON. DataFusion plans and runs the rest over [`table`], which opens only the files and row groups
-//! that may hold what is looked for ([`skip`], [`partition`]), on this machine or another ([`remote`]). [`views`] are unions
-//! over many tables. [`output`] prints rows.
+//! A query is one statement. [`statement`] parses it, in the [`dialect`] of public queries, and lets nothing through that
+//! could change anything; [`relations`] finds the tables that it names; [`macros`], [`columns`], [`aliases`], [`flatten`]
+//! and [`functions`] write out what people need not, or say in another dialect: time predicates, names in any case, paths
+//! into JSON. DataFusion plans and runs the rest over [`table`], which opens only the files and row groups that may hold
+//! what is looked for ([`skip`], [`partition`]), on this machine or another ([`remote`]); [`scans`] keeps an eye on what
+//! that is, and [`variant`] are the functions over JSON that it lacks. [`views`] are unions over many tables, [`dry`] are
+//! tables without rows, to try a query on. [`rows`] is an answer as it comes, [`output`] prints rows.
+//!
+//! [`queries`] runs the queries of many callers in the daemon, each within its limits; [`saved`] are those that have a name.
 
+mod aliases;
 mod columns;
+mod dialect;
+pub mod dry;
+mod error;
+mod flatten;
+mod functions;
 mod event_json;
 pub mod indicators;
 mod macros;
 pub mod output;
 mod partition;
+pub mod queries;
 mod relations;
 mod remote;
+mod rows;
+pub mod saved;
+mod scans;
 mod skip;
 mod statement;
 mod table;
+mod variant;
 mod views;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider};
-use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
-use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use tokio::time::{Instant, timeout_at};
 
-use crate::lake::catalog::CatalogError;
 use crate::lake::names::TableId;
 use crate::lake::tables::Tables;
-use crate::logtype::schema::suggestion;
+pub use error::{Place, SearchError};
 use relations::Named;
+pub use rows::{Answer, Rows};
+use scans::Scans;
+
+const MIB: u64 = 1024 * 1024;
+
+/// Searches of the daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where answers and the history are kept; a folder of this daemon alone. Relative to the configuration file.
+    pub path: PathBuf,
+    /// Queries at a time, over all callers and of one.
+    pub max_running: usize,
+    pub max_running_per_user: usize,
+    /// Queries that wait for their turn.
+    pub max_waiting: usize,
+    /// Threads for all of them; they yield to the work on events.
+    pub threads: usize,
+    /// Of one query.
+    pub timeout_seconds: u64,
+    pub memory_mib: u64,
+    pub max_rows: usize,
+    pub max_result_mib: u64,
+    /// What a query without a condition on time may read.
+    pub max_unbounded_scan_mib: u64,
+    /// How long answers are kept, and how much of them; older ones go first.
+    pub keep_hours: u64,
+    pub keep_mib: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            path: "var/search".into(),
+            max_running: 4,
+            max_running_per_user: 2,
+            max_waiting: 100,
+            threads: 2,
+            timeout_seconds: 600,
+            memory_mib: 512,
+            max_rows: 1_000_000,
+            max_result_mib: 1024,
+            max_unbounded_scan_mib: 1024 * 1024,
+            keep_hours: 24,
+            keep_mib: 4096,
+        }
+    }
+}
+
+impl Config {
+    /// What one query may use.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            rows: self.max_rows,
+            bytes: self.max_result_mib * MIB,
+            time: Duration::from_secs(self.timeout_seconds),
+            memory: usize::try_from(self.memory_mib * MIB).unwrap_or(usize::MAX),
+            unbounded_scan: self.max_unbounded_scan_mib * MIB,
+            threads: self.threads.max(1),
+        }
+    }
+}
 
 /// What a search may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub rows: usize,
+    /// Of the answer, as it is in memory.
+    pub bytes: u64,
     pub time: Duration,
     /// For sorting, grouping and joining.
     pub memory: usize,
+    /// Bytes of files that are read without a condition on time.
+    pub unbounded_scan: u64,
+    /// Files, or parts of the answer, that are worked on at a time.
+    pub threads: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { rows: 1000, time: Duration::from_secs(600), memory: 1024 * 1024 * 1024 }
-    }
-}
-
-/// Rows, all of one schema.
-#[derive(Debug)]
-pub struct Answer {
-    pub schema: SchemaRef,
-    pub batches: Vec<RecordBatch>,
-    /// There were more rows than the limit.
-    pub is_cut: bool,
-}
-
-impl Answer {
-    pub fn rows(&self) -> usize {
-        self.batches.iter().map(RecordBatch::num_rows).sum()
-    }
-}
-
-/// Says what is wrong with the query, where, and what was probably meant.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct SearchError(pub String);
-
-impl From<DataFusionError> for SearchError {
-    fn from(error: DataFusionError) -> SearchError {
-        if let DataFusionError::SchemaError(problem, _) = error.find_root()
-            && let SchemaError::FieldNotFound { field, valid_fields } = &**problem
-        {
-            let near = suggestion(&field.name, valid_fields.iter().map(|valid| valid.name.as_str()));
-            let near = near.map(|near| format!("; did you mean `{near}`?"));
-            let near = near.unwrap_or_else(|| "; DESCRIBE with the name of the table lists its columns".into());
-            return SearchError(format!("there is no column `{}`{near}", field.name));
-        }
-        SearchError(error.strip_backtrace())
-    }
-}
-
-impl From<CatalogError> for SearchError {
-    fn from(error: CatalogError) -> SearchError {
-        SearchError(error.0)
+        Limits { rows: 1000, memory: 1024 * 1024 * 1024, ..Config::default().limits() }
     }
 }
 
 /// Runs queries.
+#[derive(Clone)]
 pub struct Search {
     tables: Arc<dyn Tables>,
     limits: Limits,
@@ -105,57 +149,83 @@ impl Search {
         Search { tables, limits }
     }
 
-    /// Answers a query; `now` is what its macros count from.
+    /// The same within other limits.
+    pub fn within(&self, limits: Limits) -> Search {
+        Search { limits, ..self.clone() }
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether a text is a query at all; whether its names are right, only [`Search::start`] can tell.
+    pub fn check(sql: &str) -> Result<(), SearchError> {
+        statement::parse(sql).map(|_| ())
+    }
+
+    /// Every table, sorted.
+    pub async fn tables(&self) -> Result<Vec<TableId>, SearchError> {
+        Ok(self.tables.list().await?)
+    }
+
+    /// The columns of a table, by any of its names.
+    pub async fn columns(&self, table: &str) -> Result<SchemaRef, SearchError> {
+        let sql = format!("SELECT * FROM {table} LIMIT 0");
+        Ok(self.start(&sql, OffsetDateTime::UNIX_EPOCH).await?.schema().clone())
+    }
+
+    /// Answers a query with all of its rows; `now` is what its macros count from.
     pub async fn run(&self, sql: &str, now: OffsetDateTime) -> Result<Answer, SearchError> {
-        match tokio::time::timeout(self.limits.time, self.answer(sql, now)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(SearchError(format!(
-                "the query took longer than {} s and was stopped; narrow its time range (p_occurs_since('1 day'))",
-                self.limits.time.as_secs()
-            ))),
+        self.start(sql, now).await?.collect().await
+    }
+
+    /// Plans a query. Its rows are read as they are asked for; the limit of time counts from here.
+    pub async fn start(&self, sql: &str, now: OffsetDateTime) -> Result<Rows, SearchError> {
+        let deadline = Instant::now() + self.limits.time;
+        match timeout_at(deadline, self.planned(sql, now, deadline)).await {
+            Ok(rows) => rows.map_err(|error| error.located(sql)),
+            Err(_) => Err(rows::too_slow(&self.limits)),
         }
     }
 
-    async fn answer(&self, sql: &str, now: OffsetDateTime) -> Result<Answer, SearchError> {
-        let mut statement = statement::parse(sql)?;
-        let all = self.tables.list().await?;
+    async fn planned(&self, sql: &str, now: OffsetDateTime, deadline: Instant) -> Result<Rows, SearchError> {
+        let statement = statement::parse(sql)?;
         if let statement::Question::Tables = statement.question {
-            return Ok(output::names(&all));
+            return Ok(Rows::of(output::names(&self.tables.list().await?)));
         }
-        let named = relations::resolve(&mut statement.sql, self.tables.prefix(), &all)?;
-        let context = self.context()?;
+        let scans = Arc::new(Scans::new(self.limits.unbounded_scan));
+        let context = self.context(scans.clone())?;
+        let plan = self.logical(&context, statement.sql, now).await?;
+        let frame = context.execute_logical_plan(plan).await?;
+        let task = Arc::new(frame.task_ctx());
+        let plan = frame.create_physical_plan().await?;
+        Ok(Rows::start(plan, task, &self.limits, deadline, scans.warnings())?)
+    }
+
+    async fn logical(
+        &self,
+        context: &SessionContext,
+        mut sql: datafusion::sql::sqlparser::ast::Statement,
+        now: OffsetDateTime,
+    ) -> Result<LogicalPlan, SearchError> {
+        let all = self.tables.list().await?;
+        let named = relations::resolve(&mut sql, self.tables.prefix(), &all)?;
         let mut schemas = Vec::new();
         for relation in named {
             let (id, provider) = self.provider(relation, &all).await?;
             schemas.push(provider.schema());
-            register(&context, &id, provider)?;
+            register(context, &id, provider)?;
         }
-        macros::expand(&mut statement.sql, now)?;
-        columns::resolve(&mut statement.sql, &schemas);
-        let state = context.state();
-        let plan = state.statement_to_plan(Statement::Statement(Box::new(statement.sql))).await?;
+        macros::expand(&mut sql, now)?;
+        flatten::write_out(&mut sql)?;
+        functions::write_out(&mut sql)?;
+        let plan = with_aliases(context, sql, &schemas).await?;
         SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
             .with_allow_statements(false)
             .verify_plan(&plan)?;
-        let frame = context.execute_logical_plan(plan).await?;
-        self.collect(frame).await
-    }
-
-    async fn collect(&self, frame: datafusion::dataframe::DataFrame) -> Result<Answer, SearchError> {
-        let mut stream = frame.execute_stream().await?;
-        let (schema, mut batches, mut room) = (stream.schema(), Vec::new(), self.limits.rows);
-        while let Some(batch) = stream.next().await {
-            let batch = batch?;
-            if batch.num_rows() > room {
-                batches.push(batch.slice(0, room));
-                return Ok(Answer { schema, batches, is_cut: true });
-            }
-            room -= batch.num_rows();
-            batches.push(batch);
-        }
-        Ok(Answer { schema, batches, is_cut: false })
+        Ok(plan)
     }
 
     async fn provider(
@@ -175,9 +245,12 @@ impl Search {
         }
     }
 
-    fn context(&self) -> Result<SessionContext, SearchError> {
-        let mut config =
-            SessionConfig::new().with_default_catalog_and_schema(CATALOG, "none").with_information_schema(false);
+    fn context(&self, scans: Arc<Scans>) -> Result<SessionContext, SearchError> {
+        let mut config = SessionConfig::new()
+            .with_default_catalog_and_schema(CATALOG, "none")
+            .with_information_schema(false)
+            .with_target_partitions(self.limits.threads)
+            .with_extension(scans);
         let options = config.options_mut();
         // Names are resolved here, in any case; what is left is taken as it is written.
         options.sql_parser.enable_ident_normalization = false;
@@ -186,10 +259,36 @@ impl Search {
         let runtime = RuntimeEnvBuilder::new().with_memory_limit(self.limits.memory, 1.0).build_arc()?;
         let mut context = SessionContext::new_with_config_rt(config, runtime);
         datafusion_functions_json::register_all(&mut context)?;
+        variant::register(&context);
         context.register_catalog(CATALOG, Arc::new(MemoryCatalogProvider::new()));
         Ok(context)
     }
 }
+
+/// Plans a statement; what DataFusion knows as no column, and is an alias, is put in its place.
+async fn with_aliases(
+    context: &SessionContext,
+    mut sql: datafusion::sql::sqlparser::ast::Statement,
+    schemas: &[SchemaRef],
+) -> Result<LogicalPlan, SearchError> {
+    for _ in 0..MOST_ALIASES {
+        let mut resolved = sql.clone();
+        columns::resolve(&mut resolved, schemas);
+        let planned = context.state().statement_to_plan(Statement::Statement(Box::new(resolved))).await;
+        let error = match planned {
+            Ok(plan) => return Ok(plan),
+            Err(error) => error,
+        };
+        let unknown = error::unknown_column(&error);
+        if !unknown.is_some_and(|name| aliases::write_out(&mut sql, &name)) {
+            return Err(error.into());
+        }
+    }
+    Err(SearchError::new("the query uses too many of its own aliases"))
+}
+
+/// That a query uses outside of GROUP BY, HAVING and ORDER BY.
+const MOST_ALIASES: usize = 32;
 
 /// By this name DataFusion knows what a query may reach: nothing but the tables that it names.
 const CATALOG: &str = "lake";

@@ -18,29 +18,42 @@ const WIDEST: usize = 80;
 /// One JSON object a line, with a key for every column.
 pub fn json(answer: &Answer) -> Result<String, SearchError> {
     let bytes = lines(answer)?;
-    String::from_utf8(bytes).map_err(|error| SearchError(error.to_string()))
+    String::from_utf8(bytes).map_err(|error| SearchError::new(error.to_string()))
 }
 
 /// A head and a line for each row. Lists and objects are JSON. Text that a spreadsheet would take for a formula has a `'`
 /// before it.
 pub fn csv(answer: &Answer) -> Result<String, SearchError> {
-    let field = |text: &str| {
-        let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
-        let plain = !text.contains([',', '"', '\n', '\r']);
-        if plain { format!("{guard}{text}") } else { format!("\"{guard}{}\"", text.replace('"', "\"\"")) }
-    };
-    let mut out = answer.schema.fields().iter().map(|column| field(column.name())).collect::<Vec<_>>().join(",");
-    out.push_str("\r\n");
+    let mut out = csv_line(answer.schema.fields().iter().map(|column| csv_text(column.name())));
     for row in rows(answer)? {
-        let cells = row.values().map(|value| match value {
-            Value::String(text) => field(text),
-            Value::Number(number) => number.to_string(),
-            other => field(&cell(other)),
-        });
-        out += &cells.collect::<Vec<_>>().join(",");
-        out.push_str("\r\n");
+        out += &csv_row(&row);
     }
     Ok(out)
+}
+
+/// One row of a table, with the names of its columns.
+pub fn csv_row(row: &Map<String, Value>) -> String {
+    csv_line(row.values().map(|value| match value {
+        Value::String(text) => csv_text(text),
+        Value::Number(number) => number.to_string(),
+        other => csv_text(&cell(other)),
+    }))
+}
+
+pub fn csv_head<'a>(columns: impl Iterator<Item = &'a str>) -> String {
+    csv_line(columns.map(csv_text))
+}
+
+fn csv_line(cells: impl Iterator<Item = String>) -> String {
+    let mut line = cells.collect::<Vec<_>>().join(",");
+    line.push_str("\r\n");
+    line
+}
+
+fn csv_text(text: &str) -> String {
+    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+    let plain = !text.contains([',', '"', '\n', '\r']);
+    if plain { format!("{guard}{text}") } else { format!("\"{guard}{}\"", text.replace('"', "\"\"")) }
 }
 
 /// Columns below each other; long values are cut.
@@ -72,21 +85,29 @@ pub(super) fn names(tables: &[TableId]) -> Answer {
     let schema = Arc::new(Schema::new(fields.to_vec()));
     let columns = vec![column(&|table| table.namespace.clone()), column(&|table| table.name.clone())];
     let batch = RecordBatch::try_new(schema.clone(), columns).expect("both columns have a text for each table");
-    Answer { schema, batches: vec![batch], is_cut: false }
+    Answer { schema, batches: vec![batch], is_cut: false, warnings: Vec::new() }
 }
 
 fn lines(answer: &Answer) -> Result<Vec<u8>, SearchError> {
-    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
+    let mut text = Vec::new();
     for batch in &answer.batches {
-        writer.write(batch).map_err(|error| SearchError(format!("the rows can't be written as JSON: {error}")))?;
+        text.extend(json_lines(batch)?);
     }
+    Ok(text)
+}
+
+/// One JSON object a line.
+pub(super) fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, SearchError> {
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
+    let written = writer.write(batch);
+    written.map_err(|error| SearchError::new(format!("the rows can't be written as JSON: {error}")))?;
     Ok(writer.into_inner())
 }
 
 fn rows(answer: &Answer) -> Result<Vec<Map<String, Value>>, SearchError> {
     let bytes = lines(answer)?;
     let rows: Result<Vec<Map<String, Value>>, _> = serde_json::Deserializer::from_slice(&bytes).into_iter().collect();
-    rows.map_err(|error| SearchError(error.to_string()))
+    rows.map_err(|error| SearchError::new(error.to_string()))
 }
 
 fn cell(value: &Value) -> String {
@@ -120,7 +141,7 @@ mod tests {
         let texts = StringArray::from(vec![Some("=1+1"), None, Some("a,\"b\"\nc")]);
         let numbers = Int64Array::from(vec![Some(-1), Some(2), None]);
         let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(texts), Arc::new(numbers)]).unwrap();
-        Answer { schema, batches: vec![batch], is_cut: false }
+        Answer { schema, batches: vec![batch], is_cut: false, warnings: Vec::new() }
     }
 
     #[test]

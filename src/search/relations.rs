@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName, Query, Statement, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName, Query, Spanned, Statement, VisitMut, VisitorMut};
 
 use super::SearchError;
 use super::views::{EVENT, View};
@@ -86,7 +86,7 @@ impl VisitorMut for Resolver<'_> {
     fn post_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<SearchError> {
         let idents: Option<Vec<&Ident>> = relation.0.iter().map(|part| part.as_ident()).collect();
         let Some(idents) = idents else {
-            return ControlFlow::Break(SearchError(format!("`{relation}` is not the name of a table")));
+            return ControlFlow::Break(SearchError::new(format!("`{relation}` is not the name of a table")));
         };
         let parts: Vec<String> = idents.iter().map(|ident| ident.value.to_lowercase()).collect();
         if let [name] = &parts[..]
@@ -102,7 +102,7 @@ impl VisitorMut for Resolver<'_> {
                 self.found.insert(named);
                 ControlFlow::Continue(())
             }
-            Err(error) => ControlFlow::Break(error),
+            Err(error) => ControlFlow::Break(error.at(relation.span().start)),
         }
     }
 }
@@ -115,9 +115,9 @@ impl Resolver<'_> {
             [namespace, public, name] if public == "public" => (Some(namespace), name),
             [first, ..] if first == "snowflake" => {
                 let text = "`{}` is an account table of Snowflake, which there is none of here".replace("{}", written);
-                return Err(SearchError(text));
+                return Err(SearchError::new(text));
             }
-            _ => return Err(SearchError(format!("`{written}` has too many parts; write `namespace.table`"))),
+            _ => return Err(SearchError::new(format!("`{written}` has too many parts; write `namespace.table`"))),
         };
         let view = |namespace: &str| {
             let id = TableId { namespace: namespace.to_owned(), name: name.clone() };
@@ -151,7 +151,7 @@ impl Resolver<'_> {
             format!("; did you mean `{full}`?")
         });
         let near = near.unwrap_or_else(|| "; SHOW TABLES lists those that there are".into());
-        SearchError(format!("there is no table `{written}`{near}"))
+        SearchError::new(format!("there is no table `{written}`{near}"))
     }
 }
 
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn unknown_tables_are_told_with_what_was_meant() {
         let error = resolved("SELECT 1 FROM aws_cloudtrial").unwrap_err();
-        assert!(error.contains("did you mean `margay_logs.aws_cloudtrail`?"), "{error}");
+        assert!(error.starts_with("line 1, column 15: ") && error.contains("`margay_logs.aws_cloudtrail`?"), "{error}");
         assert!(resolved("SELECT 1 FROM zzzzzzzz").unwrap_err().contains("SHOW TABLES"));
         assert!(resolved("SELECT 1 FROM snowflake.account_usage.query_history").unwrap_err().contains("Snowflake"));
     }

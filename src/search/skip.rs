@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::Array;
 use arrow::datatypes::{DataType, Schema};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
@@ -133,9 +134,23 @@ fn needle(filter: &Expr) -> Option<Needle> {
         Expr::ScalarFunction(function) if function.name() == "array_has" => {
             let [list, Expr::Literal(value, _)] = &function.args[..] else { return None };
             let column = list_of(list)?;
-            let (ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text))) = value else { return None };
-            Some(Needle { any_of: vec![(column.to_owned(), text.clone())] })
+            Some(Needle { any_of: vec![(column.to_owned(), text_of(value)?)] })
         }
+        Expr::ScalarFunction(function) if function.name() == "array_has_any" => {
+            let [list, Expr::Literal(ScalarValue::List(values), _)] = &function.args[..] else { return None };
+            let column = list_of(list)?;
+            let values = values.value(0);
+            let text = |at| ScalarValue::try_from_array(&values, at).ok().as_ref().and_then(text_of);
+            let texts: Option<Vec<String>> = (0..values.len()).map(text).collect();
+            Some(Needle { any_of: texts?.into_iter().map(|text| (column.to_owned(), text)).collect() })
+        }
+        _ => None,
+    }
+}
+
+fn text_of(value: &ScalarValue) -> Option<String> {
+    match value {
+        ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => Some(text.clone()),
         _ => None,
     }
 }

@@ -1,10 +1,13 @@
 //! Text -> one statement that reads. Pure.
 
-use datafusion::sql::sqlparser::ast::{SetExpr, Statement, TableFactor, TableWithJoins};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::parser::Parser;
+use std::ops::ControlFlow;
 
-use super::SearchError;
+use datafusion::sql::sqlparser::ast::{SetExpr, Statement, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Location, TokenWithSpan, Tokenizer, TokenizerError};
+
+use super::dialect::LakeDialect;
+use super::{SearchError, flatten, macros};
 
 /// A statement that may be run.
 #[derive(Debug)]
@@ -23,32 +26,65 @@ pub(super) enum Question {
 /// Deeper nesting is refused instead of running out of stack.
 const DEEPEST: usize = 24;
 
+/// Longer ones are written by programs, and say less by it.
+pub(super) const LONGEST: usize = 64 * 1024;
+
+/// The words and signs of a query with their places.
+pub(super) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, SearchError> {
+    let tokens = Tokenizer::new(&LakeDialect, sql).tokenize_with_location();
+    tokens.map_err(|TokenizerError { message, location }| SearchError::new(message).at(location))
+}
+
 pub(super) fn parse(sql: &str) -> Result<Parsed, SearchError> {
-    let parser = Parser::new(&GenericDialect {}).with_recursion_limit(DEEPEST).try_with_sql(sql);
-    let statements = parser.and_then(|mut parser| parser.parse_statements());
-    let statements = statements.map_err(|error| {
-        let text = error.to_string();
-        SearchError(text.strip_prefix("sql parser error: ").unwrap_or(&text).to_owned())
-    })?;
+    if sql.len() > LONGEST {
+        return Err(SearchError::new(format!("the query has more than {} KiB", LONGEST / 1024)));
+    }
+    if sql.contains("{%") || sql.contains("{{") {
+        let text = "the query is a template (`{%`, `{{`), which is not filled in here; write the query out";
+        return Err(SearchError::new(text));
+    }
+    let tokens = macros::arguments_as_sql(tokens(sql)?);
+    let mut parser = Parser::new(&LakeDialect).with_recursion_limit(DEEPEST).with_tokens_with_locations(tokens);
+    let statements = parser.parse_statements().map_err(|error| unparsable(error, sql))?;
     let [statement] = <[Statement; 1]>::try_from(statements).map_err(|statements| match statements.len() {
-        0 => SearchError("there is no statement to run".into()),
-        n => SearchError(format!("there are {n} statements; write one query")),
+        0 => SearchError::new("there is no statement to run"),
+        n => SearchError::new(format!("there are {n} statements; write one query")),
     })?;
     let question = match &statement {
         Statement::ShowTables { .. } => Question::Tables,
-        Statement::Query(query) if reads(&query.body) => Question::Query,
-        Statement::Explain { statement, .. } if matches!(&**statement, Statement::Query(query) if reads(&query.body)) => {
-            Question::Query
-        }
+        Statement::Query(query) => reads(&query.body).then_some(Question::Query).ok_or_else(|| refused(&statement))?,
+        Statement::Explain { statement: inner, .. } => match &**inner {
+            Statement::Query(query) if reads(&query.body) => Question::Query,
+            _ => return Err(refused(&statement)),
+        },
         Statement::ExplainTable { .. } => Question::Query,
         other => return Err(refused(other)),
     };
+    if statement.visit(&mut TableFunctions).is_break() {
+        return Err(refused(&statement));
+    }
     Ok(Parsed { sql: statement, question })
+}
+
+/// The parser writes the place at the end of its sentence, and none for the end of the text.
+fn unparsable(error: ParserError, sql: &str) -> SearchError {
+    let text = match error {
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => text,
+        ParserError::RecursionLimitExceeded => return SearchError::new("the query is nested too deeply"),
+    };
+    let Some((message, place)) = text.rsplit_once(" at Line: ") else {
+        let lines = sql.trim_end().lines();
+        let last = lines.clone().last().unwrap_or_default().chars().count();
+        return SearchError::new(text).at(Location::new(lines.count() as u64, last as u64 + 1));
+    };
+    let mut numbers = place.split(", Column: ").map(|number| number.trim().parse().unwrap_or(0));
+    let (line, column) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    SearchError::new(message).at(Location::new(line, column))
 }
 
 fn reads(body: &SetExpr) -> bool {
     match body {
-        SetExpr::Select(select) => select.into.is_none() && select.from.iter().all(is_named),
+        SetExpr::Select(select) => select.into.is_none(),
         SetExpr::Query(query) => reads(&query.body),
         SetExpr::SetOperation { left, right, .. } => reads(left) && reads(right),
         SetExpr::Values(_) => true,
@@ -56,20 +92,26 @@ fn reads(body: &SetExpr) -> bool {
     }
 }
 
-/// No table function: some of them read files.
-fn is_named(table: &TableWithJoins) -> bool {
-    let named = |factor: &TableFactor| match factor {
-        TableFactor::Table { args, .. } => args.is_none(),
-        TableFactor::Function { .. } | TableFactor::TableFunction { .. } => false,
-        _ => true,
-    };
-    named(&table.relation) && table.joins.iter().all(|join| named(&join.relation))
+/// Looks for table functions, anywhere: some of them read files. Those that are written out here do not.
+struct TableFunctions;
+
+impl Visitor for TableFunctions {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        let is_named = match factor {
+            TableFactor::Table { args, .. } => args.is_none(),
+            TableFactor::Function { .. } | TableFactor::TableFunction { .. } => flatten::is_known(factor),
+            _ => true,
+        };
+        if is_named { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
 }
 
 fn refused(statement: &Statement) -> SearchError {
     let text = statement.to_string();
     let word = text.split_whitespace().next().unwrap_or_default().to_uppercase();
-    SearchError(format!(
+    SearchError::new(format!(
         "`{word}` is not run here: a search only reads, with SELECT, WITH, EXPLAIN, SHOW TABLES or DESCRIBE, and without \
          table functions"
     ))
@@ -106,6 +148,8 @@ mod tests {
             "SET a = 1",
             "SELECT * INTO x FROM t",
             "SELECT * FROM read_csv('/etc/passwd')",
+            "SELECT 1 WHERE 1 IN (SELECT a FROM (SELECT * FROM t, read_csv('/etc/passwd')))",
+            "SELECT * FROM TABLE(read_csv('/etc/passwd'))",
             "EXPLAIN DELETE FROM t",
             "WITH x AS (SELECT 1) INSERT INTO t SELECT * FROM x",
         ] {
@@ -116,7 +160,9 @@ mod tests {
     #[test]
     fn errors_tell_the_place() {
         let error = parse("SELECT a FROM t WHERE\n  = 3").unwrap_err().to_string();
-        assert!(error.contains("Line: 2"), "{error}");
+        assert!(error.starts_with("line 2, column 3: "), "{error}");
+        let error = parse("SELECT a\nFROM").unwrap_err().to_string();
+        assert_eq!(error, "line 2, column 5: Expected: identifier, found: EOF");
         assert!(parse("SELECT 1; SELECT 2").unwrap_err().to_string().contains("2 statements"));
         assert!(parse(" ").is_err());
         let deep = format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000));

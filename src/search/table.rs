@@ -18,6 +18,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::remote::{self, Remote};
+use super::scans::Scans;
 use super::{SearchError, partition, skip};
 use crate::lake::names::TableId;
 use crate::lake::tables::{ParquetFile, Snapshot, Tables};
@@ -29,7 +30,7 @@ pub(super) async fn open(
 ) -> std::result::Result<Arc<dyn TableProvider>, SearchError> {
     match tables.open(id).await? {
         Some(snapshot) => Ok(Arc::new(LakeTable { id: id.clone(), schema: snapshot.schema(), snapshot })),
-        None => Err(SearchError(format!("table `{id}` is gone"))),
+        None => Err(SearchError::new(format!("table `{id}` is gone"))),
     }
 }
 
@@ -96,6 +97,11 @@ impl TableProvider for LakeTable {
         };
         let store = state.runtime_env().object_store(&url)?;
         let files = skip::by_blooms(files, &needles, &store).await?;
+        // A look at some rows, or their count, reads little of a table.
+        let is_look = filters.is_empty() && (limit.is_some() || projection.is_some_and(Vec::is_empty));
+        if !is_look && let Some(scans) = state.config().get_extension::<Scans>() {
+            scans.planned(&self.id, &conditions, files.iter().map(|file| file.object_meta.size).sum())?;
+        }
         let groups = groups(files, state.config().target_partitions());
         let options = state.config().options().execution.parquet.clone();
         let source = ParquetSource::new(self.schema.clone())

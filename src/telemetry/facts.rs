@@ -185,6 +185,24 @@ impl Telemetry {
     }
 }
 
+/// Searches of the API.
+impl Telemetry {
+    pub fn searches(&self, running: usize, waiting: usize) {
+        self.metrics.search_queries_running.set([], running as u64);
+        self.metrics.search_queries_waiting.set([], waiting as u64);
+    }
+
+    pub fn search_ended(&self, outcome: &str, bytes_read: u64) {
+        self.metrics.search_queries_total.inc([outcome]);
+        self.metrics.search_bytes_read_total.add([], bytes_read);
+        tracing::debug!(target: "margay::search", outcome, bytes_read, "query ended");
+    }
+
+    pub fn search_not_kept(&self, what: &str, error: &dyn std::fmt::Display) {
+        tracing::warn!(target: "margay::search", what, %error, "the folder of searches failed; queries run all the same");
+    }
+}
+
 /// Objects and events.
 impl Telemetry {
     /// One record of a message: in which notification format it came and what became of it.

@@ -226,6 +226,10 @@ metrics! {
     lake_commits_total: Counter ["outcome"], "Attempts to commit rows to a table: `committed`, `overtaken` by another and tried again, `failed` and tried again, or `given_up`.";
     lake_files_merged_total: Counter [], "Small files of tables that were put together.";
     lake_rows_total: Counter [], "Rows committed to tables.";
+    search_queries_total: Counter ["outcome"], "Queries of the API that ended: `succeeded`, `failed` or `cancelled`.";
+    search_queries_running: Gauge [], "Queries of the API that run.";
+    search_queries_waiting: Gauge [], "Queries of the API that wait for their turn.";
+    search_bytes_read_total: Counter [], "Bytes of the files of the lake that queries of the API read.";
     state_errors_total: Counter [], "Calls to the state store that failed.";
 }
 

@@ -240,6 +240,23 @@ impl<'a> Daemon<'a> {
         answer
     }
 
+    /// Status and body of the answer to a request of the API.
+    pub fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> (u16, String) {
+        let mut connection = TcpStream::connect(&self.address).expect("connect to the daemon");
+        write!(
+            connection,
+            "{method} {path} HTTP/1.0\r\nHost: margay\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .expect("ask the daemon");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).expect("read the daemon's answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a body");
+        let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok());
+        (status.expect("an answer has a status"), body.to_owned())
+    }
+
     /// The metrics as Prometheus' own parser reads them: `name{label="value"}` with labels sorted, and the value.
     pub fn metrics(&self) -> Metrics {
         let answer = self.get("/metrics");

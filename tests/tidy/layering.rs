@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "alert",
             "pipeline",
             "http",
+            "search",
             "telemetry",
             "source",
             "remote",
@@ -65,7 +66,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "lake",
         ],
     ),
-    ("search", &["model", "lake", "logtype"]),
+    ("search", &["model", "runtime", "telemetry", "lake", "logtype"]),
     ("http", &["model", "runtime", "telemetry", "state", "alert", "search"]),
 ];
 

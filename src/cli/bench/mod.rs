@@ -9,6 +9,7 @@ mod events;
 mod growth;
 mod pipeline;
 mod rules;
+mod search;
 mod stages;
 mod state;
 
@@ -58,6 +59,8 @@ enum Only {
     Growth(growth::Arguments),
     /// Measure the state store: objects and matches a second.
     State(state::Arguments),
+    /// Measure searches of a lake against DuckDB on the same files.
+    Search(search::Arguments),
 }
 
 /// One line of the result.
@@ -76,6 +79,13 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Some(Only::Growth(arguments)) => return growth::run(arguments),
         Some(Only::State(arguments)) => {
             return block_on(async { state::run(arguments).await.map(|()| ExitCode::SUCCESS) });
+        }
+        Some(Only::Search(arguments)) => {
+            let config = match arguments.config.load() {
+                Ok(config) => config,
+                Err(code) => return code,
+            };
+            return block_on(async { search::run(arguments, &config).await.map(|()| ExitCode::SUCCESS) });
         }
         None => {}
     }

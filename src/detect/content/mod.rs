@@ -13,7 +13,7 @@ use std::{fmt, fs};
 use self::rule::Written;
 use super::declared::Declared;
 use super::protocol::{DataModelSource, Mapping, MappingTarget, ModuleSource, RuleKind};
-use super::spec::{self, DataModelSpec, GlobalSpec, Item, Keys, LookupTableSpec, PackSpec, QueryText, TestSpec};
+use super::spec::{self, DataModelSpec, GlobalSpec, Item, Keys, LookupTableSpec, PackSpec, QuerySpec, TestSpec};
 use crate::lookup::Definition;
 use crate::model::{Alerting, RuleMeta};
 use crate::runtime::files_below;
@@ -60,11 +60,11 @@ pub struct Pack {
     pub spec: PackSpec,
 }
 
-/// A saved or scheduled query: it is checked and not run.
+/// A query over the lake.
 #[derive(Clone, Debug)]
 pub struct Query {
     pub origin: PathBuf,
-    pub text: QueryText,
+    pub spec: QuerySpec,
 }
 
 #[derive(Clone, Debug)]
@@ -177,10 +177,14 @@ impl Content {
                 Item::Global(spec) => self.add_global(file, spec),
                 Item::DataModel(spec) => self.add_data_model(file, spec),
                 Item::LookupTable(spec) => self.add_table(file, &spec),
-                Item::NotEvaluated(kind, query) => {
-                    *self.not_evaluated.entry(kind).or_default() += 1;
-                    self.queries.extend(query.map(|text| Query { origin: file.into(), text }));
+                Item::Query(spec) => {
+                    // It runs when somebody asks for it; its schedule is not kept yet.
+                    if spec.is_scheduled() {
+                        *self.not_evaluated.entry(spec.analysis_type.clone()).or_default() += 1;
+                    }
+                    self.queries.push(Query { origin: file.into(), spec: *spec });
                 }
+                Item::NotEvaluated(kind) => *self.not_evaluated.entry(kind).or_default() += 1,
             }
         }
     }
@@ -248,6 +252,9 @@ impl Content {
         });
         first_of_each(&mut self.tables, &mut problems, "lookup table", |table| {
             (table.definition.name.to_string(), &table.definition.origin)
+        });
+        first_of_each(&mut self.queries, &mut problems, "query", |query| {
+            (query.spec.query_name.clone(), &query.origin)
         });
         first_of_each(&mut self.packs, &mut problems, "pack", |pack| (pack.spec.pack_id.clone(), &pack.origin));
         self.problems.extend(problems);
@@ -341,13 +348,13 @@ mod tests {
             ("b.yml", "AnalysisType: rule\n  RuleID: [\n"),
             ("c.yml", &yaml("C", "Threshold: 0\nAlertTitle: 5\n")),
             ("d.yml", &yaml("A", "")),
-            ("e.yml", "AnalysisType: saved_query\nQueryName: q\nQuery: SELECT 1\n"),
+            ("e.yml", "AnalysisType: scheduled_prompt\n"),
         ]);
         let content = read(&[folder.path().into()]);
         assert_eq!(content.rules.len(), 1);
         assert_eq!(content.rules[0].meta.threshold, 5);
         assert_eq!(content.rules[0].meta.severity, Severity::High);
-        assert_eq!(content.not_evaluated["saved_query"], 1);
+        assert_eq!(content.not_evaluated["scheduled_prompt"], 1);
         let files: Vec<_> = content.problems.iter().map(|p| p.file.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(files, ["b.yml", "c.yml", "c.yml", "d.yml"]);
     }

@@ -1,9 +1,10 @@
 //! The YAML of detection content, as written: one type for each kind of item. Field names are the content's own. Nothing
-//! is resolved here; `content` reads folders of these. `lookup_table` has the tables, `unevaluated` the kinds that are
-//! checked and not run, `loose` reads items with keys that nobody knows.
+//! is resolved here; `content` reads folders of these. `lookup_table` has the tables, `query` queries over the lake,
+//! `unevaluated` the kinds that are checked and not run, `loose` reads items with keys that nobody knows.
 
 mod lookup_table;
 mod loose;
+mod query;
 mod unevaluated;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use lookup_table::{FILES as TABLE_FILES, LookupTableSpec};
+pub use query::QuerySpec;
 
 /// One item of a YAML document.
 #[derive(Debug)]
@@ -23,15 +25,9 @@ pub enum Item {
     DataModel(DataModelSpec),
     Pack(PackSpec),
     LookupTable(Box<LookupTableSpec>),
-    /// A kind that is valid content but is not evaluated, by its `AnalysisType`; of a query, what it asks.
-    NotEvaluated(String, Option<QueryText>),
-}
-
-/// A saved or scheduled query.
-#[derive(Clone, Debug, PartialEq)]
-pub struct QueryText {
-    pub name: String,
-    pub sql: String,
+    Query(Box<QuerySpec>),
+    /// A kind that is valid content but is not evaluated, by its `AnalysisType`.
+    NotEvaluated(String),
 }
 
 /// What keys an item may have.
@@ -299,22 +295,38 @@ fn item(value: Value, reader: Reader<'_>) -> Result<Item, SpecError> {
         "global" => Item::Global(reader.read(value)?),
         "datamodel" => Item::DataModel(reader.read(value)?),
         "pack" => Item::Pack(reader.read(value)?),
+        "saved_query" | "scheduled_query" => Item::Query(Box::new(reader.read::<QuerySpec>(value)?.checked()?)),
         "lookup_table" => {
             let spec: LookupTableSpec = reader.read(value)?;
             spec.check()?;
             Item::LookupTable(Box::new(spec))
         }
         other => match unevaluated::check(other, value, reader) {
-            Some(checked) => Item::NotEvaluated(kind, checked?),
+            Some(checked) => {
+                checked?;
+                Item::NotEvaluated(kind)
+            }
             None => {
-                let known =
-                    ["rule", "scheduled_rule", "policy", "global", "datamodel", "pack", "lookup_table"].join(", ");
+                let known = KINDS.join(", ");
                 let others = unevaluated::KINDS.join(", ");
                 return Err(SpecError::new(format!("`{other}` is no AnalysisType; known are {known}, {others}")));
             }
         },
     })
 }
+
+/// Those that have a type of their own.
+const KINDS: [&str; 9] = [
+    "rule",
+    "scheduled_rule",
+    "policy",
+    "global",
+    "datamodel",
+    "pack",
+    "lookup_table",
+    "saved_query",
+    "scheduled_query",
+];
 
 #[derive(Clone, Copy)]
 struct Reader<'a> {

@@ -1,4 +1,4 @@
-//! Kinds of items that margay checks and does not evaluate: queries, correlation rules. A folder with them loads, and a
+//! Kinds of items that margay checks and does not evaluate: correlation rules, prompts. A folder with them loads, and a
 //! mistake in one is told like any other.
 
 use std::collections::BTreeMap;
@@ -6,116 +6,22 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{QueryText, Reader, SpecError};
+use super::query::Schedule;
+use super::{Reader, SpecError};
 
-pub(super) const KINDS: &[&str] = &["saved_query", "scheduled_query", "correlation_rule", "scheduled_prompt"];
+pub(super) const KINDS: &[&str] = &["correlation_rule", "scheduled_prompt"];
 
-/// Whether an item of this kind is well formed, and what it asks when it is a query; `None` for a kind that is not of this
-/// file.
-pub(super) fn check(kind: &str, value: Value, reader: Reader<'_>) -> Option<Result<Option<QueryText>, SpecError>> {
-    let query = |value, scheduled| {
-        let query: QuerySpec = reader.read(value)?;
-        query.check(scheduled).map(|()| query.text())
-    };
-    let no_query = |checked: Result<(), SpecError>| checked.map(|()| None);
+/// Whether an item of this kind is well formed; `None` for a kind that is not of this file.
+pub(super) fn check(kind: &str, value: Value, reader: Reader<'_>) -> Option<Result<(), SpecError>> {
     Some(match kind {
-        "saved_query" => query(value, false),
-        "scheduled_query" => query(value, true),
-        "correlation_rule" => no_query(reader.read::<CorrelationSpec>(value).and_then(|rule| rule.check())),
-        "scheduled_prompt" => Ok(None),
+        "correlation_rule" => reader.read::<CorrelationSpec>(value).and_then(|rule| rule.check()),
+        "scheduled_prompt" => Ok(()),
         _ => return None,
     })
 }
 
 pub(super) fn require(holds: bool, said: &str) -> Result<(), SpecError> {
     if holds { Ok(()) } else { Err(SpecError::new(said)) }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct QuerySpec {
-    #[serde(rename = "AnalysisType")]
-    _analysis_type: String,
-    query_name: String,
-    query: Option<String>,
-    athena_query: Option<String>,
-    snowflake_query: Option<String>,
-    databricks_query: Option<String>,
-    enabled: Option<bool>,
-    schedule: Option<Schedule>,
-    #[serde(rename = "Description")]
-    _description: Option<String>,
-    #[serde(rename = "Tags")]
-    _tags: Option<Vec<String>>,
-    #[serde(rename = "Lookback")]
-    _lookback: Option<bool>,
-    #[serde(rename = "LookbackWindowSeconds")]
-    _lookback_window_seconds: Option<u64>,
-    #[serde(rename = "EmailConfig")]
-    _email_config: Option<EmailConfig>,
-    #[serde(rename = "CreatedBy")]
-    _created_by: Option<Value>,
-    #[serde(rename = "BaseVersion")]
-    _base_version: Option<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct EmailConfig {
-    #[serde(rename = "Recipients")]
-    _recipients: Vec<String>,
-    #[serde(rename = "SendEmpty")]
-    _send_empty: Option<bool>,
-    #[serde(rename = "PreferAttachment")]
-    _prefer_attachment: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct Schedule {
-    cron_expression: Option<String>,
-    rate_minutes: Option<u64>,
-    timeout_minutes: Option<u64>,
-}
-
-impl QuerySpec {
-    fn check(&self, scheduled: bool) -> Result<(), SpecError> {
-        require(!self.query_name.is_empty(), "`QueryName` is empty")?;
-        let texts = [&self.query, &self.athena_query, &self.snowflake_query, &self.databricks_query];
-        require(
-            texts.into_iter().any(Option::is_some),
-            "one of `Query`, `AthenaQuery`, `SnowflakeQuery` and `DatabricksQuery` is needed",
-        )?;
-        match (&self.schedule, scheduled) {
-            (Some(schedule), _) => schedule.check()?,
-            (None, true) => return Err(SpecError::new("`Schedule` is missing")),
-            (None, false) => {}
-        }
-        require(!scheduled || self.enabled.is_some(), "`Enabled` is missing")
-    }
-
-    /// In the dialect whose table names are known.
-    fn text(self) -> Option<QueryText> {
-        let sql = self.query.or(self.snowflake_query)?;
-        Some(QueryText { name: self.query_name, sql })
-    }
-}
-
-impl Schedule {
-    fn check(&self) -> Result<(), SpecError> {
-        match (&self.cron_expression, self.rate_minutes) {
-            (Some(cron), None) => require(
-                cron.split_whitespace().count() == 5,
-                "`CronExpression` must have five fields: minute, hour, day, month, day of the week",
-            ),
-            (None, Some(rate)) => {
-                require(rate > 1, "`RateMinutes` must be above 1")?;
-                let timeout = self.timeout_minutes.unwrap_or(0);
-                require(rate >= timeout, "`RateMinutes` must not be below `TimeoutMinutes`")
-            }
-            _ => Err(SpecError::new("`Schedule` needs exactly one of `CronExpression` and `RateMinutes`")),
-        }
-    }
 }
 
 #[derive(Deserialize)]
@@ -296,23 +202,6 @@ mod tests {
 
     fn problem(yaml: &str) -> String {
         parse(yaml).unwrap_err().message
-    }
-
-    #[test]
-    fn queries_need_a_text_and_a_schedule_that_can_be_kept() {
-        let query = "AnalysisType: scheduled_query\nQueryName: q\nEnabled: true\nQuery: SELECT 1\n";
-        assert!(parse(&format!("{query}Schedule: {{RateMinutes: 15, TimeoutMinutes: 5}}\n")).is_ok());
-        assert!(parse(&format!("{query}Schedule: {{CronExpression: '0 5 * * *', TimeoutMinutes: 5}}\n")).is_ok());
-        for (rest, said) in [
-            ("", "`Schedule` is missing"),
-            ("Schedule: {RateMinutes: 1}\n", "above 1"),
-            ("Schedule: {RateMinutes: 5, TimeoutMinutes: 9}\n", "below `TimeoutMinutes`"),
-            ("Schedule: {CronExpression: '* * *'}\n", "five fields"),
-            ("Schedule: {RateMinutes: 5, CronExpression: '* * * * *'}\n", "exactly one"),
-        ] {
-            assert!(problem(&format!("{query}{rest}")).contains(said), "{rest}");
-        }
-        assert!(problem("AnalysisType: saved_query\nQueryName: q\n").contains("one of `Query`"));
     }
 
     #[test]

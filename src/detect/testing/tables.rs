@@ -18,12 +18,13 @@ impl TableNames {
     /// One problem for each query that reads a table which is not known.
     pub(super) fn problems(&self, queries: &[Query]) -> Vec<Problem> {
         let problem = |query: &Query| {
-            let unknown: Vec<String> = tables(&query.text.sql).into_iter().filter(|name| !self.knows(name)).collect();
+            let sql = query.spec.with_our_tables().unwrap_or_default();
+            let unknown: Vec<String> = tables(sql).into_iter().filter(|name| !self.knows(name)).collect();
             let names = unknown.join(", ");
             let said = format!(
                 "no table is known as {names}; write `panther_logs.public.NAME`, or name it with `--valid-table-names`"
             );
-            let item = Some(query.text.name.clone());
+            let item = Some(query.spec.query_name.clone());
             (!unknown.is_empty()).then(|| Problem { file: query.origin.clone(), line: None, item, message: said })
         };
         queries.iter().filter_map(problem).collect()

@@ -1,9 +1,10 @@
-//! The API for alerts, JSON in and out, below `/api/v1`. Every request is authenticated before anything of it is looked
+//! The API for alerts and searches, JSON in and out, below `/api/v1`. Every request is authenticated before anything of it is looked
 //! at; every change is written down with the name of the token that made it.
 
 mod alerts;
 mod auth;
 mod query;
+mod search;
 
 use std::sync::{Arc, OnceLock};
 
@@ -24,6 +25,7 @@ use super::Surface;
 use super::server::Peer;
 use crate::model::Receiver;
 use crate::runtime::SharedClock;
+use crate::search::queries::Queries;
 use crate::state::{StateError, StateStore};
 
 /// What the API works on.
@@ -34,6 +36,8 @@ pub struct Desk {
     pub clock: SharedClock,
     /// Notified when something is to be sent.
     pub wake: Arc<Notify>,
+    /// None where no events are kept.
+    pub search: Option<Queries>,
 }
 
 /// The server is there before the state store is: until that is given, the API answers that it is not ready.
@@ -68,6 +72,14 @@ pub(super) fn router(surface: Surface) -> Router<Surface> {
         .route("/api/v1/alerts/{id}/events", get(alerts::events))
         .route("/api/v1/alerts/{id}/history", get(alerts::history))
         .route("/api/v1/alerts/{id}/deliveries", axum::routing::post(alerts::resend))
+        .route("/api/v1/search", get(search::list).post(search::submit))
+        .route("/api/v1/search/saved", get(search::saved))
+        .route("/api/v1/search/databases", get(search::databases))
+        .route("/api/v1/search/databases/{database}/tables", get(search::tables))
+        .route("/api/v1/search/databases/{database}/tables/{table}", get(search::columns))
+        .route("/api/v1/search/{id}", get(search::show).delete(search::cancel))
+        .route("/api/v1/search/{id}/rows", get(search::rows))
+        .route("/api/v1/search/{id}/download", get(search::download))
         .layer(middleware::from_fn_with_state(surface, authenticated))
 }
 
@@ -76,7 +88,7 @@ async fn authenticated(State(surface): State<Surface>, peer: Peer, mut request: 
         Ok(caller) => {
             request.extensions_mut().insert(Caller(caller));
             let mut answer = next.run(request).await;
-            // Alerts are nobody's business but the caller's.
+            // Alerts and events are nobody's business but the caller's.
             answer.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
             answer
         }
@@ -139,5 +151,7 @@ impl Surface {
     }
 }
 
+#[cfg(test)]
+mod search_tests;
 #[cfg(test)]
 mod tests;

@@ -47,11 +47,11 @@ fn set(filter: &mut AlertFilter, name: &str, value: &str) -> Result<(), String> 
     Ok(())
 }
 
-fn moment(value: &str) -> Result<OffsetDateTime, String> {
+pub(super) fn moment(value: &str) -> Result<OffsetDateTime, String> {
     OffsetDateTime::parse(value, &Rfc3339).map_err(|_| "write a time as 2026-01-02T03:04:05Z".into())
 }
 
-fn number(value: &str) -> Result<u64, String> {
+pub(super) fn number(value: &str) -> Result<u64, String> {
     value.parse().map_err(|_| "write a whole number".into())
 }
 

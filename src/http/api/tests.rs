@@ -52,6 +52,7 @@ async fn server() -> (Server, Vec<String>) {
         receivers: tokio::sync::watch::channel(["slack", "pager"].map(Receiver::accepting_all).to_vec().into()).1,
         clock: Arc::new(Fixed),
         wake: Arc::default(),
+        search: None,
     });
     let surface =
         Surface { readiness: Readiness::new(), findings: Findings::default(), telemetry: Telemetry::new(), log, api };

@@ -1,0 +1,548 @@
+//! The queries of many callers in one daemon: each is asked for, waits for its turn ([`line`]), runs aside from the work on
+//! events, and leaves a [`record`] and its rows on a [`shelf`] for a bounded time.
+//!
+//! A query does not depend on who waits for it: its caller may go and come back with its id. It is known to the daemon that
+//! took it, and to no other.
+
+mod line;
+mod record;
+mod shelf;
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+pub use record::{Column, Origin, Record, Status};
+pub use shelf::Page;
+
+use super::saved::Saved;
+use super::{Config, Limits, Search, SearchError, output};
+use crate::model::SavedQuery;
+use crate::runtime::{Aside, SharedClock, blocking};
+use crate::telemetry::Telemetry;
+use line::{Line, Room};
+use shelf::{Shelf, Written};
+
+/// Of an id: the time in milliseconds and a count, hexadecimal, so that ids are in the order of submission.
+const ID_LENGTH: usize = 20;
+
+/// Records are forgotten after this, or when there are more of them, or when their texts are more.
+const HISTORY: time::Duration = time::Duration::days(30);
+const MOST_RECORDS: usize = 10_000;
+const MOST_TEXT: usize = 32 * 1024 * 1024;
+
+/// Rows that are written as JSON at once.
+const ROWS_AT_ONCE: usize = 256;
+
+/// Between two rounds that remove what is too old.
+const ROUND: Duration = Duration::from_secs(600);
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub sql: String,
+    pub origin: Origin,
+    /// Of a saved query.
+    pub name: Option<String>,
+    /// What the time macros count from; now, if not given.
+    pub reference_time: Option<OffsetDateTime>,
+    /// Below those of the configuration.
+    pub rows: Option<usize>,
+    pub time: Option<Duration>,
+}
+
+impl Ask {
+    pub fn sql(sql: impl Into<String>) -> Ask {
+        Ask { sql: sql.into(), origin: Origin::Sql, name: None, reference_time: None, rows: None, time: None }
+    }
+
+    pub fn saved(query: SavedQuery) -> Ask {
+        Ask { origin: Origin::Saved, name: Some(query.name), ..Ask::sql(query.sql) }
+    }
+}
+
+/// Why something is not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("{0}")]
+    Query(SearchError),
+    #[error("too many queries wait; ask again when some have ended, or cancel some")]
+    Full,
+    #[error("margay is ending")]
+    Ending,
+    #[error("there is no query `{0}`; answers and their history are kept for a time only")]
+    Unknown(String),
+    #[error("query `{0}` has no rows: it is {1}")]
+    NoRows(String, &'static str),
+    #[error("the place in the rows is none that was given out")]
+    NoPlace,
+    #[error("the answer could not be read: {0}")]
+    Unreadable(String),
+}
+
+/// Which queries are listed, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub status: Option<Status>,
+    pub user: Option<String>,
+    pub name: Option<String>,
+    /// In the text of the query or its name, in any case.
+    pub contains: Option<String>,
+    pub since: Option<OffsetDateTime>,
+    /// Only older ones than this id.
+    pub before: Option<String>,
+    pub limit: usize,
+}
+
+impl Filter {
+    fn takes(&self, record: &Record) -> bool {
+        let contains = |text: &str, part: &str| text.to_lowercase().contains(&part.to_lowercase());
+        let in_any =
+            |part: &str| contains(&record.sql, part) || record.name.as_ref().is_some_and(|n| contains(n, part));
+        self.status.is_none_or(|status| status == record.status)
+            && self.user.as_ref().is_none_or(|user| *user == record.user)
+            && self.name.as_ref().is_none_or(|name| Some(name) == record.name.as_ref())
+            && self.contains.as_deref().is_none_or(in_any)
+            && self.since.is_none_or(|since| record.submitted_at >= since)
+            && self.before.as_ref().is_none_or(|before| record.id < *before)
+    }
+}
+
+/// Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Queries(Arc<Inner>);
+
+struct Inner {
+    search: Search,
+    saved: Saved,
+    keep: time::Duration,
+    keep_bytes: u64,
+    clock: SharedClock,
+    telemetry: Telemetry,
+    shelf: Shelf,
+    aside: Aside,
+    state: Mutex<State>,
+    /// Held while a record is written.
+    keeping: tokio::sync::Mutex<()>,
+}
+
+struct State {
+    line: Line<String>,
+    entries: BTreeMap<String, Entry>,
+    /// Ids that were given out in this life.
+    count: u32,
+    is_ending: bool,
+}
+
+struct Entry {
+    record: Record,
+    limits: Limits,
+    stop: CancellationToken,
+    ended: CancellationToken,
+}
+
+/// What became of a query.
+struct Outcome {
+    status: Status,
+    error: Option<SearchError>,
+}
+
+impl Queries {
+    /// Opens the folder of the configuration; queries that another life of the daemon left are told as failed.
+    pub async fn open(
+        config: &Config,
+        search: Search,
+        saved: Saved,
+        clock: SharedClock,
+        telemetry: Telemetry,
+    ) -> std::io::Result<Queries> {
+        let folder = config.path.clone();
+        let opened = blocking(move || {
+            let shelf = Shelf::open(&folder)?;
+            let (records, unreadable) = shelf.records()?;
+            Ok::<_, std::io::Error>((shelf, records, unreadable))
+        });
+        let (shelf, records, unreadable) = opened.await?;
+        unreadable.iter().for_each(|reason| telemetry.search_not_kept("read the record of a query", reason));
+        let room = Room {
+            running: config.max_running.max(1),
+            running_per_user: config.max_running_per_user.max(1),
+            waiting: config.max_waiting.max(1),
+        };
+        let mut entries = BTreeMap::new();
+        for mut record in records {
+            if !record.status.has_ended() {
+                record.status = Status::Failed;
+                record.error = Some(interrupted());
+                record.ended_at = Some(clock.now());
+            }
+            let ended = CancellationToken::new();
+            ended.cancel();
+            let entry = Entry { limits: *search.limits(), stop: CancellationToken::new(), ended, record };
+            entries.insert(entry.record.id.clone(), entry);
+        }
+        let inner = Inner {
+            search,
+            saved,
+            keep: time::Duration::hours(i64::try_from(config.keep_hours).unwrap_or(i64::MAX / 3600)),
+            keep_bytes: config.keep_mib * super::MIB,
+            clock,
+            telemetry,
+            shelf,
+            aside: Aside::new("search", config.threads)?,
+            state: Mutex::new(State { line: Line::new(room), entries, count: 0, is_ending: false }),
+            keeping: tokio::sync::Mutex::default(),
+        };
+        let queries = Queries(Arc::new(inner));
+        queries.tidy().await;
+        Ok(queries)
+    }
+
+    pub fn search(&self) -> &Search {
+        &self.0.search
+    }
+
+    pub fn saved(&self) -> &Saved {
+        &self.0.saved
+    }
+
+    pub fn now(&self) -> OffsetDateTime {
+        self.0.clock.now()
+    }
+
+    /// Takes a query in. It runs when it is its turn, whoever waits for it.
+    pub async fn submit(&self, user: &str, ask: Ask) -> Result<Record, Refused> {
+        Search::check(&ask.sql).map_err(Refused::Query)?;
+        let record = self.join(user, ask)?;
+        self.keep(&record.id).await;
+        self.start_due();
+        Ok(record)
+    }
+
+    fn join(&self, user: &str, ask: Ask) -> Result<Record, Refused> {
+        let now = self.0.clock.now();
+        let mut state = self.state();
+        let record = Record {
+            id: state.next_id(now),
+            status: Status::Waiting,
+            user: user.to_owned(),
+            origin: ask.origin,
+            name: ask.name,
+            sql: ask.sql,
+            reference_time: ask.reference_time.unwrap_or(now),
+            submitted_at: now,
+            started_at: None,
+            ended_at: None,
+            rows: 0,
+            bytes: 0,
+            bytes_read: 0,
+            is_cut: false,
+            has_rows: false,
+            columns: Vec::new(),
+            warnings: Vec::new(),
+            error: None,
+        };
+        let own = self.0.search.limits();
+        let limits = Limits {
+            rows: ask.rows.map_or(own.rows, |rows| rows.min(own.rows)),
+            time: ask.time.map_or(own.time, |time| time.min(own.time)),
+            ..*own
+        };
+        let entry =
+            Entry { record: record.clone(), limits, stop: CancellationToken::new(), ended: CancellationToken::new() };
+        if state.is_ending {
+            return Err(Refused::Ending);
+        }
+        state.line.join(user, record.id.clone()).map_err(|_| Refused::Full)?;
+        state.entries.insert(record.id.clone(), entry);
+        Ok(record)
+    }
+
+    /// Starts whatever may run.
+    fn start_due(&self) {
+        let mut state = self.state();
+        while let Some(id) = state.line.next() {
+            let Some(entry) = state.entries.get_mut(&id) else { continue };
+            entry.record.status = Status::Running;
+            entry.record.started_at = Some(self.0.clock.now());
+            let (record, limits, stop) = (entry.record.clone(), entry.limits, entry.stop.clone());
+            self.0.aside.spawn(self.clone().run(record, limits, stop));
+        }
+        self.0.telemetry.searches(state.line.running(), state.line.waiting());
+    }
+
+    async fn run(self, record: Record, limits: Limits, stop: CancellationToken) {
+        // A query that makes the engine panic fails alone.
+        let work = AssertUnwindSafe(self.answer(&record, limits)).catch_unwind();
+        let outcome = tokio::select! {
+            biased;
+            () = stop.cancelled() => Outcome { status: Status::Cancelled, error: None },
+            answered = work => match answered {
+                Ok(Ok(())) => Outcome { status: Status::Succeeded, error: None },
+                Ok(Err(error)) => Outcome { status: Status::Failed, error: Some(error) },
+                Err(_) => {
+                    let error = SearchError::new("the query engine failed on this query; write it in another way");
+                    Outcome { status: Status::Failed, error: Some(error) }
+                }
+            },
+        };
+        self.end(&record, outcome).await;
+    }
+
+    async fn answer(&self, record: &Record, limits: Limits) -> Result<(), SearchError> {
+        let mut rows = self.0.search.within(limits).start(&record.sql, record.reference_time).await?;
+        let (columns, warnings) = (Column::of(rows.schema()), rows.warnings().to_vec());
+        self.note(&record.id, |record| (record.columns, record.warnings) = (columns, warnings));
+        let failed = |error: std::io::Error| SearchError::new(format!("the rows could not be kept: {error}"));
+        let mut written = Written::new(self.0.shelf.writer(&record.id).map_err(failed)?);
+        let mut is_full = false;
+        while !is_full && let Some(batch) = rows.next().await? {
+            for from in (0..batch.num_rows()).step_by(ROWS_AT_ONCE) {
+                let part = batch.slice(from, ROWS_AT_ONCE.min(batch.num_rows() - from));
+                let lines = output::json_lines(&part)?;
+                is_full = written.bytes + lines.len() as u64 > limits.bytes;
+                if is_full {
+                    break;
+                }
+                written.add(&lines, part.num_rows()).map_err(failed)?;
+            }
+            let (count, bytes, bytes_read) = (written.rows, written.bytes, rows.bytes_read());
+            self.note(&record.id, |record| {
+                (record.rows, record.bytes, record.bytes_read) = (count, bytes, bytes_read);
+            });
+        }
+        let (is_cut, bytes_read) = (is_full || rows.is_cut(), rows.bytes_read());
+        let (count, bytes) = written.end().map_err(failed)?;
+        self.note(&record.id, |record| {
+            (record.rows, record.bytes, record.bytes_read) = (count, bytes, bytes_read);
+            (record.is_cut, record.has_rows) = (is_cut, true);
+        });
+        Ok(())
+    }
+
+    fn note(&self, id: &str, change: impl FnOnce(&mut Record)) {
+        if let Some(entry) = self.state().entries.get_mut(id) {
+            change(&mut entry.record);
+        }
+    }
+
+    async fn end(&self, record: &Record, outcome: Outcome) {
+        let now = self.0.clock.now();
+        let ended = {
+            let mut state = self.state();
+            let is_ending = state.is_ending;
+            state.line.ended(&record.user);
+            state.entries.get_mut(&record.id).map(|entry| {
+                let record = &mut entry.record;
+                // Whoever cancelled it has been told so.
+                if !record.status.has_ended() {
+                    (record.status, record.error) = match outcome.status {
+                        Status::Cancelled if is_ending => (Status::Failed, Some(interrupted())),
+                        status => (status, outcome.error),
+                    };
+                }
+                record.ended_at = Some(now);
+                record.has_rows &= record.status == Status::Succeeded;
+                (record.clone(), entry.ended.clone())
+            })
+        };
+        if let Some((record, ended)) = ended {
+            if !record.has_rows {
+                self.forget_rows(&record.id).await;
+            }
+            self.keep(&record.id).await;
+            self.0.telemetry.search_ended(record.status.as_str(), record.bytes_read);
+            ended.cancel();
+        }
+        self.tidy().await;
+        self.start_due();
+    }
+
+    pub fn get(&self, id: &str) -> Result<Record, Refused> {
+        self.state().entries.get(id).map(|entry| entry.record.clone()).ok_or_else(|| Refused::Unknown(id.to_owned()))
+    }
+
+    /// Waits until the query has ended, or this long.
+    pub async fn wait(&self, id: &str, patience: Duration) -> Result<Record, Refused> {
+        let ended = self.state().entries.get(id).map(|entry| entry.ended.clone());
+        let ended = ended.ok_or_else(|| Refused::Unknown(id.to_owned()))?;
+        let _ = tokio::time::timeout(patience, ended.cancelled()).await;
+        self.get(id)
+    }
+
+    pub fn list(&self, filter: &Filter) -> Vec<Record> {
+        let state = self.state();
+        let records = state.entries.values().rev().map(|entry| &entry.record);
+        records.filter(|record| filter.takes(record)).take(filter.limit).cloned().collect()
+    }
+
+    /// Stops a query that waits or runs; of one that has ended the rows are removed.
+    pub async fn cancel(&self, id: &str) -> Result<Record, Refused> {
+        let now = self.0.clock.now();
+        let record = {
+            let mut state = self.state();
+            let State { line, entries, .. } = &mut *state;
+            let entry = entries.get_mut(id).ok_or_else(|| Refused::Unknown(id.to_owned()))?;
+            match entry.record.status {
+                Status::Waiting => {
+                    line.leave(&entry.record.user, &id.to_owned());
+                    (entry.record.status, entry.record.ended_at) = (Status::Cancelled, Some(now));
+                    entry.ended.cancel();
+                }
+                // Its task sees to the rest, and gives its place to the next.
+                Status::Running => {
+                    entry.record.status = Status::Cancelled;
+                    entry.stop.cancel();
+                }
+                _ => entry.record.has_rows = false,
+            }
+            entry.record.clone()
+        };
+        if record.ended_at.is_some() {
+            self.forget_rows(id).await;
+            self.keep(id).await;
+        }
+        Ok(record)
+    }
+
+    /// Rows of a query that has succeeded, from a place on.
+    pub async fn page(&self, id: &str, from: u64, most: usize) -> Result<(Record, Page), Refused> {
+        let record = self.with_rows(id)?;
+        let (shelf, own) = (self.0.shelf.clone(), id.to_owned());
+        let page = blocking(move || shelf.page(&own, from, most)).await;
+        let page = page.map_err(|error| Refused::Unreadable(error.to_string()))?;
+        Ok((record, page.ok_or(Refused::NoPlace)?))
+    }
+
+    /// The file with all rows, JSON lines.
+    pub async fn file(&self, id: &str) -> Result<(Record, std::fs::File), Refused> {
+        let record = self.with_rows(id)?;
+        let path = self.0.shelf.rows_of(id);
+        let file = blocking(move || std::fs::File::open(path)).await;
+        Ok((record, file.map_err(|error| Refused::Unreadable(error.to_string()))?))
+    }
+
+    fn with_rows(&self, id: &str) -> Result<Record, Refused> {
+        let record = self.get(id)?;
+        match (record.has_rows, record.status) {
+            (true, _) => Ok(record),
+            (false, Status::Succeeded) => Err(Refused::NoRows(id.to_owned(), "kept no longer")),
+            (false, status) => Err(Refused::NoRows(id.to_owned(), status.as_str())),
+        }
+    }
+
+    /// Removes again and again what is too old, until the end.
+    pub async fn look_after(self, end: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = end.cancelled() => return,
+                () = tokio::time::sleep(ROUND) => self.tidy().await,
+            }
+        }
+    }
+
+    /// Takes nothing in any more, and stops what runs.
+    pub async fn shut_down(&self, grace: Duration) {
+        {
+            let mut state = self.state();
+            state.is_ending = true;
+            let waiting: Vec<(String, String)> = state
+                .entries
+                .values()
+                .filter(|entry| entry.record.status == Status::Waiting)
+                .map(|entry| (entry.record.user.clone(), entry.record.id.clone()))
+                .collect();
+            for (user, id) in &waiting {
+                state.line.leave(user, id);
+            }
+            state.entries.values().for_each(|entry| entry.stop.cancel());
+        }
+        self.0.aside.drained(grace).await;
+    }
+
+    /// Forgets rows and records that are too old or too many, the oldest first.
+    async fn tidy(&self) {
+        let (rows, records) = self.state().forget(self.0.clock.now(), self.0.keep, self.0.keep_bytes);
+        for id in rows {
+            self.forget_rows(&id).await;
+            self.keep(&id).await;
+        }
+        for id in records {
+            self.do_kept("remove the record of a query", move |shelf| shelf.forget(&id)).await;
+        }
+    }
+
+    /// As it is by now: of two that keep one record, the later one writes the later state.
+    async fn keep(&self, id: &str) {
+        let _turn = self.0.keeping.lock().await;
+        let Ok(record) = self.get(id) else { return };
+        self.do_kept("keep the record of a query", move |shelf| shelf.save(&record)).await;
+    }
+
+    async fn forget_rows(&self, id: &str) {
+        let id = id.to_owned();
+        self.do_kept("remove rows", move |shelf| shelf.forget_rows(&id)).await;
+    }
+
+    /// What the folder does not do is told and done without: queries run all the same.
+    async fn do_kept(&self, what: &str, work: impl FnOnce(&Shelf) -> std::io::Result<()> + Send + 'static) {
+        let shelf = self.0.shelf.clone();
+        if let Err(error) = blocking(move || work(&shelf)).await {
+            self.0.telemetry.search_not_kept(what, &error);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl State {
+    fn next_id(&mut self, now: OffsetDateTime) -> String {
+        let millis = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0) & 0xffff_ffff_ffff;
+        loop {
+            self.count = self.count.wrapping_add(1);
+            let id = format!("{millis:012x}{:08x}", self.count);
+            if !self.entries.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// Takes out of memory what has to go: the queries whose rows go, and those that go whole.
+    fn forget(&mut self, now: OffsetDateTime, keep: time::Duration, keep_bytes: u64) -> (Vec<String>, Vec<String>) {
+        let (mut bytes, mut rows) = (0, Vec::new());
+        for entry in self.entries.values_mut().rev().filter(|entry| entry.record.has_rows) {
+            bytes += entry.record.bytes;
+            let is_old = entry.record.ended_at.is_none_or(|ended| now - ended > keep);
+            if is_old || bytes > keep_bytes {
+                entry.record.has_rows = false;
+                rows.push(entry.record.id.clone());
+            }
+        }
+        let (mut count, mut text) = (0, 0);
+        let mut gone = Vec::new();
+        for (id, entry) in self.entries.iter().rev() {
+            count += 1;
+            text += entry.record.sql.len();
+            let is_old = now - entry.record.submitted_at > HISTORY || count > MOST_RECORDS || text > MOST_TEXT;
+            if is_old && entry.ended.is_cancelled() {
+                gone.push(id.clone());
+            }
+        }
+        gone.iter().for_each(|id| drop(self.entries.remove(id)));
+        (rows, gone)
+    }
+}
+
+fn interrupted() -> SearchError {
+    SearchError::new("margay ended before the query did; run it again")
+}
+
+#[cfg(test)]
+mod tests;
