@@ -118,7 +118,7 @@ impl Tables {
     fn add_found(&mut self, batch: &EventBatch, detections: &Detections, placed: &[Placed]) -> Result<(), LakeError> {
         let events: HashMap<RowId, &Event> = batch.events.iter().map(|event| (event.row_id, event)).collect();
         let of_batch = |row: RowId| events.get(&row).copied().ok_or_else(|| misplaced(row));
-        let Detections { matches, faults } = detections;
+        let Detections { matches, faults, switched_off: _ } = detections;
         if placed.len() != matches.len() + faults.len() {
             return Err(LakeError::Failed("the store of the state did not place every match".into()));
         }
@@ -376,7 +376,7 @@ mod tests {
         let (r, signal) = (Arc::new(rule("r")), Arc::new(RuleMeta { create_alert: false, ..rule("s") }));
         // A rule that is told of an event twice has one row of it.
         let matches = vec![matched(&r, 2), matched(&signal, 1), matched(&r, 2), matched(&r, 3)];
-        let detections = Detections { matches, faults: vec![fault(&r, 1)] };
+        let detections = Detections { matches, faults: vec![fault(&r, 1)], ..Detections::default() };
         let placed = [placed(Some("a")), placed(None), placed(Some("a")), placed(Some("a")), placed(Some("e"))];
         let rows = rows(OBJECT, Beside::Found { batch: &batch, detections: &detections, placed: &placed }).unwrap();
         let seen: Vec<(&str, Vec<u64>)> = rows
@@ -412,7 +412,7 @@ mod tests {
     #[test]
     fn a_match_of_no_event_is_an_error() {
         let (batch, found) = (batch(vec![event(1, "A")]), matched(&Arc::new(rule("r")), 9));
-        let detections = Detections { matches: vec![found], faults: Vec::new() };
+        let detections = Detections { matches: vec![found], ..Detections::default() };
         let placed = [placed(None)];
         let found = Beside::Found { batch: &batch, detections: &detections, placed: &placed };
         assert!(rows(OBJECT, found).unwrap_err().to_string().contains("defect of margay"));

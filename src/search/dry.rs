@@ -8,23 +8,32 @@ use async_trait::async_trait;
 use crate::lake::catalog::CatalogError;
 use crate::lake::columns::{Shape, columns};
 use crate::lake::names::TableId;
-use crate::lake::tables::{Condition, ParquetFile, Snapshot, Tables};
+use crate::lake::tables::{Condition, ParquetFile, Ranges, Snapshot, Tables};
 use crate::logtype::Schema;
 
 pub struct DryTables {
     prefix: String,
-    tables: Vec<(TableId, SchemaRef)>,
+    tables: Vec<(TableId, DryTable)>,
+}
+
+#[derive(Clone)]
+struct DryTable {
+    schema: SchemaRef,
+    json_columns: Vec<String>,
 }
 
 impl DryTables {
     /// One for each log type.
     pub fn new<'a>(prefix: &str, log_types: impl Iterator<Item = &'a Arc<Schema>>) -> DryTables {
         let table = |schema: &Arc<Schema>| {
-            let fields = columns(Some(schema)).into_iter();
-            let fields = fields.map(|column| Field::new(&*column.name, data_type(&column.shape), true));
-            (TableId::of_logs(prefix, &schema.name), Arc::new(ArrowSchema::new(fields.collect::<Vec<_>>())))
+            let columns = columns(Some(schema));
+            let fields = columns.iter().map(|column| Field::new(&*column.name, data_type(&column.shape), true));
+            let schema_of_table = Arc::new(ArrowSchema::new(fields.collect::<Vec<_>>()));
+            let json = columns.iter().filter(|column| column.shape == Shape::Json);
+            let json_columns = json.map(|column| column.name.to_string()).collect();
+            (TableId::of_logs(prefix, &schema.name), DryTable { schema: schema_of_table, json_columns })
         };
-        let mut tables: Vec<(TableId, SchemaRef)> = log_types.map(table).collect();
+        let mut tables: Vec<(TableId, DryTable)> = log_types.map(table).collect();
         tables.sort_by(|a, b| a.0.cmp(&b.0));
         DryTables { prefix: prefix.to_owned(), tables }
     }
@@ -60,16 +69,22 @@ impl Tables for DryTables {
 
     async fn open(&self, table: &TableId) -> Result<Option<Arc<dyn Snapshot>>, CatalogError> {
         let found = self.tables.iter().find(|(id, _)| id == table);
-        Ok(found.map(|(_, schema)| Arc::new(DrySnapshot(schema.clone())) as Arc<dyn Snapshot>))
+        Ok(found.map(|(_, table)| Arc::new(table.clone()) as Arc<dyn Snapshot>))
     }
 }
 
-struct DrySnapshot(SchemaRef);
-
 #[async_trait]
-impl Snapshot for DrySnapshot {
+impl Snapshot for DryTable {
     fn schema(&self) -> SchemaRef {
-        self.0.clone()
+        self.schema.clone()
+    }
+
+    fn json_columns(&self) -> &[String] {
+        &self.json_columns
+    }
+
+    fn remote(&self) -> Option<Arc<dyn Ranges>> {
+        None
     }
 
     async fn files(&self, _: &[Condition]) -> Result<Vec<ParquetFile>, CatalogError> {

@@ -14,7 +14,7 @@ use time::macros::datetime;
 use super::*;
 use crate::lake::catalog::{Catalog, CatalogError};
 use crate::lake::iceberg::{Granularity, IcebergCatalog, Settings};
-use crate::lake::tables::{Condition, ParquetFile, Snapshot};
+use crate::lake::tables::{Condition, ParquetFile, Ranges, Snapshot};
 use crate::lake::{Rows as LakeRows, Slice};
 use crate::logtype::Schema;
 use crate::model::{Event, EventBatch, Map, ObjectId, Position, RowId};
@@ -375,6 +375,14 @@ impl Snapshot for Arc<Haystack> {
             Field::new("p_event_time", DataType::Timestamp(TimeUnit::Microsecond, None), true),
             Field::new_list("p_any_ip_addresses", Field::new("element", DataType::Utf8, true), true),
         ]))
+    }
+
+    fn json_columns(&self) -> &[String] {
+        &[]
+    }
+
+    fn remote(&self) -> Option<Arc<dyn Ranges>> {
+        None
     }
 
     async fn files(&self, _: &[Condition]) -> Result<Vec<ParquetFile>, CatalogError> {

@@ -105,13 +105,13 @@ pub(super) async fn open(
     all: &[TableId],
 ) -> Result<Arc<dyn TableProvider>, SearchError> {
     let is_member = |id: &&TableId| id.namespace.strip_prefix(tables.prefix()).is_some_and(|of| view.has(of));
-    let opened = iter(all.iter().filter(is_member))
-        .map(|id| async move { Ok::<_, SearchError>((id, table::open(tables, id).await?)) });
-    let members: Vec<(&TableId, Arc<dyn TableProvider>)> = opened.buffered(AT_ONCE).try_collect().await?;
+    let ids: Vec<TableId> = all.iter().filter(is_member).cloned().collect();
+    let opened = iter(ids).map(|id| open_member(tables, id));
+    let members: Vec<(TableId, Arc<dyn TableProvider>)> = opened.buffered(AT_ONCE).try_collect().await?;
     let schema = schema(view, members.iter().map(|(_, table)| table));
     let mut plans = Vec::with_capacity(members.len());
     for (id, table) in members {
-        plans.push(Arc::new(member(id, table, &schema, with_event)?));
+        plans.push(Arc::new(member(&id, table, &schema, with_event)?));
     }
     let plan = match plans.len() {
         0 => nothing(&schema, with_event)?,
@@ -120,6 +120,11 @@ pub(super) async fn open(
         _ => LogicalPlan::Union(Union::try_new_with_loose_types(plans)?),
     };
     Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+async fn open_member(tables: &dyn Tables, id: TableId) -> Result<(TableId, Arc<dyn TableProvider>), SearchError> {
+    let table = table::open(tables, &id).await?;
+    Ok((id, table))
 }
 
 /// The `p_` columns of any member, the known ones first.

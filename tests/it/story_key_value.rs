@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use margay::detect::{Engine, KeyValues};
+use margay::lookup::Surroundings;
 use margay::model::key_value::{Call, Item};
 use margay::runtime::SystemClock;
 use margay::state::sqlite::SqliteStore;
@@ -174,7 +175,9 @@ async fn a_rule_that_ends_its_worker_makes_no_other_count_twice() {
 /// An engine over a store.
 async fn start(world: &World, store: Arc<dyn KeyValue>) -> Engine {
     let key_values = KeyValues::new(store, Arc::new(SystemClock));
-    Engine::start_over(&world.config, MARGAY.into(), key_values, world.telemetry.clone()).await.unwrap().0
+    let surroundings = Surroundings::fixed(Arc::default(), Arc::new(SystemClock));
+    let telemetry = world.telemetry.clone();
+    Engine::start_over(&world.config, MARGAY.into(), key_values, telemetry, surroundings).await.unwrap().0
 }
 
 /// Answers late.

@@ -198,6 +198,8 @@ fn of_rules(matched: &[GroupTold], failed: &[GroupTold], profiles: &[RuleProfile
                 of.dedups += 1;
             }
             AlertKind::RuleError => of.errors += group.hits,
+            // No rule raises it.
+            AlertKind::SystemError => {}
         }
     }
     let named = |(rule, of): (&str, OfRule)| OfRule { rule: rule.to_owned(), ..of };

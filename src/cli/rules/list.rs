@@ -12,7 +12,7 @@ use crate::detect::testing::Filter;
 pub(super) struct List {
     /// Folder with detections, read recursively.
     #[arg(default_value = "rules")]
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     /// Only rules whose YAML has KEY=VALUE, or has not (KEY!=VALUE). Several values, separated by commas, are
     /// alternatives; several filters must all hold.
     #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]

@@ -14,7 +14,7 @@ pub(super) struct Show {
     rule: String,
     /// Folder with detections, read recursively.
     #[arg(default_value = "rules")]
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     /// `text` for people, `json` (one line) for programs.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use time::OffsetDateTime;
 
 use super::*;
-use crate::model::Severity;
 use crate::model::key_value::{Item, Operation};
+use crate::model::{Alerting, Severity};
 use crate::runtime::SystemClock;
 use crate::state::memory::MemoryState;
 
@@ -29,6 +29,7 @@ fn rules() -> Vec<Arc<RuleMeta>> {
         tags: Vec::new(),
         reports: BTreeMap::new(),
         output_ids: Vec::new(),
+        alerting: Alerting::default(),
     };
     vec![Arc::new(rule("first")), Arc::new(rule("second"))]
 }

@@ -42,7 +42,7 @@ async fn server() -> Server {
     let api = Api::new(Access::new(tokens.to_vec(), false).unwrap());
     api.open(Desk {
         state: Arc::new(MemoryState::new()),
-        receivers: Vec::new(),
+        receivers: watch::channel(Vec::new().into()).1,
         clock: Arc::new(SystemClock),
         wake: Arc::default(),
         search: Some(queries),

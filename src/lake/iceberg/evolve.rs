@@ -10,8 +10,9 @@ use iceberg::spec::{
     Transform, Type, UnboundPartitionSpec,
 };
 
-use super::Granularity;
-use crate::lake::columns::{Column, Shape};
+use super::{Granularity, TABLE};
+use crate::lake::columns::{Column, EVENT_TIME, Shape};
+use crate::lake::families::Family;
 
 /// The schema of a table with these columns, on top of what it has.
 pub(super) fn schema(columns: &[Column], has: Option<&Schema>, last_id: i32) -> iceberg::Result<Schema> {
@@ -59,7 +60,9 @@ pub(super) fn written(metadata: &TableMetadata) -> iceberg::Result<Written> {
     let default = metadata.default_partition_spec();
     let mut others: Vec<&PartitionSpecRef> = metadata.partition_specs_iter().collect();
     others.sort_by_key(|spec| std::cmp::Reverse(spec.spec_id()));
-    let time = metadata.current_schema().field_id_by_name(EVENT_TIME);
+    let table = metadata.properties().get(TABLE);
+    let column = table.map_or(EVENT_TIME, |table| Family::of(table).0.partition);
+    let time = metadata.current_schema().field_id_by_name(column);
     let known = std::iter::once(default).chain(others).find_map(|spec| {
         let by = match spec.fields() {
             [] => None,
@@ -71,7 +74,7 @@ pub(super) fn written(metadata: &TableMetadata) -> iceberg::Result<Written> {
     });
     known.ok_or_else(|| {
         let text = format!(
-            "the table is partitioned as margay does not write; add a partition spec of the day or hour of `{EVENT_TIME}` to it"
+            "the table is partitioned as margay does not write; add a partition spec of the day or hour of `{column}` to it"
         );
         iceberg::Error::new(iceberg::ErrorKind::FeatureUnsupported, text)
     })
@@ -155,7 +158,7 @@ fn new_type(shape: &Shape, ids: &mut Ids) -> Type {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lake::columns::{EVENT_TIME, columns};
+    use crate::lake::columns::columns;
     use crate::logtype::Registry;
 
     fn column(name: &str, shape: Shape) -> Column {

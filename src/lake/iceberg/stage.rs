@@ -62,7 +62,12 @@ pub(super) async fn write(
 }
 
 /// A file for each partition.
-fn encode(arrow: &SchemaRef, columns: &[Column], rows: &Rows, by: Granularity) -> Result<Vec<(i32, Encoded)>, String> {
+fn encode(
+    arrow: &ArrowSchemaRef,
+    columns: &[Column],
+    rows: &Rows,
+    by: Option<Granularity>,
+) -> Result<Vec<(i32, Encoded)>, String> {
     let mut encoder = Encoder::new(arrow.clone(), columns);
     let mut encoded: Vec<(i32, Encoded)> = Vec::new();
     for (partition, events) in partitions(rows, by) {

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::lake::catalog::CatalogError;
 use crate::lake::names::TableId;
-use crate::lake::tables::{Condition, ParquetFile, Snapshot, Tables};
+use crate::lake::tables::{Condition, ParquetFile, Ranges, Snapshot, Tables};
 use crate::runtime::Clock;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -53,6 +53,14 @@ impl Tables for Gate {
 impl Snapshot for Empty {
     fn schema(&self) -> SchemaRef {
         Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]))
+    }
+
+    fn json_columns(&self) -> &[String] {
+        &[]
+    }
+
+    fn remote(&self) -> Option<Arc<dyn Ranges>> {
+        None
     }
 
     async fn files(&self, _: &[Condition]) -> Result<Vec<ParquetFile>, CatalogError> {

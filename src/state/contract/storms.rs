@@ -35,7 +35,7 @@ async fn record<S: StateStore>(
     now: OffsetDateTime,
 ) -> Recorded {
     let to = [Receiver::accepting_all("slack"), Receiver::accepting_all("stdout")];
-    let found = Detections { matches: numbers.map(|number| loud(rule, number)).collect(), faults: Vec::new() };
+    let found = Detections { matches: numbers.map(|number| loud(rule, number)).collect(), ..Detections::default() };
     store.record(token, &found, &to, now).await.unwrap()
 }
 
@@ -76,7 +76,7 @@ pub(in crate::state) async fn error_alerts_have_a_limit_of_their_own<S: StateSto
         failed.error_type = format!("Error{number}");
         faults.push(failed);
     }
-    let found = Detections { matches: vec![loud(&rule, 1)], faults };
+    let found = Detections { matches: vec![loud(&rule, 1)], faults, ..Detections::default() };
     let recorded = store.record(&token, &found, &[Receiver::accepting_all("slack")], START).await.unwrap();
     assert_eq!((recorded.opened.len(), recorded.held), (14, 3));
     let storms = store.storms().await.unwrap();
