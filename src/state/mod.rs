@@ -223,7 +223,8 @@ pub trait Ledger: Send + Sync {
         now: OffsetDateTime,
     ) -> Result<(), StateError>;
 
-    /// Ends the claim with an outcome, and with one that ends its reading all that [`Commits`] knows of the object. An object that was read to
+    /// Ends the claim with an outcome, and with one that ends its reading all that [`Commits`] knows of the object and all
+    /// calls that [`KeyValue`] remembers of its events. An object that was read to
     /// its end sheds the rejects of earlier claims that this one did not see again: those were of damaged bytes. Repeating it
     /// with the same token is harmless.
     async fn finish(&self, token: &ClaimToken, outcome: &ObjectOutcome, now: OffsetDateTime) -> Result<(), StateError>;

@@ -1,5 +1,6 @@
 //! What rules keep between events, in memory and for nobody else: for commands that change nothing, and for tests of rules.
-//! Calls are not remembered, since nothing is read twice there.
+//! Calls are not remembered: memory would grow with the events, and nothing is read twice there, but for a batch in which a
+//! rule ends its worker.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

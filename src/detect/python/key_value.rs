@@ -35,7 +35,7 @@ fn answer(call: &str, asks: &dyn Ask, watch: &Watch, bounds: &Mutex<Bounds>) -> 
         return Err(Refusal::Limit(said.to_owned()));
     };
     let mut bounds = bounds.lock().unwrap_or_else(PoisonError::into_inner);
-    bounds.admit((event, rule), call.len())?;
+    bounds.admit(watch.evaluation(), call.len())?;
     let call: Call = serde_json::from_str(call)
         .map_err(|error| Refusal::Value(format!("the key-value store does not take these arguments: {error}")))?;
     call.check()?;
@@ -51,15 +51,15 @@ fn answer(call: &str, asks: &dyn Ask, watch: &Watch, bounds: &Mutex<Bounds>) -> 
 /// does not want to hear that is stopped as any other.
 #[derive(Default)]
 struct Bounds {
-    of: Option<(u32, u32)>,
+    evaluation: u64,
     calls: u32,
     bytes: usize,
 }
 
 impl Bounds {
-    fn admit(&mut self, of: (u32, u32), bytes: usize) -> Result<(), Refusal> {
-        if self.of != Some(of) {
-            *self = Bounds { of: Some(of), calls: 0, bytes: 0 };
+    fn admit(&mut self, evaluation: u64, bytes: usize) -> Result<(), Refusal> {
+        if self.evaluation != evaluation {
+            *self = Bounds { evaluation, calls: 0, bytes: 0 };
         }
         if self.calls == MOST_CALLS {
             return Err(Refusal::Limit(format!(

@@ -110,6 +110,7 @@ impl Runner {
             Err(fault) => return Some(failed(fault)),
         };
         self.python.output.clear();
+        self.watch.begin_evaluation();
         let argument = match rule.kind {
             RuleKind::Policy => event::to_plain(&Value::Map(fields.clone()), vm),
             RuleKind::Rule | RuleKind::ScheduledRule => Ok(shared.to_owned()),
@@ -200,6 +201,7 @@ impl Runner {
             RuleKind::Policy => event::to_plain(&Value::Map(fields.clone()), vm)?,
             RuleKind::Rule | RuleKind::ScheduledRule => self.event_object(fields, vm),
         };
+        self.watch.begin_evaluation();
         let mocked = Mocked::apply(&rule.namespace, mocks, vm)?;
 
         let call = Call { event: 0, rule_at, rule, argument };

@@ -35,6 +35,8 @@ pub(super) struct Watch {
     epoch: AtomicU64,
     place: AtomicU64,
     kind: AtomicU32,
+    /// How often a rule was begun on an event.
+    evaluations: AtomicU64,
     /// A request is being worked on; the watchdog sleeps without a tick otherwise.
     active: AtomicBool,
     budget_ms: AtomicU64,
@@ -57,6 +59,7 @@ impl Default for Watch {
             epoch: AtomicU64::new(0),
             place: AtomicU64::new(0),
             kind: AtomicU32::new(0),
+            evaluations: AtomicU64::new(0),
             active: AtomicBool::new(false),
             budget_ms: AtomicU64::new(UNSET_BUDGET_MS),
             waiting: AtomicBool::new(false),
@@ -94,6 +97,16 @@ impl Watch {
         let epoch = self.epoch.load(Ordering::Relaxed) + 1;
         self.epoch.store(epoch, Ordering::Release);
         Running { watch: self, epoch }
+    }
+
+    /// A rule is begun on an event: what its functions do belongs together.
+    pub(super) fn begin_evaluation(&self) {
+        self.evaluations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number of the evaluation that was begun last.
+    pub(super) fn evaluation(&self) -> u64 {
+        self.evaluations.load(Ordering::Relaxed)
     }
 
     /// Event and rule of the call that is under way. To be asked on the thread of the call.

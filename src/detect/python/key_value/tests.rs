@@ -149,6 +149,9 @@ put_string_set("s", "one text")
 assert get_string_set("s") == {"one text"}
 put_string_set("s", [])
 assert get_string_set("s") == set()
+add_to_string_set("s", "a")
+put_string_set("s", "")
+assert get_string_set("s") == set()
 put_string_set("s", {"a": 1}.keys())
 assert get_string_set("s") == {"a"}
 reset_string_set("s")
@@ -216,6 +219,22 @@ def alert_context(event):
     // Of the first event there was one.
     assert_eq!(world.kept.calls().len(), 1 + MOST_CALLS as usize);
     assert_eq!(world.kept.calls()[2], "0 on 1: get_counter k");
+}
+
+#[test]
+fn each_event_and_each_test_case_has_its_own_bound() {
+    let source = "
+from panther_oss_helpers import get_counter
+
+def rule(event):
+    return all(get_counter('k') == 0 for _ in range(60))
+";
+    let world = World::with_rule(source);
+    for _ in 0..2 {
+        assert_eq!(world.says(&["{}", "{}"]).unwrap().rule, Some(true));
+        let event = serde_json::value::RawValue::from_string("{}".to_owned()).unwrap();
+        assert_eq!(world.runner.test(0, &event, &[]).rule, Some(true));
+    }
 }
 
 #[test]

@@ -24,7 +24,7 @@ def _seconds(epoch_seconds):
 
 def _strings(function, val):
     if isinstance(val, str):
-        return [val]
+        return [val] if val else []
     if not isinstance(val, (Sequence, Set)):
         raise TypeError(f"panther_oss_helpers.{function}: value is not a string, or a sequence or set of strings")
     return [str(item) for item in val]
