@@ -270,6 +270,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn rows_of_another_object_stay_until_the_new_one_is_read() {
+        let mut world = World::new();
+        world.put("host,owner\na,ann\n");
+        world.later(0).await;
+        let mut definition = (*world.tables.wanted()[0].definition).clone();
+        let Data::Object(source) = &mut definition.data else { panic!("an object") };
+        source.key = "others.csv".into();
+        world.tables = Tables::load(&[Arc::new(definition)], &world.loading, &world.tables).0;
+        assert_eq!(world.later(1).await, (Some("ann".into()), [1, 0, 1]));
+        world.store.put("tables", "others.csv", "host,owner\na,bob\n");
+        assert_eq!(world.later(60).await, (Some("bob".into()), [2, 0, 1]));
+    }
+
+    #[tokio::test]
     async fn an_object_that_is_too_large_is_not_read() {
         let mut world = World::new();
         world.loading.limits.max_bytes = 20;

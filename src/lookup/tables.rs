@@ -36,6 +36,7 @@ pub struct Fault {
 #[derive(Clone, Debug)]
 pub struct Wanted {
     pub definition: Arc<Definition>,
+    /// It was, as it is described now.
     pub is_read: bool,
     /// Of the object that it was read from.
     pub etag: Option<String>,
@@ -60,6 +61,8 @@ struct Loaded {
     stamp: Stamp,
     /// None until it was read from its bucket.
     table: Option<Arc<Table>>,
+    /// The table is of the stamp. Else it is the former one, which stands in until its bucket is read.
+    is_current: bool,
     etag: Option<String>,
 }
 
@@ -104,7 +107,7 @@ impl Tables {
         for Refreshed { definition, stamp, table, etag } in read {
             let one = loaded.iter_mut().find(|one| one.definition == definition && one.stamp == stamp);
             if let Some(one) = one {
-                (one.table, one.etag) = (Some(table), etag);
+                (one.table, one.is_current, one.etag) = (Some(table), true, etag);
             }
         }
         Tables::of(loaded, loading)
@@ -161,7 +164,7 @@ impl Tables {
         let of_buckets = self.loaded.iter().filter(|one| matches!(one.definition.data, Data::Object(_)));
         let wanted = |one: &Loaded| Wanted {
             definition: one.definition.clone(),
-            is_read: one.table.is_some(),
+            is_read: one.is_current,
             etag: one.etag.clone(),
         };
         of_buckets.map(wanted).collect()
@@ -292,10 +295,20 @@ impl Loaded {
             is_warning: false,
         };
         let resolved = Resolved::of(definition, loading).map_err(|message| fault(&definition.origin, None, message))?;
-        let (stamp, table, etag) = match &definition.data {
+        let key = resolved.key.clone();
+        let (stamp, table) = match &definition.data {
             Data::Object(_) => {
-                let same = former.filter(|former| former.stamp == resolved.stamp);
-                (resolved.stamp, same.and_then(|one| one.table.clone()), same.and_then(|one| one.etag.clone()))
+                let (stamp, table) = (resolved.stamp, former.and_then(|former| former.table.clone()));
+                let same = former.filter(|former| former.is_current && former.stamp == stamp);
+                let etag = same.and_then(|same| same.etag.clone());
+                return Ok(Loaded {
+                    definition: definition.clone(),
+                    key,
+                    stamp,
+                    table,
+                    is_current: same.is_some(),
+                    etag,
+                });
             }
             Data::File(path) => {
                 let bytes = whole_file(path, loading.limits.max_bytes).map_err(|message| fault(path, None, message))?;
@@ -305,10 +318,10 @@ impl Loaded {
                 let read = || resolved.read(&bytes, loading).map(Arc::new);
                 let table = same.map_or_else(read, Ok);
                 let table = table.map_err(|Unreadable { line, message }| fault(path, line, message))?;
-                (stamp, Some(table), None)
+                (stamp, Some(table))
             }
         };
-        Ok(Loaded { definition: definition.clone(), key: resolved.key, stamp, table, etag })
+        Ok(Loaded { definition: definition.clone(), key, stamp, table, is_current: true, etag: None })
     }
 
     /// A table that no event is looked up in: rules may ask for its rows all the same.
