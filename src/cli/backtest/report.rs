@@ -1,5 +1,6 @@
 //! What came of it, added up batch by batch: counts, and the alerts there would be.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -204,7 +205,7 @@ fn of_rules(matched: &[GroupTold], failed: &[GroupTold], profiles: &[RuleProfile
     }
     let named = |(rule, of): (&str, OfRule)| OfRule { rule: rule.to_owned(), ..of };
     let mut rules: Vec<OfRule> = rules.into_iter().map(named).collect();
-    rules.sort_by(|a, b| (b.matches, b.errors).cmp(&(a.matches, a.errors)));
+    rules.sort_by_key(|rule| Reverse((rule.matches, rule.errors)));
     rules
 }
 

@@ -61,6 +61,10 @@ enum Token {
 
 /// Names of tables in small letters, without those that the query itself makes.
 fn tables(sql: &str) -> BTreeSet<String> {
+    // A template becomes a query only when it is filled in.
+    if sql.contains("{{") || sql.contains("{%") {
+        return BTreeSet::new();
+    }
     let tokens = tokens(sql);
     let word = |at: usize| match tokens.get(at) {
         Some(Token::Word(word)) => Some(word.as_str()),
@@ -84,7 +88,7 @@ fn tables(sql: &str) -> BTreeSet<String> {
             Token::Word(name) if word(at + 1) == Some("as") && sign(at + 2, '(') && word(at + 3).is_some() => {
                 made.insert(name.clone());
             }
-            Token::Word(_) if is_query && is_table_place(&tokens, at) && in_tables => {
+            Token::Word(first) if in_tables && is_query && is_table_place(&tokens, at) && !ends(first) => {
                 let mut name = word(at).unwrap_or_default().to_owned();
                 while sign(at + 1, '.') {
                     let Some(part) = word(at + 2) else { break };
@@ -97,11 +101,10 @@ fn tables(sql: &str) -> BTreeSet<String> {
                 }
             }
             Token::Word(word) if is_query => {
-                let ends = ["where", "group", "order", "having", "limit", "qualify", "union", "select", "window"];
                 if let Some(top) = open.last_mut() {
                     top.1 = match word.as_str() {
                         "from" | "join" => true,
-                        word if ends.contains(&word) => false,
+                        word if ends(word) => false,
                         _ => in_tables,
                     };
                 }
@@ -112,6 +115,11 @@ fn tables(sql: &str) -> BTreeSet<String> {
     }
     found.retain(|name| !made.contains(name));
     found
+}
+
+/// Whether this word ends a list of tables.
+fn ends(word: &str) -> bool {
+    ["where", "group", "order", "having", "limit", "qualify", "union", "select", "window"].contains(&word)
 }
 
 /// Whether a table may stand here, in a list of tables: behind the word that begins it, or behind a comma.
@@ -158,15 +166,16 @@ fn is_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '$'
 }
 
-/// Where the text behind the quote at the beginning ends; a doubled quote does not end it.
+/// Where the text behind the quote at the beginning ends; a quote that is doubled or behind a backslash does not end it.
 fn quoted(text: &str, quote: char) -> usize {
     let mut at = 1;
-    while let Some(found) = text[at..].find(quote) {
-        at += found + 1;
-        match text[at..].starts_with(quote) {
-            true => at += 1,
-            false => return at,
+    while let Some(found) = text[at..].find([quote, '\\']) {
+        at += found;
+        let escaped = text[at..].starts_with('\\') || text[at + 1..].starts_with(quote);
+        if !escaped {
+            return at + 1;
         }
+        at += 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8);
     }
     text.len()
 }
@@ -198,6 +207,9 @@ mod tests {
             ("select a, b from t where c in (1, d) group by a, b union all select a, e from u", &["t", "u"]),
             ("/* from x */ delete", &[]),
             ("'unfinished", &[]),
+            (r"select 'it\'s from x', 'y''s \\' from t", &["t"]),
+            ("select * from a, where b = 1", &["a"]),
+            ("{% macro m(t) %} select * from t", &[]),
             ("", &[]),
         ] {
             assert_eq!(of(sql), names, "{sql}");
