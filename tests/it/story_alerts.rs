@@ -146,3 +146,23 @@ async fn where_an_alert_would_go_is_explained() {
     let missing = setup.margay(&["alerts", "route", "none.json", "--config", "margay.toml"]);
     assert_eq!(missing.status.code(), Some(1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_comes_later_gets_what_comes_then() {
+    let setup = setup("");
+    let daemon = setup.start().await;
+    setup.file("a.jsonl", login());
+    daemon.until(|_| told(&setup, "Login").len() == 1).await;
+    let more = "[[alerts.destinations]]\nname = \"later\"\nfile.path = \"later.jsonl\"\n";
+    setup.reconfigure(&(setup.config() + more));
+    let later = || fs::read_to_string(setup.path("later.jsonl")).unwrap_or_default().lines().count();
+    // Whether it is there by now is seen by what it gets.
+    for number in 0..50 {
+        setup.file(&format!("b{number}.jsonl"), login());
+        daemon.until(|_| told(&setup, "Login").len() == 2 + number).await;
+        if later() > 0 {
+            return;
+        }
+    }
+    panic!("the destination gets nothing");
+}

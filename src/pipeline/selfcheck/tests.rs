@@ -53,7 +53,8 @@ impl World {
     async fn after(&mut self, span: Duration) {
         let until = self.clock.now() + span;
         while self.clock.now() < until {
-            *self.clock.0.lock().unwrap() += Duration::MINUTE.min(until - self.clock.now());
+            let step = Duration::MINUTE.min(until - self.clock.now());
+            *self.clock.0.lock().unwrap() += step;
             self.look().await;
         }
     }
