@@ -26,7 +26,7 @@ use super::digest;
 use super::message::Message;
 use crate::model::Alert;
 use crate::runtime::SharedClock;
-use crate::state::{Outbox, PendingDelivery, StateError};
+use crate::state::{Failed, Outbox, PendingDelivery, StateError};
 use crate::telemetry::Telemetry;
 
 /// One attempt.
@@ -279,7 +279,8 @@ impl Loop {
                 let failure = if with_others { Failure::Unavailable(None) } else { error.failure };
                 let next = next_attempt(failure, pending.attempts, age).map(|delay| now + delay);
                 telemetry.delivery_failed(alert, destination, &error.reason, next.is_none());
-                outbox.failed(alert, destination, pending.news, &error.reason, error.status, next, now).await
+                let failed = Failed { reason: &error.reason, status: error.status, next_attempt: next };
+                outbox.failed(alert, destination, pending.news, &failed, now).await
             }
         }
     }

@@ -21,8 +21,8 @@ use time::OffsetDateTime;
 use super::notices::{Condition, Fact, tells_of_failure};
 use super::window::{GroupKey, Window};
 use super::{
-    AlertMatch, Audited, ClaimToken, CommitId, Outbox, PendingDelivery, Quarantine, QuarantineKind, Quarantined,
-    StateError, Waiting,
+    AlertMatch, Audited, ClaimToken, CommitId, Failed, Outbox, PendingDelivery, Quarantine, QuarantineKind,
+    Quarantined, StateError, Waiting,
 };
 use crate::model::{Alert, AlertKind, DeliveryResponse, News, ObjectId, Position, Reject, Revision, RowId, SeenField};
 
@@ -225,11 +225,10 @@ impl Outbox for MemoryState {
         alert: &str,
         destination: &str,
         news: News,
-        reason: &str,
-        status: Option<u16>,
-        next_attempt: Option<OffsetDateTime>,
+        failed: &Failed<'_>,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
+        let Failed { reason, status, next_attempt } = *failed;
         let mut tables = self.lock();
         let row = tables.delivery(alert, destination)?;
         if row.end != End::Pending || row.news != news {
