@@ -259,7 +259,9 @@ async fn a_statement_that_takes_too_long_is_ended_and_told() {
 async fn tables_of_another_version_are_refused() {
     let config = at(server::empty_schema().await);
     let store = PostgresStore::open(&config).await.unwrap();
-    sqlx::query("UPDATE _sqlx_migrations SET version = 9999").execute(&store.pool).await.unwrap();
+    const NEWEST: &str =
+        "UPDATE _sqlx_migrations SET version = 9999 WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
+    sqlx::query(NEWEST).execute(&store.pool).await.unwrap();
     let Err(reader) = PostgresStore::open_read_only(&config).await else { panic!("it is of another version") };
     let daemon = refused(config.url.unwrap()).await;
     for said in [reader.to_string(), daemon] {
