@@ -74,7 +74,7 @@ async fn objects_and_records_that_can_t_be_read_are_told_once() {
         .until(|daemon| daemon.metrics().get(r#"margay_objects_total{source="local",state="quarantined"}"#) == 2.0)
         .await;
     let system = summary(&setup, &["--type", "system_error"]);
-    assert_eq!((&system["alerts"], &system["severities"][0][0]), (&2.into(), &"CRITICAL".into()), "{system}");
+    assert_eq!((&system["alerts"], &system["severities"][0]["name"]), (&2.into(), &"CRITICAL".into()), "{system}");
     for rule in rules {
         let [one] = &told(&setup, rule)[..] else { panic!("{rule} was told more than once") };
         assert_eq!((&one["type"], &one["dedup"]), (&"SYSTEM_ERROR".into(), &"local".into()));
