@@ -26,7 +26,7 @@ use super::digest;
 use super::message::Message;
 use crate::model::Alert;
 use crate::runtime::SharedClock;
-use crate::state::{Outbox, PendingDelivery, StateError};
+use crate::state::{Failed, Outbox, PendingDelivery, StateError};
 use crate::telemetry::Telemetry;
 
 /// One attempt.
@@ -71,7 +71,7 @@ pub async fn run(
         }
     };
     let deliver = async {
-        while !stop.is_cancelled() {
+        loop {
             let current = lines.borrow_and_update().clone();
             let names = current.iter().map(|line| line.destination.name().to_owned()).collect();
             let end = stop.child_token();
@@ -79,13 +79,18 @@ pub async fn run(
             let at_work = join_all(current.into_iter().map(start));
             let replaced = async {
                 tokio::select! {
-                    () = stop.cancelled() => {}
+                    () = stop.cancelled() => false,
                     // An error says that nobody replaces them any more.
-                    Ok(()) = lines.changed() => end.cancel(),
-                    else => {}
+                    Ok(()) = lines.changed() => {
+                        end.cancel();
+                        true
+                    }
                 }
             };
-            tokio::join!(at_work, delivery.measure(names, end.clone()), replaced);
+            let (_, (), goes_on) = tokio::join!(at_work, delivery.measure(names, end.clone()), replaced);
+            if !goes_on {
+                return;
+            }
         }
     };
     tokio::join!(deliver, pass_on);
@@ -160,14 +165,16 @@ impl Loop {
             if room == 0 {
                 return;
             }
-            let room = if self.backlog() > digest::BACKLOG { digest::MOST } else { room };
+            let wanted = if self.backlog() > digest::BACKLOG { digest::MOST } else { room };
             let Delivery { outbox, clock, .. } = &self.delivery;
-            let due = match outbox.due(self.line.destination.name(), clock.now(), LEASE, room).await {
+            let due = match outbox.due(self.line.destination.name(), clock.now(), LEASE, wanted).await {
                 Ok(due) if due.is_empty() => return,
                 Ok(due) => due,
                 Err(error) => return self.delivery.telemetry.state_failed("take deliveries", &error),
             };
-            let (joined, alone) = self.joined(&due);
+            let (joined, mut alone) = self.joined(&due);
+            // For more there is no room now; they come back when their lease ends.
+            alone.truncate(room as usize);
             self.rate.take(alone.len() + usize::from(!joined.is_empty()));
             let mut sent = join_all(alone.into_iter().map(|pending| self.deliver(pending))).await;
             if !joined.is_empty() {
@@ -209,7 +216,10 @@ impl Loop {
         let now = self.delivery.clock.now();
         let alert = digest::digest(&alerts, self.backlog(), now);
         let name = self.line.destination.name();
-        let message = Message::new(&alert, name, self.delivery.link_base.as_deref(), 0, now);
+        let mut message = Message::new(&alert, name, None, 0, now);
+        if let Some(base) = &self.delivery.link_base {
+            message.link = format!("{}/alerts", base.trim_end_matches('/'));
+        }
         let sent = self.attempt(&message).await;
         if sent.is_ok() {
             self.delivery.telemetry.digest_delivered(name, joined.len() as u64);
@@ -265,9 +275,12 @@ impl Loop {
             }
             Err(error) => {
                 let age = now - pending.alert.created_at;
-                let next = next_attempt(error.failure, pending.attempts, age).map(|delay| now + delay);
+                // Which of many is not taken is not known: each is tried alone.
+                let failure = if with_others { Failure::Unavailable(None) } else { error.failure };
+                let next = next_attempt(failure, pending.attempts, age).map(|delay| now + delay);
                 telemetry.delivery_failed(alert, destination, &error.reason, next.is_none());
-                outbox.failed(alert, destination, pending.news, &error.reason, error.status, next, now).await
+                let failed = Failed { reason: &error.reason, status: error.status, next_attempt: next };
+                outbox.failed(alert, destination, pending.news, &failed, now).await
             }
         }
     }

@@ -17,9 +17,10 @@ pub const MOST: u32 = 50;
 pub const BACKLOG: u64 = 1000;
 
 /// Whether it may go with others: what ends an incident, or what a person sent again, goes alone, and so does what margay
-/// tells of itself.
+/// tells of itself, and what was not taken before, which may be the reason.
 pub fn may_join(pending: &PendingDelivery) -> bool {
-    pending.news == News::Opened && pending.resent == 0 && pending.alert.kind != AlertKind::SystemError
+    let is_first = pending.attempts == 0 && pending.resent == 0;
+    is_first && pending.news == News::Opened && pending.alert.kind != AlertKind::SystemError
 }
 
 /// The alert that stands for several, which is stored nowhere. Its id is that of the set, so that a repeat is recognised.
@@ -84,16 +85,17 @@ mod tests {
     #[test]
     fn what_must_be_told_alone_does_not_join() {
         let alert = alert(rule("r"));
-        let pending = |news, resent, kind| PendingDelivery {
+        let pending = |news, tried, kind| PendingDelivery {
             alert: Alert { kind, ..alert.clone() },
             destination: "d".into(),
-            attempts: 0,
-            resent,
+            attempts: tried,
+            resent: 0,
             news,
         };
         assert!(may_join(&pending(News::Opened, 0, AlertKind::RuleError)));
         assert!(!may_join(&pending(News::Resolved, 0, AlertKind::Rule)));
         assert!(!may_join(&pending(News::Opened, 1, AlertKind::Rule)));
         assert!(!may_join(&pending(News::Opened, 0, AlertKind::SystemError)));
+        assert!(!may_join(&PendingDelivery { resent: 1, ..pending(News::Opened, 0, AlertKind::Rule) }));
     }
 }

@@ -41,14 +41,29 @@ pub struct Summary {
     pub alerts: u64,
     /// Matches that these count.
     pub events: u64,
+    #[serde(serialize_with = "as_counts")]
     pub rules: Vec<(String, u64)>,
     /// There are more rules than are named.
     pub more_rules: bool,
+    #[serde(serialize_with = "as_counts")]
     pub severities: Vec<(String, u64)>,
+    #[serde(serialize_with = "as_counts")]
     pub statuses: Vec<(String, u64)>,
+    #[serde(serialize_with = "as_counts")]
     pub types: Vec<(String, u64)>,
     /// By the UTC day of their creation, as 2026-01-02.
+    #[serde(serialize_with = "as_counts")]
     pub days: Vec<(String, u64)>,
+}
+
+/// As `{"name": "HIGH", "alerts": 3}`.
+fn as_counts<S: serde::Serializer>(counts: &[(String, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Count<'a> {
+        name: &'a str,
+        alerts: u64,
+    }
+    serializer.collect_seq(counts.iter().map(|(name, alerts)| Count { name, alerts: *alerts }))
 }
 
 impl Summary {

@@ -23,7 +23,7 @@ use time::OffsetDateTime;
 use super::notices::{Condition, Fact, tells_of_failure};
 use super::window::{GroupKey, Window};
 use super::{
-    AlertMatch, Audited, ClaimToken, CommitId, Outbox, PendingDelivery, Placed, Quarantine, QuarantineKind,
+    AlertMatch, Audited, ClaimToken, CommitId, Failed, Outbox, PendingDelivery, Placed, Quarantine, QuarantineKind,
     Quarantined, StateError, Waiting,
 };
 use crate::model::key_value::Items;
@@ -231,11 +231,10 @@ impl Outbox for MemoryState {
         alert: &str,
         destination: &str,
         news: News,
-        reason: &str,
-        status: Option<u16>,
-        next_attempt: Option<OffsetDateTime>,
+        failed: &Failed<'_>,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
+        let Failed { reason, status, next_attempt } = *failed;
         let mut tables = self.lock();
         let row = tables.delivery(alert, destination)?;
         if row.end != End::Pending || row.news != news {

@@ -334,6 +334,15 @@ pub struct Waiting {
     pub oldest: OffsetDateTime,
 }
 
+/// How an attempt to deliver failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Failed<'a> {
+    pub reason: &'a str,
+    pub status: Option<u16>,
+    /// `None`: there is none.
+    pub next_attempt: Option<OffsetDateTime>,
+}
+
 /// Deliveries, written in the transaction that opened their alert.
 #[async_trait]
 pub trait Outbox: Send + Sync {
@@ -362,9 +371,7 @@ pub trait Outbox: Send + Sync {
         alert: &str,
         destination: &str,
         news: News,
-        reason: &str,
-        status: Option<u16>,
-        next_attempt: Option<OffsetDateTime>,
+        failed: &Failed<'_>,
         now: OffsetDateTime,
     ) -> Result<(), StateError>;
 

@@ -154,7 +154,8 @@ impl Storm {
         let key =
             GroupKey { rule_id: self.rule_id.as_str().into(), kind: self.kind, dedup: opening.detail.dedup.clone() };
         let alert = Alert {
-            id: key.alert_id(1),
+            // An hour may have another one, of what a daemon with a slow clock added to it.
+            id: key.alert_id(super::columns::micros(now).unsigned_abs()),
             kind: self.kind,
             rule_id: self.rule_id.clone(),
             rule_version: String::new(),

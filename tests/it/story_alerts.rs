@@ -74,7 +74,7 @@ async fn objects_and_records_that_can_t_be_read_are_told_once() {
         .until(|daemon| daemon.metrics().get(r#"margay_objects_total{source="local",state="quarantined"}"#) == 2.0)
         .await;
     let system = summary(&setup, &["--type", "system_error"]);
-    assert_eq!((&system["alerts"], &system["severities"][0][0]), (&2.into(), &"CRITICAL".into()), "{system}");
+    assert_eq!((&system["alerts"], &system["severities"][0]["name"]), (&2.into(), &"CRITICAL".into()), "{system}");
     for rule in rules {
         let [one] = &told(&setup, rule)[..] else { panic!("{rule} was told more than once") };
         assert_eq!((&one["type"], &one["dedup"]), (&"SYSTEM_ERROR".into(), &"local".into()));
@@ -145,4 +145,24 @@ async fn where_an_alert_would_go_is_explained() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
     let missing = setup.margay(&["alerts", "route", "none.json", "--config", "margay.toml"]);
     assert_eq!(missing.status.code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_comes_later_gets_what_comes_then() {
+    let setup = setup("");
+    let daemon = setup.start().await;
+    setup.file("a.jsonl", login());
+    daemon.until(|_| told(&setup, "Login").len() == 1).await;
+    let more = "[[alerts.destinations]]\nname = \"later\"\nfile.path = \"later.jsonl\"\n";
+    setup.reconfigure(&(setup.config() + more));
+    let later = || fs::read_to_string(setup.path("later.jsonl")).unwrap_or_default().lines().count();
+    // Whether it is there by now is seen by what it gets.
+    for number in 0..50 {
+        setup.file(&format!("b{number}.jsonl"), login());
+        daemon.until(|_| told(&setup, "Login").len() == 2 + number).await;
+        if later() > 0 {
+            return;
+        }
+    }
+    panic!("the destination gets nothing");
 }

@@ -16,7 +16,7 @@ use crate::model::{Alert, News, Receiver};
 use crate::runtime::Clock;
 use crate::state::fixtures::{START, alert, matched, matches, object, rule};
 use crate::state::sqlite::SqliteStore;
-use crate::state::{AlertStore, Claim, Ledger, SqliteConfig, Waiting};
+use crate::state::{AlertStore, Claim, Failed, Ledger, SqliteConfig, Waiting};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -121,16 +121,14 @@ impl Outbox for MemoryOutbox {
         alert: &str,
         destination: &str,
         _: News,
-        reason: &str,
-        _: Option<u16>,
-        next_attempt: Option<OffsetDateTime>,
+        failed: &Failed<'_>,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
         self.with(alert, destination, |row| {
-            row.reasons.push(reason.into());
+            row.reasons.push(failed.reason.into());
             row.pending.attempts += 1;
             row.leased_until = now;
-            match next_attempt {
+            match failed.next_attempt {
                 Some(next) => row.next_attempt = next,
                 None => row.end = End::Failed,
             }

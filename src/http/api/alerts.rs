@@ -12,7 +12,7 @@ use super::query::{cursor, filter, page_size};
 use super::{Caller, Refusal, body, failed, json_text};
 use crate::http::Surface;
 use crate::model::{AlertStatus, RowId};
-use crate::state::{AlertPlace, Summary, TriageChange};
+use crate::state::{AlertPlace, TriageChange};
 
 type Answer = Result<Response, Refusal>;
 
@@ -70,24 +70,7 @@ pub(super) async fn summary(State(surface): State<Surface>, RawQuery(query): Raw
         return Err(Refusal::bad("`cursor`: a summary has no pages"));
     }
     let summary = surface.desk()?.state.summary(&filter).await.map_err(|error| failed(&surface, &error))?;
-    Ok(json_text(&summary_json(&summary)).into_response())
-}
-
-fn summary_json(summary: &Summary) -> serde_json::Value {
-    let counts = |name: &str, counts: &[(String, u64)]| {
-        let counts = counts.iter().map(|(value, alerts)| json!({ name: value, "alerts": alerts }));
-        counts.collect::<serde_json::Value>()
-    };
-    json!({
-        "alerts": summary.alerts,
-        "events": summary.events,
-        "rules": counts("rule", &summary.rules),
-        "moreRules": summary.more_rules,
-        "severities": counts("severity", &summary.severities),
-        "statuses": counts("status", &summary.statuses),
-        "types": counts("type", &summary.types),
-        "days": counts("day", &summary.days),
-    })
+    Ok(json_text(&json!(summary)).into_response())
 }
 
 pub(super) async fn show(State(surface): State<Surface>, Path(id): Path<String>) -> Answer {

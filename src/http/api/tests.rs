@@ -178,8 +178,8 @@ async fn alerts_are_counted_by_what_they_are() {
     let (server, _) = server().await;
     let (status, summary) = server.ask("GET", "/api/v1/alerts/summary?status=OPEN", None).await;
     assert_eq!((status, &summary["alerts"], &summary["events"]), (200, &json!(3), &json!(3)));
-    assert_eq!(summary["severities"], json!([{ "severity": "HIGH", "alerts": 3 }]));
-    assert_eq!(summary["days"], json!([{ "day": "2026-01-02", "alerts": 3 }]));
+    assert_eq!(summary["severities"], json!([{ "name": "HIGH", "alerts": 3 }]));
+    assert_eq!(summary["days"], json!([{ "name": "2026-01-02", "alerts": 3 }]));
     assert_eq!(summary["rules"].as_array().unwrap().len(), 3);
     let (_, one) = server.ask("GET", "/api/v1/alerts/summary?rule=r2", None).await;
     assert_eq!(one["alerts"], json!(1));

@@ -113,8 +113,8 @@ fn words(condition: Condition, subject: &str) -> (String, String) {
         ),
         Condition::Unclassified => (
             format!("Records of source {subject} are no events"),
-            "`margay quarantine list` shows them with the reason; correct the log types of the source or their schemas, \
-             then `margay replay`.",
+            "`margay quarantine list` shows them with the reason; correct the log types of the source or their \
+             schemas, then `margay replay`.",
         ),
         Condition::ObjectFailed => (
             format!("Objects of source {subject} were not read"),
@@ -122,7 +122,8 @@ fn words(condition: Condition, subject: &str) -> (String, String) {
         ),
         Condition::SourceSilent => (
             format!("Source {subject} is silent"),
-            "`margay source check` takes every step of the way; `sources.silent_after_minutes` says what silence is usual.",
+            "`margay source check` takes every step of the way; `sources.silent_after_minutes` says what silence is \
+             usual.",
         ),
         Condition::DeliveryFailed => (
             format!("Alerts can't be delivered to {subject}"),
@@ -131,8 +132,8 @@ fn words(condition: Condition, subject: &str) -> (String, String) {
         Condition::RuleStopped => (format!("Rule {subject} is stopped"), "Mend the rule: it is loaded at once."),
         Condition::AlertStorm => (
             format!("Rule {subject} opens too many alerts"),
-            "Alerts are created and not delivered until the hour is over; a digest tells of them. A threshold, a longer \
-             dedup period or a filter in the rule helps.",
+            "Alerts are created and not delivered until the hour is over; a digest tells of them. A threshold, a \
+             longer dedup period or a filter in the rule helps.",
         ),
         Condition::LakeStalled => (
             "Rows can't be committed to the lake".to_owned(),
@@ -140,8 +141,8 @@ fn words(condition: Condition, subject: &str) -> (String, String) {
         ),
         Condition::QueueOld => (
             "The queue is not worked off".to_owned(),
-            "More replicas, or more memory and `pipeline.max_in_flight` for each; `alerts.queue_age_limit_minutes` says \
-             what age is usual.",
+            "More replicas, or more memory and `pipeline.max_in_flight` for each; `alerts.queue_age_limit_minutes` \
+             says what age is usual.",
         ),
     };
     (title, runbook.to_owned())

@@ -20,6 +20,9 @@ use crate::state::{AlertFilter, Condition, Fact, Noted, OWN_NAME, StateError, St
 /// Alerts about margay that are looked at in one round. They stand for what a person has configured: more there are not.
 const MOST: u32 = 10_000;
 
+/// After the hour, for daemons whose clocks are late.
+const CLOCKS: Duration = Duration::MINUTE;
+
 /// What a person may say about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Tolerance {
@@ -79,7 +82,7 @@ impl SelfCheck {
                 recover(pipeline, alert, now).await?;
             }
         }
-        for storm in storms.iter().filter(|storm| storm.end() <= now) {
+        for storm in storms.iter().filter(|storm| storm.end() + CLOCKS <= now) {
             if let Some(alert) = state.digest(storm, now).await? {
                 tell(pipeline, &alert);
             }

@@ -10,7 +10,7 @@ use crate::runtime::Clock;
 use crate::source::{PrefixConfig, SourceConfig, SourceTable};
 use crate::state::fixtures::{START, matched, matches, object, rule};
 use crate::state::memory::MemoryState;
-use crate::state::{AlertStore, Claim, Ledger, Notices, ObjectOutcome, ObjectState, Outbox};
+use crate::state::{AlertStore, Claim, Failed, Ledger, Notices, ObjectOutcome, ObjectState, Outbox};
 
 const LEASE: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -29,31 +29,45 @@ struct World {
     daemons: Vec<(Pipeline, SelfCheck)>,
 }
 
-fn sources(names: &[&str]) -> SourceTable {
+/// That may be silent for so long, or for any time.
+fn sources(names: &[&str], silent_after_minutes: u32) -> SourceTable {
     let prefix = || PrefixConfig { log_types: vec!["AWS.CloudTrail".into()], ..PrefixConfig::default() };
-    let sources: Vec<SourceConfig> = names.iter().map(|name| SourceConfig::new(*name, *name, vec![prefix()])).collect();
+    let source = |name: &&str| SourceConfig { silent_after_minutes, ..SourceConfig::new(*name, *name, vec![prefix()]) };
+    let sources: Vec<SourceConfig> = names.iter().map(source).collect();
     SourceTable::new(&sources).unwrap()
 }
 
+/// In minutes.
+const DAY: u32 = 24 * 60;
+
 impl World {
+    /// With other sources from now on.
+    fn configure(&self, names: &[&str], silent_after_minutes: u32) {
+        for (pipeline, _) in &self.daemons {
+            let log_types = pipeline.catalogue.get().log_types.clone();
+            pipeline.catalogue.swap(Catalogue { log_types, sources: sources(names, silent_after_minutes) });
+        }
+    }
+
     fn new() -> World {
         let (state, clock) = (Arc::new(MemoryState::new()), Arc::new(Hand(Mutex::new(START))));
         let daemon = |_| {
             let pipeline = pipeline_of(state.clone(), clock.clone());
             pipeline.destinations.send_replace(["slack", "pager"].map(Receiver::accepting_all).to_vec().into());
-            let log_types = pipeline.catalogue.get().log_types.clone();
-            pipeline.catalogue.swap(Catalogue { log_types, sources: sources(&["source", "other"]) });
             (pipeline, SelfCheck::default())
         };
         let daemons = (0..2).map(daemon).collect();
-        World { state, clock, daemons }
+        let world = World { state, clock, daemons };
+        world.configure(&["source", "other"], DAY);
+        world
     }
 
     /// Both look after so long; then once more each minute, so that nothing that they look after has a gap.
     async fn after(&mut self, span: Duration) {
         let until = self.clock.now() + span;
         while self.clock.now() < until {
-            *self.clock.0.lock().unwrap() += Duration::MINUTE.min(until - self.clock.now());
+            let step = Duration::MINUTE.min(until - self.clock.now());
+            *self.clock.0.lock().unwrap() += step;
             self.look().await;
         }
     }
@@ -104,6 +118,11 @@ impl World {
     }
 }
 
+/// An attempt that was the last.
+fn failed(reason: &str, status: Option<u16>, next_attempt: Option<OffsetDateTime>) -> Failed<'_> {
+    Failed { reason, status, next_attempt }
+}
+
 fn of(condition: Condition, subject: &str) -> (String, String) {
     (condition.rule_id().to_owned(), subject.to_owned())
 }
@@ -140,10 +159,7 @@ async fn a_silence_counts_from_when_somebody_listens() {
     world.after(Duration::hours(2)).await;
     assert_eq!(world.alerts(true).await.len(), 2);
     // A source that is not configured any more is not missed.
-    for (pipeline, _) in &world.daemons {
-        let log_types = pipeline.catalogue.get().log_types.clone();
-        pipeline.catalogue.swap(Catalogue { log_types, sources: sources(&["other"]) });
-    }
+    world.configure(&["other"], DAY);
     world.after(Duration::MINUTE).await;
     assert_eq!(world.alerts(true).await, [of(Condition::SourceSilent, "other")]);
 }
@@ -151,6 +167,7 @@ async fn a_silence_counts_from_when_somebody_listens() {
 #[tokio::test(start_paused = true)]
 async fn what_goes_wrong_with_objects_is_told_of_their_source() {
     let mut world = World::new();
+    world.configure(&["source"], 0);
     world.object("a", ObjectState::Committed, 3, 1).await;
     world.object("b", ObjectState::Parked, 0, 0).await;
     world.look().await;
@@ -200,7 +217,7 @@ async fn a_destination_that_fails_is_told_to_the_others_until_it_takes_something
         ids.push(world.state.record(&token, &found, &to, now).await.unwrap().opened.remove(0).id);
     }
     for id in &ids[..2] {
-        world.state.failed(id, "pager", News::Opened, "410", Some(410), None, now).await.unwrap();
+        world.state.failed(id, "pager", News::Opened, &failed("410", Some(410), None), now).await.unwrap();
     }
     world.look().await;
     assert_eq!(world.alerts(true).await, [of(Condition::DeliveryFailed, "pager")]);
@@ -219,7 +236,7 @@ async fn a_failure_to_tell_of_a_failure_goes_no_further() {
     world.state.note(fact, "pager", "given up", START).await.unwrap();
     world.look().await;
     let due = world.state.due("slack", START, LEASE, 9).await.unwrap();
-    world.state.failed(&due[0].alert.id, "slack", News::Opened, "no", None, None, START).await.unwrap();
+    world.state.failed(&due[0].alert.id, "slack", News::Opened, &failed("no", None, None), START).await.unwrap();
     world.after(Duration::HOUR).await;
     assert_eq!(world.alerts(true).await, [of(Condition::DeliveryFailed, "pager")]);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::token;
+use super::{failed, token};
 use crate::model::{Alert, AlertStatus, News, Receiver, Severity};
 use crate::state::fixtures::{START, matched, matches, rule};
 use crate::state::{AlertFilter, AlertPlace, StateStore, Summary, TriageChange};
@@ -137,7 +137,7 @@ pub(in crate::state) async fn an_alert_is_sent_again_as_if_for_the_first_time<S:
     let found = matches([matched(&Arc::new(rule("r")), 1)]);
     let id = store.record(&token, &found, &to, START).await.unwrap().opened.remove(0).id;
     store.delivered(&id, "slack", News::Opened, Some(200), START).await.unwrap();
-    store.failed(&id, "down", News::Opened, "no", Some(500), None, START).await.unwrap();
+    store.failed(&id, "down", News::Opened, &failed("no", Some(500), None), START).await.unwrap();
     let names = ["slack", "down", "new"].map(String::from);
     assert!(store.resend(&id, &names, "me", START + LATER).await.unwrap());
     assert!(!store.resend("none", &names, "me", START + LATER).await.unwrap());
@@ -201,7 +201,7 @@ pub(in crate::state) async fn the_end_of_an_alert_is_told_behind_its_beginning<S
     let id = store.record(&token, &found, &to, START).await.unwrap().opened.remove(0).id;
     store.delivered(&id, "pager", News::Opened, Some(202), START).await.unwrap();
     store.delivered(&id, "deaf", News::Opened, Some(202), START).await.unwrap();
-    store.failed(&id, "failed", News::Opened, "no", None, None, START).await.unwrap();
+    store.failed(&id, "failed", News::Opened, &failed("no", None, None), START).await.unwrap();
     assert_eq!(store.due("slow", START, lease, 9).await.unwrap()[0].news, News::Opened);
 
     let change = TriageChange {

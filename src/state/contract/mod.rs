@@ -20,7 +20,7 @@ pub(super) mod storms;
 use time::{Duration, OffsetDateTime};
 
 use super::fixtures::{START, object};
-use super::{Attempts, Claim, ClaimToken, StateStore};
+use super::{Attempts, Claim, ClaimToken, Failed, StateStore};
 
 macro_rules! contract_tests {
     ($open:path) => {
@@ -168,6 +168,11 @@ macro_rules! contract_tests {
     };
 }
 pub(super) use contract_tests;
+
+/// An attempt that failed.
+fn failed(reason: &str, status: Option<u16>, next_attempt: Option<OffsetDateTime>) -> Failed<'_> {
+    Failed { reason, status, next_attempt }
+}
 
 const LEASE: Duration = Duration::minutes(5);
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use time::Duration as Span;
 
-use super::{claimed, token};
+use super::{claimed, failed, token};
 use crate::model::{AlertKind, AlertStatus, News, Receiver, Severity};
 use crate::state::fixtures::{START, matched, matches, rule};
 use crate::state::{Condition, Fact, Noted, Notice, OWN_NAME, ObjectOutcome, ObjectState, StateStore, TriageChange};
@@ -100,9 +100,9 @@ pub(in crate::state) async fn what_fails_is_told_to_the_others<S: StateStore>(st
     let found = matches([matched(&Arc::new(rule("r")), 1)]);
     let id = store.record(&token, &found, &to, START).await.unwrap().opened.remove(0).id;
     let fact = Fact::Trouble(Condition::DeliveryFailed);
-    store.failed(&id, "pager", News::Opened, "503", Some(503), Some(START), START).await.unwrap();
+    store.failed(&id, "pager", News::Opened, &failed("503", Some(503), Some(START)), START).await.unwrap();
     assert!(about(&store.noted().await.unwrap(), fact).is_empty(), "it is tried again");
-    store.failed(&id, "pager", News::Opened, "gone", None, None, START).await.unwrap();
+    store.failed(&id, "pager", News::Opened, &failed("gone", None, None), START).await.unwrap();
     let noted = store.noted().await.unwrap();
     assert_eq!(about(&noted, fact), [("pager", &*format!("alert {id} of r was given up: gone"))]);
 
@@ -111,7 +111,7 @@ pub(in crate::state) async fn what_fails_is_told_to_the_others<S: StateStore>(st
     assert!(due.iter().any(|pending| pending.alert.id == raised.id));
     assert!(store.due("pager", START, LEASE, 10).await.unwrap().is_empty());
     // That this can't be delivered either is told nowhere.
-    store.failed(&raised.id, "slack", News::Opened, "gone, too", None, None, START).await.unwrap();
+    store.failed(&raised.id, "slack", News::Opened, &failed("gone, too", None, None), START).await.unwrap();
     assert_eq!(about(&store.noted().await.unwrap(), fact).len(), 1);
     store.delivered(&id, "slack", News::Opened, Some(200), START).await.unwrap();
     assert_eq!(about(&store.noted().await.unwrap(), Fact::Delivered), [("slack", "")]);

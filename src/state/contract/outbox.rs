@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::token;
+use super::{failed, token};
 use crate::model::{News, Receiver, RuleMeta};
 use crate::state::fixtures::{START, matched, matches, rule};
 use crate::state::{AlertFilter, PendingDelivery, StateStore, Waiting};
@@ -48,7 +48,7 @@ pub(in crate::state) async fn a_failed_delivery_waits_for_its_next_attempt<S: St
     store.due("slack", START, LEASE, 10).await.unwrap();
     store.delivered(&id, "stdout", News::Opened, None, START).await.unwrap();
     let next = START + LEASE * 10;
-    store.failed(&id, "slack", News::Opened, "503", Some(503), Some(next), START).await.unwrap();
+    store.failed(&id, "slack", News::Opened, &failed("503", Some(503), Some(next)), START).await.unwrap();
     assert!(store.due("slack", next - Duration::from_secs(1), LEASE, 10).await.unwrap().is_empty());
     let due = store.due("slack", next, LEASE, 10).await.unwrap();
     assert_eq!((names(&due), due[0].attempts), (vec!["slack"], 1));
@@ -57,15 +57,15 @@ pub(in crate::state) async fn a_failed_delivery_waits_for_its_next_attempt<S: St
 pub(in crate::state) async fn a_delivery_that_failed_for_good_is_over<S: StateStore>(store: &S) {
     let id = opened(store, &["slack"]).await;
     store.due("slack", START, LEASE, 10).await.unwrap();
-    store.failed(&id, "slack", News::Opened, "gone", Some(503), None, START).await.unwrap();
-    store.failed(&id, "slack", News::Opened, "late", Some(503), Some(START), START).await.unwrap();
+    store.failed(&id, "slack", News::Opened, &failed("gone", Some(503), None), START).await.unwrap();
+    store.failed(&id, "slack", News::Opened, &failed("late", Some(503), Some(START)), START).await.unwrap();
     assert!(store.due("slack", START + LEASE * 1000, LEASE, 10).await.unwrap().is_empty());
 }
 
 pub(in crate::state) async fn a_late_failure_does_not_undo_a_success<S: StateStore>(store: &S) {
     let id = opened(store, &["slack"]).await;
     store.delivered(&id, "slack", News::Opened, None, START).await.unwrap();
-    store.failed(&id, "slack", News::Opened, "timeout", Some(503), Some(START), START).await.unwrap();
+    store.failed(&id, "slack", News::Opened, &failed("timeout", Some(503), Some(START)), START).await.unwrap();
     store.delivered(&id, "slack", News::Opened, None, START).await.unwrap();
     assert!(store.due("slack", START + LEASE, LEASE, 10).await.unwrap().is_empty());
 }
@@ -105,15 +105,15 @@ pub(in crate::state) async fn an_unknown_delivery_is_an_error<S: StateStore>(sto
     let id = opened(store, &["stdout"]).await;
     for (alert, destination) in [(id.as_str(), "slack"), ("no such alert", "stdout")] {
         assert!(store.delivered(alert, destination, News::Opened, None, START).await.is_err());
-        assert!(store.failed(alert, destination, News::Opened, "x", Some(503), None, START).await.is_err());
+        assert!(store.failed(alert, destination, News::Opened, &failed("x", Some(503), None), START).await.is_err());
     }
 }
 
 pub(in crate::state) async fn an_alert_tells_how_its_deliveries_stand<S: StateStore>(store: &S) {
     let id = opened(store, &["bad", "good", "new"]).await;
     store.delivered(&id, "good", News::Opened, Some(204), START).await.unwrap();
-    store.failed(&id, "bad", News::Opened, "no answer", Some(503), Some(START), START).await.unwrap();
-    store.failed(&id, "bad", News::Opened, "no answer again", None, None, START + LEASE).await.unwrap();
+    store.failed(&id, "bad", News::Opened, &failed("no answer", Some(503), Some(START)), START).await.unwrap();
+    store.failed(&id, "bad", News::Opened, &failed("no answer again", None, None), START + LEASE).await.unwrap();
     let told = store.alert(&id).await.unwrap().unwrap().delivery_responses;
     let told: Vec<_> =
         told.iter().map(|r| (&*r.destination_id, r.attempt, r.status_code, &*r.message, r.dispatched_at)).collect();

@@ -12,7 +12,7 @@ use super::{PostgresStore, notices};
 use crate::model::News;
 use crate::state::columns::{micros, pending, text, waiting};
 use crate::state::notices::{Condition, Fact, tells_of_failure};
-use crate::state::{Outbox, PendingDelivery, StateError, Waiting};
+use crate::state::{Failed, Outbox, PendingDelivery, StateError, Waiting};
 
 /// What another daemon is just taking is passed over.
 const TAKE: &str = "
@@ -120,11 +120,10 @@ impl Outbox for PostgresStore {
         alert: &str,
         destination: &str,
         news: News,
-        reason: &str,
-        status: Option<u16>,
-        next_attempt: Option<OffsetDateTime>,
+        failed: &Failed<'_>,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
+        let Failed { reason, status, next_attempt } = *failed;
         retried(move || async move {
             let mut tx = self.begin().await?;
             let marked = sqlx::query(FAILED)

@@ -10,7 +10,7 @@ use super::{Durability, During, SqliteStore, notices};
 use crate::model::News;
 use crate::state::columns::{micros, pending, waiting};
 use crate::state::notices::{Condition, Fact, tells_of_failure};
-use crate::state::{Outbox, PendingDelivery, StateError, Waiting};
+use crate::state::{Failed, Outbox, PendingDelivery, StateError, Waiting};
 
 const DUE: &str = "
     SELECT alerts.*, destination, attempts, resent, news
@@ -119,11 +119,10 @@ impl Outbox for SqliteStore {
         alert: &str,
         destination: &str,
         news: News,
-        reason: &str,
-        status: Option<u16>,
-        next_attempt: Option<OffsetDateTime>,
+        failed: &Failed<'_>,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
+        let Failed { reason, status, next_attempt } = *failed;
         const ATTEMPT: &str = "mark a delivery as failed";
         let mut tx = self.write(Durability::Process).await?;
         let marked = sqlx::query(FAILED)

@@ -11,9 +11,9 @@ use super::ports::call;
 use super::world::Fault;
 use crate::model::{Alert, Detections, News, ObjectId, ObjectRef, Position, Receiver, Reject, RowId};
 use crate::state::{
-    AlertFilter, AlertMatch, AlertStore, Audited, Claim, ClaimToken, CommitId, Commits, Desk, Fact, Intended, Lease,
-    Leases, Ledger, Noted, Notice, Notices, ObjectOutcome, Outbox, Part, PendingDelivery, Quarantine, Quarantined,
-    Recorded, StateError, Storm, Storms, Summary, TriageChange, Waiting,
+    AlertFilter, AlertMatch, AlertStore, Audited, Claim, ClaimToken, CommitId, Commits, Desk, Fact, Failed, Intended,
+    Lease, Leases, Ledger, Noted, Notice, Notices, ObjectOutcome, Outbox, Part, PendingDelivery, Quarantine,
+    Quarantined, Recorded, StateError, Storm, Storms, Summary, TriageChange, Waiting,
 };
 
 pub(super) struct StateView(pub(super) Arc<Life>);
@@ -136,12 +136,10 @@ impl Outbox for StateView {
         alert: &str,
         destination: &str,
         news: News,
-        reason: &str,
-        status: Option<u16>,
-        next_attempt: Option<OffsetDateTime>,
+        failed: &Failed<'_>,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
-        let failed = self.state().failed(alert, destination, news, reason, status, next_attempt, now);
+        let failed = self.state().failed(alert, destination, news, failed, now);
         self.call("failed", failed).await
     }
 
