@@ -13,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalog::Catalog;
 use super::committer::{Committer, Limits};
+use super::families::{RULE_MATCHES, SIGNALS};
 use super::memory::{Call, Fault, MemoryCatalog};
-use super::{CommitTicket, Lake, LakeError};
-use crate::model::{Event, EventBatch, MapBuilder, ObjectId, ObjectRef, Position, RowId};
+use super::{Beside, CommitTicket, Lake, LakeError};
+use crate::model::{Event, EventBatch, MapBuilder, Match, ObjectId, ObjectRef, Position, RowId};
 use crate::runtime::{Backoff, SystemClock, Tasks};
 use crate::state::sqlite::SqliteStore;
-use crate::state::{Claim, ClaimToken, Commits, Ledger, SqliteConfig};
+use crate::state::{Claim, ClaimToken, Commits, Ledger, Placed, SqliteConfig, fixtures};
 use crate::telemetry::Telemetry;
 
 pub(super) const TRAIL: &str = "AWS.CloudTrail";
@@ -190,6 +191,43 @@ async fn a_crash_drops_the_buffers_and_the_next_owner_commits_the_rows_once() {
     owner.flush().await.unwrap();
     ticket.committed().await.unwrap();
     assert_eq!(world.row_ids(TRAIL), ids(first.object, 0..12));
+}
+
+/// What the rule of this name finds in all of these records.
+async fn append_found(owner: &Owner, token: &ClaimToken, ordinals: Range<u64>, name: &str) -> CommitTicket {
+    let (batch, rule) = (batch(token, ordinals, |_| TRAIL), Arc::new(fixtures::rule(name)));
+    let found = batch.events.iter().map(|event| Match { row_id: event.row_id, ..fixtures::matched(&rule, 0) });
+    let detections = fixtures::matches(found);
+    let placed = Placed { alert_id: None, window_began: None, recorded: START };
+    let placed = vec![placed; detections.matches.len()];
+    let found = Beside::Found { batch: &batch, detections: &detections, placed: &placed };
+    owner.append_beside(token, found).await.unwrap()
+}
+
+#[tokio::test]
+async fn of_two_readings_with_other_rules_each_table_has_one_after_the_other() {
+    let world = World::new().await;
+    let owner = world.owner(limits());
+    let first = world.claim("a", 0).await;
+    let before = append_found(&owner, &first, 0..5, "before").await;
+    owner.flush().await.unwrap();
+    before.committed().await.unwrap();
+    drop(append_found(&owner, &first, 5..8, "before").await);
+    drop(owner);
+
+    let owner = world.owner(limits());
+    let second = world.claim("a", 1).await;
+    let after = append_found(&owner, &second, 0..10, "after").await;
+    owner.flush().await.unwrap();
+    after.committed().await.unwrap();
+    for table in [RULE_MATCHES.table(TRAIL), SIGNALS.table(TRAIL)] {
+        let rows = world.catalog.rows(&table);
+        let of = |name: &str| {
+            let is_of = |row: &&Event| row.fields.get("p_rule_id").unwrap().as_str() == Some(name);
+            rows.iter().filter(is_of).map(|row| row.position.ordinal).collect::<Vec<_>>()
+        };
+        assert_eq!((of("before"), of("after")), ((0..5).collect(), (5..10).collect()), "{table}");
+    }
 }
 
 #[tokio::test]

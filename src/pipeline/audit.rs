@@ -29,7 +29,7 @@ const LEASE: Duration = Duration::from_secs(10 * 60);
 pub async fn audit(pipeline: &Pipeline, settling: Duration) -> Result<usize, String> {
     let until = pipeline.clock.now() - settling;
     let copied = async {
-        let after = last_told(pipeline, &DATA_AUDIT).await?;
+        let after = copied_through(pipeline).await?;
         if pipeline.state.ended(after, until, 1).await?.is_empty() {
             return Ok(0);
         }
@@ -59,7 +59,7 @@ pub async fn tell_health(pipeline: &Pipeline, findings: &[Finding]) -> Result<()
 
 /// Under the claim, because another daemon may have copied since.
 async fn copy(pipeline: &Pipeline, token: &ClaimToken, until: OffsetDateTime) -> Result<usize, Stop> {
-    let mut after = last_told(pipeline, &DATA_AUDIT).await?;
+    let mut after = copied_through(pipeline).await?;
     let (mut tickets, mut copied) = (Vec::new(), 0);
     for _ in 0..PAGES {
         let page = pipeline.state.ended(after, until, PAGE).await?;
@@ -72,6 +72,15 @@ async fn copy(pipeline: &Pipeline, token: &ClaimToken, until: OffsetDateTime) ->
         ticket.committed().await?;
     }
     Ok(copied)
+}
+
+/// Where nothing has ended for so long that the ledger has forgotten how far the copy had come, all that it may have
+/// forgotten with it was copied before.
+async fn copied_through(pipeline: &Pipeline) -> Result<Option<OffsetDateTime>, StateError> {
+    match last_told(pipeline, &DATA_AUDIT).await? {
+        Some(last) => Ok(Some(last)),
+        None => pipeline.state.forgotten_before().await,
+    }
 }
 
 /// `None` while another daemon has it.

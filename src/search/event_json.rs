@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use arrow::json::writer::{EncoderOptions, NullableEncoder, make_encoder};
 use datafusion::common::Result;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, col,
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, col, lit,
 };
 
 use crate::lake::columns::EXTRA;
@@ -16,6 +16,9 @@ use crate::lake::columns::EXTRA;
 /// Calls it on the columns of a table, of which `json` hold JSON as text.
 pub(super) fn call(schema: &Schema, json: &[String]) -> Expr {
     let fields: Vec<FieldRef> = schema.fields().iter().filter(|field| is_of_event(field)).cloned().collect();
+    if fields.is_empty() {
+        return lit("{}");
+    }
     let columns = fields.iter().map(|field| col(format!("\"{}\"", field.name()))).collect();
     let is_json = fields.iter().map(|field| json.contains(field.name())).collect();
     let signature = Signature::any(fields.len(), Volatility::Immutable);

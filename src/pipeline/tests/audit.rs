@@ -6,6 +6,7 @@ use crate::lake::Finding;
 use crate::lake::families::{DATA_AUDIT, SOURCE_HEALTH};
 use crate::model::Value;
 use crate::pipeline::Parked;
+use crate::state::Upkeep;
 
 impl World {
     /// A round, with the lake committing whenever it can.
@@ -86,6 +87,20 @@ async fn a_copy_whose_answer_is_lost_is_not_repeated() {
     world.handle(1).await;
     assert_eq!(world.audit().await, Ok(1));
     assert_eq!(world.audited(), ["okta/a committed", "okta/b committed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_ledger_has_forgotten_is_not_told_again() {
+    let world = world().await;
+    let refused = world.announce("okta/c", logins(1));
+    world.store.forbid("b", "okta/c");
+    world.look_until_patience_ends(&refused).await;
+    assert_eq!(world.audit().await, Ok(1));
+    // Long after: what is parked is still known, and how far the copy had come is not.
+    let now = world.pipeline.clock.now();
+    assert_eq!(world.state.forget_objects(now, 100).await.unwrap(), 1);
+    assert_eq!(world.audit().await, Ok(0));
+    assert_eq!(world.audited(), ["okta/c parked"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
