@@ -64,8 +64,9 @@ struct Resolver<'a> {
 /// What a query reads from, by the name that it calls it.
 struct Source<'a> {
     name: String,
-    /// `None` for what the query makes itself.
-    schema: Option<&'a SchemaRef>,
+    schemas: Vec<&'a SchemaRef>,
+    /// The statement makes it itself, and may have given it other columns.
+    is_made: bool,
 }
 
 impl VisitorMut for Resolver<'_> {
@@ -156,10 +157,19 @@ impl<'a> Resolver<'a> {
                 let own = parts.last().copied().unwrap_or_default();
                 let table = self.tables.iter().find(|(id, _)| parts == [&*id.namespace, &*id.name]);
                 let name = alias.as_ref().map_or(own, |alias| &*alias.name.value).to_owned();
-                Source { name, schema: table.map(|(_, schema)| schema) }
+                Source {
+                    name,
+                    schemas: table.map(|(_, schema)| schema).into_iter().collect(),
+                    is_made: table.is_none(),
+                }
             }
-            TableFactor::Derived { alias: Some(alias), .. } => Source { name: alias.name.value.clone(), schema: None },
-            _ => Source { name: String::new(), schema: None },
+            TableFactor::Derived { subquery, alias, .. } => {
+                let mut inner = Vec::new();
+                self.collect_sources(&subquery.body, &mut inner);
+                let name = alias.as_ref().map(|alias| alias.name.value.clone()).unwrap_or_default();
+                Source { name, schemas: inner.into_iter().flat_map(|source| source.schemas).collect(), is_made: true }
+            }
+            _ => Source { name: String::new(), schemas: Vec::new(), is_made: true },
         }
     }
 
@@ -271,10 +281,10 @@ impl<'a> Resolver<'a> {
         for scope in self.scopes.iter().rev() {
             let is_meant = |source: &&Source<'a>| alias.is_none_or(|alias| source.name.eq_ignore_ascii_case(alias));
             let sources: Vec<&Source<'a>> = scope.iter().filter(is_meant).collect();
-            if let Some(field) = column(sources.iter().filter_map(|source| source.schema), name) {
+            if let Some(field) = column(sources.iter().flat_map(|source| source.schemas.iter().copied()), name) {
                 return Some(Found::Own(field));
             }
-            is_made |= sources.iter().any(|source| source.schema.is_none());
+            is_made |= sources.iter().any(|source| source.is_made);
             was_seen |= !sources.is_empty();
             if alias.is_some() && was_seen {
                 break;
@@ -516,7 +526,7 @@ mod tests {
                 "SELECT x.eventtype FROM logs.a JOIN logs.b AS x ON a.EVENTTYPE = x.EVENTTYPE",
                 r#"SELECT "x"."eventType" FROM logs.a JOIN logs.b AS x ON "a"."EventType" = "x"."eventType""#,
             ),
-            ("SELECT EVENTTYPE FROM (SELECT * FROM logs.b) c", r#"SELECT "EventType" FROM (SELECT * FROM logs.b) c"#),
+            ("SELECT EVENTTYPE FROM (SELECT * FROM logs.b) c", r#"SELECT "eventType" FROM (SELECT * FROM logs.b) c"#),
         ] {
             let mut statement = parse(sql).unwrap().sql;
             resolve(&mut statement, &tables);
