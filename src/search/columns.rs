@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::variant::PATH;
+use crate::lake::names::TableId;
 
 /// The columns that every table has beside its own, computed from the time of the event.
 const COMPUTED: [(&str, &str); 5] = [
@@ -25,11 +26,11 @@ const COMPUTED: [(&str, &str); 5] = [
     ("partition_time", "CAST(date_part('epoch', date_trunc('hour', {})) AS BIGINT)"),
 ];
 
-/// Resolves the names of a statement over tables with these schemas.
-pub(super) fn resolve(statement: &mut Statement, schemas: &[SchemaRef]) {
+/// Resolves the names of a statement over these tables, which it names by their full names.
+pub(super) fn resolve(statement: &mut Statement, tables: &[(TableId, SchemaRef)]) {
     let mut aliases = Aliases::default();
     let _ = statement.visit(&mut aliases);
-    let _ = statement.visit(&mut Resolver { schemas, aliases: aliases.0 });
+    let _ = statement.visit(&mut Resolver { tables, aliases: aliases.0, scopes: Vec::new() });
 }
 
 /// By which names the statement calls its tables, as it writes them.
@@ -54,15 +55,33 @@ impl VisitorMut for Aliases {
 }
 
 struct Resolver<'a> {
-    schemas: &'a [SchemaRef],
+    tables: &'a [(TableId, SchemaRef)],
     aliases: BTreeSet<String>,
+    /// What the queries around the present place read from, the innermost last.
+    scopes: Vec<Vec<Source<'a>>>,
+}
+
+/// What a query reads from, by the name that it calls it.
+struct Source<'a> {
+    name: String,
+    schemas: Vec<&'a SchemaRef>,
+    /// The statement makes it itself, and may have given it other columns.
+    is_made: bool,
 }
 
 impl VisitorMut for Resolver<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let mut scope = Vec::new();
+        self.collect_sources(&query.body, &mut scope);
+        self.scopes.push(scope);
         self.in_body(&mut query.body);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.scopes.pop();
         ControlFlow::Continue(())
     }
 
@@ -114,6 +133,46 @@ enum Step {
 }
 
 impl<'a> Resolver<'a> {
+    fn collect_sources(&self, body: &SetExpr, scope: &mut Vec<Source<'a>>) {
+        match body {
+            SetExpr::Select(select) => {
+                let factors = select.from.iter().flat_map(|table| {
+                    std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation))
+                });
+                scope.extend(factors.map(|factor| self.source(factor)));
+            }
+            SetExpr::SetOperation { left, right, .. } => {
+                self.collect_sources(left, scope);
+                self.collect_sources(right, scope);
+            }
+            _ => {}
+        }
+    }
+
+    fn source(&self, factor: &TableFactor) -> Source<'a> {
+        match factor {
+            TableFactor::Table { name, alias, .. } => {
+                let parts: Vec<&str> =
+                    name.0.iter().filter_map(|part| part.as_ident()).map(|part| &*part.value).collect();
+                let own = parts.last().copied().unwrap_or_default();
+                let table = self.tables.iter().find(|(id, _)| parts == [&*id.namespace, &*id.name]);
+                let name = alias.as_ref().map_or(own, |alias| &*alias.name.value).to_owned();
+                Source {
+                    name,
+                    schemas: table.map(|(_, schema)| schema).into_iter().collect(),
+                    is_made: table.is_none(),
+                }
+            }
+            TableFactor::Derived { subquery, alias, .. } => {
+                let mut inner = Vec::new();
+                self.collect_sources(&subquery.body, &mut inner);
+                let name = alias.as_ref().map(|alias| alias.name.value.clone()).unwrap_or_default();
+                Source { name, schemas: inner.into_iter().flat_map(|source| source.schemas).collect(), is_made: true }
+            }
+            _ => Source { name: String::new(), schemas: Vec::new(), is_made: true },
+        }
+    }
+
     fn in_body(&self, body: &mut SetExpr) {
         match body {
             SetExpr::Select(select) => self.name_paths(select),
@@ -196,15 +255,17 @@ impl<'a> Resolver<'a> {
     fn names(&self, names: &[Ident]) -> Option<(Column<'a>, Vec<Step>)> {
         let steps = |names: &[Ident]| names.iter().map(|name| Step::Key(name.value.clone())).collect();
         // The table's own name may have a database before it.
-        let is_after_database = names.first().is_some_and(|first| self.field(first).is_none());
+        let is_after_database = names.first().is_some_and(|first| self.field(None, first).is_none());
         let mut places = (0..names.len().saturating_sub(1)).take(if is_after_database { 3 } else { 1 });
         if let Some(at) = places.find(|at| self.alias(&names[*at]).is_some())
             && let [alias, column, rest @ ..] = &names[at..]
         {
-            return Some((Column { alias: self.alias(alias).cloned(), field: self.field(column)? }, steps(rest)));
+            let alias = self.alias(alias)?;
+            let field = self.field(Some(alias), column)?;
+            return Some((Column { alias: Some(alias.clone()), field }, steps(rest)));
         }
         let (first, rest) = names.split_first()?;
-        Some((Column { alias: None, field: self.field(first)? }, steps(rest)))
+        Some((Column { alias: None, field: self.field(None, first)? }, steps(rest)))
     }
 
     fn alias(&self, name: &Ident) -> Option<&String> {
@@ -214,17 +275,26 @@ impl<'a> Resolver<'a> {
         })
     }
 
-    /// Of any of the tables, the exact name first.
-    fn field(&self, name: &Ident) -> Option<Found<'a>> {
-        let fields = || self.schemas.iter().flat_map(|schema| schema.fields().iter());
-        let exact = fields().find(|field| *field.name() == name.value);
-        let any_case = || fields().find(|field| field.name().eq_ignore_ascii_case(&name.value));
-        let computed = || {
-            let mut computed = COMPUTED.iter().filter(|_| !self.schemas.is_empty());
-            computed.find(|(known, _)| known.eq_ignore_ascii_case(&name.value)).map(|(_, text)| Found::Computed(text))
-        };
-        let found = exact.or_else(|| if name.quote_style.is_none() { any_case() } else { None });
-        found.map(|field| Found::Own(field)).or_else(computed)
+    /// Of what the innermost query reads from that has one; of any table, where a query makes what another reads.
+    fn field(&self, alias: Option<&str>, name: &Ident) -> Option<Found<'a>> {
+        let (mut is_made, mut was_seen) = (self.scopes.is_empty(), false);
+        for scope in self.scopes.iter().rev() {
+            let is_meant = |source: &&Source<'a>| alias.is_none_or(|alias| source.name.eq_ignore_ascii_case(alias));
+            let sources: Vec<&Source<'a>> = scope.iter().filter(is_meant).collect();
+            if let Some(field) = column(sources.iter().flat_map(|source| source.schemas.iter().copied()), name) {
+                return Some(Found::Own(field));
+            }
+            is_made |= sources.iter().any(|source| source.is_made);
+            was_seen |= !sources.is_empty();
+            if alias.is_some() && was_seen {
+                break;
+            }
+        }
+        if is_made && let Some(field) = column(self.tables.iter().map(|(_, schema)| schema), name) {
+            return Some(Found::Own(field));
+        }
+        let mut computed = COMPUTED.iter().filter(|_| was_seen && !self.tables.is_empty());
+        computed.find(|(known, _)| known.eq_ignore_ascii_case(&name.value)).map(|(_, text)| Found::Computed(text))
     }
 
     /// `None` where the path leads to nothing that a column has, which DataFusion then tells.
@@ -264,6 +334,16 @@ impl<'a> Resolver<'a> {
         }
         parsed(&text)
     }
+}
+
+/// The exact name first.
+fn column<'a>(schemas: impl Iterator<Item = &'a SchemaRef> + Clone, name: &Ident) -> Option<&'a Field> {
+    let fields = || schemas.clone().flat_map(|schema| schema.fields().iter().map(AsRef::as_ref));
+    let exact = fields().find(|field: &&Field| *field.name() == name.value);
+    exact.or_else(|| {
+        let any_case = |field: &&Field| name.quote_style.is_none() && field.name().eq_ignore_ascii_case(&name.value);
+        fields().find(any_case)
+    })
 }
 
 fn is_comparison(operator: &BinaryOperator) -> bool {
@@ -396,23 +476,24 @@ fn parsed(text: &str) -> Option<Expr> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::datatypes::Schema;
+    use arrow::datatypes::Schema as ArrowSchema;
 
     use super::*;
     use crate::search::statement::parse;
 
     fn resolved(select: &str) -> String {
         let inner = vec![Field::new("arn", DataType::Utf8, true)];
-        let schema = Arc::new(Schema::new(vec![
+        let schema = Arc::new(ArrowSchema::new(vec![
             Field::new("eventName", DataType::Utf8, true),
             Field::new("requestParameters", DataType::Utf8, true),
             Field::new("userIdentity", DataType::Struct(inner.clone().into()), true),
             Field::new_list("resources", Field::new("element", DataType::Struct(inner.into()), true), true),
         ]));
-        let mut statement = parse(&format!("SELECT {select} FROM trail AS t")).unwrap().sql;
-        resolve(&mut statement, &[schema]);
+        let table = TableId { namespace: "logs".into(), name: "trail".into() };
+        let mut statement = parse(&format!("SELECT {select} FROM logs.trail AS t")).unwrap().sql;
+        resolve(&mut statement, &[(table, schema)]);
         let text = statement.to_string();
-        text.trim_start_matches("SELECT ").trim_end_matches(" FROM trail AS t").to_owned()
+        text.trim_start_matches("SELECT ").trim_end_matches(" FROM logs.trail AS t").to_owned()
     }
 
     #[test]
@@ -426,6 +507,30 @@ mod tests {
             ("year", "CAST(date_part('year', p_event_time) AS INT)"),
         ] {
             assert_eq!(resolved(select), expected, "{select}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_tables_that_a_query_reads() {
+        let table = |name: &str, column: &str| {
+            let schema = ArrowSchema::new(vec![Field::new(column, DataType::Utf8, true)]);
+            (TableId { namespace: "logs".into(), name: name.into() }, Arc::new(schema))
+        };
+        let tables = [table("a", "EventType"), table("b", "eventType")];
+        for (sql, expected) in [
+            (
+                "SELECT 1 FROM logs.b WHERE eventtype IN (SELECT eventtype FROM logs.a)",
+                r#"SELECT 1 FROM logs.b WHERE "eventType" IN (SELECT "EventType" FROM logs.a)"#,
+            ),
+            (
+                "SELECT x.eventtype FROM logs.a JOIN logs.b AS x ON a.EVENTTYPE = x.EVENTTYPE",
+                r#"SELECT "x"."eventType" FROM logs.a JOIN logs.b AS x ON "a"."EventType" = "x"."eventType""#,
+            ),
+            ("SELECT EVENTTYPE FROM (SELECT * FROM logs.b) c", r#"SELECT "eventType" FROM (SELECT * FROM logs.b) c"#),
+        ] {
+            let mut statement = parse(sql).unwrap().sql;
+            resolve(&mut statement, &tables);
+            assert_eq!(statement.to_string(), expected, "{sql}");
         }
     }
 

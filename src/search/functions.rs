@@ -248,7 +248,7 @@ fn time(name: &str, arguments: &[Expr], texts: &[&str]) -> Option<Result<String,
     let part = |part: &str| Some(Ok(format!("CAST(date_part('{part}', {}) AS BIGINT)", texts[0])));
     match (name, texts) {
         ("dateadd" | "timeadd" | "timestampadd" | "date_add", [_, count, at]) => {
-            Some(unit(&arguments[0]).map(|(unit, _)| added(unit, &arguments[1], count, at)))
+            Some(unit(&arguments[0]).map(|unit| added(unit, &arguments[1], count, at)))
         }
         ("datediff" | "timediff" | "timestampdiff" | "date_diff", [_, from, to]) => {
             Some(unit(&arguments[0]).and_then(|(unit, seconds)| between(unit, seconds, from, to)))
@@ -269,12 +269,15 @@ fn time(name: &str, arguments: &[Expr], texts: &[&str]) -> Option<Result<String,
     }
 }
 
-fn added(unit: &str, count: &Expr, text: &str, at: &str) -> String {
+fn added((unit, seconds): (&str, Option<i64>), count: &Expr, text: &str, at: &str) -> String {
     let (unit, times) = if unit == "quarter" { ("month", 3) } else { (unit, 1) };
     // A number in the query becomes a constant, which the plan can prune by.
-    match whole(count) {
-        Some(count) => format!("({at} + INTERVAL '{} {unit}')", count.saturating_mul(times)),
-        None => format!("({at} + ({text}) * {times} * INTERVAL '1 {unit}')"),
+    match (whole(count), seconds) {
+        (Some(count), _) => format!("({at} + INTERVAL '{} {unit}')", count.saturating_mul(times)),
+        (None, Some(seconds)) => {
+            format!("({at} + arrow_cast(CAST({text} AS BIGINT) * {seconds} * 1000000, 'Duration(Microsecond)'))")
+        }
+        (None, None) => format!("({at} + ({text}) * {times} * INTERVAL '1 {unit}')"),
     }
 }
 
@@ -415,7 +418,7 @@ mod tests {
         for (select, expected) in [
             ("iff(a > 1, 'x', iff(b, 1, 2))", "CASE WHEN a > 1 THEN 'x' ELSE CASE WHEN b THEN 1 ELSE 2 END END"),
             ("dateadd(minute, -10, t)", "(t + INTERVAL '-10 minute')"),
-            ("DATEADD('day', n, t)", "(t + (n) * 1 * INTERVAL '1 day')"),
+            ("DATEADD('day', n, t)", "(t + arrow_cast(CAST(n AS BIGINT) * 86400 * 1000000, 'Duration(Microsecond)'))"),
             ("count_if(a = 1)", "count(CASE WHEN a = 1 THEN 1 END)"),
             ("array_unique_agg(a)", "array_agg(DISTINCT a) FILTER (WHERE a IS NOT NULL)"),
             (

@@ -210,16 +210,16 @@ impl Search {
     ) -> Result<LogicalPlan, SearchError> {
         let all = self.tables.list().await?;
         let named = relations::resolve(&mut sql, self.tables.prefix(), &all)?;
-        let mut schemas = Vec::new();
+        let mut tables = Vec::new();
         for relation in named {
             let (id, provider) = self.provider(relation, &all).await?;
-            schemas.push(provider.schema());
-            register(context, &id, provider)?;
+            register(context, &id, provider.clone())?;
+            tables.push((id, provider.schema()));
         }
         macros::expand(&mut sql, now)?;
         flatten::write_out(&mut sql)?;
         functions::write_out(&mut sql)?;
-        let plan = with_aliases(context, sql, &schemas).await?;
+        let plan = with_aliases(context, sql, &tables).await?;
         SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
@@ -254,6 +254,8 @@ impl Search {
         let options = config.options_mut();
         // Names are resolved here, in any case; what is left is taken as it is written.
         options.sql_parser.enable_ident_normalization = false;
+        // With two fields of one struct beside an IN with a subquery it loses columns.
+        options.optimizer.enable_leaf_expression_pushdown = false;
         options.execution.parquet.pushdown_filters = true;
         options.execution.parquet.reorder_filters = true;
         let runtime = RuntimeEnvBuilder::new().with_memory_limit(self.limits.memory, 1.0).build_arc()?;
@@ -269,11 +271,11 @@ impl Search {
 async fn with_aliases(
     context: &SessionContext,
     mut sql: datafusion::sql::sqlparser::ast::Statement,
-    schemas: &[SchemaRef],
+    tables: &[(TableId, SchemaRef)],
 ) -> Result<LogicalPlan, SearchError> {
     for _ in 0..MOST_ALIASES {
         let mut resolved = sql.clone();
-        columns::resolve(&mut resolved, schemas);
+        columns::resolve(&mut resolved, tables);
         let planned = context.state().statement_to_plan(Statement::Statement(Box::new(resolved))).await;
         let error = match planned {
             Ok(plan) => return Ok(plan),

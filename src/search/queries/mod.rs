@@ -1,9 +1,10 @@
-//! The queries of many callers in one daemon: each is asked for, waits for its turn ([`line`]), runs aside from the work on
+//! The queries of many callers in one daemon: each is asked for ([`ask`]), waits for its turn ([`line`]), runs aside from the work on
 //! events, and leaves a [`record`] and its rows on a [`shelf`] for a bounded time.
 //!
 //! A query does not depend on who waits for it: its caller may go and come back with its id. It is known to the daemon that
 //! took it, and to no other.
 
+mod ask;
 mod line;
 mod record;
 mod shelf;
@@ -17,12 +18,12 @@ use futures_util::FutureExt;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
+pub use ask::{Ask, Filter, Refused};
 pub use record::{Column, Origin, Record, Status};
 pub use shelf::Page;
 
 use super::saved::Saved;
 use super::{Config, Limits, Search, SearchError, output};
-use crate::model::SavedQuery;
 use crate::runtime::{Aside, SharedClock, blocking};
 use crate::telemetry::Telemetry;
 use line::{Line, Room};
@@ -41,77 +42,6 @@ const ROWS_AT_ONCE: usize = 256;
 
 /// Between two rounds that remove what is too old.
 const ROUND: Duration = Duration::from_secs(600);
-
-/// What is asked for.
-#[derive(Clone, Debug)]
-pub struct Ask {
-    pub sql: String,
-    pub origin: Origin,
-    /// Of a saved query.
-    pub name: Option<String>,
-    /// What the time macros count from; now, if not given.
-    pub reference_time: Option<OffsetDateTime>,
-    /// Below those of the configuration.
-    pub rows: Option<usize>,
-    pub time: Option<Duration>,
-}
-
-impl Ask {
-    pub fn sql(sql: impl Into<String>) -> Ask {
-        Ask { sql: sql.into(), origin: Origin::Sql, name: None, reference_time: None, rows: None, time: None }
-    }
-
-    pub fn saved(query: SavedQuery) -> Ask {
-        Ask { origin: Origin::Saved, name: Some(query.name), ..Ask::sql(query.sql) }
-    }
-}
-
-/// Why something is not done.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    #[error("{0}")]
-    Query(SearchError),
-    #[error("too many queries wait; ask again when some have ended, or cancel some")]
-    Full,
-    #[error("margay is ending")]
-    Ending,
-    #[error("there is no query `{0}`; answers and their history are kept for a time only")]
-    Unknown(String),
-    #[error("query `{0}` has no rows: it is {1}")]
-    NoRows(String, &'static str),
-    #[error("the place in the rows is none that was given out")]
-    NoPlace,
-    #[error("the answer could not be read: {0}")]
-    Unreadable(String),
-}
-
-/// Which queries are listed, newest first.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    pub status: Option<Status>,
-    pub user: Option<String>,
-    pub name: Option<String>,
-    /// In the text of the query or its name, in any case.
-    pub contains: Option<String>,
-    pub since: Option<OffsetDateTime>,
-    /// Only older ones than this id.
-    pub before: Option<String>,
-    pub limit: usize,
-}
-
-impl Filter {
-    fn takes(&self, record: &Record) -> bool {
-        let contains = |text: &str, part: &str| text.to_lowercase().contains(&part.to_lowercase());
-        let in_any =
-            |part: &str| contains(&record.sql, part) || record.name.as_ref().is_some_and(|n| contains(n, part));
-        self.status.is_none_or(|status| status == record.status)
-            && self.user.as_ref().is_none_or(|user| *user == record.user)
-            && self.name.as_ref().is_none_or(|name| Some(name) == record.name.as_ref())
-            && self.contains.as_deref().is_none_or(in_any)
-            && self.since.is_none_or(|since| record.submitted_at >= since)
-            && self.before.as_ref().is_none_or(|before| record.id < *before)
-    }
-}
 
 /// Cheap to clone; all clones are one.
 #[derive(Clone)]

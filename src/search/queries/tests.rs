@@ -12,6 +12,7 @@ use super::*;
 use crate::lake::catalog::CatalogError;
 use crate::lake::names::TableId;
 use crate::lake::tables::{Condition, ParquetFile, Ranges, Snapshot, Tables};
+use crate::model::SavedQuery;
 use crate::runtime::Clock;
 
 const PATIENCE: Duration = Duration::from_secs(60);
