@@ -3,13 +3,8 @@
 
 #[path = "../../../tests/it/aws/server.rs"]
 mod aws;
-#[allow(dead_code, reason = "the tests of connections use the rest of it")]
-#[path = "../../../tests/it/postgres/server.rs"]
-mod postgres;
 #[path = "../../../tests/it/rest/server.rs"]
 mod rest;
-#[path = "../../../tests/it/venv.rs"]
-mod venv;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -28,6 +23,7 @@ use crate::lake::contract::catalog_contract_tests;
 use crate::lake::storm_tests::weather;
 use crate::model::Secret;
 use crate::runtime::SystemClock;
+use crate::state::postgres::tests::{server as postgres, venv};
 
 /// The catalogs of other files weather more of them.
 const STORMS: u64 = 2;

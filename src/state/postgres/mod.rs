@@ -160,4 +160,4 @@ fn pool(config: &PostgresConfig, options: PgConnectOptions, reads_only: bool) ->
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,9 +1,9 @@
 //! The contract on PostgreSQL, and what is PostgreSQL's own: many stores on one database, connections, its versions.
 
 #[path = "../../../tests/it/postgres/server.rs"]
-mod server;
+pub(crate) mod server;
 #[path = "../../../tests/it/venv.rs"]
-mod venv;
+pub(crate) mod venv;
 
 use std::sync::Arc;
 
