@@ -60,7 +60,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- fail "state.postgres: passwordSecret is for a URL without a password, in url; the one of urlSecret has its own" }}
 {{- end }}
 {{- end }}
-{{- if and (not .Values.rules.builtIn) (not (include "margay.ownRules" .)) }}
+{{- if and (not .Values.rules.builtIn) (not (include "margay.ownRules" .)) (not .Values.rules.s3) }}
 {{- fail "rules: give files, existingConfigMap, volume or s3, or set builtIn" }}
 {{- end }}
 {{- if gt (len (compact (list (ternary "f" "" (not (empty .Values.rules.files))) .Values.rules.existingConfigMap (ternary "v" "" (not (empty .Values.rules.volume)))))) 1 }}

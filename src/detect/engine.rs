@@ -17,7 +17,9 @@ use super::worker::{WorkerCommand, WorkerError};
 use super::{Config, table_problem};
 use crate::lookup::{Fault, Limits, Loading, Refresher, Surroundings, Tables};
 use crate::model::{Alerting, Detections, EventBatch, SavedQuery};
-use crate::runtime::{SystemClock, blocking, blocking_deep};
+#[cfg(test)]
+use crate::runtime::SystemClock;
+use crate::runtime::{blocking, blocking_deep};
 use crate::state::StateError;
 use crate::telemetry::{Stage, Telemetry};
 

@@ -132,7 +132,7 @@ async fn the_last_good_copy_starts_a_daemon_that_can_not_reach_s3() {
     upload(
         &bucket,
         "types",
-        &[("Custom.Remote.yml", "version: 0\nschema: C.R\nfields: [{name: n, type: int}]\n".into())],
+        &[("Custom.Remote.yml", "version: 0\nschema: Custom.Remote\nfields: [{name: n, type: int}]\n".into())],
     )
     .await;
     upload(&bucket, "live", &rule("kept")).await;

@@ -85,10 +85,11 @@ async fn a_key_is_asked_how_it_is_in_its_own_region() {
     assert!(said.contains("is enabled, and an object was read"), "{said}");
     let (_, encryption, said) = with_key(&other);
     assert!(encryption == "warning" && said.contains(&format!("kms_key_arn = \\\"{own}")), "{encryption}: {said}");
-    kms.disable_key().key_id(&own).send().await.unwrap();
+    let id = own.rsplit('/').next().unwrap();
+    kms.disable_key().key_id(id).send().await.unwrap();
     let (kms_step, _, said) = with_key(&own);
     assert!(kms_step == "failed" && said.contains("aws kms enable-key --region eu-west-1"), "{said}");
-    kms.schedule_key_deletion().key_id(&own).send().await.unwrap();
+    kms.schedule_key_deletion().key_id(id).send().await.unwrap();
     let (kms_step, _, said) = with_key(&own);
     assert!(kms_step == "failed" && said.contains("aws kms cancel-key-deletion"), "{said}");
     let (kms_step, _, said) = with_key(&own.replace("key/", "key/0"));

@@ -52,7 +52,7 @@ async fn open_from_the_future() -> Opened {
         for change in [
             format!("ALTER TABLE {table} ADD COLUMN to_come TEXT"),
             format!("ALTER TABLE {table} ADD COLUMN to_come_counted INTEGER NOT NULL DEFAULT 7"),
-            format!("CREATE INDEX {table}_to_come ON {table} (to_come)"),
+            format!("CREATE INDEX {table}_by_to_come ON {table} (to_come)"),
             format!("CREATE TABLE {table}_to_come (id INTEGER PRIMARY KEY) STRICT"),
         ] {
             sqlx::query(&change).execute(&mut *tx).await.unwrap();

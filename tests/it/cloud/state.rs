@@ -142,6 +142,8 @@ pub struct Queue {
     count: u64,
     handles: u64,
     deleted: Vec<String>,
+    /// How often each of those was delivered, and handed back.
+    past: BTreeMap<String, (u32, u32)>,
 }
 
 struct Message {
@@ -259,12 +261,14 @@ impl Queue {
     }
 
     pub fn hand_backs(&self, of: &str) -> u32 {
-        self.find(of).map_or(0, |message| message.hand_backs)
+        let past = || self.past.get(of).map_or(0, |(_, hand_backs)| *hand_backs);
+        self.find(of).map_or_else(past, |message| message.hand_backs)
     }
 
-    /// How often a message was delivered.
+    /// How often a message was delivered, whether or not it was deleted since.
     pub fn receives(&self, of: &str) -> u32 {
-        self.find(of).map_or(0, |message| message.receives)
+        let past = || self.past.get(of).map_or(0, |(receives, _)| *receives);
+        self.find(of).map_or_else(past, |message| message.receives)
     }
 
     fn find(&self, of: &str) -> Option<&Message> {
@@ -272,7 +276,8 @@ impl Queue {
     }
 
     pub fn delete(&mut self, number: u64) {
-        if self.messages.remove(&number).is_some() {
+        if let Some(message) = self.messages.remove(&number) {
+            self.past.insert(id(number), (message.receives, message.hand_backs));
             self.deleted.push(id(number));
         }
     }

@@ -233,7 +233,7 @@ def rule(event):
     for _ in 0..2 {
         assert_eq!(world.says(&["{}", "{}"]).unwrap().rule, Some(true));
         let event = serde_json::value::RawValue::from_string("{}".to_owned()).unwrap();
-        assert_eq!(world.runner.test(0, &event, &[]).rule, Some(true));
+        assert_eq!(world.runner.test(0, &event, &[], None).rule, Some(true));
     }
 }
 
