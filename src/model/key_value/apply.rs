@@ -120,7 +120,7 @@ impl State<'_> {
             Operation::SetExpiration { expires } => (self.ending(*expires), Answer::Done),
             Operation::EvaluateThreshold { threshold, expiry_seconds } => {
                 let count = self.counted(1)?;
-                let ends = (count == 1).then(|| self.from_now(*expiry_seconds));
+                let ends = (count == 1).then(|| self.seconds_later(*expiry_seconds));
                 let reached = count as f64 >= *threshold;
                 (self.with_counter(if reached { 0 } else { count }, ends), Answer::Reached(reached))
             }
@@ -201,10 +201,10 @@ impl State<'_> {
     }
 
     fn end(&self, expires: f64) -> OffsetDateTime {
-        if expires < FIRST_POINT_IN_TIME { self.from_now(expires) } else { point_in_time(expires) }
+        if expires < FIRST_POINT_IN_TIME { self.seconds_later(expires) } else { point_in_time(expires) }
     }
 
-    fn from_now(&self, seconds: f64) -> OffsetDateTime {
+    fn seconds_later(&self, seconds: f64) -> OffsetDateTime {
         point_in_time(self.now.unix_timestamp_nanos() as f64 / 1e9 + seconds)
     }
 }
