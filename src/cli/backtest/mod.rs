@@ -5,7 +5,7 @@ mod inputs;
 mod report;
 mod rules;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -103,6 +103,8 @@ async fn backtest(
     inputs: Vec<Input>,
 ) -> anyhow::Result<ExitCode> {
     let folders = match (&arguments.folders[..], &config.rules.directories[..]) {
+        // Where rules are named by their files, they may be all that there is.
+        ([], []) if !arguments.rules.is_empty() && !Path::new("rules").is_dir() => Vec::new(),
         ([], []) => vec![PathBuf::from("rules")],
         ([], configured) => configured.to_vec(),
         (given, _) => given.to_vec(),
