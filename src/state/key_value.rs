@@ -116,10 +116,5 @@ pub trait KeyValue: Send + Sync {
     async fn recall(&self, caller: &Caller<'_>) -> Result<Vec<Told>, StateError>;
 
     /// Forgets at most `limit` items that have ended at `now`, and calls that were made before `before`, and tells how many.
-    async fn forget_items(
-        &self,
-        now: OffsetDateTime,
-        before: OffsetDateTime,
-        limit: u32,
-    ) -> Result<u64, StateError>;
+    async fn forget_items(&self, now: OffsetDateTime, before: OffsetDateTime, limit: u32) -> Result<u64, StateError>;
 }

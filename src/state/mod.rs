@@ -399,8 +399,7 @@ pub trait Quarantine: Send + Sync {
 
 /// The whole of it.
 pub trait StateStore:
-    Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions + Desk
-    + KeyValue
+    Ledger + AlertStore + Outbox + Quarantine + Commits + Backlog + Mending + Archive + Upkeep + Revisions + Desk + KeyValue
 {
 }
 

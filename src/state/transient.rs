@@ -40,12 +40,7 @@ impl KeyValue for TransientItems {
         Ok(Vec::new())
     }
 
-    async fn forget_items(
-        &self,
-        now: OffsetDateTime,
-        _before: OffsetDateTime,
-        limit: u32,
-    ) -> Result<u64, StateError> {
+    async fn forget_items(&self, now: OffsetDateTime, _before: OffsetDateTime, limit: u32) -> Result<u64, StateError> {
         Ok(self.items().remove_expired(now, limit as usize) as u64)
     }
 }

@@ -347,7 +347,10 @@ mod tests {
 
     #[test]
     fn what_is_too_much_is_refused() {
-        let item = Item { value: ItemValue { counter: Some(i64::MAX), ..ItemValue::default() }, expires: NOW + Duration::HOUR };
+        let item = Item {
+            value: ItemValue { counter: Some(i64::MAX), ..ItemValue::default() },
+            expires: NOW + Duration::HOUR,
+        };
         let refused = |call: &Call| apply(call, Some(&item), NOW).unwrap_err();
         let increment = Operation::IncrementCounter { by: 1, expires: None };
         assert!(matches!(refused(&call(increment)), Refusal::Value(said) if said.contains("64 bits")));

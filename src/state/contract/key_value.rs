@@ -66,10 +66,8 @@ pub(in crate::state) async fn calls_are_applied_as_the_model_applies_them<S: Sta
         Just(Operation::ResetStringSet),
         (-3..9i64, expires()).prop_map(|(by, expires)| Operation::IncrementCounter { by, expires }),
         expires().prop_map(|expires| Operation::SetExpiration { expires }),
-        (1.0..4.0, 1.0..60.0).prop_map(|(threshold, expiry_seconds)| Operation::EvaluateThreshold {
-            threshold,
-            expiry_seconds
-        }),
+        (1.0..4.0, 1.0..60.0)
+            .prop_map(|(threshold, expiry_seconds)| Operation::EvaluateThreshold { threshold, expiry_seconds }),
         (strings(), expires()).prop_map(|(strings, expires)| Operation::PutStringSet { strings, expires }),
         strings().prop_map(|strings| Operation::AddToStringSet { strings }),
         strings().prop_map(|strings| Operation::RemoveFromStringSet { strings }),

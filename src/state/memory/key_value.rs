@@ -6,8 +6,8 @@ use time::OffsetDateTime;
 use super::MemoryState;
 use crate::model::key_value::{Call, Item};
 use crate::model::{ObjectId, RowId};
-use crate::state::key_value::{Caller, Changed, KeyValue, Remember, Told};
 use crate::state::StateError;
+use crate::state::key_value::{Caller, Changed, KeyValue, Remember, Told};
 
 /// The calls of a rule on an event.
 #[derive(Default)]
@@ -56,12 +56,7 @@ impl KeyValue for MemoryState {
         Ok(self.lock().calls.get(&key(caller)).map(|calls| calls.told.clone()).unwrap_or_default())
     }
 
-    async fn forget_items(
-        &self,
-        now: OffsetDateTime,
-        before: OffsetDateTime,
-        limit: u32,
-    ) -> Result<u64, StateError> {
+    async fn forget_items(&self, now: OffsetDateTime, before: OffsetDateTime, limit: u32) -> Result<u64, StateError> {
         let tables = &mut *self.lock();
         let mut forgotten = tables.items.remove_expired(now, limit as usize);
         let old = tables.calls.iter().filter(|(_, calls)| calls.at.is_some_and(|at| at < before));

@@ -90,12 +90,7 @@ impl KeyValue for PostgresStore {
         row.map_or(Ok(Vec::new()), |row| told(&text(&row, "calls")?))
     }
 
-    async fn forget_items(
-        &self,
-        now: OffsetDateTime,
-        before: OffsetDateTime,
-        limit: u32,
-    ) -> Result<u64, StateError> {
+    async fn forget_items(&self, now: OffsetDateTime, before: OffsetDateTime, limit: u32) -> Result<u64, StateError> {
         const ATTEMPT: &str = "forget what rules kept";
         retried(move || async move {
             let query = sqlx::query_scalar::<_, i64>(EXPIRE).bind(micros(now)).bind(i64::from(limit));

@@ -68,12 +68,7 @@ impl KeyValue for SqliteStore {
         row.map_or(Ok(Vec::new()), |row| told(&text(&row, "calls")?))
     }
 
-    async fn forget_items(
-        &self,
-        now: OffsetDateTime,
-        before: OffsetDateTime,
-        limit: u32,
-    ) -> Result<u64, StateError> {
+    async fn forget_items(&self, now: OffsetDateTime, before: OffsetDateTime, limit: u32) -> Result<u64, StateError> {
         const ATTEMPT: &str = "forget what rules kept";
         let mut tx = self.write(Durability::Process).await?;
         let query = sqlx::query(EXPIRE).bind(micros(now)).bind(limit);
