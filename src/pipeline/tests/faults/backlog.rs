@@ -131,12 +131,7 @@ impl KeyValue for StateView {
         self.call("recall", self.state().recall(caller)).await
     }
 
-    async fn forget_items(
-        &self,
-        now: OffsetDateTime,
-        before: OffsetDateTime,
-        limit: u32,
-    ) -> Result<u64, StateError> {
+    async fn forget_items(&self, now: OffsetDateTime, before: OffsetDateTime, limit: u32) -> Result<u64, StateError> {
         self.call("forget items", self.state().forget_items(now, before, limit)).await
     }
 }
