@@ -75,7 +75,7 @@ fn installed(name: &str) -> Option<Command> {
 
 /// Variables of CI systems; `.ci/run` installs there what tests insist on.
 fn is_ci() -> bool {
-    std::env::var("CI").is_ok_and(|value| value == "true")
+    std::env::var_os("CI").is_some_and(|value| value == "true")
 }
 
 #[track_caller]

@@ -92,7 +92,7 @@ impl User {
 
     /// A shell with the credentials of margay's account or of the source's.
     fn shell(&self, script: &str, own: bool) -> Command {
-        let path = std::env::var("PATH").unwrap_or_default();
+        let path = std::env::var_os("PATH").unwrap_or_default().into_string().unwrap();
         let mut shell = Command::new("bash");
         shell.args(["-euc", script]).current_dir(self.clone.path()).env_clear();
         shell.env("PATH", format!("{}:{path}", self.path("target/release").display()));
