@@ -8,13 +8,11 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, DataType as SqlType, Expr, Ident, JsonPathElem, Query, Select, SelectItem,
-    SetExpr, Statement, Subscript, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
+    AccessExpr, BinaryOperator, CastKind, DataType as SqlType, Expr, Ident, Query, Select, SelectItem, SetExpr,
+    Statement, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::parser::Parser;
 
-use super::variant::PATH;
+use super::steps::{Step, accessed, element_step, into, literal, parsed, quoted, steps, steps_into};
 use crate::lake::names::TableId;
 
 /// The columns that every table has beside its own, computed from the time of the event.
@@ -123,13 +121,6 @@ struct Column<'a> {
 enum Found<'a> {
     Own(&'a Field),
     Computed(&'static str),
-}
-
-/// One step into a value.
-#[derive(Clone, Debug, PartialEq)]
-enum Step {
-    Key(String),
-    Index(String),
 }
 
 impl<'a> Resolver<'a> {
@@ -383,50 +374,6 @@ fn kind_of(expression: &Expr) -> Option<Literal> {
     }
 }
 
-/// Steps into something that is no column of a table: of a type that only the plan knows.
-fn steps(expression: &Expr) -> Option<(&Expr, Vec<Step>)> {
-    match expression {
-        Expr::JsonAccess { value, path } => {
-            let inner: Option<Vec<Step>> = path.path.iter().map(element_step).collect();
-            let (root, mut steps) = steps(value).unwrap_or((value, Vec::new()));
-            steps.extend(inner?);
-            Some((root, steps))
-        }
-        Expr::CompoundFieldAccess { root, access_chain } => {
-            let inner: Option<Vec<Step>> = access_chain.iter().map(accessed).collect();
-            let (root, mut steps) = steps(root).unwrap_or((root, Vec::new()));
-            steps.extend(inner?);
-            Some((root, steps))
-        }
-        _ => None,
-    }
-}
-
-fn steps_into(expression: &Expr) -> Option<Expr> {
-    let (root, path) = steps(expression)?;
-    into(&root.to_string(), &path)
-}
-
-fn into(root: &str, path: &[Step]) -> Option<Expr> {
-    let keys: Vec<String> = path.iter().map(Step::as_sql).collect();
-    parsed(&format!("{PATH}({root}, {})", keys.join(", ")))
-}
-
-fn accessed(access: &AccessExpr) -> Option<Step> {
-    match access {
-        AccessExpr::Dot(Expr::Identifier(name)) => Some(Step::Key(name.value.clone())),
-        AccessExpr::Subscript(Subscript::Index { index }) => step(index),
-        _ => None,
-    }
-}
-
-fn element_step(element: &JsonPathElem) -> Option<Step> {
-    match element {
-        JsonPathElem::Dot { key, .. } => Some(Step::Key(key.clone())),
-        JsonPathElem::Bracket { key } => step(key),
-    }
-}
-
 fn names_of(expression: &Expr) -> Option<Vec<Ident>> {
     match expression {
         Expr::Identifier(name) => Some(vec![name.clone()]),
@@ -435,41 +382,9 @@ fn names_of(expression: &Expr) -> Option<Vec<Ident>> {
     }
 }
 
-fn step(expression: &Expr) -> Option<Step> {
-    let Expr::Value(value) = expression else { return None };
-    match &value.value {
-        Value::SingleQuotedString(key) | Value::DoubleQuotedString(key) => Some(Step::Key(key.clone())),
-        Value::Number(index, _) => Some(Step::Index(index.clone())),
-        _ => None,
-    }
-}
-
-impl Step {
-    fn as_sql(&self) -> String {
-        match self {
-            Step::Key(key) => literal(key),
-            Step::Index(index) => index.clone(),
-        }
-    }
-}
-
 fn is_text(data_type: &SqlType) -> bool {
     let name = data_type.to_string().to_lowercase();
     matches!(name.split('(').next().unwrap_or_default(), "string" | "varchar" | "text" | "char")
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-/// The text is made here, of names that were parsed before.
-fn parsed(text: &str) -> Option<Expr> {
-    let parser = Parser::new(&GenericDialect {}).try_with_sql(text);
-    parser.and_then(|mut parser| parser.parse_expr()).ok()
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ fn called(factor: &TableFactor) -> Option<Called> {
             Some(input) => {
                 let outer =
                     named("outer", usize::MAX).is_some_and(|outer| outer.to_string().eq_ignore_ascii_case("true"));
-                Function::Flatten { input: input.clone(), outer }
+                Function::Flatten { input: Box::new(input.clone()), outer }
             }
             None => Function::Wrong("FLATTEN needs `input => …`, the list whose elements become rows".into()),
         },
@@ -175,7 +175,7 @@ fn place(
             Ok(())
         }
         Function::Flatten { mut input, outer } => {
-            let _ = VisitMut::visit(&mut input, &mut Naming { done });
+            let _ = VisitMut::visit(&mut *input, &mut Naming { done });
             let first = first_name(&input);
             let owner = made.iter_mut().flat_map(factors).fold(None, |owner: Option<&mut TableFactor>, factor| {
                 let is_named = first.as_ref().is_some_and(|first| name_of(factor).eq_ignore_ascii_case(first));

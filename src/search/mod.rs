@@ -1,8 +1,8 @@
 //! SQL over the lake, read only.
 //!
 //! A query is one statement. [`statement`] parses it, in the [`dialect`] of public queries, and lets nothing through that
-//! could change anything; [`relations`] finds the tables that it names; [`macros`], [`columns`], [`aliases`], [`flatten`]
-//! and [`functions`] write out what people need not, or say in another dialect: time predicates, names in any case, paths
+//! could change anything; [`relations`] finds the tables that it names; [`macros`], [`columns`] with [`steps`], [`aliases`],
+//! [`flatten`] and [`functions`] write out what people need not, or say in another dialect: time predicates, names in any case, paths
 //! into JSON. DataFusion plans and runs the rest over [`table`], which opens only the files and row groups that may hold
 //! what is looked for ([`skip`], [`partition`]), on this machine or another ([`remote`]); [`scans`] keeps an eye on what
 //! that is, and [`variant`] are the functions over JSON that it lacks. [`views`] are unions over many tables, [`dry`] are
@@ -30,6 +30,7 @@ pub mod saved;
 mod scans;
 mod skip;
 mod statement;
+mod steps;
 mod table;
 mod variant;
 mod views;

@@ -1,5 +1,5 @@
 //! The queries of many callers in one daemon: each is asked for ([`ask`]), waits for its turn ([`line`]), runs aside from the work on
-//! events, and leaves a [`record`] and its rows on a [`shelf`] for a bounded time.
+//! events, and leaves a [`record`] and its rows on a [`shelf`]; [`state`] is what is known of them, for a bounded time.
 //!
 //! A query does not depend on who waits for it: its caller may go and come back with its id. It is known to the daemon that
 //! took it, and to no other.
@@ -8,6 +8,7 @@ mod ask;
 mod line;
 mod record;
 mod shelf;
+mod state;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -28,14 +29,10 @@ use crate::runtime::{Aside, SharedClock, blocking};
 use crate::telemetry::Telemetry;
 use line::{Line, Room};
 use shelf::{Shelf, Written};
+use state::{Entry, State};
 
 /// Of an id: the time in milliseconds and a count, hexadecimal, so that ids are in the order of submission.
 const ID_LENGTH: usize = 20;
-
-/// Records are forgotten after this, or when there are more of them, or when their texts are more.
-const HISTORY: time::Duration = time::Duration::days(30);
-const MOST_RECORDS: usize = 10_000;
-const MOST_TEXT: usize = 32 * 1024 * 1024;
 
 /// Rows that are written as JSON at once.
 const ROWS_AT_ONCE: usize = 256;
@@ -59,21 +56,6 @@ struct Inner {
     state: Mutex<State>,
     /// Held while a record is written.
     keeping: tokio::sync::Mutex<()>,
-}
-
-struct State {
-    line: Line<String>,
-    entries: BTreeMap<String, Entry>,
-    /// Ids that were given out in this life.
-    count: u32,
-    is_ending: bool,
-}
-
-struct Entry {
-    record: Record,
-    limits: Limits,
-    stop: CancellationToken,
-    ended: CancellationToken,
 }
 
 /// What became of a query.
@@ -429,44 +411,6 @@ impl Queries {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().expect("no holder of this lock panics")
-    }
-}
-
-impl State {
-    fn next_id(&mut self, now: OffsetDateTime) -> String {
-        let millis = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0) & 0xffff_ffff_ffff;
-        loop {
-            self.count = self.count.wrapping_add(1);
-            let id = format!("{millis:012x}{:08x}", self.count);
-            if !self.entries.contains_key(&id) {
-                return id;
-            }
-        }
-    }
-
-    /// Takes out of memory what has to go: the queries whose rows go, and those that go whole.
-    fn forget(&mut self, now: OffsetDateTime, keep: time::Duration, keep_bytes: u64) -> (Vec<String>, Vec<String>) {
-        let (mut bytes, mut rows) = (0, Vec::new());
-        for entry in self.entries.values_mut().rev().filter(|entry| entry.record.has_rows) {
-            bytes += entry.record.bytes;
-            let is_old = entry.record.ended_at.is_none_or(|ended| now - ended > keep);
-            if is_old || bytes > keep_bytes {
-                entry.record.has_rows = false;
-                rows.push(entry.record.id.clone());
-            }
-        }
-        let (mut count, mut text) = (0, 0);
-        let mut gone = Vec::new();
-        for (id, entry) in self.entries.iter().rev() {
-            count += 1;
-            text += entry.record.sql.len();
-            let is_old = now - entry.record.submitted_at > HISTORY || count > MOST_RECORDS || text > MOST_TEXT;
-            if is_old && entry.ended.is_cancelled() {
-                gone.push(id.clone());
-            }
-        }
-        gone.iter().for_each(|id| drop(self.entries.remove(id)));
-        (rows, gone)
     }
 }
 

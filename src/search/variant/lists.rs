@@ -29,7 +29,7 @@ pub(super) fn of(values: &ArrayRef) -> Result<ArrayRef> {
 }
 
 fn append(lists: &mut ListBuilder<StringBuilder>, text: Option<&str>) {
-    let parsed = text.map(|text| serde_json::from_str::<Value>(text));
+    let parsed = text.map(serde_json::from_str::<Value>);
     match (text, parsed) {
         (Some(_), Some(Ok(Value::Array(elements)))) => {
             for element in elements {
