@@ -37,7 +37,7 @@ use drain::{LAST_MOMENT, drain};
 pub use examine::examiner;
 pub use explain::explainer;
 use lake::{BuiltLake, RunningLake};
-pub use lake::{lake_upkeep, tables_for_reading};
+pub use lake::{lake_upkeep, local_lake, tables_for_reading};
 pub use pointed::{bucket_store, folder_store};
 pub use remote::{Copies, copies};
 pub use revisions::{Held, held_to_revisions};

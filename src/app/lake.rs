@@ -1,7 +1,7 @@
 //! The lake of the configuration, and the task without which nothing of it is committed.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ use crate::lake::iceberg::{
 use crate::lake::names::TableId;
 use crate::lake::none::NoLake;
 use crate::lake::tables::Tables;
-use crate::lake::{self, GlueConfig, Kind, Lake, RestConfig};
+use crate::lake::{self, GlueConfig, Kind, Lake, LocalConfig, RestConfig};
+use crate::logtype::Registry;
 use crate::model::SecretRef;
 use crate::pipeline::CurrentCatalogue;
 use crate::runtime::{SharedClock, SystemClock, Tasks};
@@ -149,6 +150,24 @@ pub async fn lake_upkeep(config: &Config) -> anyhow::Result<Upkeep> {
 
 /// Tables that are looked at, or made, at once when the daemon starts.
 const TABLES_AT_ONCE: usize = 8;
+
+/// A lake in a new folder, which commits until `tasks` end: for benchmarks.
+pub async fn local_lake(
+    folder: PathBuf,
+    log_types: Arc<Registry>,
+    state: Arc<dyn StateStore>,
+    telemetry: Telemetry,
+    tasks: &Tasks,
+) -> anyhow::Result<Arc<dyn Lake>> {
+    let config = lake::Config { local: LocalConfig { path: folder }, ..lake::Config::default() };
+    let schemas: Schemas = Arc::new(move |name: &str| log_types.get(name).ok().cloned());
+    let clock: SharedClock = Arc::new(SystemClock);
+    let catalog = IcebergCatalog::open(config.settings(), schemas, clock.clone()).await?.telling(telemetry.clone());
+    let committer = Arc::new(Committer::new(Arc::new(catalog), state, clock, telemetry, config.limits()));
+    let (running, end) = (committer.clone(), tasks.token().clone());
+    tasks.spawn(async move { running.run(end.clone(), end).await });
+    Ok(committer)
+}
 
 /// A lake that is not committing yet.
 pub(super) enum BuiltLake {

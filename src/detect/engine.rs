@@ -1,30 +1,33 @@
 //! Evaluates batches on the current rule set and swaps rule sets. The face of detection to the rest of margay.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use super::content::{self, Content, Problem};
+use super::Config;
+#[cfg(test)]
+use super::content::Content;
+use super::content::Problem;
 use super::generation::{Evaluated, Generation, Turnover};
 use super::key_value::{Desk, KeyValues};
+use super::load::{Current, LoadPlan, LoadReport, split};
 use super::plan::{Plan, Tally};
-use super::protocol::{self, LoadFault, Place};
 use super::ruleset::RuleSet;
 use super::verdicts::Verdicts;
 use super::worker::{WorkerCommand, WorkerError};
-use super::{Config, table_problem};
-use crate::lookup::{Fault, Limits, Loading, Refresher, Surroundings, Tables};
-use crate::model::{Alerting, Detections, EventBatch, SavedQuery};
+#[cfg(test)]
+use crate::lookup::Limits;
+use crate::lookup::{Refresher, Surroundings, Tables};
+#[cfg(test)]
+use crate::model::Alerting;
+use crate::model::{Detections, EventBatch, SavedQuery};
 #[cfg(test)]
 use crate::runtime::SystemClock;
-use crate::runtime::{blocking, blocking_deep};
+use crate::runtime::blocking;
 use crate::state::StateError;
 use crate::telemetry::{Stage, Telemetry};
-
-/// A failed rule is restored, then loaded again; a helper's restoration can uncover a rule's. More rounds never help.
-const LOAD_ROUNDS: usize = 3;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DetectError {
@@ -54,20 +57,6 @@ impl DetectError {
     }
 }
 
-/// What a rule set is loaded from and how it is run.
-struct LoadPlan {
-    directories: Vec<PathBuf>,
-    packs: Vec<String>,
-    command: WorkerCommand,
-    workers: usize,
-    guards: bool,
-    /// Ids of rules that alone are evaluated, enabled or not.
-    only: Option<BTreeSet<String>>,
-    alerting: Alerting,
-    surroundings: Surroundings,
-    table_limits: Limits,
-}
-
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
@@ -92,14 +81,6 @@ struct Inner {
 #[cfg(test)]
 type Double = Box<dyn Fn(&EventBatch) -> Result<Detections, DetectError> + Send + Sync>;
 
-#[derive(Clone)]
-struct Current {
-    generation: Arc<Generation>,
-    tables: Arc<Tables>,
-    /// What stands in for items that break later.
-    good: Arc<Content>,
-}
-
 /// What evaluating has taken since the start.
 #[derive(Clone, Debug, Default)]
 pub struct Usage {
@@ -112,20 +93,6 @@ pub struct Usage {
     pub crossing_time: Duration,
     /// Deciding without Python.
     pub guard_time: Duration,
-}
-
-/// How a load went: what runs now, and everything that was wrong.
-#[derive(Debug)]
-pub struct LoadReport {
-    pub rules: usize,
-    pub tables: usize,
-    pub problems: Vec<Problem>,
-    /// What takes the guards of rules away, and tables that nothing is looked up in.
-    pub warnings: Vec<Problem>,
-    /// Items of kinds that are not evaluated, by kind.
-    pub not_evaluated: BTreeMap<String, usize>,
-    /// Why the kernel does not keep rule workers from system calls, where it does not.
-    pub unwalled: Option<String>,
 }
 
 impl Engine {
@@ -447,122 +414,4 @@ fn tell_tables(telemetry: &Telemetry, last: &Tables, next: &Tables) {
     for (name, rows) in gone.chain(now) {
         telemetry.metrics.lookup_table_rows.set([name], rows);
     }
-}
-
-/// Problems and warnings apart.
-fn split(faults: Vec<Fault>) -> (Vec<Problem>, Vec<Problem>) {
-    let (warnings, problems): (Vec<Fault>, Vec<Fault>) = faults.into_iter().partition(|fault| fault.is_warning);
-    let told = |faults: Vec<Fault>| faults.into_iter().map(table_problem).collect();
-    (told(problems), told(warnings))
-}
-
-impl LoadPlan {
-    fn moment(&self) -> Loading {
-        let Surroundings { log_types, clock } = &self.surroundings;
-        Loading { log_types: log_types(), limits: self.table_limits, now: clock.now() }
-    }
-
-    /// The tables of the content, and what is wrong with them.
-    async fn tables(&self, content: &Content, last: &Arc<Tables>) -> (Arc<Tables>, Vec<Fault>) {
-        let definitions: Vec<_> = content.tables.iter().map(|table| table.definition.clone()).collect();
-        let (loading, last) = (self.moment(), last.clone());
-        let (tables, faults) = blocking(move || Tables::load(&definitions, &loading, &last)).await;
-        (Arc::new(tables), faults)
-    }
-
-    async fn load(&self, last: Option<&Current>, telemetry: &Telemetry) -> Result<(Current, LoadReport), DetectError> {
-        let good = last.map(|last| &*last.good);
-        let directories = self.directories.clone();
-        let mut content = blocking(move || content::read(&directories)).await;
-        content.enable_packs(&self.packs);
-        if let Some(only) = &self.only {
-            content.retain_only(only);
-        }
-        content.set_alerting(self.alerting);
-        content.retain_runnable();
-        let mut problems = std::mem::take(&mut content.problems);
-        let not_evaluated = std::mem::take(&mut content.not_evaluated);
-        if let Some(good) = good {
-            content.problems.clone_from(&problems);
-            content.restore_unreadable(good);
-            content.problems.clear();
-        }
-        let (tables, faults) = self.tables(&content, &last.map(|last| last.tables.clone()).unwrap_or_default()).await;
-        let (of_tables, mut warnings) = split(faults);
-        problems.extend(of_tables);
-        let mut round = 1;
-        let (first, sources, faults) = loop {
-            let sources = Arc::new(content.sources());
-            let (worker, faults) = match Generation::first_worker(&self.command, &sources).await {
-                Err(error @ (WorkerError::LoadStuck { place } | WorkerError::LoadDied { place, .. })) => {
-                    // This module alone is left out (or replaced by its last good version): there is one fewer each time.
-                    let fault = of_the_load(place, &error);
-                    remember(&mut problems, &content, std::slice::from_ref(&fault));
-                    if !good.is_some_and(|good| content.restore_faulted(std::slice::from_ref(&fault), good)) {
-                        content = content.without(&[fault]);
-                    }
-                    continue;
-                }
-                started => started?,
-            };
-            remember(&mut problems, &content, &faults);
-            let restored = good.is_some_and(|good| content.restore_faulted(&faults, good));
-            if !restored || round == LOAD_ROUNDS {
-                break (worker, sources, faults);
-            }
-            round += 1;
-        };
-        let mut set = RuleSet::new(&content, sources, &faults);
-        if self.guards {
-            let faults = faults.clone();
-            set = blocking_deep(move || set.guarded(&faults)).await;
-        }
-        warnings.extend(content.lookup_calls());
-        warnings.extend(set.reflections().iter().map(|(place, found)| content.guard_warning(*place, found)));
-        let unwalled = first.unwalled().map(str::to_owned);
-        let command = self.command.clone();
-        let generation = Generation::start(set, command, first, self.workers, telemetry.clone()).await?;
-        let report = LoadReport {
-            rules: content.rules.len() - faults.iter().filter(|fault| is_rule(fault)).count(),
-            tables: tables.len(),
-            problems,
-            warnings,
-            not_evaluated,
-            unwalled,
-        };
-        let good = Arc::new(content.without(&faults));
-        Ok((Current { generation: Arc::new(generation), tables, good }, report))
-    }
-}
-
-fn remember(problems: &mut Vec<Problem>, content: &Content, faults: &[LoadFault]) {
-    for fault in faults {
-        let problem = content.load_problem(fault);
-        if !problems.contains(&problem) {
-            problems.push(problem);
-        }
-    }
-}
-
-/// An import that no worker survives.
-fn of_the_load(place: Place, error: &WorkerError) -> LoadFault {
-    let (error_type, message) = match error {
-        WorkerError::LoadDied { how, .. } => {
-            ("RuleCrash", format!("the import of this module ended its process: {how}"))
-        }
-        _ => {
-            let said = "the import of this module did not end; look for a loop outside of its functions";
-            ("RuleTimeout", said.to_owned())
-        }
-    };
-    let short_error = format!("{error_type}({message:?})");
-    LoadFault {
-        place,
-        fault: protocol::Fault { error_type: error_type.into(), short_error, message, ..protocol::Fault::default() },
-        line: None,
-    }
-}
-
-fn is_rule(fault: &LoadFault) -> bool {
-    matches!(fault.place, Place::Rule(_))
 }

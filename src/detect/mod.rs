@@ -2,8 +2,8 @@
 //!
 //! `engine` is the face to the rest of margay: it evaluates batches on the current rule set. In the order in which a
 //! change of the rules travels: `reload` watches the folders, `spec` is the YAML as written, `declared` what it says
-//! without Python, `content` folders of it, `ruleset` what an event visits, with last good versions, `generation` a rule
-//! set with its workers. In the order in which a batch travels: the tables of `crate::lookup` add what they know, `guard`
+//! without Python, `content` folders of it, `load` takes these all the way, `ruleset` is what an event visits, with last
+//! good versions, `generation` a rule set with its workers. In the order in which a batch travels: the tables of `crate::lookup` add what they know, `guard`
 //! decides what can be decided without Python, `plan` says which events which rules ask
 //! Python about, `profile` counts what they cost, `strikes` leaves out rules that are switched off, `worker` is one
 //! process, `key_value` answers what rules in it keep between events, `protocol` what is said over
@@ -20,6 +20,7 @@ mod engine;
 mod generation;
 pub mod guard;
 mod key_value;
+mod load;
 mod outcome;
 mod plan;
 mod profile;
@@ -40,8 +41,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Alerting;
 
-pub use engine::{DetectError, Engine, LoadReport, Usage};
+pub use engine::{DetectError, Engine, Usage};
 pub use key_value::KeyValues;
+pub use load::LoadReport;
 pub use worker::WorkerCommand;
 
 use crate::lookup::{Fault, Limits};

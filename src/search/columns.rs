@@ -9,9 +9,10 @@ use std::ops::ControlFlow;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, DataType as SqlType, Expr, Ident, Query, Select, SelectItem, SetExpr,
-    Statement, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
+    Statement, TableFactor, VisitMut, VisitorMut,
 };
 
+use super::literal::{Literal, kind_of};
 use super::steps::{Step, accessed, element_step, into, literal, parsed, quoted, steps, steps_into};
 use crate::lake::names::TableId;
 
@@ -352,25 +353,6 @@ fn leads_into_json(data_type: &DataType, path: &[Step]) -> bool {
             field.is_some_and(|field| leads_into_json(field.data_type(), rest))
         }
         _ => false,
-    }
-}
-
-enum Literal {
-    Boolean,
-    Whole,
-    Number,
-}
-
-fn kind_of(expression: &Expr) -> Option<Literal> {
-    match expression {
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => kind_of(expr),
-        Expr::Value(value) => match &value.value {
-            Value::Boolean(_) => Some(Literal::Boolean),
-            Value::Number(number, _) if number.parse::<i64>().is_ok() => Some(Literal::Whole),
-            Value::Number(..) => Some(Literal::Number),
-            _ => None,
-        },
-        _ => None,
     }
 }
 

@@ -19,6 +19,7 @@ mod flatten;
 mod functions;
 mod event_json;
 pub mod indicators;
+mod literal;
 mod macros;
 pub mod output;
 mod partition;

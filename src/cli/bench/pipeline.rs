@@ -14,13 +14,12 @@ use tokio::time::Instant;
 use super::cpu::{cpu_seconds, thread_seconds, worker_seconds};
 use super::daemon::{self, BUCKET, Parts};
 use super::stages::engine;
+use crate::app;
 use crate::cli::{complain, print};
 use crate::decode::{Decoder, Pace, Piece};
 use crate::fetch::directory::DirectoryStore;
-use crate::lake::committer::Committer;
-use crate::lake::iceberg::{IcebergCatalog, Schemas};
+use crate::lake::Lake;
 use crate::lake::none::NoLake;
-use crate::lake::{self, Lake, LocalConfig};
 use crate::logtype::{Context, Registry, guess};
 use crate::model::{ObjectId, Record, Stream, StreamType, is_unfinished_name};
 use crate::pipeline;
@@ -92,7 +91,7 @@ async fn measure(
         false => {
             let path = arguments.lake.clone().unwrap_or_else(|| folder.path().join("lake"));
             anyhow::ensure!(!path.exists(), "{} exists; name a folder that does not", path.display());
-            open_lake(path, &log_types, state.clone(), &telemetry, &tasks).await?
+            app::local_lake(path, log_types.clone(), state.clone(), telemetry.clone(), &tasks).await?
         }
     };
     let source = SourceConfig {
@@ -133,25 +132,6 @@ async fn measure(
         "cpu_seconds": spent.all,
         "cpu_seconds_by_stage": spent.by_stage(),
     }))
-}
-
-async fn open_lake(
-    path: PathBuf,
-    log_types: &Arc<Registry>,
-    state: Arc<SqliteStore>,
-    telemetry: &Telemetry,
-    tasks: &Tasks,
-) -> anyhow::Result<Arc<dyn Lake>> {
-    let config = lake::Config { local: LocalConfig { path }, ..lake::Config::default() };
-    let known = log_types.clone();
-    let schemas: Schemas = Arc::new(move |name: &str| known.get(name).ok().cloned());
-    let clock = Arc::new(SystemClock);
-    let catalog = IcebergCatalog::open(config.settings(), schemas, clock.clone()).await?.telling(telemetry.clone());
-    let committer = Committer::new(Arc::new(catalog), state, clock, telemetry.clone(), config.limits());
-    let (committer, end) = (Arc::new(committer), tasks.token().clone());
-    let running = committer.clone();
-    tasks.spawn(async move { running.run(end.clone(), end).await });
-    Ok(committer)
 }
 
 /// CPU seconds at a moment, or between two.

@@ -1,5 +1,5 @@
 //! The queries of many callers in one daemon: each is asked for ([`ask`]), waits for its turn ([`line`]), runs aside from the work on
-//! events, and leaves a [`record`] and its rows on a [`shelf`]; [`state`] is what is known of them, for a bounded time.
+//! events, and leaves a [`record`] and its rows on a [`shelf`], from which [`results`] takes them; [`state`] is what is known of them, for a bounded time.
 //!
 //! A query does not depend on who waits for it: its caller may go and come back with its id. It is known to the daemon that
 //! took it, and to no other.
@@ -7,6 +7,7 @@
 mod ask;
 mod line;
 mod record;
+mod results;
 mod shelf;
 mod state;
 
@@ -320,32 +321,6 @@ impl Queries {
             self.keep(id).await;
         }
         Ok(record)
-    }
-
-    /// Rows of a query that has succeeded, from a place on.
-    pub async fn page(&self, id: &str, from: u64, most: usize) -> Result<(Record, Page), Refused> {
-        let record = self.with_rows(id)?;
-        let (shelf, own) = (self.0.shelf.clone(), id.to_owned());
-        let page = blocking(move || shelf.page(&own, from, most)).await;
-        let page = page.map_err(|error| Refused::Unreadable(error.to_string()))?;
-        Ok((record, page.ok_or(Refused::NoPlace)?))
-    }
-
-    /// The file with all rows, JSON lines.
-    pub async fn file(&self, id: &str) -> Result<(Record, std::fs::File), Refused> {
-        let record = self.with_rows(id)?;
-        let path = self.0.shelf.rows_of(id);
-        let file = blocking(move || std::fs::File::open(path)).await;
-        Ok((record, file.map_err(|error| Refused::Unreadable(error.to_string()))?))
-    }
-
-    fn with_rows(&self, id: &str) -> Result<Record, Refused> {
-        let record = self.get(id)?;
-        match (record.has_rows, record.status) {
-            (true, _) => Ok(record),
-            (false, Status::Succeeded) => Err(Refused::NoRows(id.to_owned(), "kept no longer")),
-            (false, status) => Err(Refused::NoRows(id.to_owned(), status.as_str())),
-        }
     }
 
     /// Removes again and again what is too old, until the end.
