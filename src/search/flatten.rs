@@ -61,7 +61,7 @@ struct Called {
 
 enum Function {
     Flatten {
-        input: Expr,
+        input: Box<Expr>,
         outer: bool,
     },
     Generator {
