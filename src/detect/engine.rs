@@ -10,7 +10,9 @@ use super::Config;
 #[cfg(test)]
 use super::content::Content;
 use super::content::Problem;
-use super::generation::{Evaluated, Generation, Turnover};
+#[cfg(test)]
+use super::generation::Generation;
+use super::generation::{Evaluated, Turnover};
 use super::key_value::{Desk, KeyValues};
 use super::load::{Current, LoadPlan, LoadReport, split};
 use super::plan::{Plan, Tally};
