@@ -18,6 +18,7 @@ const WAIT: Duration = Duration::from_secs(20);
 pub struct MemoryQueue {
     leases: Leases,
     sent: AtomicU64,
+    polls: AtomicU64,
 }
 
 impl MemoryQueue {
@@ -28,7 +29,7 @@ impl MemoryQueue {
 
     /// The clock tells when messages were sent.
     pub fn with_clock(visibility: Duration, clock: SharedClock) -> MemoryQueue {
-        MemoryQueue { leases: Leases::new(visibility, clock), sent: AtomicU64::new(0) }
+        MemoryQueue { leases: Leases::new(visibility, clock), sent: AtomicU64::new(0), polls: AtomicU64::new(0) }
     }
 
     /// Puts a message in and returns its id.
@@ -48,6 +49,11 @@ impl MemoryQueue {
         self.len() == 0
     }
 
+    /// Receives that have begun.
+    pub fn polls(&self) -> u64 {
+        self.polls.load(Ordering::SeqCst)
+    }
+
     /// Messages that are leased, or released with a delay that has not passed.
     pub fn in_flight(&self) -> u64 {
         self.leases.backlog().in_flight
@@ -57,6 +63,7 @@ impl MemoryQueue {
 #[async_trait]
 impl MessageQueue for MemoryQueue {
     async fn receive(&self, max: usize) -> Result<Vec<Delivery>, QueueError> {
+        self.polls.fetch_add(1, Ordering::SeqCst);
         Ok(self.leases.receive(max, Instant::now() + WAIT).await)
     }
 
