@@ -28,6 +28,9 @@ use crate::runtime::{Backoff, ByteBudget, BytePermit, SharedClock};
 use crate::state::{ClaimToken, Commits};
 use crate::telemetry::Telemetry;
 
+/// So many objects wait before they are not let wait longer.
+pub const FLUSH_WAITING: usize = 64;
+
 /// When rows are committed, and how hard that is tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -51,7 +54,7 @@ impl Default for Limits {
         Limits {
             flush_bytes: 128 * 1024 * 1024,
             flush_age: Duration::from_secs(60),
-            flush_waiting: 16,
+            flush_waiting: FLUSH_WAITING,
             buffer_bytes: 256 * 1024 * 1024,
             retries: 15,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),

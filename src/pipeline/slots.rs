@@ -9,6 +9,10 @@
 //! while the share has room goes to a large object that waits before it goes to a new message, so that these don't wait
 //! for ever. An object whose size the notification does not tell counts as small: to learn it, it has to be opened.
 //!
+//! An object that was read and waits for the lake to commit its rows lends its place, too: a commit comes when enough
+//! objects wait for it, and waits longest when there are few. So many of them may wait that commits are large, and no more, so
+//! that the messages in hand stay bounded. What follows a commit is little, and is done without asking for the place back.
+//!
 //! Nobody who has a place waits for another one, so the places can't deadlock.
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,6 +25,10 @@ use crate::telemetry::Telemetry;
 
 /// Stored bytes from which an object is large: it takes seconds where others take a moment.
 pub(super) const LARGE: u64 = 64 * 1024 * 1024;
+
+/// Objects that may wait for a commit without a place. More than the lake waits for before it commits, so that there is work
+/// while it does.
+const MOST_LENT: usize = 2 * crate::lake::FLUSH_WAITING;
 
 /// Shared by the intake and all work.
 pub struct Slots {
@@ -39,13 +47,15 @@ struct Book {
     parked: usize,
     /// At most so many of those.
     most_parked: usize,
+    /// Objects that wait for a commit without a place.
+    lent: usize,
     /// The intake waits for a place.
     wanted: bool,
 }
 
 impl Book {
     fn in_use(&self) -> usize {
-        self.held - self.parked.min(self.held)
+        self.held.saturating_sub(self.parked + self.lent)
     }
 
     fn share(&self) -> usize {
@@ -80,7 +90,7 @@ impl Slots {
     pub(super) fn with_cores(most: usize, cores: usize, telemetry: Telemetry) -> Arc<Slots> {
         let control = Aimd::new(most, cores);
         telemetry.metrics.object_slots.set([], control.limit() as u64);
-        let book = Book { control, held: 0, large: 0, parked: 0, most_parked: most, wanted: false };
+        let book = Book { control, held: 0, large: 0, parked: 0, most_parked: most, lent: 0, wanted: false };
         Arc::new(Slots { book: Mutex::new(book), changed: Notify::new(), telemetry })
     }
 
@@ -139,6 +149,18 @@ impl Slots {
         }
     }
 
+    /// Lends the place of an object until what is returned is dropped; `None` when too many are lent.
+    pub(super) fn lend(&self) -> Option<Lent<'_>> {
+        let mut book = self.book();
+        if book.lent >= MOST_LENT {
+            return None;
+        }
+        book.lent += 1;
+        drop(book);
+        self.changed.notify_waiters();
+        Some(Lent(self))
+    }
+
     /// An object that began then was read to its end.
     pub(super) fn finished(&self, began: Instant) {
         let mut book = self.book();
@@ -172,6 +194,17 @@ impl Slots {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().expect("nobody panics while holding the book of places")
+    }
+}
+
+/// A place that another may have meanwhile.
+#[must_use]
+pub(super) struct Lent<'a>(&'a Slots);
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.0.book().lent -= 1;
+        self.0.changed.notify_waiters();
     }
 }
 
@@ -212,6 +245,31 @@ mod tests {
     /// Whatever can be had at once.
     fn all(slots: &Arc<Slots>) -> Vec<Slot> {
         std::iter::from_fn(|| slots.try_take()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_place_that_waits_for_a_commit_is_lent() {
+        let slots = slots(4, 2);
+        let places = all(&slots);
+        assert!(slots.try_take().is_none());
+        let lent: Vec<Lent<'_>> = places.iter().filter_map(|_| slots.lend()).collect();
+        let others = all(&slots);
+        assert_eq!((lent.len(), others.len()), (4, 4));
+        // They come back without asking, and nobody new comes before there is room again.
+        drop(lent);
+        drop(others);
+        assert!(slots.try_take().is_none());
+        drop(places);
+        assert_eq!(all(&slots).len(), 4);
+    }
+
+    #[tokio::test]
+    async fn no_more_places_are_lent_than_may_be() {
+        let slots = slots(4, 2);
+        let lent: Vec<Lent<'_>> = std::iter::from_fn(|| slots.lend()).collect();
+        assert_eq!(lent.len(), MOST_LENT);
+        drop(lent);
+        assert!(slots.lend().is_some());
     }
 
     #[tokio::test]

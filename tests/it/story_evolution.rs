@@ -33,13 +33,13 @@ elif change == "partitions":
         spec.add_field("eventType", IdentityTransform())
 elif change == "rename":
     with table.update_schema() as schema:
-        schema.rename_column("eventType", "kind")
+        schema.rename_column("displayMessage", "words")
 rows = table.refresh().scan().to_arrow().to_pylist()
-kinds = [row.get("kind") or row.get("eventType") for row in rows]
+words = [row.get("words") or row.get("displayMessage") for row in rows]
 print(json.dumps({
     "rows": len(rows),
     "ids": len({row["p_row_id"] for row in rows}),
-    "without": kinds.count(None),
+    "without": words.count(None),
     "notes": [row["note"] for row in rows if row.get("note")],
     "specs": sorted({task.file.spec_id for task in table.scan().plan_files()}),
 }))
@@ -96,7 +96,7 @@ async fn margay_goes_on_with_a_table_that_another_engine_has_changed() {
     change(&setup, "rename");
     ingest(&daemon, 4).await;
     let refused = search(&setup, "SELECT count(*) FROM okta_systemlog").unwrap_err();
-    assert!(refused.contains("column `kind` was called `eventType` before"), "{refused}");
+    assert!(refused.contains("column `words` was called `displayMessage` before"), "{refused}");
     let maintained = setup.margay(&["lake", "maintain", "--config", "margay.toml"]);
     assert!(maintained.status.success(), "{}", String::from_utf8_lossy(&maintained.stderr));
     let after = change(&setup, "nothing");

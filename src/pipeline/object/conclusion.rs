@@ -28,9 +28,11 @@ impl Work<'_> {
             let encoding = encoding.unwrap_or_default();
             telemetry.object_decoded(object, &layers.join(", "), encoding, split.kind.as_str(), split.why);
         }
+        let lent = self.pipeline.slots.lend();
         for ticket in reading.tickets {
             ticket.committed().await?;
         }
+        drop(lent);
         if let Some(newest) = reading.newest {
             telemetry.event_durable(source, self.pipeline.clock.now() - newest);
         }
