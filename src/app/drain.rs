@@ -24,13 +24,13 @@ pub(super) async fn drain(
     let end = Instant::now() + grace;
     let mut asked_again = pin!(asked_again);
     let drained = loop {
-        // For what waits for its rows now, and then for what comes to that: the lake's own time is longer.
-        flush(pipeline).await;
         let left = end.saturating_duration_since(Instant::now());
         let drained = tokio::select! {
-            drained = work.drained(left.min(LAST_FLUSHES)) => drained,
+            drained = flushed_and_drained(pipeline, work, left) => drained,
+            () = tokio::time::sleep(left) => false,
             _ = &mut asked_again => break false,
         };
+        let left = end.saturating_duration_since(Instant::now());
         if drained || left.is_zero() {
             break drained;
         }
@@ -40,7 +40,16 @@ pub(super) async fn drain(
         pipeline.abandon.cancel();
         work.drained(LAST_MOMENT).await;
     }
+    if tokio::time::timeout(LAST_MOMENT, flush(pipeline)).await.is_err() {
+        tracing::error!("a last flush of the lake did not end in time; objects whose rows it had come again");
+    }
+}
+
+/// For what waits for its rows now, and then for what comes to that: the lake's own time is longer. What is broken off
+/// here may have been committed all the same; the ledger knows how to find out.
+async fn flushed_and_drained(pipeline: &Pipeline, work: &Tasks, left: Duration) -> bool {
     flush(pipeline).await;
+    work.drained(left.min(LAST_FLUSHES)).await
 }
 
 async fn flush(pipeline: &Pipeline) {

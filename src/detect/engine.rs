@@ -256,20 +256,21 @@ impl Engine {
         Ok(report)
     }
 
-    /// Reads the tables of buckets that are due, and swaps in those that changed.
+    /// Reads the tables of buckets that are due, and swaps in each that changed as soon as it is read.
     pub async fn refresh(&self, refresher: &mut Refresher) {
         let inner = &self.inner;
-        let wanted = self.inner.current().tables.wanted();
-        let loading = inner.plan.moment();
-        let read = refresher.round(wanted, &loading).await;
-        if read.is_empty() {
-            return;
+        loop {
+            let loading = inner.plan.moment();
+            let read = refresher.round(inner.current().tables.wanted(), &loading).await;
+            if read.is_empty() {
+                return;
+            }
+            let _alone = inner.loading.lock().await;
+            let last = inner.current().tables;
+            let next = Arc::new(last.refreshed(read, &loading));
+            tell_tables(&inner.telemetry, &last, &next);
+            inner.current.write().expect("no holder of this lock panics").tables = next;
         }
-        let _alone = inner.loading.lock().await;
-        let last = self.inner.current().tables;
-        let next = Arc::new(last.refreshed(read, &loading));
-        tell_tables(&inner.telemetry, &last, &next);
-        inner.current.write().expect("no holder of this lock panics").tables = next;
     }
 
     /// Reads the tables anew after the log types have changed, and nothing else.

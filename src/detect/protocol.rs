@@ -65,6 +65,17 @@ pub struct Sources {
     pub data_models: Vec<DataModelSource>,
 }
 
+impl Sources {
+    pub fn has(&self, place: Place) -> bool {
+        let (list, at) = match place {
+            Place::Global(at) => (self.globals.len(), at),
+            Place::Rule(at) => (self.rules.len(), at),
+            Place::DataModel(at) => (self.data_models.len(), at),
+        };
+        (at as usize) < list
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModuleSource {
     /// Name in `import` statements.

@@ -150,12 +150,14 @@ impl Worker {
         let mut modules = 2 * (sources.globals.len() + sources.rules.len() + sources.data_models.len());
         loop {
             match self.reply(None).await {
-                Ok(Reply::Loading { place }) if modules > 0 => {
+                Ok(Reply::Loading { place }) if modules > 0 && sources.has(place) => {
                     modules -= 1;
                     loading = Some(place);
                 }
-                Ok(Reply::Loaded { faults }) => return Ok(faults),
-                Ok(Reply::LoadOverrun { place }) => return Err(WorkerError::LoadStuck { place }),
+                Ok(Reply::Loaded { faults }) if faults.iter().all(|fault| sources.has(fault.place)) => {
+                    return Ok(one_of_each(faults));
+                }
+                Ok(Reply::LoadOverrun { place }) if sources.has(place) => return Err(WorkerError::LoadStuck { place }),
                 Ok(other) => return Err(unexpected(&other)),
                 Err(WorkerError::Died { how, .. }) if let Some(place) = loading => {
                     return Err(WorkerError::LoadDied { place, how });
@@ -188,12 +190,16 @@ impl Worker {
         self.send(&Request::Evaluate { careful, calls: calls.clone() }).await?;
         let asked = |event: u32, rule: u32| calls.get(event as usize).is_some_and(|call| call.rules.contains(&rule));
         let rules: BTreeSet<u32> = calls.iter().flat_map(|call| &call.rules).copied().collect();
-        let mut calling = None;
+        let (mut calling, mut last) = (None, (progress.through, 0));
         let mut room: usize = calls.iter().map(|call| call.rules.len()).sum();
         loop {
             match self.reply(calling).await? {
                 Reply::Calling { event, rule } if asked(event, rule) => calling = Some((event, rule)),
-                Reply::KeyValue { event, rule, call } if asked(event, rule) => {
+                // In turn, so that the bound on the calls of one rule on one event holds.
+                Reply::KeyValue { event, rule, call }
+                    if let Some(turn) = turn(calls, event, rule).filter(|turn| *turn >= last) =>
+                {
+                    last = turn;
                     self.answer(event, rule, &call, key_values).await?;
                 }
                 Reply::Overrun { event, rule, function } if asked(event, rule) => {
@@ -215,6 +221,7 @@ impl Worker {
                     room -= outcomes.len();
                     calling = None;
                     progress.through = through;
+                    last = last.max((through, 0));
                     progress.outcomes.extend(outcomes);
                     spent.iter().for_each(|spent| spent.add_to(&mut progress.spent));
                 }
@@ -346,6 +353,23 @@ fn printable(said: &str) -> String {
 
 fn silent() -> String {
     format!("no sign of life for {SILENCE:?}")
+}
+
+/// Place of a rule among those that an event is given to, in the order in which they run.
+fn turn(calls: &[EventCalls], event: u32, rule: u32) -> Option<(u32, usize)> {
+    let at = calls.get(event as usize)?.rules.iter().position(|own| *own == rule)?;
+    Some((event, at))
+}
+
+/// The first fault of each module.
+fn one_of_each(faults: Vec<LoadFault>) -> Vec<LoadFault> {
+    let mut seen = Vec::new();
+    let is_first = |fault: &LoadFault| {
+        let is_first = !seen.contains(&fault.place);
+        seen.push(fault.place);
+        is_first
+    };
+    faults.into_iter().filter(is_first).collect()
 }
 
 fn unexpected(reply: &Reply) -> WorkerError {

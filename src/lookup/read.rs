@@ -120,6 +120,9 @@ impl<'a> Building<'a> {
         if expires.is_some_and(|end| end <= now.unix_timestamp()) {
             return Ok(());
         }
+        if row.iter().any(|(_, value)| is_deeper(value, MOST_DEEP)) {
+            return Err(format!("the row is nested deeper than {MOST_DEEP} levels; make it flatter"));
+        }
         let at = self.rows.len() as u32;
         if self.rows.len() >= limits.max_rows {
             return Err(format!(
@@ -166,6 +169,19 @@ impl<'a> Building<'a> {
             Index::Texts(self.texts.finish())
         };
         Table { rows: self.rows.finish(), index }
+    }
+}
+
+/// Of a row. Readers of JSON refuse what is nested in 128 levels, and rows are put into events, which have some of their own.
+const MOST_DEEP: usize = 32;
+
+/// Whether a value has more levels than so many.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::List(_) | Value::Map(_) if levels == 0 => true,
+        Value::List(items) => items.iter().any(|item| is_deeper(item, levels - 1)),
+        Value::Map(map) => map.iter().any(|(_, value)| is_deeper(value, levels - 1)),
+        _ => false,
     }
 }
 

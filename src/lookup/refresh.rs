@@ -44,7 +44,7 @@ impl Refresher {
         Refresher { store, telemetry, states: HashMap::new() }
     }
 
-    /// Reads what is due of `wanted`, one after the other: the tables that changed.
+    /// Reads what is due of `wanted`, one after the other, until one has changed: it need not wait for the next.
     pub async fn round(&mut self, wanted: Vec<Wanted>, loading: &Loading) -> Vec<Refreshed> {
         self.states.retain(|name, _| {
             let stays = wanted.iter().any(|one| one.definition.name == *name);
@@ -74,11 +74,15 @@ impl Refresher {
             self.telemetry.metrics.lookup_refreshes_total.inc([&*definition.name, outcome]);
             match fetched {
                 Ok(changed) => {
+                    let is_new = changed.is_some();
                     read.extend(changed);
                     if std::mem::take(&mut state.overdue) {
                         self.telemetry.lookup_overdue_ended(&definition.name);
                     }
                     (state.failing, state.good, state.due) = (false, now, now + source.period);
+                    if is_new {
+                        break;
+                    }
                 }
                 Err(reason) => {
                     state.due = now + source.period.min(AGAIN);

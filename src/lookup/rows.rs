@@ -59,7 +59,7 @@ impl Rows {
     /// The row with the value that found it.
     pub(super) fn get(&self, row: u32, found_by: &str) -> Map {
         static KEY: LazyLock<Arc<str>> = LazyLock::new(|| MATCH.into());
-        let map: Map = serde_json::from_slice(self.text_of(row)).expect("a row is what was written");
+        let map: Map = serde_json::from_slice(self.text_of(row)).expect("a row is what was written, and not deep");
         map.with(&KEY, Value::str(found_by))
     }
 

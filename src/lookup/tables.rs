@@ -352,6 +352,10 @@ fn stamp_of<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Stamp {
 
 fn whole_file(path: &Path, most: usize) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
+    // Whoever opens a pipe waits for its other end.
+    if !path.metadata().map_err(|error| format!("could not be read: {error}"))?.is_file() {
+        return Err("is no file".into());
+    }
     let read = File::open(path).and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes));
     read.map_err(|error| format!("could not be read: {error}"))?;
     if bytes.len() > most {

@@ -87,7 +87,12 @@ async fn next(pipeline: &Pipeline, shutdown: &CancellationToken) -> Option<Recei
     let mut poll = pin!(pipeline.queue.receive(slots.len()));
     tokio::select! {
         biased;
-        () = shutdown.cancelled() => Some((tokio::time::timeout(LAST_POLL, poll).await.ok()?, slots)),
+        () = shutdown.cancelled() => tokio::select! {
+            biased;
+            // It would only bring what was given up just now.
+            () = pipeline.abandon.cancelled() => None,
+            last = tokio::time::timeout(LAST_POLL, poll) => Some((last.ok()?, slots)),
+        },
         received = &mut poll => Some((received, slots)),
     }
 }

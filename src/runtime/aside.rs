@@ -10,6 +10,9 @@ use tokio::task::JoinHandle;
 
 use super::Tasks;
 
+/// Of a thread: what is worked on here may be as deep as people write it. Only pages that are touched cost memory.
+const STACK: usize = 64 * 1024 * 1024;
+
 /// Threads that may wait for files at once.
 const BLOCKING: usize = 16;
 
@@ -25,6 +28,7 @@ impl Aside {
             .worker_threads(threads.max(1))
             .max_blocking_threads(BLOCKING)
             .thread_name(name)
+            .thread_stack_size(STACK)
             .on_thread_start(yield_to_others)
             .enable_all()
             .build()?;

@@ -50,7 +50,13 @@ impl Writer<'_> {
         });
         // One that stands for something of its own name is that, a column.
         let Some((at, stands_for)) = defined.filter(|(_, expr)| !mentions(expr, self.alias)) else { return };
-        let mut putter = Putter { alias: self.alias, stands_for, was_put: false };
+        let mut putter = Putter {
+            alias: self.alias,
+            size: stands_for.to_string().len(),
+            stands_for,
+            room: MOST_BYTES,
+            was_put: false,
+        };
         for (place, item) in select.projection.iter_mut().enumerate() {
             if place != at {
                 let _ = item.visit(&mut putter);
@@ -72,14 +78,25 @@ impl Writer<'_> {
 struct Putter<'a> {
     alias: &'a str,
     stands_for: Expr,
+    /// Bytes that may still be put.
+    room: usize,
+    size: usize,
     was_put: bool,
 }
+
+/// Of all that is put in one round: an alias of aliases doubles with each.
+const MOST_BYTES: usize = 256 * 1024;
 
 impl VisitorMut for Putter<'_> {
     type Break = ();
 
     fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
-        if matches!(expression, Expr::Identifier(name) if name.value.eq_ignore_ascii_case(self.alias)) {
+        let is_alias = matches!(expression, Expr::Identifier(name) if name.value.eq_ignore_ascii_case(self.alias));
+        if is_alias && self.size > self.room {
+            return ControlFlow::Break(());
+        }
+        if is_alias {
+            self.room -= self.size;
             *expression = Expr::Nested(Box::new(self.stands_for.clone()));
             self.was_put = true;
         }

@@ -6,7 +6,8 @@ use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef, TimeUn
 use async_trait::async_trait;
 
 use crate::lake::catalog::CatalogError;
-use crate::lake::columns::{Shape, columns};
+use crate::lake::columns::{Column, Shape};
+use crate::lake::families::{FAMILIES, Named};
 use crate::lake::names::TableId;
 use crate::lake::tables::{Condition, ParquetFile, Ranges, Snapshot, Tables};
 use crate::logtype::Schema;
@@ -23,17 +24,26 @@ struct DryTable {
 }
 
 impl DryTables {
-    /// One for each log type.
+    /// Those of a lake that has events of these log types.
     pub fn new<'a>(prefix: &str, log_types: impl Iterator<Item = &'a Arc<Schema>>) -> DryTables {
-        let table = |schema: &Arc<Schema>| {
-            let columns = columns(Some(schema));
+        let table = |columns: &[Column]| {
             let fields = columns.iter().map(|column| Field::new(&*column.name, data_type(&column.shape), true));
             let schema_of_table = Arc::new(ArrowSchema::new(fields.collect::<Vec<_>>()));
             let json = columns.iter().filter(|column| column.shape == Shape::Json);
             let json_columns = json.map(|column| column.name.to_string()).collect();
-            (TableId::of_logs(prefix, &schema.name), DryTable { schema: schema_of_table, json_columns })
+            DryTable { schema: schema_of_table, json_columns }
         };
-        let mut tables: Vec<(TableId, DryTable)> = log_types.map(table).collect();
+        let log_types: Vec<&Arc<Schema>> = log_types.collect();
+        let mut tables: Vec<(TableId, DryTable)> = Vec::new();
+        for family in FAMILIES {
+            for log_type in &log_types {
+                let id = TableId::of(prefix, &family.table(&log_type.name));
+                if family.tables != Named::ByLogType && tables.iter().any(|(known, _)| *known == id) {
+                    break;
+                }
+                tables.push((id, table(&family.columns(Some(log_type)))));
+            }
+        }
         tables.sort_by(|a, b| a.0.cmp(&b.0));
         DryTables { prefix: prefix.to_owned(), tables }
     }
@@ -50,8 +60,7 @@ fn data_type(shape: &Shape) -> DataType {
         Shape::Time => DataType::Timestamp(TimeUnit::Microsecond, None),
         Shape::List(item) => DataType::List(Arc::new(Field::new("element", data_type(item), true))),
         Shape::Struct(columns) => {
-            let field =
-                |column: &crate::lake::columns::Column| Field::new(&*column.name, data_type(&column.shape), true);
+            let field = |column: &Column| Field::new(&*column.name, data_type(&column.shape), true);
             DataType::Struct(columns.iter().map(field).collect())
         }
     }

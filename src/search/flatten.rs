@@ -4,8 +4,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Select, SetExpr, Statement, TableFactor,
-    TableWithJoins, Visit, VisitMut, Visitor, VisitorMut,
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, JoinConstraint, JoinOperator, Query,
+    Select, SetExpr, Statement, TableFactor, TableWithJoins, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -135,13 +135,16 @@ fn in_select(select: &mut Select) -> Result<(), SearchError> {
     let wants_index = mentions_index(select);
     let mut done: Vec<Flattened> = Vec::new();
     let mut made: Vec<TableWithJoins> = Vec::new();
+    let mut conditions: Vec<Expr> = Vec::new();
     for mut table in std::mem::take(&mut select.from) {
         let joins = std::mem::take(&mut table.joins);
-        place(table, &mut made, &mut done, wants_index)?;
+        place(table, &mut made, &mut done, wants_index, false)?;
         for mut join in joins {
             if is_known(&join.relation) {
+                let (condition, keeps_all) = joined(join.join_operator)?;
                 let table = TableWithJoins { relation: join.relation, joins: Vec::new() };
-                place(table, &mut made, &mut done, wants_index)?;
+                place(table, &mut made, &mut done, wants_index, keeps_all)?;
+                conditions.extend(condition);
             } else {
                 let mut naming = Naming { done: &done };
                 let _ = VisitMut::visit(&mut join, &mut naming);
@@ -150,9 +153,37 @@ fn in_select(select: &mut Select) -> Result<(), SearchError> {
         }
     }
     select.from = made;
+    for condition in conditions {
+        let condition = Expr::Nested(Box::new(condition));
+        select.selection = Some(match select.selection.take() {
+            None => condition,
+            Some(other) => Expr::BinaryOp {
+                left: Box::new(Expr::Nested(Box::new(other))),
+                op: BinaryOperator::And,
+                right: Box::new(condition),
+            },
+        });
+    }
     // Selected by its bare name, an element is called by that.
     let _ = select.visit(&mut Naming { done: &done });
     Ok(())
+}
+
+/// The condition of a join with a flattened list, and whether rows whose list is empty stay.
+fn joined(operator: JoinOperator) -> Result<(Option<Expr>, bool), SearchError> {
+    use JoinOperator::{CrossJoin, Inner, Join, Left, LeftOuter};
+    let is_true = |condition: &Expr| condition.to_string().eq_ignore_ascii_case("true");
+    match operator {
+        CrossJoin(JoinConstraint::None) | Inner(JoinConstraint::None) | Join(JoinConstraint::None) => Ok((None, false)),
+        Inner(JoinConstraint::On(condition)) | Join(JoinConstraint::On(condition)) => {
+            Ok(((!is_true(&condition)).then_some(condition), false))
+        }
+        Left(JoinConstraint::None) | LeftOuter(JoinConstraint::None) => Ok((None, true)),
+        Left(JoinConstraint::On(condition)) | LeftOuter(JoinConstraint::On(condition)) if is_true(&condition) => {
+            Ok((None, true))
+        }
+        _ => Err(SearchError::new("FLATTEN can be joined by CROSS, INNER or LEFT JOIN, the last without a condition")),
+    }
 }
 
 /// Puts a table in its place; a function becomes part of the table whose list it takes.
@@ -161,6 +192,7 @@ fn place(
     made: &mut Vec<TableWithJoins>,
     done: &mut Vec<Flattened>,
     wants_index: bool,
+    keeps_all: bool,
 ) -> Result<(), SearchError> {
     let Some(Called { function, alias }) = called(&table.relation) else {
         made.push(table);
@@ -191,7 +223,7 @@ fn place(
             let owner =
                 owner.ok_or_else(|| SearchError::new("FLATTEN needs a table before it, whose list it takes"))?;
             let flattened = Flattened { alias, table: name_of(owner) };
-            let list = if outer { LIST_OR_NULL } else { LIST };
+            let list = if outer || keeps_all { LIST_OR_NULL } else { LIST };
             let list = format!("{list}({input})");
             let index = if wants_index {
                 format!(", unnest(range(0, array_length({list}))) AS {}", quoted(&flattened.column("index")))

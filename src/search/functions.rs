@@ -69,6 +69,9 @@ fn called(function: &Function) -> Option<Result<Expr, SearchError>> {
     let text = written(&name, &arguments)?;
     Some(
         text.and_then(|text| {
+            if text.len() > 4 * super::statement::LONGEST {
+                return Err(SearchError::new("the query becomes too long with this written out"));
+            }
             parsed(&format!("{text}{over}")).ok_or_else(|| SearchError::new(format!("{name} can't be used so")))
         })
         .map_err(|error| error.about(&name)),

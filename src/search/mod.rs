@@ -1,7 +1,7 @@
 //! SQL over the lake, read only.
 //!
 //! A query is one statement. [`statement`] parses it, in the [`dialect`] of public queries, and lets nothing through that
-//! could change anything; [`relations`] finds the tables that it names; [`macros`], [`columns`] with [`steps`], [`aliases`],
+//! could change anything, or is more than a process can bear ([`bounds`]); [`relations`] finds the tables that it names; [`macros`], [`columns`] with [`steps`], [`aliases`],
 //! [`flatten`] and [`functions`] write out what people need not, or say in another dialect: time predicates, names in any case, paths
 //! into JSON. DataFusion plans and runs the rest over [`table`], which opens only the files and row groups that may hold
 //! what is looked for ([`skip`], [`partition`]), on this machine or another ([`remote`]); [`scans`] keeps an eye on what
@@ -11,6 +11,7 @@
 //! [`queries`] runs the queries of many callers in the daemon, each within its limits; [`saved`] are those that have a name.
 
 mod aliases;
+mod bounds;
 mod columns;
 mod dialect;
 pub mod dry;
@@ -43,6 +44,7 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider};
 use datafusion::execution::context::SQLOptions;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -260,7 +262,10 @@ impl Search {
         options.optimizer.enable_leaf_expression_pushdown = false;
         options.execution.parquet.pushdown_filters = true;
         options.execution.parquet.reorder_filters = true;
-        let runtime = RuntimeEnvBuilder::new().with_memory_limit(self.limits.memory, 1.0).build_arc()?;
+        // What does not fit into the memory of a query is an error, not a file that fills the disk.
+        let no_files = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+        let runtime = RuntimeEnvBuilder::new().with_memory_limit(self.limits.memory, 1.0);
+        let runtime = runtime.with_disk_manager_builder(no_files).build_arc()?;
         let mut context = SessionContext::new_with_config_rt(config, runtime);
         datafusion_functions_json::register_all(&mut context)?;
         variant::register(&context);
@@ -286,6 +291,9 @@ async fn with_aliases(
         let unknown = error::unknown_column(&error);
         if !unknown.is_some_and(|name| aliases::write_out(&mut sql, &name)) {
             return Err(error.into());
+        }
+        if sql.to_string().len() > 4 * statement::LONGEST {
+            return Err(SearchError::new("the query becomes too long with its aliases written out"));
         }
     }
     Err(SearchError::new("the query uses too many of its own aliases"))

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, TokenWithSpan, Tokenizer, TokenizerError};
 
 use super::dialect::LakeDialect;
-use super::{SearchError, flatten, macros};
+use super::{SearchError, bounds, flatten, macros};
 
 /// A statement that may be run.
 #[derive(Debug)]
@@ -43,7 +43,9 @@ pub(super) fn parse(sql: &str) -> Result<Parsed, SearchError> {
         let text = "the query is a template (`{%`, `{{`), which is not filled in here; write the query out";
         return Err(SearchError::new(text));
     }
-    let tokens = macros::arguments_as_sql(tokens(sql)?);
+    let tokens = tokens(sql)?;
+    bounds::check_tokens(&tokens)?;
+    let tokens = macros::arguments_as_sql(tokens);
     let mut parser = Parser::new(&LakeDialect).with_recursion_limit(DEEPEST).with_tokens_with_locations(tokens);
     let statements = parser.parse_statements().map_err(|error| unparsable(error, sql))?;
     let [statement] = <[Statement; 1]>::try_from(statements).map_err(|statements| match statements.len() {
@@ -63,6 +65,7 @@ pub(super) fn parse(sql: &str) -> Result<Parsed, SearchError> {
     if statement.visit(&mut TableFunctions).is_break() {
         return Err(refused(&statement));
     }
+    bounds::check_sizes(&statement)?;
     Ok(Parsed { sql: statement, question })
 }
 

@@ -107,7 +107,9 @@ pub(super) async fn open(
     let is_member = |id: &&TableId| id.namespace.strip_prefix(tables.prefix()).is_some_and(|of| view.has(of));
     let ids: Vec<TableId> = all.iter().filter(is_member).cloned().collect();
     let opened = iter(ids).map(|id| open_member(tables, id));
-    let members: Vec<(TableId, Arc<dyn TableProvider>)> = opened.buffered(AT_ONCE).try_collect().await?;
+    let mut members: Vec<(TableId, Arc<dyn TableProvider>)> = opened.buffered(AT_ONCE).try_collect().await?;
+    // Another engine may have made a table there that is none of events.
+    members.retain(|(_, table)| has_times(table));
     let schema = schema(view, members.iter().map(|(_, table)| table));
     let mut plans = Vec::with_capacity(members.len());
     for (id, table) in members {
@@ -120,6 +122,11 @@ pub(super) async fn open(
         _ => LogicalPlan::Union(Union::try_new_with_loose_types(plans)?),
     };
     Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+fn has_times(table: &Arc<dyn TableProvider>) -> bool {
+    let schema = table.schema();
+    schema.field_with_name(EVENT_TIME).is_ok_and(|field| matches!(field.data_type(), DataType::Timestamp(..)))
 }
 
 async fn open_member(tables: &dyn Tables, id: TableId) -> Result<(TableId, Arc<dyn TableProvider>), SearchError> {

@@ -123,7 +123,9 @@ fn the_bench_of_the_pipeline_counts_what_it_read() {
     let setup = Setup::new();
     setup.write_rule_over("Okta.SystemLog", "Always", "def rule(event):\n    return True\n");
     for file in 0..3 {
-        setup.file(&format!("objects/day-{file}/login.json"), crate::events::logins_of(&format!("of-{file}"), 20));
+        let folder = setup.path("objects").join(format!("day-{file}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("login.json"), crate::events::logins_of(&format!("of-{file}"), 20)).unwrap();
     }
     let output = setup.margay(&["bench", "pipeline", "--input", "objects", "--rules", "rules", "--format", "json"]);
     assert!(output.status.success(), "{}", text(&output.stderr));

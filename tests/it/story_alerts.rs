@@ -44,6 +44,10 @@ async fn a_rule_that_opens_too_many_alerts_is_held_back_and_every_match_is_kept(
     let daemon = setup.start().await;
     let matches = r#"margay_rule_matches_total{rule="Login"}"#;
     daemon.until(|daemon| daemon.metrics().get(matches) == EVENTS as f64).await;
+    // Its matches are counted before they are recorded.
+    daemon
+        .until(|daemon| daemon.metrics().get(r#"margay_objects_total{source="local",state="committed"}"#) == 1.0)
+        .await;
     // While the hour lasts there is a notice, and behind it a digest.
     let is_told = || !told(&setup, "Margay.AlertStorm").is_empty() || told(&setup, "Login").len() > 1000;
     daemon.until(|_| is_told()).await;

@@ -1,6 +1,6 @@
 //! A `lookup_table` as written: rows beside the logs, and the fields of events that are looked up in them.
 
-use std::path::Path;
+use std::path::{Component, Path};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -135,6 +135,10 @@ impl LookupTableSpec {
 }
 
 fn file(origin: &Path, name: &str) -> Result<std::path::PathBuf, String> {
+    let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if !inside {
+        return Err(format!("`Filename` must lie in the folder of the table; `{name}` leads out of it"));
+    }
     let path = origin.parent().unwrap_or(Path::new("")).join(name);
     let known = path.extension().is_some_and(|extension| FILES.iter().any(|known| extension == *known));
     if known { Ok(path) } else { Err(format!("`Filename` must end in one of {FILES:?}; `{name}` does not")) }

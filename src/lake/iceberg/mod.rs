@@ -185,6 +185,7 @@ impl IcebergCatalog {
     }
 
     async fn create(&self, id: &TableId, name: &str, columns: &[Column]) -> Result<(), CatalogError> {
+        let location = self.free_location(id).await?;
         let made = || {
             let schema = evolve::schema(columns, None, 0)?;
             let (family, _) = Family::of(name);
@@ -194,7 +195,7 @@ impl IcebergCatalog {
             let spec = evolve::partition_spec(&schema, family.partition, by)?;
             let creation = TableCreation::builder()
                 .name(id.name.clone())
-                .location(format!("{}/{}/{}", self.warehouse.root(), id.namespace, id.name))
+                .location(location.clone())
                 .schema(schema)
                 .partition_spec(spec)
                 .properties([
@@ -210,6 +211,16 @@ impl IcebergCatalog {
         let failed = |error: iceberg::Error| failed(&format!("make table {id}"), &error);
         let metadata: TableMetadata = made().map_err(failed)?;
         self.heads.create(id, metadata).await
+    }
+
+    /// A folder of the warehouse that nothing lies in: what another catalog has there must not look like files that nothing
+    /// refers to.
+    async fn free_location(&self, id: &TableId) -> Result<String, CatalogError> {
+        let plain = format!("{}/{}/{}", self.warehouse.root(), id.namespace, id.name);
+        let end_of_time = time::PrimitiveDateTime::MAX.assume_utc();
+        let found = self.warehouse.older(&plain, end_of_time).await;
+        let found = found.map_err(|error| failed(&format!("look for files of table {id}"), &error))?;
+        Ok(if found.is_empty() { plain } else { format!("{plain}-{}", snapshot::unique()) })
     }
 
     async fn evolve(&self, id: &TableId, table: &Table, columns: &[Column]) -> Result<(), CatalogError> {

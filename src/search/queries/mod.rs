@@ -26,7 +26,7 @@ pub use shelf::Page;
 
 use super::saved::Saved;
 use super::{Config, Limits, Search, SearchError, output};
-use crate::runtime::{Aside, SharedClock, blocking};
+use crate::runtime::{Aside, SharedClock, blocking, blocking_deep};
 use crate::telemetry::Telemetry;
 use line::{Line, Room};
 use shelf::{Shelf, Written};
@@ -130,10 +130,12 @@ impl Queries {
 
     /// Takes a query in. It runs when it is its turn, whoever waits for it.
     pub async fn submit(&self, user: &str, ask: Ask) -> Result<Record, Refused> {
-        Search::check(&ask.sql).map_err(Refused::Query)?;
+        let sql = ask.sql.clone();
+        blocking_deep(move || Search::check(&sql)).await.map_err(Refused::Query)?;
         let record = self.join(user, ask)?;
-        self.keep(&record.id).await;
+        // Whoever asked may be gone before the record is written.
         self.start_due();
+        self.keep(&record.id).await;
         Ok(record)
     }
 

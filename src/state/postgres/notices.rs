@@ -35,7 +35,7 @@ const HELD: &str = "
         AND EXISTS (SELECT 1 FROM deliveries WHERE alert_id = id AND state = 'held')
     ORDER BY created_at, id LIMIT $5";
 
-const FORGET_HOURS: &str = "
+pub(super) const FORGET_HOURS: &str = "
     DELETE FROM alert_hours WHERE (rule_id, kind, hour) IN (
         SELECT rule_id, kind, hour FROM alert_hours WHERE hour < $1 AND held = 0 FOR UPDATE SKIP LOCKED)";
 

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use super::PostgresStore;
 use super::columns::stored;
 use super::failure::{During, Failure, retried};
+use super::notices::FORGET_HOURS;
 use crate::state::columns::{Columns, micros, time};
 use crate::state::{StateError, Upkeep};
 
@@ -114,6 +115,7 @@ impl Upkeep for PostgresStore {
             if forgotten > 0 {
                 sqlx::query(REMEMBER).bind(micros(before)).execute(&mut *tx).await.during(ATTEMPT)?;
             }
+            sqlx::query(FORGET_HOURS).bind(micros(before)).execute(&mut *tx).await.during(ATTEMPT)?;
             tx.commit().await.during(ATTEMPT)?;
             Ok(forgotten)
         })

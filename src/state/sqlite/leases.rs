@@ -21,7 +21,9 @@ impl Leases for SqliteStore {
             Some(row) => Some(Held { fence: row.try_get("fence").during(ATTEMPT)?, until: moment(&row, "ends_at")? }),
             None => None,
         };
-        let Some(fence) = next(held, now) else { return Ok(None) };
+        let Some(fence) = next(held, now) else {
+            return tx.nothing(ATTEMPT).await.map(|()| None);
+        };
         sqlx::query(
             "INSERT INTO leases (duty, fence, ends_at) VALUES (?, ?, ?)
              ON CONFLICT (duty) DO UPDATE SET fence = excluded.fence, ends_at = excluded.ends_at",

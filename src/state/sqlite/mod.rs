@@ -190,6 +190,12 @@ impl Write<'_> {
         self.writer.is_open = false;
         Ok(())
     }
+
+    /// Ends a transaction that changed nothing. Without this the file would stay locked for other processes until the next
+    /// transaction.
+    async fn nothing(self, attempt: &str) -> Result<(), StateError> {
+        self.commit(attempt).await
+    }
 }
 
 impl Deref for Write<'_> {

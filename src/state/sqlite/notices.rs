@@ -33,7 +33,7 @@ const HELD: &str = "
         AND EXISTS (SELECT 1 FROM deliveries WHERE alert_id = id AND state = 'held')
     ORDER BY created_at, id LIMIT ?5";
 
-const FORGET_HOURS: &str = "DELETE FROM alert_hours WHERE hour < ? AND held = 0";
+pub(super) const FORGET_HOURS: &str = "DELETE FROM alert_hours WHERE hour < ? AND held = 0";
 
 pub(super) async fn note(
     connection: &mut SqliteConnection,
@@ -114,7 +114,9 @@ impl Notices for SqliteStore {
         };
         // An alert that is not there any more has ended.
         let last = last.as_ref().map(|last| (last, status.unwrap_or(AlertStatus::Closed)));
-        let Some(window) = notice.place(last, now) else { return Ok(None) };
+        let Some(window) = notice.place(last, now) else {
+            return tx.nothing(ATTEMPT).await.map(|()| None);
+        };
         let alert = window.alert(&key).expect("a notice opens its alert at once");
         save_window(&mut tx, &key, &window).await?;
         save_alert(&mut tx, &alert, &window.opening).await?;

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use sqlx::SqliteConnection;
 use time::OffsetDateTime;
 
+use super::notices::FORGET_HOURS;
 use super::{Durability, During, SqliteStore};
 use crate::state::columns::{micros, time};
 use crate::state::{StateError, Upkeep};
@@ -105,6 +106,7 @@ impl Upkeep for SqliteStore {
             .await
             .during(ATTEMPT)?;
         }
+        sqlx::query(FORGET_HOURS).bind(micros(before)).execute(&mut *tx).await.during(ATTEMPT)?;
         tx.commit(ATTEMPT).await?;
         Ok(forgotten)
     }

@@ -75,6 +75,9 @@ pub(super) fn bare(location: &str) -> &str {
 
 fn older(folder: &Path, before: OffsetDateTime) -> Result<Vec<String>, String> {
     let mut files = Vec::new();
+    if !folder.exists() {
+        return Ok(files);
+    }
     for entry in walkdir::WalkDir::new(folder) {
         let entry = entry.map_err(|error| error.to_string())?;
         if !entry.file_type().is_file() {
