@@ -58,7 +58,7 @@
 //! - A module reads the environment (`config/` does), asks the system for the time (a `Clock` does) or spawns a task
 //!   past `runtime::Tasks`.
 //! - A buffer, queue or wait is unbounded.
-//! - The pipeline names an adapter; `app` alone does (and `cli/bench`, which composes a daemon of fakes).
+//! - The pipeline names an adapter; `app` alone does (and `cli/bench`, which composes daemons of its own).
 //!
 //! # To add …
 //!

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::runtime::SharedClock;
 use crate::state::{Lease, Leases, StateError};
+use crate::telemetry::Telemetry;
 
 /// Without a sign of life for so long, the holder is taken for dead.
 const TERM: Duration = Duration::from_secs(120);
@@ -23,6 +24,7 @@ pub(super) struct Duty {
     pub(super) every: Duration,
     pub(super) leases: Arc<dyn Leases>,
     pub(super) clock: SharedClock,
+    pub(super) telemetry: Telemetry,
 }
 
 /// What came of asking for a turn.
@@ -60,9 +62,7 @@ impl Duty {
             match self.leases.prolong(lease, self.clock.now() + TERM).await {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(error) => {
-                    tracing::warn!(%error, duty = self.name, "the lease of a duty was not prolonged; it is tried again");
-                }
+                Err(error) => self.telemetry.state_failed("prolong the lease of a duty", &error),
             }
         }
     }
@@ -94,7 +94,13 @@ mod tests {
     fn daemons<const N: usize>() -> [Duty; N] {
         let leases: Arc<dyn Leases> = Arc::new(MemoryState::new());
         let clock: SharedClock = Arc::new(Paused(Instant::now()));
-        std::array::from_fn(|_| Duty { name: "test", every: HOUR, leases: leases.clone(), clock: clock.clone() })
+        std::array::from_fn(|_| Duty {
+            name: "test",
+            every: HOUR,
+            leases: leases.clone(),
+            clock: clock.clone(),
+            telemetry: Telemetry::new(),
+        })
     }
 
     #[tokio::test(start_paused = true)]

@@ -120,7 +120,7 @@ async fn round(pipeline: &Pipeline, config: &Config, settings: &Settings) -> Str
         && config.lake.kind != lake::Kind::None
         && let Err(error) = tell_health(pipeline, &findings).await
     {
-        pipeline.telemetry.lake_not_maintained(&"monitor.source_health", &error);
+        pipeline.telemetry.lake_not_told("monitor.source_health", &error);
     }
     json_line(&told)
 }

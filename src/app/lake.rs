@@ -35,13 +35,12 @@ use crate::telemetry::Telemetry;
 
 async fn existing(config: &Config) -> anyhow::Result<IcebergCatalog> {
     match config.lake.kind {
-        Kind::None => anyhow::bail!("`lake.type` is `none`: no events are kept"),
         Kind::Local => {
             let root = &config.lake.local.path;
             let place = root.display();
             anyhow::ensure!(iceberg::exists(root), "there is no lake in {place}; start `margay run` first");
         }
-        Kind::Postgres | Kind::Glue | Kind::Rest => {}
+        Kind::None | Kind::Postgres | Kind::Glue | Kind::Rest => {}
     }
     let log_types = log_types(&config.log_types.directories);
     let log_types = log_types.map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
@@ -54,7 +53,8 @@ async fn catalog(config: &Config, schemas: Schemas, clock: SharedClock) -> anyho
     let (lake, settings) = (&config.lake, config.lake.settings());
     let warehouse = warehouse(lake).await?;
     Ok(match lake.kind {
-        Kind::None | Kind::Local => IcebergCatalog::embedded(warehouse, settings, schemas, clock).await?,
+        Kind::None => anyhow::bail!("`lake.type` is `none`: no events are kept"),
+        Kind::Local => IcebergCatalog::embedded(warehouse, settings, schemas, clock).await?,
         Kind::Postgres => {
             let pool = postgres::connections(&config.state.postgres).await?;
             let pointers = PostgresPointers::open(pool).await?;
@@ -172,7 +172,7 @@ pub async fn local_lake(
 /// A lake that is not committing yet.
 pub(super) enum BuiltLake {
     None,
-    Iceberg { catalog: Arc<IcebergCatalog>, committer: Arc<Committer<IcebergCatalog>>, upkeep: Option<Round> },
+    Iceberg { catalog: Arc<IcebergCatalog>, committer: Arc<Committer<IcebergCatalog>>, upkeep: Option<Box<Round>> },
 }
 
 impl BuiltLake {
@@ -193,8 +193,8 @@ impl BuiltLake {
         let committer = Committer::new(catalog.clone(), state, clock.clone(), telemetry.clone(), limits);
         let interval = Duration::from_secs(config.lake.maintain_seconds);
         let upkeep = (!interval.is_zero()).then(|| {
-            let duty = Duty { name: "upkeep of the lake", every: interval, leases, clock };
-            Round { goals: config.lake.goals(), duty, telemetry }
+            let duty = Duty { name: "upkeep of the lake", every: interval, leases, clock, telemetry };
+            Box::new(Round { goals: config.lake.goals(), duty })
         });
         Ok(BuiltLake::Iceberg { catalog, committer: Arc::new(committer), upkeep })
     }
@@ -233,7 +233,6 @@ impl BuiltLake {
 pub(super) struct Round {
     goals: Goals,
     duty: Duty,
-    telemetry: Telemetry,
 }
 
 impl Round {
@@ -245,7 +244,7 @@ impl Round {
                 match self.duty.turn(self.maintain_all(&catalog)).await {
                     Ok(Turn::Done | Turn::NotNow) => {}
                     Ok(Turn::Lost) => tracing::warn!("another daemon took over the upkeep of the lake"),
-                    Err(error) => self.telemetry.state_failed("ask for the upkeep of the lake", &error),
+                    Err(error) => self.duty.telemetry.state_failed("ask for the upkeep of the lake", &error),
                 }
             }
         };
@@ -258,15 +257,15 @@ impl Round {
     async fn maintain_all(&self, catalog: &IcebergCatalog) {
         match catalog.list().await {
             Ok(tables) => self.maintain(catalog, &tables).await,
-            Err(error) => self.telemetry.lake_not_maintained(&"any", &error),
+            Err(error) => self.duty.telemetry.lake_not_maintained(&"any", &error),
         }
     }
 
     async fn maintain(&self, catalog: &IcebergCatalog, tables: &[TableId]) {
         for table in tables {
             match catalog.maintain(table, &self.goals).await {
-                Ok(done) => self.telemetry.lake_maintained(table, done.files_before, done.files_after),
-                Err(error) => self.telemetry.lake_not_maintained(table, &error),
+                Ok(done) => self.duty.telemetry.lake_maintained(table, done.files_before, done.files_after),
+                Err(error) => self.duty.telemetry.lake_not_maintained(table, &error),
             }
         }
     }

@@ -60,7 +60,7 @@ pub(super) async fn audit(pipeline: Arc<Pipeline>, config: Config, shutdown: Can
         loop {
             tokio::time::sleep(AUDIT).await;
             if let Err(error) = crate::pipeline::audit(&pipeline, settling(&config)).await {
-                pipeline.telemetry.lake_not_maintained(&"monitor.data_audit", &error);
+                pipeline.telemetry.lake_not_told("monitor.data_audit", &error);
             }
         }
     };

@@ -80,7 +80,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         let answer = search.run(&sql, now).await?;
         answer.warnings.iter().for_each(|warning| complain(format_args!("{warning}")));
         print(&written(&answer, arguments.format)?)?;
-        if answer.is_cut {
+        if answer.is_cut && answer.rows() < arguments.limit {
+            complain(format_args!("the answer is cut: its rows have more than `search.max_result_mib`"));
+        } else if answer.is_cut {
             complain(format_args!("there are more than {} rows; --limit shows more", arguments.limit));
         }
         Ok(ExitCode::SUCCESS)
@@ -88,9 +90,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 /// Of a command, which has the machine for itself while somebody waits for it.
-fn limits_of(config: &Config) -> Limits {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Limits { threads, ..config.search.limits() }
+pub(super) fn limits_of(config: &Config) -> Limits {
+    Limits { threads: crate::detect::cores(), ..config.search.limits() }
 }
 
 async fn list_saved(config: &Config) -> anyhow::Result<ExitCode> {

@@ -259,7 +259,8 @@ impl Engine {
     /// Reads the tables of buckets that are due, and swaps in each that changed as soon as it is read.
     pub async fn refresh(&self, refresher: &mut Refresher) {
         let inner = &self.inner;
-        loop {
+        // Each once: one that does not stay (its log type has changed meanwhile) has its next turn later.
+        for _ in 0..inner.current().tables.wanted().len() {
             let loading = inner.plan.moment();
             let read = refresher.round(inner.current().tables.wanted(), &loading).await;
             if read.is_empty() {

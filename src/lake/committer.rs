@@ -28,9 +28,8 @@ use crate::runtime::{Backoff, ByteBudget, BytePermit, SharedClock};
 use crate::state::{ClaimToken, Commits};
 use crate::telemetry::Telemetry;
 
-/// So many objects wait before they are not let wait longer. Each keeps its part of the pipeline's memory until its rows are
-/// durable, so more of them could leave none for others to come to this number.
-pub const FLUSH_WAITING: usize = 16;
+/// So many objects wait before they are not let wait longer.
+pub const FLUSH_WAITING: usize = 64;
 
 /// When rows are committed, and how hard that is tried.
 #[derive(Clone, Copy, Debug)]

@@ -82,7 +82,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LocalConfig {
-    /// The folder of the catalog and of all files. Relative to the configuration file.
+    /// The folder of the catalog, and of the files where there is no `warehouse`. Relative to the configuration file.
     pub path: PathBuf,
 }
 

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use super::read::Unreadable;
 use super::tables::{Refreshed, Resolved};
-use super::{Data, Definition, Loading, Source, Tables, Wanted};
+use super::{Data, Definition, Loading, Source, Wanted};
 use crate::fetch::ObjectStore;
 use crate::model::{Access, ObjectRef};
 use crate::runtime::blocking;
@@ -99,13 +99,6 @@ impl Refresher {
     }
 }
 
-impl Tables {
-    /// These tables with what was read.
-    pub fn refreshed(&self, read: Vec<Refreshed>, loading: &Loading) -> Tables {
-        self.with(read, loading)
-    }
-}
-
 /// The table, unless its object is the one with the ETag.
 async fn fetch(
     store: &dyn ObjectStore,
@@ -158,7 +151,7 @@ async fn fetch(
 mod tests {
     use time::macros::datetime;
 
-    use super::super::{Limits, Selector};
+    use super::super::{Limits, Selector, Tables};
     use super::*;
     use crate::fetch::memory::MemoryStore;
     use crate::logtype::Registry;

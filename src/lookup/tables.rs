@@ -102,7 +102,7 @@ impl Tables {
     }
 
     /// These tables with the rows of some that were read from their buckets, unless those are described otherwise by now.
-    pub(super) fn with(&self, read: Vec<Refreshed>, loading: &Loading) -> Tables {
+    pub fn refreshed(&self, read: Vec<Refreshed>, loading: &Loading) -> Tables {
         let mut loaded = self.loaded.clone();
         for Refreshed { definition, stamp, table, etag } in read {
             let one = loaded.iter_mut().find(|one| one.definition == definition && one.stamp == stamp);

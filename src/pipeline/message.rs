@@ -136,13 +136,16 @@ async fn work(pipeline: &Pipeline, message: &Message, claims: &HeldClaims) -> En
     }
     // Every object is tried, whatever became of the one before it: what is done is not done again.
     let mut end = End::Acknowledge;
-    for announced in &notice.objects {
+    for (index, announced) in notice.objects.iter().enumerate() {
         if !wanted(pipeline, announced) {
             telemetry.notification_record(notice.format, "ignored");
             continue;
         }
         telemetry.notification_record(notice.format, "object");
-        match object::handle(pipeline, message, notice.format, announced, claims).await {
+        if index > 0 {
+            pipeline.slots.again().await;
+        }
+        match object::handle(pipeline, message, notice.format, announced, claims, true).await {
             End::Acknowledge => {}
             lost @ End::LeaseLost { .. } => return lost,
             released => end = released,

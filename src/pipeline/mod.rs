@@ -74,7 +74,8 @@ use crate::topic::Confirmations;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Objects worked on at once, at the most; how many that are at a time follows load and throttling.
+    /// Objects worked on at once, at the most; how many that are at a time follows load and throttling. Those that wait for
+    /// the lake to commit their rows are not among them.
     pub max_in_flight: usize,
     /// Bytes of fetched, decoded and not yet durable data, in MiB, over all objects.
     pub memory_budget_mib: u64,

@@ -7,7 +7,7 @@ mod identity;
 mod rows;
 mod spelling;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -19,7 +19,7 @@ use super::lease::HeldClaims;
 use super::message::End;
 use super::reader::{Advance, RecordReader};
 use super::reading::Reading;
-use super::slots::LARGE;
+use super::slots::{LARGE, LargeSlot};
 use super::stop::Stop;
 use super::{Catalogue, Pipeline, attempts};
 use crate::fetch::{Body, FetchError};
@@ -47,6 +47,11 @@ pub(super) struct Work<'a> {
     pub(super) announced: Option<OffsetDateTime>,
     pub(super) claims: &'a HeldClaims,
     pub(super) started: tokio::time::Instant,
+    /// Its message has a place among those in work.
+    pub(super) has_place: bool,
+    /// What the object that is read holds of what all share: its part of the places of large ones, and memory. Nothing before,
+    /// and nothing any more when all that is left of it are rows of the lake, which has a bound of its own.
+    pub(super) holds: Mutex<Option<(Option<LargeSlot<'a>>, BytePermit)>>,
 }
 
 /// Takes an object to an outcome, or says why the message must come back.
@@ -56,13 +61,15 @@ pub(super) async fn handle(
     format: &str,
     announced: &Announced,
     claims: &HeldClaims,
+    has_place: bool,
 ) -> End {
     let (object, other_key) = (&announced.object, announced.other_key.as_deref());
     let catalogue = pipeline.catalogue.get();
     // A first delivery is always tried: clocks differ, and it may be the answer to an outcome of just now.
     let announced = message.sent_at.filter(|_| message.receive_count > 1);
     let started = tokio::time::Instant::now();
-    let work = Work { pipeline, format, other_key, catalogue, announced, claims, started };
+    let holds = Mutex::default();
+    let work = Work { pipeline, format, other_key, catalogue, announced, claims, started, has_place, holds };
     let result = match route(&work.catalogue, object) {
         Ok(route) => {
             let read = work.routed(object, &route).await;
@@ -132,7 +139,7 @@ impl Work<'_> {
     /// An object of a source: opened where its identity needs that, claimed, read.
     async fn routed(&self, object: &ObjectRef, route: &Route) -> Result<(), Stop> {
         // Before the memory, of which those that wait here need none.
-        let _large = match object.size {
+        let large = match object.size {
             Some(size) if size >= LARGE => Some(self.pipeline.slots.large().await),
             _ => None,
         };
@@ -142,7 +149,8 @@ impl Work<'_> {
         if !self.pipeline.budget.fits(window) {
             self.pipeline.slots.short_of_memory(self.started);
         }
-        let _window = self.pipeline.budget.take(window).await;
+        let memory = self.pipeline.budget.take(window).await;
+        *self.holds.lock().expect("no holder of this lock panics") = Some((large, memory));
         if object.version_id.is_some() || object.etag.is_some() {
             return self.claimed(object, route, None).await;
         }
@@ -364,7 +372,7 @@ impl Work<'_> {
                 Advance::Done => break,
             }
         }
-        drop(large_window);
+        drop((large_window, chunks));
         self.conclude(object, route.source(), reader, reading, attempts).await
     }
 

@@ -175,7 +175,7 @@ async fn take(pipeline: &Pipeline, object: &ObjectRef) -> Result<(), String> {
     let message = Message { id: format!("parked {object}"), body: String::new(), receive_count: 1, sent_at: None };
     let claims = HeldClaims::default();
     let announced = Announced { object: object.clone(), cause: Cause::Created, other_key: None };
-    let work = AssertUnwindSafe(object::handle(pipeline, &message, "", &announced, &claims)).catch_unwind();
+    let work = AssertUnwindSafe(object::handle(pipeline, &message, "", &announced, &claims, false)).catch_unwind();
     let (reason, detail) = tokio::select! {
         biased;
         end = work => match end {

@@ -78,6 +78,20 @@ pub(super) struct RecordReader {
     spent: Spent,
 }
 
+/// What is left to say of an object that was read, without the memory of reading it.
+pub(super) struct Ended {
+    pub(super) spent: Spent,
+    pub(super) findings: Findings,
+    /// Decompressed bytes.
+    pub(super) bytes: u64,
+    pub(super) error: Option<DecodeError>,
+    pub(super) events_by_log_type: BTreeMap<Arc<str>, u64>,
+    /// Bytes behind the JSON of records.
+    pub(super) trailing_bytes: u64,
+    /// Fields that no schema has, by log type.
+    pub(super) discovered: Vec<(Arc<str>, Vec<UnknownField>)>,
+}
+
 /// CPU time of an object's records.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Spent {
@@ -199,10 +213,6 @@ impl RecordReader {
         self.rows.as_ref().map_or_else(|| self.decoder.bytes_out(), |rows| rows.bytes_out())
     }
 
-    pub(super) fn spent(&self) -> Spent {
-        self.spent
-    }
-
     /// From now on notes what becomes of each record, up to so many of them.
     pub(super) fn trace(&mut self, most: usize) {
         self.trace = Some(Trace::new(most));
@@ -221,14 +231,17 @@ impl RecordReader {
         self.by_log_type.iter().map(|(log_type, events)| (&**log_type, *events))
     }
 
-    /// Bytes behind the JSON of records.
-    pub(super) fn trailing_bytes(&self) -> u64 {
-        self.classifier.trailing_bytes()
-    }
-
-    /// Fields that no schema has, by log type.
-    pub(super) fn discovered(&mut self) -> Vec<(Arc<str>, Vec<UnknownField>)> {
-        self.classifier.discovered().map(|(log_type, fields)| (log_type.clone(), fields)).collect()
+    /// No more of the object is read.
+    pub(super) fn ended(mut self) -> Ended {
+        Ended {
+            spent: self.spent,
+            findings: self.findings(),
+            bytes: self.bytes(),
+            error: self.error.take(),
+            trailing_bytes: self.classifier.trailing_bytes(),
+            discovered: self.classifier.discovered().map(|(log_type, fields)| (log_type.clone(), fields)).collect(),
+            events_by_log_type: self.by_log_type,
+        }
     }
 
     fn classify(&mut self, pieces: &mut Vec<Piece>) {

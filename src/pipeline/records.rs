@@ -73,6 +73,8 @@ pub async fn replay_records(pipeline: &Pipeline, entry: &LedgerEntry) -> Result<
         announced: None,
         claims: &claims,
         started: tokio::time::Instant::now(),
+        has_place: false,
+        holds: std::sync::Mutex::default(),
     };
     let mending =
         Mending { work, object, route, token: token.clone(), batch: Batch::default(), mended: Mended::default() };

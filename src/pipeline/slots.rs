@@ -1,7 +1,7 @@
 //! The places of objects in work, as many as the controller in `aimd` allows at the moment.
 //!
 //! The intake takes a place before it receives a message, and the message keeps it to its end; its objects are worked
-//! on one after the other, so that places and objects in flight are the same number.
+//! on one after the other, so that no more objects are read at once than there are places.
 //!
 //! Large objects must not hold small ones back: they share at most half of the places. One that finds its share taken
 //! waits without a place, which the next message gets instead; at most as many wait like that as there may be places at
@@ -11,7 +11,8 @@
 //!
 //! An object that was read and waits for the lake to commit its rows lends its place, too: a commit comes when enough
 //! objects wait for it, and waits longest when there are few. So many of them may wait that commits are large, and no more, so
-//! that the messages in hand stay bounded. What follows a commit is little, and is done without asking for the place back.
+//! that the messages in hand stay bounded. What follows a commit is little, and is done without asking for the place back; a
+//! message that has another object waits for a place again, before new messages get one.
 //!
 //! Nobody who has a place waits for another one, so the places can't deadlock.
 
@@ -49,13 +50,15 @@ struct Book {
     most_parked: usize,
     /// Objects that wait for a commit without a place.
     lent: usize,
+    /// Messages that wait for a place for their next object.
+    returning: usize,
     /// The intake waits for a place.
     wanted: bool,
 }
 
 impl Book {
     fn in_use(&self) -> usize {
-        self.held.saturating_sub(self.parked + self.lent)
+        self.held.saturating_sub(self.parked + self.lent + self.returning)
     }
 
     fn share(&self) -> usize {
@@ -67,8 +70,13 @@ impl Book {
         self.parked.min(self.share().saturating_sub(self.large))
     }
 
+    fn is_free(&self) -> bool {
+        self.in_use() < self.control.limit()
+    }
+
+    /// For a new message.
     fn has_room(&self) -> bool {
-        self.in_use() + self.reserved() < self.control.limit()
+        self.in_use() + self.reserved() + self.returning < self.control.limit()
     }
 }
 
@@ -90,7 +98,8 @@ impl Slots {
     pub(super) fn with_cores(most: usize, cores: usize, telemetry: Telemetry) -> Arc<Slots> {
         let control = Aimd::new(most, cores);
         telemetry.metrics.object_slots.set([], control.limit() as u64);
-        let book = Book { control, held: 0, large: 0, parked: 0, most_parked: most, lent: 0, wanted: false };
+        let book =
+            Book { control, held: 0, large: 0, parked: 0, most_parked: most, lent: 0, returning: 0, wanted: false };
         Arc::new(Slots { book: Mutex::new(book), changed: Notify::new(), telemetry })
     }
 
@@ -128,7 +137,7 @@ impl Slots {
             changed.as_mut().enable();
             {
                 let mut book = self.book();
-                let has_place = waiting.is_none() || book.in_use() < book.control.limit();
+                let has_place = waiting.is_none() || book.is_free();
                 if book.large < book.share() && has_place {
                     book.large += 1;
                     if let Some(parked) = waiting.take() {
@@ -159,6 +168,22 @@ impl Slots {
         drop(book);
         self.changed.notify_waiters();
         Some(Lent(self))
+    }
+
+    /// Waits until a message, whose last object had lent its place, may go on with another one.
+    pub(super) async fn again(&self) {
+        self.book().returning += 1;
+        // It lends its place until then, whatever becomes of the wait.
+        let _returning = Returning(self);
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.book().is_free() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// An object that began then was read to its end.
@@ -204,6 +229,16 @@ pub(super) struct Lent<'a>(&'a Slots);
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
         self.0.book().lent -= 1;
+        self.0.changed.notify_waiters();
+    }
+}
+
+/// A message that waits for a place for its next object.
+struct Returning<'a>(&'a Slots);
+
+impl Drop for Returning<'_> {
+    fn drop(&mut self) {
+        self.0.book().returning -= 1;
         self.0.changed.notify_waiters();
     }
 }
@@ -261,6 +296,23 @@ mod tests {
         assert!(slots.try_take().is_none());
         drop(places);
         assert_eq!(all(&slots).len(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_message_waits_for_a_place_for_its_next_object_and_comes_before_new_ones() {
+        let slots = slots(4, 2);
+        let places = all(&slots);
+        let lent: Vec<Lent<'_>> = places.iter().filter_map(|_| slots.lend()).collect();
+        let mut others = all(&slots);
+        drop(lent);
+        // Eight hold four places: what goes on does so when others have ended.
+        let mut again = Box::pin(slots.again());
+        assert!(again.as_mut().now_or_never().is_none());
+        others.truncate(1);
+        assert!(again.as_mut().now_or_never().is_none(), "four others are in work");
+        drop(others);
+        assert!(again.now_or_never().is_some());
+        assert!(slots.try_take().is_none());
     }
 
     #[tokio::test]

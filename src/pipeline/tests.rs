@@ -7,6 +7,7 @@ mod feedback;
 mod notices;
 mod parked;
 mod records;
+mod places;
 mod shutdown;
 
 use std::io::Write;
@@ -85,7 +86,8 @@ async fn world_leasing(lease: Duration) -> World {
         }),
         clock: Arc::new(SystemClock),
         telemetry,
-        budget: ByteBudget::new(1 << 30),
+        // For one object at a time.
+        budget: ByteBudget::new(40 << 20),
         limits: Config::default().limits(),
         slots,
         unrouted: Unrouted::default(),

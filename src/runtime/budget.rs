@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Shared by all objects in flight. An object takes its window once, before it starts, and returns it at its end;
+/// Shared by all objects in flight. An object takes its window once, before it starts, and returns it when it was read;
 /// running objects never ask for more, so they cannot deadlock on each other.
 #[derive(Clone)]
 pub struct ByteBudget {

@@ -24,7 +24,7 @@ pub fn json(answer: &Answer) -> Result<String, SearchError> {
 /// A head and a line for each row. Lists and objects are JSON. Text that a spreadsheet would take for a formula has a `'`
 /// before it.
 pub fn csv(answer: &Answer) -> Result<String, SearchError> {
-    let mut out = csv_line(answer.schema.fields().iter().map(|column| csv_text(column.name())));
+    let mut out = csv_head(answer.schema.fields().iter().map(|column| column.name().as_str()));
     for row in rows(answer)? {
         out += &csv_row(&row);
     }

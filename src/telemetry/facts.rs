@@ -179,6 +179,11 @@ impl Telemetry {
         tracing::warn!(target: "margay::lake", %table, %error, "a table was not looked after; the next round tries again");
     }
 
+    /// What margay tells of its own work.
+    pub fn lake_not_told(&self, table: &str, error: &dyn std::fmt::Display) {
+        tracing::warn!(target: "margay::lake", table, %error, "rows about margay's own work were not written; the next round tries again");
+    }
+
     pub fn lake_gave_up(&self, table: &str, error: &dyn std::fmt::Display) {
         self.metrics.lake_commits_total.inc(["given_up"]);
         tracing::error!(target: "margay::lake", table, %error, "rows were not committed; their objects are read again");

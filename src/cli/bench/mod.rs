@@ -1,7 +1,8 @@
 //! `margay bench`: the whole pipeline in one process, from memory, with its stages shown.
 //!
-//! Everything is a ratio against a baseline of the same run (decompressing the same bytes and parsing them as JSON, one
-//! thread), because machines differ and are noisy. Rates count decompressed bytes.
+//! Each subcommand says for itself what it measures, and against what. Without one, everything is a ratio against a
+//! baseline of the same run (decompressing the same bytes and parsing them as JSON, one thread), because machines differ
+//! and are noisy. Rates count decompressed bytes.
 
 mod cpu;
 mod daemon;

@@ -15,7 +15,7 @@ use crate::app;
 use crate::config::Config;
 use crate::lake::tables::Tables;
 use crate::runtime::{Clock as _, SystemClock, blocking};
-use crate::search::{Limits, Search, output};
+use crate::search::{Search, output};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -43,8 +43,7 @@ struct Question {
 }
 
 pub(super) async fn run(arguments: &Arguments, config: &Config) -> anyhow::Result<()> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let limits = Limits { threads, ..config.search.limits() };
+    let limits = crate::cli::search::limits_of(config);
     let tables = app::tables_for_reading(config).await?;
     let search = Search::new(tables.clone(), limits);
     let questions = questions(&search, &arguments.table, &arguments.by).await?;

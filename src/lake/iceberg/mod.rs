@@ -217,10 +217,9 @@ impl IcebergCatalog {
     /// refers to.
     async fn free_location(&self, id: &TableId) -> Result<String, CatalogError> {
         let plain = format!("{}/{}/{}", self.warehouse.root(), id.namespace, id.name);
-        let end_of_time = time::PrimitiveDateTime::MAX.assume_utc();
-        let found = self.warehouse.older(&plain, end_of_time).await;
-        let found = found.map_err(|error| failed(&format!("look for files of table {id}"), &error))?;
-        Ok(if found.is_empty() { plain } else { format!("{plain}-{}", snapshot::unique()) })
+        let is_empty = self.warehouse.is_empty(&plain).await;
+        let is_empty = is_empty.map_err(|error| failed(&format!("look for files of table {id}"), &error))?;
+        Ok(if is_empty { plain } else { format!("{plain}-{}", snapshot::unique()) })
     }
 
     async fn evolve(&self, id: &TableId, table: &Table, columns: &[Column]) -> Result<(), CatalogError> {

@@ -76,7 +76,7 @@ impl Web {
 
     /// Asks until there is an answer: for questions that change nothing, or that may be asked twice.
     pub(super) async fn ask_again(&self, question: &Question, proof: &Proof) -> Result<Answer, String> {
-        for attempt in 0..TRIES {
+        for attempt in 0..TRIES - 1 {
             match self.ask(question, proof).await {
                 Ok(answer) if !is_busy(answer.status) => return Ok(answer),
                 Ok(_) | Err(_) => tokio::time::sleep(BACKOFF.delay(attempt)).await,

@@ -16,19 +16,21 @@ impl Work<'_> {
         &self,
         object: &ObjectRef,
         source: &str,
-        mut reader: RecordReader,
+        reader: RecordReader,
         reading: Reading,
         attempts: &Attempts,
     ) -> Result<ObjectOutcome, Stop> {
         let telemetry = &self.pipeline.telemetry;
-        let spent = reader.spent();
-        telemetry.worked(Stage::Decode, spent.decode);
-        telemetry.worked(Stage::Classify, spent.classify);
-        if let Findings { layers, encoding, split: Some(split) } = reader.findings() {
+        let ended = reader.ended();
+        telemetry.worked(Stage::Decode, ended.spent.decode);
+        telemetry.worked(Stage::Classify, ended.spent.classify);
+        if let Findings { layers, encoding, split: Some(split) } = ended.findings {
             let encoding = encoding.unwrap_or_default();
             telemetry.object_decoded(object, &layers.join(", "), encoding, split.kind.as_str(), split.why);
         }
-        let lent = self.pipeline.slots.lend();
+        // What is left of the object are rows of the lake.
+        drop(self.holds.lock().expect("no holder of this lock panics").take());
+        let lent = self.has_place.then(|| self.pipeline.slots.lend());
         for ticket in reading.tickets {
             ticket.committed().await?;
         }
@@ -39,8 +41,8 @@ impl Work<'_> {
         if reading.fed_back > 0 {
             telemetry.feedback_seen(source, &object.bucket, reading.fed_back);
         }
-        let (state, reason) = match reader.error() {
-            None if reading.events + reading.rejects == 0 && reader.bytes() == 0 => (ObjectState::Empty, String::new()),
+        let (state, reason) = match &ended.error {
+            None if reading.events + reading.rejects == 0 && ended.bytes == 0 => (ObjectState::Empty, String::new()),
             None if reading.rejects > MOST_REJECTS => {
                 let reason = format!("only the first {MOST_REJECTS} of {} rejects are kept", reading.rejects);
                 (ObjectState::Committed, reason)
@@ -50,17 +52,17 @@ impl Work<'_> {
         };
         if state != ObjectState::Partial {
             // Told once, not at each try.
-            for (log_type, events) in reader.events_by_log_type() {
-                telemetry.events_made(source, log_type, events);
+            for (log_type, events) in &ended.events_by_log_type {
+                telemetry.events_made(source, log_type, *events);
             }
             let records = reading.events + reading.rejects;
             telemetry.records_classified(object, source, records, reading.rejects, &reading.first_reject);
-            telemetry.trailing_bytes(object, source, reader.trailing_bytes());
-            for (log_type, fields) in reader.discovered() {
+            telemetry.trailing_bytes(object, source, ended.trailing_bytes);
+            for (log_type, fields) in ended.discovered {
                 let version = self.catalogue.log_types.version(&log_type);
                 discovery::tell(self.pipeline, &log_type, version, fields).await;
             }
         }
-        Ok(ObjectOutcome { state, reason, events: reading.events, rejects: reading.rejects, bytes: reader.bytes() })
+        Ok(ObjectOutcome { state, reason, events: reading.events, rejects: reading.rejects, bytes: ended.bytes })
     }
 }

@@ -84,7 +84,6 @@ pub enum Origin {
     Sql,
     Indicators,
     Saved,
-    Scheduled,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -47,7 +47,7 @@ impl Commits for SqliteStore {
             }
         }
         if !refused.is_empty() {
-            return Ok(Intended::Refused(refused));
+            return tx.undo("write down a commit").await.map(|()| Intended::Refused(refused));
         }
         tx.commit("write down a commit").await?;
         Ok(Intended::Written(earlier))

@@ -118,7 +118,7 @@ impl Desk for SqliteStore {
         let mut tx = self.write(Durability::Power).await?;
         let known = sqlx::query("SELECT 1 FROM alerts WHERE id = ?").bind(alert);
         if known.fetch_optional(&mut *tx).await.during(ATTEMPT)?.is_none() {
-            return tx.nothing(ATTEMPT).await.map(|()| false);
+            return tx.undo(ATTEMPT).await.map(|()| false);
         }
         for destination in destinations {
             let again = sqlx::query(RESEND).bind(alert).bind(destination).bind(micros(now));

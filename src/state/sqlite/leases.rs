@@ -22,7 +22,7 @@ impl Leases for SqliteStore {
             None => None,
         };
         let Some(fence) = next(held, now) else {
-            return tx.nothing(ATTEMPT).await.map(|()| None);
+            return tx.undo(ATTEMPT).await.map(|()| None);
         };
         sqlx::query(
             "INSERT INTO leases (duty, fence, ends_at) VALUES (?, ?, ?)

@@ -191,10 +191,11 @@ impl Write<'_> {
         Ok(())
     }
 
-    /// Ends a transaction that changed nothing. Without this the file would stay locked for other processes until the next
-    /// transaction.
-    async fn nothing(self, attempt: &str) -> Result<(), StateError> {
-        self.commit(attempt).await
+    /// Takes back what was done. Without this the file would stay locked for other processes until the next transaction.
+    async fn undo(mut self, attempt: &str) -> Result<(), StateError> {
+        sqlx::query("ROLLBACK").execute(&mut self.writer.connection).await.during(attempt)?;
+        self.writer.is_open = false;
+        Ok(())
     }
 }
 

@@ -115,7 +115,7 @@ impl Notices for SqliteStore {
         // An alert that is not there any more has ended.
         let last = last.as_ref().map(|last| (last, status.unwrap_or(AlertStatus::Closed)));
         let Some(window) = notice.place(last, now) else {
-            return tx.nothing(ATTEMPT).await.map(|()| None);
+            return tx.undo(ATTEMPT).await.map(|()| None);
         };
         let alert = window.alert(&key).expect("a notice opens its alert at once");
         save_window(&mut tx, &key, &window).await?;

@@ -33,7 +33,7 @@ impl Revisions for SqliteStore {
                 .await
                 .during(ATTEMPT)?;
             if *version != last.unwrap_or_default() + 1 {
-                return Ok(false);
+                return tx.undo(ATTEMPT).await.map(|()| false);
             }
             sqlx::query(
                 "INSERT INTO schema_revisions (log_type, version, text, at) VALUES (?1, ?2, ?3, ?4)

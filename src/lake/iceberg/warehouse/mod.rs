@@ -4,7 +4,7 @@
 
 mod s3;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -55,6 +55,17 @@ impl Warehouse {
         self.bucket.clone().map(|bucket| bucket as Arc<dyn Ranges>)
     }
 
+    /// Whether there is no file below a URL.
+    pub(super) async fn is_empty(&self, folder: &str) -> Result<bool, String> {
+        match &self.bucket {
+            Some(bucket) => bucket.is_empty(folder).await.map_err(|error| error.to_string()),
+            None => {
+                let folder = PathBuf::from(bare(folder));
+                blocking(move || is_empty(&folder)).await.map_err(|error| error.to_string())
+            }
+        }
+    }
+
     /// Files below a URL that were last changed before a moment.
     pub(super) async fn older(&self, folder: &str, before: OffsetDateTime) -> Result<Vec<String>, String> {
         match &self.bucket {
@@ -73,11 +84,20 @@ pub(super) fn bare(location: &str) -> &str {
     schemes.iter().find_map(|scheme| location.strip_prefix(scheme)).unwrap_or(location)
 }
 
+fn is_empty(folder: &Path) -> walkdir::Result<bool> {
+    if !folder.exists() {
+        return Ok(true);
+    }
+    for entry in walkdir::WalkDir::new(folder) {
+        if entry?.file_type().is_file() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 fn older(folder: &Path, before: OffsetDateTime) -> Result<Vec<String>, String> {
     let mut files = Vec::new();
-    if !folder.exists() {
-        return Ok(files);
-    }
     for entry in walkdir::WalkDir::new(folder) {
         let entry = entry.map_err(|error| error.to_string())?;
         if !entry.file_type().is_file() {

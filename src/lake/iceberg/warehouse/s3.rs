@@ -180,6 +180,14 @@ impl S3 {
         delete.map(drop).map_err(|error| failed("remove", &place, error))
     }
 
+    /// Whether there is no file below a folder.
+    pub(super) async fn is_empty(&self, folder: &str) -> Result<bool> {
+        let place = Place::of(&format!("{}/", folder.trim_end_matches('/')))?;
+        let one = self.client.list_objects_v2().bucket(&place.bucket).prefix(&place.key).max_keys(1).send().await;
+        let one = one.map_err(|error| failed("list files below", &place, error))?;
+        Ok(one.contents.unwrap_or_default().is_empty())
+    }
+
     /// Files below a folder that were written before a moment.
     pub(super) async fn older(&self, folder: &str, before: OffsetDateTime) -> Result<Vec<String>> {
         let place = Place::of(&format!("{}/", folder.trim_end_matches('/')))?;
