@@ -2,8 +2,8 @@
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
 //! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts
 //! for commands, `pointed` is a store for what a command is pointed at, `lake` is where events are kept, `search` what asks
-//! for them, `lookups` keeps the tables of buckets fresh, `remote` takes what lies in S3, `upkeep` is what the daemon does
-//! for its state beside its work, `duty` what one of many daemons does at a time.
+//! for them, `lookups` keeps the tables of buckets fresh, `remote` takes what lies in S3, `traces` sends traces, `upkeep` is
+//! what the daemon does for its state beside its work, `duty` what one of many daemons does at a time.
 
 mod catalogue;
 mod destinations;
@@ -18,6 +18,7 @@ mod pointed;
 mod remote;
 mod revisions;
 mod search;
+mod traces;
 mod upkeep;
 
 use std::path::{Path, PathBuf};
@@ -124,6 +125,7 @@ pub async fn run(
     // Before anything is opened, too: a secret that is missing ends the start.
     let destinations = destinations(path, &config).await.map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
     let front = Tasks::new();
+    traces::export(path, &config, &telemetry, &front)?;
     let api = api(path, &config)?;
     let findings = Findings::default();
     let surface = Surface {

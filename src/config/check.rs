@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::Config;
 use crate::remote::Prefix;
-use crate::{lake, queue, state};
+use crate::{lake, queue, state, telemetry};
 
 /// Something wrong with one value.
 #[derive(Debug, PartialEq)]
@@ -34,6 +34,7 @@ pub(super) fn check(config: &Config, is_folder: &dyn Fn(&Path) -> bool) -> Vec<F
     if let Err(text) = config.log.check_filter() {
         findings.push(Finding::new("log.filter", format!("can't be used: {text}")));
     }
+    check_telemetry(&config.telemetry, &mut findings);
     let alerts = config.alerts.findings().into_iter();
     findings.extend(alerts.map(|(key, text)| Finding::new(format!("alerts.{key}"), text)));
     if config.http.api_without_token && !config.http.listen.ip().is_loopback() {
@@ -43,6 +44,16 @@ pub(super) fn check(config: &Config, is_folder: &dyn Fn(&Path) -> bool) -> Vec<F
     }
     check_numbers(config, &mut findings);
     findings
+}
+
+fn check_telemetry(traces: &telemetry::SpansConfig, findings: &mut Vec<Finding>) {
+    if traces.otlp_endpoint.as_ref().is_some_and(|url| !is_web_url(url)) {
+        let text = "must start with `http://` or `https://` and name a host, such as `http://collector.example:4318`";
+        findings.push(Finding::new("telemetry.otlp_endpoint", text));
+    }
+    if !(0.0..=1.0).contains(&traces.sample_ratio) {
+        findings.push(Finding::new("telemetry.sample_ratio", "must be from 0 to 1; 0.1 traces every tenth message"));
+    }
 }
 
 fn check_lake(config: &Config, findings: &mut Vec<Finding>) {

@@ -47,6 +47,7 @@ pub struct Config {
     pub http: http::Config,
     pub search: search::Config,
     pub log: telemetry::Config,
+    pub telemetry: telemetry::SpansConfig,
     pub sources: Vec<source::SourceConfig>,
 }
 

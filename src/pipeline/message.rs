@@ -14,6 +14,7 @@ use crate::queue::{Delivery, Receipt};
 use crate::runtime::Backoff;
 use crate::source::Owner;
 use crate::state::StateError;
+use crate::telemetry::MessageSpans;
 
 /// A message that could not be finished comes back after this, by its receive count.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(30), Duration::from_secs(900));
@@ -46,12 +47,13 @@ impl End {
 /// Works on a message under its lease, then spends the receipt.
 pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
     let Delivery { message, receipt } = delivery;
+    let spans = pipeline.telemetry.message_spans(&message, pipeline.clock.now());
     if let Some(sent_at) = message.sent_at {
         pipeline.telemetry.message_age(pipeline.clock.now() - sent_at);
     }
     let claims = HeldClaims::default();
     let work = async {
-        match AssertUnwindSafe(work(pipeline, &message, &claims)).catch_unwind().await {
+        match AssertUnwindSafe(work(pipeline, &message, &claims, &spans)).catch_unwind().await {
             Ok(end) => end,
             Err(_) => panicked(pipeline, &message, &claims).await,
         }
@@ -79,15 +81,19 @@ pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
     let telemetry = &pipeline.telemetry;
     let spent = match end {
         End::Acknowledge => {
-            let mut spent = pin!(pipeline.queue.acknowledge(receipt));
+            let mut spent = pin!(spans.acknowledging(pipeline.queue.acknowledge(receipt)));
             let spent = tokio::select! {
                 biased;
                 spent = &mut spent => spent,
                 // Whether the message is gone or another's, the queue's answer says.
                 _ = &mut kept => spent.await,
             };
-            if spent.is_ok() {
-                telemetry.message_acknowledged(&message.id);
+            match &spent {
+                Ok(()) => {
+                    telemetry.message_acknowledged(&message.id);
+                    spans.ended("acknowledged", "");
+                }
+                Err(error) => spans.ended("unanswered", &error.to_string()),
             }
             spent
         }
@@ -96,6 +102,7 @@ pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
             // A claim is given up with its message, so that the next delivery need not wait for its end.
             object::release_all(pipeline, &claims, reason, &detail).await;
             telemetry.message_released(&message.id, reason, &detail, delay);
+            spans.ended("released", &format!("{reason}: {detail}"));
             pipeline.queue.release(receipt, delay).await
         }
         End::LeaseLost { detail } => {
@@ -103,6 +110,7 @@ pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
             // What is fenced already is not touched by this; what is not need not stay held.
             object::release_all(pipeline, &claims, "lease_lost", &detail).await;
             telemetry.lease_lost(&message.id, &detail);
+            spans.ended("lease_lost", &detail);
             return;
         }
     };
@@ -112,13 +120,14 @@ pub(super) async fn handle(pipeline: &Pipeline, delivery: Delivery) {
     }
 }
 
-async fn work(pipeline: &Pipeline, message: &Message, claims: &HeldClaims) -> End {
+async fn work(pipeline: &Pipeline, message: &Message, claims: &HeldClaims, spans: &MessageSpans) -> End {
     let notice = match notify::parse(&message.body) {
         Ok(notice) => notice,
         Err(bad) => {
             return quarantine(pipeline, message, &message.id, &message.body, Code::BadMessage, &bad.to_string()).await;
         }
     };
+    spans.format(notice.format);
     if let Some(said) = &notice.setup {
         return setup::handle(pipeline, message, notice.format, said).await;
     }
@@ -145,7 +154,7 @@ async fn work(pipeline: &Pipeline, message: &Message, claims: &HeldClaims) -> En
         if index > 0 {
             pipeline.slots.again().await;
         }
-        match object::handle(pipeline, message, notice.format, announced, claims, true).await {
+        match object::handle(pipeline, message, notice.format, announced, claims, true, spans).await {
             End::Acknowledge => {}
             lost @ End::LeaseLost { .. } => return lost,
             released => end = released,

@@ -29,7 +29,7 @@ use crate::notify::Announced;
 use crate::runtime::{BytePermit, blocking};
 use crate::source::Routing;
 use crate::state::{Attempts, Claim, ClaimToken, ObjectOutcome, ObjectState};
-use crate::telemetry::ObjectFacts;
+use crate::telemetry::{MessageSpans, ObjectFacts, ObjectSpans, Step};
 
 /// Bytes that one object may hold at once beside what its store reads ahead and a record that is not complete yet: a
 /// batch with its events, and the chunk it came from.
@@ -52,6 +52,7 @@ pub(super) struct Work<'a> {
     /// What the object that is read holds of what all share: its part of the places of large ones, and memory. Nothing before,
     /// and nothing any more when all that is left of it are rows of the lake, which has a bound of its own.
     pub(super) holds: Mutex<Option<(Option<LargeSlot<'a>>, BytePermit)>>,
+    pub(super) spans: ObjectSpans,
 }
 
 /// Takes an object to an outcome, or says why the message must come back.
@@ -62,14 +63,15 @@ pub(super) async fn handle(
     announced: &Announced,
     claims: &HeldClaims,
     has_place: bool,
+    spans: &MessageSpans,
 ) -> End {
     let (object, other_key) = (&announced.object, announced.other_key.as_deref());
     let catalogue = pipeline.catalogue.get();
     // A first delivery is always tried: clocks differ, and it may be the answer to an outcome of just now.
     let announced = message.sent_at.filter(|_| message.receive_count > 1);
     let started = tokio::time::Instant::now();
-    let holds = Mutex::default();
-    let work = Work { pipeline, format, other_key, catalogue, announced, claims, started, has_place, holds };
+    let (holds, spans) = (Mutex::default(), spans.object(object));
+    let work = Work { pipeline, format, other_key, catalogue, announced, claims, started, has_place, holds, spans };
     let result = match route(&work.catalogue, object) {
         Ok(route) => {
             let read = work.routed(object, &route).await;
@@ -89,6 +91,7 @@ pub(super) async fn handle(
     match result {
         Ok(()) => End::Acknowledge,
         Err(Stop::Retry { reason, detail, delay }) => {
+            work.spans.failed(reason, &detail);
             // What is held now is of this object; the others of the message need not wait for it to be given up.
             release_all(pipeline, claims, reason, &detail).await;
             let detail = format!("{object}: {detail}");
@@ -98,6 +101,7 @@ pub(super) async fn handle(
             }
         }
         Err(Stop::State(error)) => {
+            work.spans.failed("state", &error.to_string());
             pipeline.telemetry.state_failed("record the outcome of an object", &error);
             release_all(pipeline, claims, "state", &error.to_string()).await;
             End::state_failed(message, &error)
@@ -140,7 +144,7 @@ impl Work<'_> {
     async fn routed(&self, object: &ObjectRef, route: &Route) -> Result<(), Stop> {
         // Before the memory, of which those that wait here need none.
         let large = match object.size {
-            Some(size) if size >= LARGE => Some(self.pipeline.slots.large().await),
+            Some(size) if size >= LARGE => Some(self.spans.time(Step::Wait, self.pipeline.slots.large()).await),
             _ => None,
         };
         // Before anything of the object is in memory.
@@ -149,13 +153,13 @@ impl Work<'_> {
         if !self.pipeline.budget.fits(window) {
             self.pipeline.slots.short_of_memory(self.started);
         }
-        let memory = self.pipeline.budget.take(window).await;
+        let memory = self.spans.time(Step::Wait, self.pipeline.budget.take(window)).await;
         *self.holds.lock().expect("no holder of this lock panics") = Some((large, memory));
         if object.version_id.is_some() || object.etag.is_some() {
             return self.claimed(object, route, None).await;
         }
         // A notification that names only the key: which object that is, the store's answer tells.
-        match self.pipeline.objects.open(&route.access, object).await {
+        match self.spans.time(Step::Fetch, self.pipeline.objects.open(&route.access, object)).await {
             Ok(body) => {
                 let named = body.object.clone();
                 self.claimed(&named, route, Some(body)).await?;
@@ -184,7 +188,7 @@ impl Work<'_> {
             None => {
                 let opened = match opened {
                     Some(body) => Ok(body),
-                    None => self.pipeline.objects.open(&route.access, object).await,
+                    None => self.spans.time(Step::Fetch, self.pipeline.objects.open(&route.access, object)).await,
                 };
                 if matches!(opened, Err(FetchError::Missing(_))) {
                     match self.under_its_other_key(object).await? {
@@ -241,13 +245,15 @@ impl Work<'_> {
     /// The claim; `None` when the object is done.
     async fn claim(&self, object: &ObjectRef, source: &str) -> Result<Option<(ClaimToken, Attempts)>, Stop> {
         let now = self.pipeline.clock.now();
-        match self.pipeline.state.claim(object, source, self.announced, now, now + self.pipeline.lease).await? {
+        let claim = self.pipeline.state.claim(object, source, self.announced, now, now + self.pipeline.lease);
+        match self.spans.time(Step::Claim, claim).await? {
             Claim::Granted(token, attempts) => {
                 self.claims.add(&token);
                 Ok(Some((token, attempts)))
             }
             Claim::Done(_) => {
                 self.pipeline.telemetry.object_seen_again(object);
+                self.spans.ended(source, "done before", 0, 0, 0);
                 Ok(None)
             }
             Claim::Held(until) => {
@@ -266,7 +272,8 @@ impl Work<'_> {
         token: &ClaimToken,
         outcome: &ObjectOutcome,
     ) -> Result<(), Stop> {
-        self.pipeline.state.finish(token, outcome, self.pipeline.clock.now()).await?;
+        let finish = self.pipeline.state.finish(token, outcome, self.pipeline.clock.now());
+        self.spans.time(Step::Finish, finish).await?;
         self.claims.remove(token);
         if outcome.state != ObjectState::Partial {
             // A first reading to a fault is told with the message that goes back; the object is not done with.
@@ -276,10 +283,15 @@ impl Work<'_> {
     }
 
     fn tell(&self, object: &ObjectRef, source: &str, outcome: &ObjectOutcome) {
+        let state = outcome.state.as_str();
+        self.spans.ended(source, state, outcome.events, outcome.rejects, outcome.bytes);
+        if outcome.state == ObjectState::Quarantined {
+            self.spans.failed(state, &outcome.reason);
+        }
         self.pipeline.telemetry.object_finished(&ObjectFacts {
             object,
             source,
-            state: outcome.state.as_str(),
+            state,
             reason: &outcome.reason,
             events: outcome.events,
             rejects: outcome.rejects,
@@ -329,18 +341,18 @@ impl Work<'_> {
         let mut reading = Reading::of(object);
         let mut large_window = None;
         loop {
-            let mut input = match chunks.try_next().await {
+            let mut input = match self.spans.time(Step::Fetch, chunks.try_next()).await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
                 Err(error) => return self.disposition(error, route, attempts),
             };
             loop {
                 let advance;
-                (reader, input, advance) = blocking(move || {
+                let decode = blocking(move || {
                     let advance = reader.advance(&mut input);
                     (reader, input, advance)
-                })
-                .await;
+                });
+                (reader, input, advance) = self.spans.time(Step::Decode, decode).await;
                 match advance {
                     Advance::Batch(batch) => self.batch(token, batch, &mut reading).await?,
                     Advance::LargeWindow => large_window = self.large_window(&mut reader).await,
@@ -358,11 +370,11 @@ impl Work<'_> {
         }
         loop {
             let advance;
-            (reader, advance) = blocking(move || {
+            let decode = blocking(move || {
                 let advance = reader.end();
                 (reader, advance)
-            })
-            .await;
+            });
+            (reader, advance) = self.spans.time(Step::Decode, decode).await;
             match advance {
                 Advance::Batch(batch) => self.batch(token, batch, &mut reading).await?,
                 Advance::LargeWindow => large_window = self.large_window(&mut reader).await,

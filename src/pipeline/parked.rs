@@ -22,6 +22,7 @@ use crate::notify::{Announced, Cause};
 use crate::runtime::Backoff;
 use crate::source::Routing;
 use crate::state::{LedgerEntry, ObjectFilter, ObjectState, StateError};
+use crate::telemetry::MessageSpans;
 
 const PAGE: u32 = 100;
 
@@ -175,7 +176,9 @@ async fn take(pipeline: &Pipeline, object: &ObjectRef) -> Result<(), String> {
     let message = Message { id: format!("parked {object}"), body: String::new(), receive_count: 1, sent_at: None };
     let claims = HeldClaims::default();
     let announced = Announced { object: object.clone(), cause: Cause::Created, other_key: None };
-    let work = AssertUnwindSafe(object::handle(pipeline, &message, "", &announced, &claims, false)).catch_unwind();
+    let spans = MessageSpans::default();
+    let work = object::handle(pipeline, &message, "", &announced, &claims, false, &spans);
+    let work = AssertUnwindSafe(work).catch_unwind();
     let (reason, detail) = tokio::select! {
         biased;
         end = work => match end {

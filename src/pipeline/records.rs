@@ -26,6 +26,7 @@ use crate::logtype::{Classifier, Context, UnknownLogType};
 use crate::model::{Event, EventBatch, ObjectRef, Route, Stream};
 use crate::source::Routing;
 use crate::state::{ClaimToken, LedgerEntry, StateError};
+use crate::telemetry::ObjectSpans;
 
 /// Kept rejects that are in memory at once; each has at most a MiB.
 const PAGE: u32 = 32;
@@ -75,6 +76,7 @@ pub async fn replay_records(pipeline: &Pipeline, entry: &LedgerEntry) -> Result<
         started: tokio::time::Instant::now(),
         has_place: false,
         holds: std::sync::Mutex::default(),
+        spans: ObjectSpans::default(),
     };
     let mending =
         Mending { work, object, route, token: token.clone(), batch: Batch::default(), mended: Mended::default() };

@@ -165,6 +165,7 @@ impl Slots {
             return None;
         }
         book.lent += 1;
+        self.telemetry.metrics.lake_objects_waiting.set([], book.lent as u64);
         drop(book);
         self.changed.notify_waiters();
         Some(Lent(self))
@@ -228,7 +229,10 @@ pub(super) struct Lent<'a>(&'a Slots);
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        self.0.book().lent -= 1;
+        let mut book = self.0.book();
+        book.lent -= 1;
+        self.0.telemetry.metrics.lake_objects_waiting.set([], book.lent as u64);
+        drop(book);
         self.0.changed.notify_waiters();
     }
 }

@@ -1,5 +1,5 @@
 //! What every asynchronous part shares: the clock, tracked tasks with one cancellation, a runtime aside for what computes
-//! for long, back-off, the byte budget, and files that are watched.
+//! for long, back-off, the byte budget, files that are watched, and a client of HTTP.
 //! Knows nothing of logs, rules or alerts.
 
 mod aside;
@@ -9,6 +9,7 @@ mod clock;
 mod files;
 mod tasks;
 mod watch;
+mod web;
 
 pub use aside::Aside;
 pub use backoff::Backoff;
@@ -17,3 +18,4 @@ pub use clock::{Clock, SharedClock, SystemClock};
 pub use files::files_below;
 pub use tasks::{Tasks, blocking, blocking_deep};
 pub use watch::{Look, Watch, Watched};
+pub use web::{WebClient, web_client};

@@ -156,6 +156,7 @@ metrics! {
     remote_folder_last_look_timestamp_seconds: Gauge ["folder"], "When the copy in use of a folder in S3 was last known to be what is there, in seconds since 1970.";
 
     log_lines_dropped_total: Counter [], "Lines of the log that were dropped because nobody read those before them.";
+    trace_spans_total: Counter ["outcome"], "Spans of traces: `sent`, `refused` by the collector, `failed` to be sent after several tries, or `dropped` because too many waited.";
 
     messages_received_total: Counter [], "Messages taken from the queue, repeats included.";
     messages_acknowledged_total: Counter [], "Messages removed from the queue because everything in them is durable.";
@@ -224,6 +225,7 @@ metrics! {
     outbox_oldest_age_seconds: Gauge ["destination"], "Age of the oldest alert that is still to be sent there; 0 when none is.";
     destination_paused: Gauge ["destination"], "1 while a destination that fails is left alone for a while, else 0.";
     lake_commits_total: Counter ["outcome"], "Attempts to commit rows to a table: `committed`, `overtaken` by another and tried again, `failed` and tried again, or `given_up`.";
+    lake_objects_waiting: Gauge [], "Objects that were read and wait for the lake to commit their rows.";
     lake_files_merged_total: Counter [], "Small files of tables that were put together.";
     lake_rows_total: Counter [], "Rows committed to tables.";
     search_queries_total: Counter ["outcome"], "Queries of the API that ended: `succeeded`, `failed` or `cancelled`.";

@@ -1,13 +1,13 @@
-//! Logs and metrics.
+//! Logs, metrics and traces.
 //!
 //! Every metric of margay is declared in `metrics`, once. A fact that has both a log line and a metric is a method in
 //! `facts`, so that the two can't drift apart; those about log types are in `log_types`, those about single rules in
 //! `rules`, those about lookup tables in `lookups`. `throttle` keeps lines that anybody can cause from filling the log,
-//! `pace` measures how fast the queue drains, `stage` where CPU time goes. `logs` starts logging and changes
-//! its levels at run time.
+//! `pace` measures how fast the queue drains, `stage` where CPU time goes. `spans` tells the way of single
+//! messages to a collector. `logs` starts logging and changes its levels at run time.
 //!
-//! Knows no other module than the model: what others own arrives as text and numbers. The contents of an event never
-//! arrive at all.
+//! Knows no other module than the model and the runtime: what others own arrives as text and numbers. The contents of an
+//! event never arrive at all.
 
 mod facts;
 mod log_types;
@@ -16,6 +16,7 @@ mod lookups;
 mod metrics;
 mod pace;
 mod rules;
+mod spans;
 mod stage;
 mod throttle;
 
@@ -30,6 +31,7 @@ pub(crate) use logs::build;
 pub use logs::{LogEnd, LogHandle, LogSetupError, init};
 pub use metrics::{Counter, DECLARATIONS, Declaration, Gauge, Histogram, Kind, Metrics, Seconds};
 pub use rules::{RuleCost, RuleProfile};
+pub use spans::{Exporter, MessageSpans, ObjectSpans, SpansConfig, Step};
 pub use stage::{Stage, thread_cpu};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +74,7 @@ pub struct Telemetry {
     pace: Arc<pace::Pace>,
     throttles: Arc<facts::Throttles>,
     rules: Arc<rules::Rules>,
+    spans: Arc<spans::Spans>,
 }
 
 impl Telemetry {

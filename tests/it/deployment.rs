@@ -17,6 +17,15 @@ const SOURCES: &str = r#"
 type = "sqs"
 [queue.sqs]
 url = "https://sqs.eu-central-1.amazonaws.com/999988887777/margay"
+[lake]
+type = "glue"
+warehouse = "s3://acme-lake/margay"
+[[alerts.destinations]]
+name = "people"
+sns = { topic_arn = "arn:aws:sns:eu-central-1:999988887777:alerts" }
+[[alerts.destinations]]
+name = "tickets"
+sqs = { queue_url = "https://sqs.eu-central-1.amazonaws.com/999988887777/tickets" }
 [[sources]]
 name = "trail"
 bucket = "acme-trail"
@@ -32,7 +41,7 @@ bucket = "acme-okta"
 prefixes = [{ log_types = ["Okta.SystemLog"] }]
 "#;
 
-const TEMPLATES: [(&str, &[&str]); 6] = [
+const TEMPLATES: [(&str, &[&str]); 7] = [
     ("iam", &["iam", "--source", "trail"]),
     ("notifications", &["notifications", "--source", "trail", "--encrypted", "--trail", TRAIL]),
     (
@@ -42,6 +51,7 @@ const TEMPLATES: [(&str, &[&str]); 6] = [
     ("bucket", &["bucket", "--source", "trail"]),
     ("queue", &["queue", "--source", "trail"]),
     ("queue-eks", &["queue", "--host", "eks"]),
+    ("lake", &["lake"]),
 ];
 
 const TRAIL: &str = "arn:aws:cloudtrail:us-west-2:111122223333:trail/main";
@@ -131,6 +141,10 @@ fn the_configuration_of_the_image_is_completed_by_variables() {
     let setup = setup
         .with_variable("MARGAY_QUEUE__SQS__URL", "https://sqs.eu-central-1.amazonaws.com/999988887777/margay")
         .with_variable("MARGAY_STATE", "{}")
+        .with_variable("MARGAY_ALERTS", "{}")
+        .with_variable("MARGAY_HTTP", "{}")
+        .with_variable("MARGAY_RULES", "{}")
+        .with_variable("MARGAY_LAKE", r#"{ type = "glue", warehouse = "s3://acme-lake/margay" }"#)
         .with_variable(
             "MARGAY_SOURCES",
             r#"[{ name = "okta", bucket = "acme", prefixes = [{ log_types = ["Okta.SystemLog"] }] }]"#,
@@ -138,7 +152,8 @@ fn the_configuration_of_the_image_is_completed_by_variables() {
     let output = setup.margay(&["config", "--dump", "--config", "margay.toml"]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for part in ["name = \"okta\"", "/var/lib/margay/margay.db", "999988887777"] {
+    let kept = ["/var/lib/margay/margay.db", "/var/lib/margay/remote", "type = \"glue\"", "s3://acme-lake/margay"];
+    for part in ["name = \"okta\"", "999988887777"].iter().chain(&kept) {
         assert!(said.contains(part), "no {part}: {said}");
     }
 }

@@ -7,7 +7,8 @@ use clap::Subcommand;
 
 use super::super::{ConfigArgument, print, usage};
 use crate::config::Config;
-use crate::source::template::{self, Daemon, Folders, Host, Kind, Notifications, Setting, TOPIC};
+use crate::lake;
+use crate::source::template::{self, Daemon, Folders, Glue, Host, Kind, Lake, Notifications, Outlets, Setting, TOPIC};
 use crate::source::{SourceConfig, SourceTable};
 
 #[derive(clap::Args)]
@@ -59,6 +60,11 @@ enum Template {
         #[command(flatten)]
         common: Common,
     },
+    /// A new bucket for the tables in which events are kept; for margay's account.
+    Lake {
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(clap::Args)]
@@ -107,7 +113,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Template::Iam { common, .. }
         | Template::Notifications { common, .. }
         | Template::Bucket { common, .. }
-        | Template::Queue { common, .. } => common,
+        | Template::Queue { common, .. }
+        | Template::Lake { common } => common,
     };
     let config = match common.config.load() {
         Ok(config) => config,
@@ -134,6 +141,7 @@ fn fill(template: &Template, common: &Common, config: &Config) -> Result<String,
         |of: &OfSource, kind: Kind<'_>| template::of_source(&setting, source(config, &of.source)?, &kind, format);
     match template {
         Template::Iam { of, .. } => of_source(of, Kind::Iam),
+        Template::Lake { .. } => template::of_lake(&setting, format),
         Template::Bucket { of, .. } => of_source(of, Kind::Bucket),
         Template::Notifications { of, existing_topic, trail, encrypted, .. } => {
             let (existing, trail) = (existing_topic.as_deref(), trail.as_deref());
@@ -164,7 +172,47 @@ fn setting<'c>(common: &Common, config: &'c Config) -> Result<Setting<'c>, Strin
     let daemon = Daemon::new(url, common.region.as_deref(), common.daemon_role.as_deref())?;
     let places = config.remote.prefixes.iter().map(|prefix| (prefix.bucket().to_owned(), prefix.start().to_owned()));
     let folders = Folders { role: config.remote.role_arn.clone(), places: places.collect() };
-    Ok(Setting { daemon, sources: &config.sources, topics: common.topics.clone(), folders })
+    let (lake, outlets) = (lake_of(config), outlets_of(config));
+    Ok(Setting { daemon, sources: &config.sources, topics: common.topics.clone(), folders, lake, outlets })
+}
+
+/// What of the lake is in AWS. A catalog that requests are signed for has permissions of its own.
+fn lake_of(config: &Config) -> Lake {
+    let lake = &config.lake;
+    if lake.kind == lake::Kind::None {
+        return Lake::default();
+    }
+    let place = lake.warehouse.as_deref().and_then(|place| place.strip_prefix("s3://"));
+    let files = place.map(|place| {
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        let prefix = prefix.trim_end_matches('/');
+        (bucket.to_owned(), if prefix.is_empty() { String::new() } else { format!("{prefix}/") })
+    });
+    let glue = (lake.kind == lake::Kind::Glue).then(|| Glue {
+        account: lake.glue.account.clone(),
+        region: lake.glue.region.clone(),
+        databases: lake.namespace_prefix.clone(),
+    });
+    Lake { files, glue }
+}
+
+fn outlets_of(config: &Config) -> Outlets {
+    let mut outlets = Outlets::default();
+    for destination in config.alerts.destinations.iter().filter(|destination| destination.enabled) {
+        if let Some(sns) = &destination.sns {
+            match &sns.role_arn {
+                Some(role) => outlets.roles.push(role.clone()),
+                None => outlets.topics.push(sns.topic_arn.clone()),
+            }
+        }
+        if let Some(sqs) = &destination.sqs {
+            match &sqs.role_arn {
+                Some(role) => outlets.roles.push(role.clone()),
+                None => outlets.queues.extend(Outlets::queue_arn(&sqs.queue_url, sqs.region.as_deref())),
+            }
+        }
+    }
+    outlets
 }
 
 fn source<'c>(config: &'c Config, name: &str) -> Result<&'c SourceConfig, Vec<String>> {

@@ -13,14 +13,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
-use crate::runtime::{Backoff, SharedClock};
+use crate::runtime::{Backoff, SharedClock, WebClient, web_client};
 
 /// From the first byte of a request to the last of its answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,19 +46,12 @@ pub(super) struct Answer {
 
 /// Cheap to clone; clones share their connections.
 #[derive(Clone)]
-pub(super) struct Web(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(super) struct Web(WebClient);
 
 impl Web {
     /// With the certificate authorities of the system.
     pub(super) fn new() -> Result<Web, String> {
-        let builder = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
-            .map_err(|error| format!("could not read the certificate authorities of this system: {error}"))?;
-        let mut tcp = HttpConnector::new();
-        tcp.set_connect_timeout(Some(Duration::from_secs(5)));
-        tcp.enforce_http(false);
-        let connector = builder.https_or_http().enable_http1().wrap_connector(tcp);
-        Ok(Web(Client::builder(TokioExecutor::new()).build(connector)))
+        web_client().map(Web)
     }
 
     /// Asks once. After an error nobody knows whether the question arrived.

@@ -9,6 +9,7 @@ use crate::model::EventBatch;
 use crate::pipeline::feedback;
 use crate::pipeline::reading::Reading;
 use crate::state::{ClaimToken, Condition, Fact};
+use crate::telemetry::Step;
 
 /// Of one object's rejects the first so many are kept; the object itself stays in its bucket with all of them.
 pub(super) const MOST_REJECTS: u64 = 10_000;
@@ -29,8 +30,9 @@ impl Work<'_> {
         if batch.events.is_empty() {
             return Ok(());
         }
-        let (ticket, detections) =
-            tokio::join!(pipeline.lake.append(token, batch.clone()), pipeline.engine.evaluate(&batch));
+        let buffer = self.spans.time(Step::Buffer, pipeline.lake.append(token, batch.clone()));
+        let detect = self.spans.time(Step::Detect, pipeline.engine.evaluate(&batch));
+        let (ticket, detections) = tokio::join!(buffer, detect);
         reading.tickets.push(ticket?);
         let detections = detections?;
         let now = pipeline.clock.now();
@@ -41,7 +43,9 @@ impl Work<'_> {
         if detections.is_empty() {
             return Ok(());
         }
-        let recorded = pipeline.state.record(token, &detections, &pipeline.destinations(), now).await?;
+        let destinations = pipeline.destinations();
+        let record = pipeline.state.record(token, &detections, &destinations, now);
+        let recorded = self.spans.time(Step::Record, record).await?;
         pipeline.telemetry.alerts_held(recorded.held);
         if !recorded.opened.is_empty() {
             for alert in &recorded.opened {
@@ -50,7 +54,7 @@ impl Work<'_> {
             pipeline.alert_opened.notify_one();
         }
         let found = Beside::Found { batch: &batch, detections: &detections, placed: &recorded.placed };
-        reading.tickets.push(pipeline.lake.append_beside(token, found).await?);
+        reading.tickets.push(self.spans.time(Step::Buffer, pipeline.lake.append_beside(token, found)).await?);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crate::pipeline::reader::RecordReader;
 use crate::pipeline::reading::Reading;
 use crate::pipeline::{discovery, disposition};
 use crate::state::{Attempts, ObjectOutcome, ObjectState};
-use crate::telemetry::Stage;
+use crate::telemetry::{Stage, Step};
 
 impl Work<'_> {
     /// Waits for the rows, then says how the object ended.
@@ -24,6 +24,7 @@ impl Work<'_> {
         let ended = reader.ended();
         telemetry.worked(Stage::Decode, ended.spent.decode);
         telemetry.worked(Stage::Classify, ended.spent.classify);
+        self.spans.computed(ended.spent.decode, ended.spent.classify);
         if let Findings { layers, encoding, split: Some(split) } = ended.findings {
             let encoding = encoding.unwrap_or_default();
             telemetry.object_decoded(object, &layers.join(", "), encoding, split.kind.as_str(), split.why);
@@ -32,7 +33,7 @@ impl Work<'_> {
         drop(self.holds.lock().expect("no holder of this lock panics").take());
         let lent = self.has_place.then(|| self.pipeline.slots.lend());
         for ticket in reading.tickets {
-            ticket.committed().await?;
+            self.spans.time(Step::Commit, ticket.committed()).await?;
         }
         drop(lent);
         if let Some(newest) = reading.newest {

@@ -8,6 +8,7 @@ use crate::pipeline::reader::{Advance, RecordReader};
 use crate::pipeline::reading::Reading;
 use crate::runtime::blocking;
 use crate::state::{Attempts, ClaimToken, ObjectOutcome};
+use crate::telemetry::Step;
 
 /// What an object may hold beside its window, when it is known before that it has rows. Of others it is known only when
 /// they run; these go one at a time, as those with large windows.
@@ -38,19 +39,22 @@ impl Work<'_> {
         let mut bytes = None;
         loop {
             let advance;
-            (reader, advance) = blocking(move || {
+            let decode = blocking(move || {
                 let advance = reader.advance_rows(bytes);
                 (reader, advance)
-            })
-            .await;
+            });
+            (reader, advance) = self.spans.time(Step::Decode, decode).await;
             bytes = None;
             match advance {
                 Advance::Batch(batch) => self.batch(token, batch, &mut reading).await?,
                 Advance::LargeWindow => large_window = self.large_window(&mut reader).await,
-                Advance::Bytes(range) => match self.pipeline.objects.range(&route.access, opened, range).await {
-                    Ok(found) => bytes = Some(found),
-                    Err(error) => return self.disposition(error, route, attempts),
-                },
+                Advance::Bytes(range) => {
+                    let fetch = self.pipeline.objects.range(&route.access, opened, range);
+                    match self.spans.time(Step::Fetch, fetch).await {
+                        Ok(found) => bytes = Some(found),
+                        Err(error) => return self.disposition(error, route, attempts),
+                    }
+                }
                 Advance::Done | Advance::Ranges => break,
             }
         }

@@ -1,14 +1,15 @@
 //! Ready templates for the accounts around a source: its role, the topic that announces its bucket, a bucket, and the
-//! daemon's own queue and role. Pure: everything comes from the configuration, nothing is asked of AWS.
+//! daemon's own queue, role and lake. Pure: everything comes from the configuration, nothing is asked of AWS.
 //!
 //! A [`Plan`] says what is made, in both languages side by side; the policies in it are those of `policy`, one text for
-//! both. `iam`, `notifications`, `bucket` and `queue` make the plans, `hcl` writes Terraform's language.
+//! both. `iam`, `notifications`, `bucket`, `queue` and `lake` make the plans, `hcl` writes Terraform's language.
 //! Invariant: an action stands in a policy only if margay calls it.
 
 mod bucket;
 mod daemon;
 mod hcl;
 mod iam;
+mod lake;
 mod notifications;
 mod policy;
 mod queue;
@@ -32,6 +33,8 @@ pub struct Setting<'a> {
     /// Names of the topics in the accounts of sources; the first one is made by the template of notifications.
     pub topics: Vec<String>,
     pub folders: Folders,
+    pub lake: Lake,
+    pub outlets: Outlets,
 }
 
 /// Folders of rules and log types in S3, which the daemon reads.
@@ -41,6 +44,41 @@ pub struct Folders {
     pub role: Option<String>,
     /// Bucket, and the start of the keys.
     pub places: Vec<(String, String)>,
+}
+
+/// Where events are kept, as far as that is in AWS.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lake {
+    /// Bucket of the files, and the start of their keys.
+    pub files: Option<(String, String)>,
+    pub glue: Option<Glue>,
+}
+
+/// The catalog of the tables in AWS Glue.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Glue {
+    /// Where it is not the daemon's.
+    pub account: Option<String>,
+    pub region: Option<String>,
+    /// What the names of databases begin with.
+    pub databases: String,
+}
+
+/// Where alerts go in AWS.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outlets {
+    /// Roles that are assumed for that.
+    pub roles: Vec<String>,
+    /// ARNs of what the daemon sends to as itself.
+    pub topics: Vec<String>,
+    pub queues: Vec<String>,
+}
+
+impl Outlets {
+    /// A queue by its URL, which may not be one of AWS.
+    pub fn queue_arn(url: &str, region: Option<&str>) -> Option<String> {
+        Daemon::new(url, region, None).ok().map(|queue| queue.queue_arn())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,6 +125,11 @@ pub fn of_source(
 /// The template of the daemon's own account, for all enabled sources together.
 pub fn of_daemon(setting: &Setting<'_>, host: Host, lease_seconds: u32, format: Format) -> Result<String, Vec<String>> {
     Ok(queue::plan(setting, host, lease_seconds)?.text(format))
+}
+
+/// The template of the bucket in which the daemon keeps events.
+pub fn of_lake(setting: &Setting<'_>, format: Format) -> Result<String, Vec<String>> {
+    Ok(lake::plan(setting)?.text(format))
 }
 
 /// What a template makes.

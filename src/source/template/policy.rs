@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::super::{SourceConfig, name};
-use super::{Daemon, Setting};
+use super::{Daemon, Glue, Lake, Outlets, Setting};
 
 /// More accounts than this share a statement: the policy of a queue has room for about twenty statements.
 const STATEMENTS: usize = 15;
@@ -169,9 +169,10 @@ pub(super) fn queue(daemon: &Daemon, accounts: &BTreeSet<String>) -> Value {
 
 /// What the daemon itself may do.
 pub(super) fn daemon(setting: &Setting<'_>, sources: &[&SourceConfig], accounts: &BTreeSet<String>) -> Value {
-    let Setting { daemon, topics, folders, .. } = setting;
+    let Setting { daemon, topics, folders, outlets, .. } = setting;
     let of_folders = folders.role.clone().filter(|_| !folders.places.is_empty());
-    let roles: BTreeSet<String> = sources.iter().filter_map(|source| source.role()).chain(of_folders).collect();
+    let of_sources = sources.iter().filter_map(|source| source.role());
+    let roles: BTreeSet<String> = of_sources.chain(of_folders).chain(outlets.roles.iter().cloned()).collect();
     let topics = accounts.iter().flat_map(|account| {
         topics.iter().map(move |topic| format!("arn:{}:sns:*:{account}:{topic}", daemon.partition))
     });
@@ -200,17 +201,66 @@ pub(super) fn daemon(setting: &Setting<'_>, sources: &[&SourceConfig], accounts:
         }
     }
     if folders.role.is_none() && !folders.places.is_empty() {
-        let bucket = |name: &str| format!("arn:{}:s3:::{name}", daemon.partition);
-        let buckets: BTreeSet<String> = folders.places.iter().map(|(name, _)| bucket(name)).collect();
-        let objects = folders.places.iter().map(|(name, prefix)| format!("{}/{}*", bucket(name), literal(prefix)));
-        statements.push(json!({
-            "Sid": "Folders", "Effect": "Allow", "Action": "s3:ListBucket",
-            "Resource": one_or_many(buckets.into_iter().collect()),
-        }));
-        statements.push(json!({
-            "Sid": "FolderObjects", "Effect": "Allow", "Action": "s3:GetObject",
-            "Resource": one_or_many(objects.collect()),
-        }));
+        statements.extend(of_folders_in_s3(&folders.places, daemon));
     }
+    statements.extend(keeping(&setting.lake, daemon));
+    statements.extend(sending(outlets));
     policy(statements)
+}
+
+fn of_folders_in_s3(places: &[(String, String)], daemon: &Daemon) -> [Value; 2] {
+    let bucket = |name: &str| format!("arn:{}:s3:::{name}", daemon.partition);
+    let buckets: BTreeSet<String> = places.iter().map(|(name, _)| bucket(name)).collect();
+    let objects = places.iter().map(|(name, prefix)| format!("{}/{}*", bucket(name), literal(prefix)));
+    let buckets = one_or_many(buckets.into_iter().collect());
+    let objects = one_or_many(objects.collect());
+    [
+        json!({ "Sid": "Folders", "Effect": "Allow", "Action": "s3:ListBucket", "Resource": buckets }),
+        json!({ "Sid": "FolderObjects", "Effect": "Allow", "Action": "s3:GetObject", "Resource": objects }),
+    ]
+}
+
+/// What keeping events takes.
+fn keeping(lake: &Lake, daemon: &Daemon) -> Vec<Value> {
+    let mut statements = Vec::new();
+    if let Some((name, prefix)) = &lake.files {
+        let bucket = format!("arn:{}:s3:::{name}", daemon.partition);
+        let actions = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"];
+        let objects = format!("{bucket}/{}*", literal(prefix));
+        statements.extend([
+            json!({ "Sid": "Lake", "Effect": "Allow", "Action": "s3:ListBucket", "Resource": bucket }),
+            json!({ "Sid": "LakeFiles", "Effect": "Allow", "Action": actions, "Resource": objects }),
+        ]);
+    }
+    if let Some(Glue { account, region, databases }) = &lake.glue {
+        let (region, account) = (region.as_ref().unwrap_or(&daemon.region), account.as_ref().unwrap_or(&daemon.account));
+        let arn = |resource: &str| format!("arn:{}:glue:{region}:{account}:{resource}", daemon.partition);
+        let tables = [
+            arn("catalog"),
+            arn(&format!("database/{databases}*")),
+            arn(&format!("table/{databases}*/*")),
+        ];
+        let actions =
+            ["glue:CreateDatabase", "glue:GetTable", "glue:GetTables", "glue:CreateTable", "glue:UpdateTable"];
+        statements.extend([
+            json!({ "Sid": "Tables", "Effect": "Allow", "Action": actions, "Resource": tables }),
+            // A list of all, in which it looks for its own.
+            json!({
+                "Sid": "Databases", "Effect": "Allow", "Action": "glue:GetDatabases",
+                "Resource": [arn("catalog"), arn("database/*")],
+            }),
+        ]);
+    }
+    statements
+}
+
+/// What sending alerts takes.
+fn sending(outlets: &Outlets) -> Vec<Value> {
+    let statement = |sid: &str, action: &str, to: &[String]| {
+        let resource = one_or_many(to.to_vec());
+        json!({ "Sid": sid, "Effect": "Allow", "Action": action, "Resource": resource })
+    };
+    let topics = (!outlets.topics.is_empty()).then(|| statement("AlertTopics", "sns:Publish", &outlets.topics));
+    let queues = (!outlets.queues.is_empty()).then(|| statement("AlertQueues", "sqs:SendMessage", &outlets.queues));
+    topics.into_iter().chain(queues).collect()
 }

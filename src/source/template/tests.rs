@@ -39,7 +39,30 @@ fn sources() -> Vec<SourceConfig> {
 
 fn setting(sources: &[SourceConfig]) -> Setting<'_> {
     let daemon = Daemon::new("https://sqs.eu-central-1.amazonaws.com/999988887777/margay", None, None).unwrap();
-    Setting { daemon, sources, topics: vec![TOPIC.to_owned()], folders: Folders::default() }
+    Setting {
+        daemon,
+        sources,
+        topics: vec![TOPIC.to_owned()],
+        folders: Folders::default(),
+        lake: Lake::default(),
+        outlets: Outlets::default(),
+    }
+}
+
+/// A daemon that keeps its events in AWS and sends alerts there.
+fn keeping(sources: &[SourceConfig]) -> Setting<'_> {
+    let glue = Glue { databases: "margay_".into(), ..Glue::default() };
+    Setting {
+        lake: Lake { files: Some(("acme-lake".into(), "margay/".into())), glue: Some(glue) },
+        outlets: Outlets {
+            roles: vec!["arn:aws:iam::444455556666:role/publish".into()],
+            topics: vec!["arn:aws:sns:eu-central-1:999988887777:alerts".into()],
+            queues: Outlets::queue_arn("https://sqs.eu-west-1.amazonaws.com/999988887777/tickets", None)
+                .into_iter()
+                .collect(),
+        },
+        ..setting(sources)
+    }
 }
 
 /// All templates, each in all formats, by the names of their golden files.
@@ -61,6 +84,8 @@ fn all(format: Format) -> Vec<(&'static str, String)> {
         ("bucket-of-two-prefixes", of(1, Kind::Bucket)),
         ("queue", of_daemon(&setting, Host::Ecs, 300, format).unwrap()),
         ("queue-eks", of_daemon(&setting, Host::Eks, 300, format).unwrap()),
+        ("queue-lake", of_daemon(&keeping(&sources), Host::Ecs, 300, format).unwrap()),
+        ("lake", of_lake(&keeping(&sources), format).unwrap()),
     ]
 }
 
@@ -117,17 +142,28 @@ fn the_daemon_may_read_folders_in_s3_as_itself_or_as_their_role() {
 #[test]
 fn a_policy_names_what_it_is_about_and_actions_that_are_called() {
     let called = BTreeSet::from([
+        "glue:CreateDatabase",
+        "glue:CreateTable",
+        "glue:GetDatabases",
+        "glue:GetTable",
+        "glue:GetTables",
+        "glue:UpdateTable",
         "kms:Decrypt",
         "kms:DescribeKey",
+        "s3:AbortMultipartUpload",
+        "s3:DeleteObject",
         "s3:GetBucketNotification",
         "s3:GetObject",
         "s3:GetObjectVersion",
         "s3:ListBucket",
+        "s3:PutObject",
         "sns:ConfirmSubscription",
+        "sns:Publish",
         "sqs:ChangeMessageVisibility",
         "sqs:DeleteMessage",
         "sqs:GetQueueAttributes",
         "sqs:ReceiveMessage",
+        "sqs:SendMessage",
         "sts:AssumeRole",
     ]);
     let mut seen = BTreeSet::new();
@@ -139,7 +175,11 @@ fn a_policy_names_what_it_is_about_and_actions_that_are_called() {
                     let wild = resource.matches('*').count();
                     let of_objects = resource.contains(":s3:::") && resource.ends_with('*');
                     let of_any_region = resource.contains(":sns:*:");
-                    assert!(wild == 0 || (wild == 1 && (of_objects || of_any_region)), "{name} {of}: {resource}");
+                    // Databases of any name are listed only.
+                    let of_catalog = resource.contains(":glue:")
+                        && (resource.contains("/margay_") || statement["Action"] == "glue:GetDatabases");
+                    let sound = wild == 0 || of_catalog || (wild == 1 && (of_objects || of_any_region));
+                    assert!(sound, "{name} {of}: {resource}");
                     assert!(resource.starts_with("arn:aws:"), "{name} {of}: {resource}");
                 }
                 if matches!(of.as_str(), "ReadData" | "DaemonPolicy") {
@@ -179,6 +219,7 @@ fn what_the_configuration_lacks_is_told_at_once() {
         assert!(problems.contains("account_id") && problems.contains("region"), "{problems}");
     }
     assert!(lacking(Kind::Iam).contains("role_name"));
+    assert!(of_lake(&setting, Format::Json).unwrap_err()[0].contains("lake.warehouse"));
 }
 
 #[test]
