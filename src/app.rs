@@ -1,9 +1,10 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
-//! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
-//! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts
-//! for commands, `pointed` is a store for what a command is pointed at, `lake` is where events are kept, `search` what asks
-//! for them, `lookups` keeps the tables of buckets fresh, `remote` takes what lies in S3, `traces` sends traces, `upkeep` is
-//! what the daemon does for its state beside its work, `duty` what one of many daemons does at a time.
+//! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when
+//! it changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same
+//! parts for commands, `pointed` is a store for what a command is pointed at, `lake` is where events are kept, `search`
+//! what asks for them, `lookups` keeps the tables of buckets fresh, `remote` takes what lies in S3, `traces` sends
+//! traces, `upkeep` is what the daemon does for its state beside its work, `duty` what one of many daemons does at a
+//! time, `signals` what it listens to.
 
 mod catalogue;
 mod destinations;
@@ -18,6 +19,7 @@ mod pointed;
 mod remote;
 mod revisions;
 mod search;
+mod signals;
 mod traces;
 mod upkeep;
 
@@ -28,7 +30,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aws_credential_types::provider::ProvideCredentials;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +44,7 @@ pub use pointed::{bucket_store, folder_store};
 pub use remote::{Copies, copies};
 pub use revisions::{Held, held_to_revisions};
 pub use search::{dry_search, saved_queries};
+use signals::{Hangups, Signals};
 
 use crate::alert::delivery::{self, Delivery};
 use crate::alert::destination::Line;
@@ -98,8 +100,8 @@ pub async fn state_for_changing(config: &Config) -> anyhow::Result<Arc<dyn State
     }
 }
 
-/// The daemon, from its start to its end. Whatever can be wrong with the configuration, which is in the file `path`, was
-/// found before.
+/// The daemon, from its start to its end. Whatever can be wrong with the configuration, which is in the file `path`,
+/// was found before.
 pub async fn run(
     path: &Path,
     config: Config,
@@ -337,7 +339,8 @@ struct Running {
 
 type IntakeAdapters = (Arc<dyn MessageQueue>, Arc<dyn ObjectStore>, Arc<dyn Confirmations>, Duration);
 
-/// Queue, object store, what confirms the queue's subscriptions, and the length of a lease. A directory queue makes the directory the bucket; SQS goes with S3.
+/// Queue, object store, what confirms the queue's subscriptions, and the length of a lease. A directory queue makes the
+/// directory the bucket; SQS goes with S3.
 async fn intake_adapters(config: &Config, clock: &SharedClock, work: &Tasks) -> anyhow::Result<IntakeAdapters> {
     match config.queue.kind {
         queue::Kind::Directory => {
@@ -427,41 +430,4 @@ async fn watch_backlog(pipeline: Arc<Pipeline>, shutdown: CancellationToken) {
 
 fn debounce(config: &Config) -> Duration {
     Duration::from_millis(config.rules.reload_debounce_ms)
-}
-
-/// SIGHUP, for each that loads something anew.
-struct Hangups {
-    rules: Signal,
-    catalogue: Signal,
-}
-
-impl Hangups {
-    fn new() -> anyhow::Result<Hangups> {
-        let hangups = || signal(SignalKind::hangup()).context("could not listen to SIGHUP");
-        Ok(Hangups { rules: hangups()?, catalogue: hangups()? })
-    }
-}
-
-/// The signals that end a daemon.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Signals> {
-        let failed = "could not listen to signals";
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate()).context(failed)?,
-            interrupt: signal(SignalKind::interrupt()).context(failed)?,
-        })
-    }
-
-    /// Waits to be asked to end.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }

@@ -189,8 +189,8 @@ const MOST_TABLE_ROWS: u64 = 1_000_000_000;
 /// Of what a search may read: an exbibyte.
 const MOST_SCAN_MIB: u64 = 1 << 40;
 
-/// A record goes to a rule worker in one frame, which `detect/protocol` limits to 256 MiB, and text can grow sixfold when
-/// it is escaped.
+/// A record goes to a rule worker in one frame, which `detect/protocol` limits to 256 MiB, and text can grow sixfold
+/// when it is escaped.
 const MOST_RECORD_MIB: u64 = 32;
 
 fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {

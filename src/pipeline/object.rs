@@ -49,8 +49,8 @@ pub(super) struct Work<'a> {
     pub(super) started: tokio::time::Instant,
     /// Its message has a place among those in work.
     pub(super) has_place: bool,
-    /// What the object that is read holds of what all share: its part of the places of large ones, and memory. Nothing before,
-    /// and nothing any more when all that is left of it are rows of the lake, which has a bound of its own.
+    /// What the object that is read holds of what all share: its part of the places of large ones, and memory. Nothing
+    /// before, and nothing any more when all that is left of it are rows of the lake, which has a bound of its own.
     pub(super) holds: Mutex<Option<(Option<LargeSlot<'a>>, BytePermit)>>,
     pub(super) spans: ObjectSpans,
 }

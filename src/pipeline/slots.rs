@@ -10,9 +10,9 @@
 //! for ever. An object whose size the notification does not tell counts as small: to learn it, it has to be opened.
 //!
 //! An object that was read and waits for the lake to commit its rows lends its place, too: a commit comes when enough
-//! objects wait for it, and waits longest when there are few. So many of them may wait that commits are large, and no more, so
-//! that the messages in hand stay bounded. What follows a commit is little, and is done without asking for the place back; a
-//! message that has another object waits for a place again, before new messages get one.
+//! objects wait for it, and waits longest when there are few. So many of them may wait that commits are large, and no
+//! more, so that the messages in hand stay bounded. What follows a commit is little, and is done without asking for the
+//! place back; a message that has another object waits for a place again, before new messages get one.
 //!
 //! Nobody who has a place waits for another one, so the places can't deadlock.
 
@@ -27,8 +27,8 @@ use crate::telemetry::Telemetry;
 /// Stored bytes from which an object is large: it takes seconds where others take a moment.
 pub(super) const LARGE: u64 = 64 * 1024 * 1024;
 
-/// Objects that may wait for a commit without a place. More than the lake waits for before it commits, so that there is work
-/// while it does.
+/// Objects that may wait for a commit without a place. More than the lake waits for before it commits, so that there is
+/// work while it does.
 const MOST_LENT: usize = 2 * crate::lake::FLUSH_WAITING;
 
 /// Shared by the intake and all work.

@@ -1,6 +1,6 @@
-//! What every asynchronous part shares: the clock, tracked tasks with one cancellation, a runtime aside for what computes
-//! for long, back-off, the byte budget, files that are watched, and a client of HTTP.
-//! Knows nothing of logs, rules or alerts.
+//! What every asynchronous part shares: the clock, tracked tasks with one cancellation, a runtime aside for what
+//! computes for long, back-off, the byte budget, files that are watched, and a client of HTTP. Knows nothing of logs,
+//! rules or alerts.
 
 mod aside;
 mod backoff;

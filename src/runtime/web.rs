@@ -1,5 +1,5 @@
-//! The client of HTTP for servers that the configuration names: catalogs and collectors. What alerts are sent to is named by
-//! people who may not be trusted with the daemon's network, and has a client of its own.
+//! The client of HTTP for servers that the configuration names: catalogs and collectors. What alerts are sent to is
+//! named by people who may not be trusted with the daemon's network, and has a client of its own.
 
 use std::time::Duration;
 

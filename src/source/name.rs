@@ -79,6 +79,16 @@ pub(super) fn role(text: &str) -> Option<(&str, &str)> {
     fits.then_some((partition, account))
 }
 
+/// Somebody whom a role can trust: a user, a role, or a session of one.
+pub(super) fn is_principal(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let ["arn", partition, service @ ("iam" | "sts"), "", account, resource] = parts[..] else { return false };
+    let kinds: &[&str] = if service == "iam" { &["user/", "role/"] } else { &["assumed-role/"] };
+    let name = kinds.iter().find_map(|kind| resource.strip_prefix(kind)).unwrap_or_default();
+    let fits = |name: &str| !name.is_empty() && name.chars().all(|c| is_role_name_char(c) || c == '/');
+    partition.starts_with("aws") && is_account(account) && fits(name)
+}
+
 /// `arn:<partition>:kms:<region>:<account>:key/<id>`
 pub(super) fn is_key(text: &str) -> bool {
     let parts: Vec<&str> = text.splitn(6, ':').collect();
@@ -117,6 +127,15 @@ mod tests {
 
     #[test]
     fn forms() {
+        check(
+            is_principal,
+            &[
+                "arn:aws:iam::012345678901:user/ana",
+                "arn:aws:iam::012345678901:role/a/b",
+                "arn:aws:sts::012345678901:assumed-role/Admin/ana@example.com",
+            ],
+            &["ana", "arn:aws:iam::012345678901:root", "arn:aws:iam::1:user/ana", "arn:aws:iam::012345678901:user/"],
+        );
         check(is_account, &["012345678901"], &["12345678901", "0123456789012", "01234567890a", ""]);
         check(
             is_s3_bucket,

@@ -6,8 +6,8 @@
 //! `pace` measures how fast the queue drains, `stage` where CPU time goes. `spans` tells the way of single
 //! messages to a collector. `logs` starts logging and changes its levels at run time.
 //!
-//! Knows no other module than the model and the runtime: what others own arrives as text and numbers. The contents of an
-//! event never arrive at all.
+//! Knows no other module than the model and the runtime: what others own arrives as text and numbers. The contents of
+//! an event never arrive at all.
 
 mod facts;
 mod log_types;
@@ -82,8 +82,8 @@ impl Telemetry {
         Telemetry::default()
     }
 
-    /// Brings metrics up to date each time that they are read, for values that nobody announces when they change. It must not
-    /// wait for anything.
+    /// Brings metrics up to date each time that they are read, for values that nobody announces when they change. It
+    /// must not wait for anything.
     pub fn sample_with(&self, sampler: impl Fn(&Metrics) + Send + 'static) {
         self.samplers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(sampler));
     }

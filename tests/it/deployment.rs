@@ -1,7 +1,7 @@
-//! What is shipped to run margay, judged by the tools of those who run it: templates by cfn-lint and a parser of HCL; the
-//! image's recipe by hadolint; the chart by Helm and the schemas of Kubernetes; rules of Prometheus and panels of Grafana
-//! by a parser of PromQL. Where they are installed, terraform and promtool (on Debian in `prometheus`) judge theirs more
-//! closely; CI insists on promtool.
+//! What is shipped to run margay, judged by the tools of those who run it: templates by cfn-lint and a parser of HCL;
+//! the image's recipe by hadolint; the chart by Helm and the schemas of Kubernetes; rules of Prometheus and panels of
+//! Grafana by a parser of PromQL. Where they are installed, terraform and promtool (on Debian in `prometheus`) judge
+//! theirs more closely; CI insists on promtool.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -42,6 +42,7 @@ mod story_rollout;
 mod story_search;
 mod story_source;
 mod story_tools;
+mod story_traces;
 mod story_transfers;
 mod venv;
 mod vendor;

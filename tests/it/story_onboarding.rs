@@ -176,6 +176,8 @@ fn follow_the_guide(user: &User) {
 
     let queue = user.follow(&next("margay source template queue"), &[]);
     assert!(text(&queue[2]).contains("123456789012/margay-notifications"), "{}", text(&queue[2]));
+    // Its shells have credentials of margay itself.
+    assert_eq!(next("[profile margay]").language, "ini");
     user.follow(&next("margay source template iam"), &[]);
     let verdicts = user.checked();
     assert_ne!(verdicts["role"], "failed", "{verdicts:?}");

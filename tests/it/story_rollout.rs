@@ -15,9 +15,15 @@ const EVENTS: usize = 200;
 /// Objects that are announced in each phase of the update.
 const OBJECTS: usize = 20;
 
-/// Every event takes a moment, so that a daemon is in the middle of objects whenever it is ended.
-const SLOW: &str = "import time\ndef rule(event):\n    time.sleep(0.001)\n    return True\n\
-                    def title(event):\n    return event.deep_get('actor', 'alternateId')\n";
+/// More than one daemon takes at a time.
+const HELD: usize = IN_FLIGHT + 1;
+
+/// Few at a time, so that some objects are done, some are on their way and some have not begun.
+const IN_FLIGHT: usize = 4;
+
+fn few_at_a_time() -> String {
+    format!("[pipeline]\nmax_in_flight = {IN_FLIGHT}\nshutdown_grace_seconds = 60\n")
+}
 
 /// What was announced so far: object by message.
 #[derive(Default)]
@@ -26,16 +32,50 @@ struct Load(BTreeMap<String, String>);
 impl Load {
     fn put(&mut self, cloud: &Cloud) {
         for _ in 0..OBJECTS {
-            let name = format!("object-{}", self.0.len());
-            self.0.insert(cloud.put(&name, gzip(logins_of(&name, EVENTS))), name);
+            self.put_one(cloud);
         }
+    }
+
+    /// Objects that nobody gets before the gate opens; of several daemons each has some.
+    fn put_held(&mut self, cloud: &Cloud) -> Gate {
+        let gate = Gate::new();
+        for _ in 0..HELD {
+            let held = on(Op::GetObject).about(&self.next()).does(Effect::Hold(Moment::Before, gate.clone()));
+            cloud.fault(held);
+            self.put_one(cloud);
+        }
+        gate
+    }
+
+    fn next(&self) -> String {
+        format!("object-{}", self.0.len())
+    }
+
+    fn put_one(&mut self, cloud: &Cloud) {
+        let name = self.next();
+        self.0.insert(cloud.put(&name, gzip(logins_of(&name, EVENTS))), name);
+    }
+
+    fn counts(&self) -> BTreeMap<String, u64> {
+        self.0.values().map(|name| (name.clone(), EVENTS as u64)).collect()
     }
 }
 
-/// Ends a daemon while messages are worked on.
-async fn ended(daemon: &mut Daemon<'_>, cloud: &Cloud) {
-    daemon.until(|_| cloud.depth().1 > 1).await;
+fn is_at_work(daemon: &Daemon<'_>) -> bool {
+    daemon.metrics().get("margay_in_flight_messages") > 0.0
+}
+
+fn takes_nothing_in(daemon: &Daemon<'_>) -> bool {
+    daemon.get("/readyz").starts_with("HTTP/1.1 503")
+}
+
+/// Ends a daemon in the middle of objects that the gate holds, while more are announced.
+async fn ended(daemon: &mut Daemon<'_>, gate: &Gate, announce: impl FnOnce()) {
+    daemon.until(is_at_work).await;
     daemon.signal("TERM");
+    daemon.until(takes_nothing_in).await;
+    announce();
+    gate.open();
     let status = daemon.ended();
     assert!(status.success(), "{status}");
 }
@@ -44,27 +84,24 @@ async fn ended(daemon: &mut Daemon<'_>, cloud: &Cloud) {
 async fn daemons_are_replaced_one_by_one_under_load() {
     let cloud = Cloud::start();
     let url = server::empty_schema().await;
-    let setup = Setup::new().rule("Slow", SLOW).reading_cloud(&cloud);
-    // Few at a time, so that some are done, some are on their way and some have not begun.
-    let setup = setup.configured(&format!(
-        "[pipeline]\nmax_in_flight = 4\nshutdown_grace_seconds = 60\n\
-         [state]\ntype = \"postgres\"\n[state.postgres]\nurl = \"{url}\"\n"
-    ));
+    let setup = Setup::new()
+        .rule("Count", COUNT_EACH)
+        .reading_cloud(&cloud)
+        .configured(&format!("{}[state]\ntype = \"postgres\"\n[state.postgres]\nurl = \"{url}\"\n", few_at_a_time()));
     let mut load = Load::default();
     let mut old = setup.start().await;
     load.put(&cloud);
     for _ in 0..2 {
         // As a rolling update does it: the new one is ready before the old one is told to end.
         let new = setup.start().await;
-        load.put(&cloud);
-        ended(&mut old, &cloud).await;
-        load.put(&cloud);
+        old.until(|_| cloud.depth() == (0, 0)).await;
+        let gate = load.put_held(&cloud);
+        ended(&mut old, &gate, || load.put(&cloud)).await;
         old = new;
     }
     old.until(|_| cloud.depth() == (0, 0)).await;
 
-    let expected: BTreeMap<String, u64> = load.0.values().map(|name| (name.clone(), EVENTS as u64)).collect();
-    assert_eq!(setup.counts(), expected, "every event is counted once");
+    assert_eq!(setup.counts(), load.counts(), "every event is counted once");
     let again: BTreeSet<(&String, u32)> =
         load.0.keys().map(|message| (message, cloud.receives(message))).filter(|(_, times)| *times != 1).collect();
     assert!(again.is_empty(), "delivered not once: {again:?}");
@@ -77,19 +114,17 @@ async fn daemons_are_replaced_one_by_one_under_load() {
 async fn the_only_daemon_is_replaced_under_load() {
     let cloud = Cloud::start();
     // As with a state in a file: the new one starts when the old one has ended.
-    let setup = Setup::new().rule("Slow", SLOW).reading_cloud(&cloud);
-    let setup = setup.configured("[pipeline]\nmax_in_flight = 4\nshutdown_grace_seconds = 60\n");
+    let setup = Setup::new().rule("Count", COUNT_EACH).reading_cloud(&cloud).configured(&few_at_a_time());
     let mut load = Load::default();
     let mut old = setup.start().await;
     for _ in 0..2 {
-        load.put(&cloud);
-        ended(&mut old, &cloud).await;
-        load.put(&cloud);
+        old.until(|_| cloud.depth() == (0, 0)).await;
+        let gate = load.put_held(&cloud);
+        ended(&mut old, &gate, || load.put(&cloud)).await;
         old = setup.start().await;
     }
     old.until(|_| cloud.depth() == (0, 0)).await;
-    let expected: BTreeMap<String, u64> = load.0.values().map(|name| (name.clone(), EVENTS as u64)).collect();
-    assert_eq!(setup.counts(), expected);
+    assert_eq!(setup.counts(), load.counts());
     assert!(load.0.keys().all(|message| cloud.receives(message) == 1 && cloud.hand_backs(message) == 0));
 }
 

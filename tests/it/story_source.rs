@@ -165,3 +165,75 @@ async fn the_daemon_examines_its_sources_again_and_again() {
     let asked = cloud.calls(Op::ListObjects).len();
     daemon.until(|_| cloud.calls(Op::ListObjects).len() > asked).await;
 }
+
+const BARE: &str = "[queue]\ntype = \"sqs\"\n[queue.sqs]\n\
+                    url = \"https://sqs.eu-central-1.amazonaws.com/999988887777/margay\"\n# kept\n";
+
+fn added(setup: &Setup, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = setup.margay(&[&["source", "add", "--config", "margay.toml"], arguments].concat());
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn a_source_that_is_added_is_one_that_templates_and_checks_know() {
+    let setup = Setup::new().rule("Never", RULE).configured(BARE);
+    let arguments = [
+        "--name",
+        "okta logs",
+        "--bucket",
+        "acme-okta",
+        "--account",
+        "012345678901",
+        "--region",
+        "us-west-2",
+        "--log-type",
+        "Okta.SystemLog",
+        "--prefix",
+        "a/",
+        "--prefix",
+        "b\"/",
+    ];
+    let (code, said) = added(&setup, &arguments);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("margay source template iam --source 'okta logs'"), "{said}");
+    let text = std::fs::read_to_string(setup.path("margay.toml")).unwrap();
+    assert!(text.contains("# kept") && text.contains("account_id = \"012345678901\""), "{text}");
+    let id = text.split("external_id = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    assert!(id.len() == 36 && said.contains(id), "{said}");
+    let template =
+        ["source", "template", "iam", "--source", "okta logs", "--config", "margay.toml", "--format", "json"];
+    let policies: Value = serde_json::from_slice(&setup.margay(&template).stdout).unwrap();
+    let asked = &policies["TrustPolicy"]["Statement"][0]["Condition"]["StringEquals"]["sts:ExternalId"];
+    assert_eq!(asked, id);
+}
+
+#[test]
+fn a_source_that_would_be_wrong_leaves_the_file_as_it_was() {
+    let setup = Setup::new().rule("Never", RULE).configured(BARE);
+    let fine = ["--name", "okta", "--bucket", "acme-okta", "--log-type", "Okta.SystemLog"];
+    assert_eq!(added(&setup, &fine).0, Some(0));
+    let before = std::fs::read_to_string(setup.path("margay.toml")).unwrap();
+    let other = |changes: [&'static str; 2]| {
+        let given = [["--name", "other"], ["--bucket", "acme-other"], ["--log-type", "Okta.SystemLog"]];
+        let kept = given.into_iter().filter(move |pair| pair[0] != changes[0]);
+        kept.chain([changes]).flatten().collect::<Vec<_>>()
+    };
+    for (arguments, wanted) in [
+        (other(["--name", "okta"]), "okta"),
+        (other(["--bucket", "s3://acme-other/logs"]), "acme-other"),
+        (other(["--prefix", "/logs/"]), "must not start with /"),
+        (other(["--prefix", "logs/*"]), "*"),
+        (other(["--account", "12345678901"]), "12 digits"),
+        (other(["--kms", "arn:aws:kms:us-west-2:111122223333:alias/logs"]), "alias"),
+        (other(["--log-type", "Okta.Nothing"]), "Okta.Nothing"),
+        (other(["--stream-type", "Nothing"]), "stream_type"),
+    ] {
+        let (code, said) = added(&setup, &arguments);
+        assert!(code == Some(64) && said.contains(wanted) && said.contains("margay.toml"), "{arguments:?}: {said}");
+        assert_eq!(std::fs::read_to_string(setup.path("margay.toml")).unwrap(), before, "{arguments:?}");
+    }
+    let left = std::fs::read_dir(setup.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with(".margay-")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}

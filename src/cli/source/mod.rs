@@ -1,5 +1,6 @@
 //! `margay source …`: the accounts around a source. One file a subcommand.
 
+mod add;
 mod check;
 mod list;
 mod template;
@@ -16,6 +17,8 @@ pub(super) struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a new source into the configuration file, and say what its account needs next.
+    Add(add::Arguments),
     /// List the sources, and what the running daemon has seen of each since its start.
     List(list::Arguments),
     /// Examine sources step by step, from the role to the queue, with a remedy for what fails.
@@ -26,6 +29,7 @@ enum Command {
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match &arguments.command {
+        Command::Add(arguments) => add::run(arguments),
         Command::List(arguments) => list::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Template(arguments) => template::run(arguments),

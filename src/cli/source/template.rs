@@ -57,6 +57,9 @@ enum Template {
         /// Where margay runs, and so who gives it its role.
         #[arg(long, value_enum, default_value = "ecs")]
         host: HostArgument,
+        /// ARN of a user or role that may take margay's role, too, to run margay and its commands by hand.
+        #[arg(long, value_name = "ARN")]
+        operator: Option<String>,
         #[command(flatten)]
         common: Common,
     },
@@ -131,12 +134,15 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn fill(template: &Template, common: &Common, config: &Config) -> Result<String, Vec<String>> {
-    let setting = setting(common, config).map_err(|problem| vec![problem])?;
+    let mut setting = setting(common, config).map_err(|problem| vec![problem])?;
     let format = match common.format {
         Format::Cloudformation => template::Format::CloudFormation,
         Format::Terraform => template::Format::Terraform,
         Format::Json => template::Format::Json,
     };
+    if let Template::Queue { operator, .. } = template {
+        setting.operator.clone_from(operator);
+    }
     let of_source =
         |of: &OfSource, kind: Kind<'_>| template::of_source(&setting, source(config, &of.source)?, &kind, format);
     match template {
@@ -173,7 +179,15 @@ fn setting<'c>(common: &Common, config: &'c Config) -> Result<Setting<'c>, Strin
     let places = config.remote.prefixes.iter().map(|prefix| (prefix.bucket().to_owned(), prefix.start().to_owned()));
     let folders = Folders { role: config.remote.role_arn.clone(), places: places.collect() };
     let (lake, outlets) = (lake_of(config), outlets_of(config));
-    Ok(Setting { daemon, sources: &config.sources, topics: common.topics.clone(), folders, lake, outlets })
+    Ok(Setting {
+        daemon,
+        sources: &config.sources,
+        topics: common.topics.clone(),
+        folders,
+        operator: None,
+        lake,
+        outlets,
+    })
 }
 
 /// What of the lake is in AWS. A catalog that requests are signed for has permissions of its own.

@@ -1,7 +1,7 @@
 //! HTTP to catalogs: one request, one answer, with a proof of who asks.
 //!
-//! Not the clients of the AWS SDK: that of Glue alone would take as long to compile as all the others together, for five
-//! calls of JSON, and there is none for REST catalogs.
+//! Not the clients of the AWS SDK: that of Glue alone would take as long to compile as all the others together, for
+//! five calls of JSON, and there is none for REST catalogs.
 
 use std::time::Duration;
 

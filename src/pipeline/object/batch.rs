@@ -1,5 +1,5 @@
-//! One batch of an object: its rejects kept, its events evaluated and buffered, and what rules found in them recorded and
-//! buffered too.
+//! One batch of an object: its rejects kept, its events evaluated and buffered, and what rules found in them recorded
+//! and buffered too.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use crate::telemetry::Step;
 pub(super) const MOST_REJECTS: u64 = 10_000;
 
 impl Work<'_> {
-    /// Detection and lake side by side; the detections are durable when this returns, the rows when their tickets say so.
+    /// Detection and lake side by side; the detections are durable when this returns, the rows when their tickets say
+    /// so.
     pub(in crate::pipeline) async fn batch(
         &self,
         token: &ClaimToken,

@@ -16,7 +16,10 @@ pub(super) fn plan(setting: &Setting<'_>) -> Result<Plan, Vec<String>> {
     Ok(Plan {
         about: vec![
             "A new bucket for the tables of margay.".into(),
-            format!("Deploy it in account {}, in region {} where lake.s3.region says no other.", daemon.account, daemon.region),
+            format!(
+                "Deploy it in account {}, in region {} where lake.s3.region says no other.",
+                daemon.account, daemon.region
+            ),
             "The template of the queue lets margay's role read and write there.".into(),
         ],
         description: "The bucket of margay's tables".into(),

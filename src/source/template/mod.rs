@@ -33,6 +33,8 @@ pub struct Setting<'a> {
     /// Names of the topics in the accounts of sources; the first one is made by the template of notifications.
     pub topics: Vec<String>,
     pub folders: Folders,
+    /// Somebody who may take the daemon's role, to run it by hand.
+    pub operator: Option<String>,
     pub lake: Lake,
     pub outlets: Outlets,
 }

@@ -233,13 +233,10 @@ fn keeping(lake: &Lake, daemon: &Daemon) -> Vec<Value> {
         ]);
     }
     if let Some(Glue { account, region, databases }) = &lake.glue {
-        let (region, account) = (region.as_ref().unwrap_or(&daemon.region), account.as_ref().unwrap_or(&daemon.account));
+        let (region, account) =
+            (region.as_ref().unwrap_or(&daemon.region), account.as_ref().unwrap_or(&daemon.account));
         let arn = |resource: &str| format!("arn:{}:glue:{region}:{account}:{resource}", daemon.partition);
-        let tables = [
-            arn("catalog"),
-            arn(&format!("database/{databases}*")),
-            arn(&format!("table/{databases}*/*")),
-        ];
+        let tables = [arn("catalog"), arn(&format!("database/{databases}*")), arn(&format!("table/{databases}*/*"))];
         let actions =
             ["glue:CreateDatabase", "glue:GetTable", "glue:GetTables", "glue:CreateTable", "glue:UpdateTable"];
         statements.extend([

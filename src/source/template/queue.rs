@@ -21,7 +21,7 @@ pub(super) fn plan(setting: &Setting<'_>, host: Host, lease_seconds: u32) -> Res
     let accounts: BTreeSet<String> = sources.iter().copied().filter_map(account).collect();
     let queue_policy = policy::queue(daemon, &accounts);
     let role_policy = policy::daemon(setting, &sources, &accounts);
-    let trust = trust(host);
+    let trust = trust(host, setting.operator.as_deref())?;
     let dead = format!("{}-dead-letters", daemon.queue);
     let (path, role) = iam::path_and_name(&daemon.role_arn);
     let known: Vec<&str> = accounts.iter().map(String::as_str).collect();
@@ -50,13 +50,22 @@ fn account(source: &SourceConfig) -> Option<String> {
     source.account_id.clone().or_else(of_role)
 }
 
-fn trust(host: Host) -> Value {
+fn trust(host: Host, operator: Option<&str>) -> Result<Value, Vec<String>> {
     // Pod Identity tags its sessions.
     let actions = if host == Host::Eks { json!(["sts:AssumeRole", "sts:TagSession"]) } else { json!("sts:AssumeRole") };
-    json!({
-        "Version": "2012-10-17",
-        "Statement": [{ "Effect": "Allow", "Principal": { "Service": host.service() }, "Action": actions }],
-    })
+    let mut statements =
+        vec![json!({ "Effect": "Allow", "Principal": { "Service": host.service() }, "Action": actions })];
+    if let Some(operator) = operator {
+        if !name::is_principal(operator) {
+            return Err(vec![format!(
+                "--operator {operator:?} is not the ARN of a user, a role or a session of one, as \
+                 `aws sts get-caller-identity` tells it"
+            )]);
+        }
+        let principal = json!({ "AWS": operator });
+        statements.push(json!({ "Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole" }));
+    }
+    Ok(json!({ "Version": "2012-10-17", "Statement": statements }))
 }
 
 /// Path, name, trust and permissions of the daemon's role.

@@ -44,6 +44,7 @@ fn setting(sources: &[SourceConfig]) -> Setting<'_> {
         sources,
         topics: vec![TOPIC.to_owned()],
         folders: Folders::default(),
+        operator: None,
         lake: Lake::default(),
         outlets: Outlets::default(),
     }
@@ -137,6 +138,19 @@ fn the_daemon_may_read_folders_in_s3_as_itself_or_as_their_role() {
         (&"sts:AssumeRole".into(), &"arn:aws:iam::999988887777:role/rules".into())
     );
     assert!(!by_role.to_string().contains("s3:"));
+}
+
+#[test]
+fn an_operator_may_take_the_daemons_role_beside_its_host() {
+    let mut setting = setting(&[]);
+    let operator = "arn:aws:sts::999988887777:assumed-role/Admin/ana";
+    setting.operator = Some(operator.into());
+    let text = of_daemon(&setting, Host::Ecs, 120, Format::Json).unwrap();
+    let trust = &serde_json::from_str::<Value>(&text).unwrap()["TrustPolicy"]["Statement"];
+    assert_eq!(trust[0]["Principal"]["Service"], "ecs-tasks.amazonaws.com");
+    assert_eq!((&trust[1]["Principal"]["AWS"], trust.as_array().unwrap().len()), (&operator.into(), 2));
+    setting.operator = Some("ana".into());
+    assert!(of_daemon(&setting, Host::Ecs, 120, Format::Json).unwrap_err()[0].contains("get-caller-identity"));
 }
 
 #[test]

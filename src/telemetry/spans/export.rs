@@ -1,5 +1,5 @@
-//! Sends what was collected to a collector, a batch at a time, for as long as the daemon runs. A collector that does not answer
-//! loses spans and holds nothing up.
+//! Sends what was collected to a collector, a batch at a time, for as long as the daemon runs. A collector that does
+//! not answer loses spans and holds nothing up.
 
 use std::sync::Arc;
 use std::time::Duration;

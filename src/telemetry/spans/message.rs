@@ -1,5 +1,5 @@
-//! The spans of one message: `notification` over all of it, from its being sent; `queued` until it was received; what its
-//! objects add; and `acknowledge`.
+//! The spans of one message: `notification` over all of it, from its being sent; `queued` until it was received; what
+//! its objects add; and `acknowledge`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,8 +14,8 @@ use crate::model::{Message, ObjectRef};
 /// Of one message, which may name thousands of objects.
 const MOST: usize = 1000;
 
-/// What is told of one message, if it is traced. All of it is handed on when the last of this message's objects and this are
-/// gone, however that came.
+/// What is told of one message, if it is traced. All of it is handed on when the last of this message's objects and
+/// this are gone, however that came.
 #[derive(Default)]
 pub struct MessageSpans(Option<Arc<Live>>);
 
@@ -127,11 +127,8 @@ impl Drop for Live {
             began: self.sent_at.unwrap_or(received),
             ..self.span("notification", self.root, now, now)
         };
-        let queued = self.sent_at.map(|sent| Span {
-            began: sent,
-            ended: received,
-            ..self.span("queued", self.root, now, now)
-        });
+        let queued =
+            self.sent_at.map(|sent| Span { began: sent, ended: received, ..self.span("queued", self.root, now, now) });
         let told = self.told.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut spans = std::mem::take(&mut told.spans);
         let attributes = std::mem::take(&mut told.attributes);

@@ -1,12 +1,12 @@
 //! Traces for OpenTelemetry: what became of one message, from its being sent to its acknowledgement, as spans in time.
 //!
-//! A message that is traced has [`MessageSpans`], each object of it [`ObjectSpans`]; when these go, their spans lie in the
-//! [`Waiting`] ones, until the [`Exporter`] has sent them. Whoever works on a message never waits for any of this: what finds
-//! no room is dropped and counted. While no collector is configured, and for messages outside of the sample, both are empty
-//! and nothing is measured.
+//! A message that is traced has [`MessageSpans`], each object of it [`ObjectSpans`]; when these go, their spans lie in
+//! the [`Waiting`] ones, until the [`Exporter`] has sent them. Whoever works on a message never waits for any of this:
+//! what finds no room is dropped and counted. While no collector is configured, and for messages outside of the sample,
+//! both are empty and nothing is measured.
 //!
-//! An object is read piece by piece, and a large one has thousands of them. So each [`Step`] of an object is one span, from the
-//! beginning of its first piece to the end of its last, which says how much of that time was spent in it.
+//! An object is read piece by piece, and a large one has thousands of them. So each [`Step`] of an object is one span,
+//! from the beginning of its first piece to the end of its last, which says how much of that time was spent in it.
 
 mod export;
 mod message;

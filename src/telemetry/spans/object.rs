@@ -101,8 +101,8 @@ impl ObjectSpans {
         piece.await
     }
 
-    /// Records are made to events as they are decoded, so both steps have the time of the decoding: how much each of them
-    /// took, their CPU time tells.
+    /// Records are made to events as they are decoded, so both steps have the time of the decoding: how much each of
+    /// them took, their CPU time tells.
     pub fn computed(&self, decode: Duration, parse: Duration) {
         let Some(mut told) = self.told() else { return };
         let Some(decoding) = &mut told.steps[Step::Decode as usize] else { return };

@@ -1,7 +1,7 @@
 //! Spans as a request of OTLP over HTTP, in its JSON encoding: ids in hexadecimal, 64-bit numbers as text.
 //!
-//! <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>. Written here, because the crates for it bring threads,
-//! a clock and a client of their own, for eighty lines.
+//! <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>. Written here, because the crates for it bring
+//! threads, a clock and a client of their own, for eighty lines.
 
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
