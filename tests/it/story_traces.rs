@@ -1,9 +1,9 @@
 //! Traces, as a collector gets them from the real binary: an object from its notification to the acknowledgement, one
 //! that is refused, a collector that is down for a while, and the last spans of a daemon that ends.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::aws::gzip;
+use crate::aws::{gzip, python};
 use crate::cloud::{Cloud, Effect, Moment, Op, Refusal, on};
 use crate::daemon::Setup;
 use crate::events::{COUNT_EACH, logins_of};
@@ -18,10 +18,35 @@ fn setup(cloud: &Cloud, collector: &Vendor) -> Setup {
     ))
 }
 
+/// Reads each request as OpenTelemetry's own messages, strictly, and gives the names of the spans.
+const JUDGE: &str = r#"
+import base64, json, sys
+from google.protobuf import json_format
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+def plain(value):
+    # Ids in hexadecimal are what sets this JSON apart from that of every other message.
+    if isinstance(value, dict):
+        ids = ("traceId", "spanId", "parentSpanId")
+        return {k: base64.b64encode(bytes.fromhex(v)).decode() if k in ids else plain(v) for k, v in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list) else value
+names = []
+for request in json.load(sys.stdin):
+    read = json_format.ParseDict(plain(request), ExportTraceServiceRequest())
+    for span in read.resource_spans[0].scope_spans[0].spans:
+        assert len(span.trace_id) == 16 and len(span.span_id) == 8 and len(span.parent_span_id) in (0, 8), span
+        assert 0 < span.start_time_unix_nano <= span.end_time_unix_nano, span
+        names.append(span.name)
+print(json.dumps(names))
+"#;
+
 /// All spans that the collector has taken.
 fn spans(sent: &[Sent]) -> Vec<Value> {
     let of_request = |one: &Sent| one.body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone();
-    sent.iter().flat_map(of_request).collect()
+    let spans: Vec<Value> = sent.iter().flat_map(of_request).collect();
+    let requests: Vec<&Value> = sent.iter().map(|one| &one.body).collect();
+    let names: Vec<&Value> = spans.iter().map(|span| &span["name"]).collect();
+    assert_eq!(python::evaluate(JUDGE, &json!(requests).to_string()), json!(names));
+    spans
 }
 
 fn attribute<'a>(span: &'a Value, key: &str) -> &'a Value {
@@ -52,7 +77,7 @@ async fn an_object_is_followed_from_its_notification_to_the_acknowledgement() {
     let resource = &sent[0].body["resourceSpans"][0]["resource"];
     assert_eq!(attribute(resource, "service.name")["stringValue"], "margay");
 
-    let spans = spans(&sent);
+    let spans = tokio::task::block_in_place(|| spans(&sent));
     let root = named(&spans, "notification");
     assert_eq!(attribute(root, "messaging.message.id")["stringValue"], message);
     assert_eq!(attribute(root, "margay.outcome")["stringValue"], "acknowledged");
