@@ -131,21 +131,22 @@ impl Arguments {
             text += &format!(", with the external id {external_id}");
         }
         text += ". Next:\n\n";
-        text += "  margay source template queue > queue.yaml             # for margay's account: deploy it again\n";
+        let mut steps =
+            vec![("margay source template queue".to_owned(), "for margay's account: print it again, and deploy it")];
         if external_id.is_some() && self.role.is_none() {
-            text += &format!(
-                "  margay source template iam --source {quoted} > role.yaml      # for the bucket's account\n"
-            );
+            steps.push((format!("margay source template iam --source {quoted}"), "for the account of the bucket"));
         }
         if self.account.is_some() {
-            let source = format!("--source {quoted}");
-            text +=
-                &format!("  margay source template notifications {source} > topic.yaml    # there, in its region\n");
-            text += &format!(
-                "  margay source template bucket {source} --format json          # what the bucket notifies\n"
-            );
+            let of = |what: &str| format!("margay source template {what} --source {quoted}");
+            steps.push((of("notifications"), "there, in the bucket's region"));
+            steps.push((of("bucket --format json"), "what the bucket has to notify"));
         }
-        text += &format!("  margay source check {quoted}\n\nconfig/onboarding.md leads through these steps.\n");
+        steps.push((format!("margay source check {quoted}"), "tells what is missing"));
+        let width = steps.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
+        for (command, what) in steps {
+            writeln!(text, "  {command:width$}  # {what}").expect("a string takes everything");
+        }
+        text += "\nconfig/onboarding.md leads through these steps.\n";
         text
     }
 }
