@@ -169,15 +169,24 @@ async fn the_daemon_examines_its_sources_again_and_again() {
 const BARE: &str = "[queue]\ntype = \"sqs\"\n[queue.sqs]\n\
                     url = \"https://sqs.eu-central-1.amazonaws.com/999988887777/margay\"\n# kept\n";
 
+/// The file that sources are added to: the harness writes its own again for each command.
+const FILE: &str = "sources.toml";
+
+fn bare() -> Setup {
+    let setup = Setup::new().rule("Never", RULE).configured(BARE);
+    std::fs::write(setup.path(FILE), setup.config()).unwrap();
+    setup
+}
+
 fn added(setup: &Setup, arguments: &[&str]) -> (Option<i32>, String) {
-    let output = setup.margay(&[&["source", "add", "--config", "margay.toml"], arguments].concat());
+    let output = setup.margay(&[&["source", "add", "--config", FILE], arguments].concat());
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(said).unwrap())
 }
 
 #[test]
 fn a_source_that_is_added_is_one_that_templates_and_checks_know() {
-    let setup = Setup::new().rule("Never", RULE).configured(BARE);
+    let setup = bare();
     let arguments = [
         "--name",
         "okta logs",
@@ -197,12 +206,11 @@ fn a_source_that_is_added_is_one_that_templates_and_checks_know() {
     let (code, said) = added(&setup, &arguments);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("margay source template iam --source 'okta logs'"), "{said}");
-    let text = std::fs::read_to_string(setup.path("margay.toml")).unwrap();
+    let text = std::fs::read_to_string(setup.path(FILE)).unwrap();
     assert!(text.contains("# kept") && text.contains("account_id = \"012345678901\""), "{text}");
     let id = text.split("external_id = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     assert!(id.len() == 36 && said.contains(id), "{said}");
-    let template =
-        ["source", "template", "iam", "--source", "okta logs", "--config", "margay.toml", "--format", "json"];
+    let template = ["source", "template", "iam", "--source", "okta logs", "--config", FILE, "--format", "json"];
     let policies: Value = serde_json::from_slice(&setup.margay(&template).stdout).unwrap();
     let asked = &policies["TrustPolicy"]["Statement"][0]["Condition"]["StringEquals"]["sts:ExternalId"];
     assert_eq!(asked, id);
@@ -210,10 +218,10 @@ fn a_source_that_is_added_is_one_that_templates_and_checks_know() {
 
 #[test]
 fn a_source_that_would_be_wrong_leaves_the_file_as_it_was() {
-    let setup = Setup::new().rule("Never", RULE).configured(BARE);
+    let setup = bare();
     let fine = ["--name", "okta", "--bucket", "acme-okta", "--log-type", "Okta.SystemLog"];
     assert_eq!(added(&setup, &fine).0, Some(0));
-    let before = std::fs::read_to_string(setup.path("margay.toml")).unwrap();
+    let before = std::fs::read_to_string(setup.path(FILE)).unwrap();
     let other = |changes: [&'static str; 2]| {
         let given = [["--name", "other"], ["--bucket", "acme-other"], ["--log-type", "Okta.SystemLog"]];
         let kept = given.into_iter().filter(move |pair| pair[0] != changes[0]);
@@ -230,8 +238,8 @@ fn a_source_that_would_be_wrong_leaves_the_file_as_it_was() {
         (other(["--stream-type", "Nothing"]), "stream_type"),
     ] {
         let (code, said) = added(&setup, &arguments);
-        assert!(code == Some(64) && said.contains(wanted) && said.contains("margay.toml"), "{arguments:?}: {said}");
-        assert_eq!(std::fs::read_to_string(setup.path("margay.toml")).unwrap(), before, "{arguments:?}");
+        assert!(code == Some(64) && said.contains(wanted) && said.contains(FILE), "{arguments:?}: {said}");
+        assert_eq!(std::fs::read_to_string(setup.path(FILE)).unwrap(), before, "{arguments:?}");
     }
     let left = std::fs::read_dir(setup.path("")).unwrap().map(|entry| entry.unwrap().file_name());
     let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with(".margay-")).collect();

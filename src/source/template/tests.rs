@@ -57,7 +57,7 @@ fn keeping(sources: &[SourceConfig]) -> Setting<'_> {
         lake: Lake { files: Some(("acme-lake".into(), "margay/".into())), glue: Some(glue) },
         outlets: Outlets {
             roles: vec!["arn:aws:iam::444455556666:role/publish".into()],
-            topics: vec!["arn:aws:sns:eu-central-1:999988887777:alerts".into()],
+            topics: vec!["arn:aws:sns:eu-west-1:999988887777:alerts".into()],
             queues: Outlets::queue_arn("https://sqs.eu-west-1.amazonaws.com/999988887777/tickets", None)
                 .into_iter()
                 .collect(),
