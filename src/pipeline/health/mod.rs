@@ -13,17 +13,25 @@ mod tests;
 use std::sync::Arc;
 
 use serde::Serialize;
+use time::{Duration, OffsetDateTime};
 
 use super::explain::{Depth, Explainer, ObjectTold};
 use crate::fetch::{Announcements, Encryption, FetchError, Page, Refusal};
 use crate::model::{Access, ObjectRef};
 use crate::queue::QueueSettings;
 use crate::source::{KeyError, KeyState, Keys, Routing, Scope};
-use crate::state::{Backlog, ObjectFilter, ObjectState, StateError};
+use crate::state::{Backlog, Fact, ObjectFilter, ObjectState, StateError};
 
 /// The steps in their order.
 pub const STEPS: [&str; 10] =
     ["role", "bucket", "kms", "list", "read", "encryption", "notification", "topic", "queue", "flow"];
+
+/// When events of a source came last, and how long it may be silent.
+pub(super) struct Came {
+    last: Option<OffsetDateTime>,
+    silence: Option<Duration>,
+    now: OffsetDateTime,
+}
 
 /// Objects that are counted of each kind that was kept aside.
 const COUNTED: u32 = 1000;
@@ -104,7 +112,7 @@ impl Examiner {
         checks.push(steps::read(&told));
         checks.extend(self.encryption(&scope.access, &objects).await);
         self.way_of_notifications(&scope, &mut checks).await;
-        checks.push(self.kept_aside(&scope).await?);
+        checks.push(self.flow(&scope).await?);
         Ok(Some(checks))
     }
 
@@ -181,8 +189,8 @@ impl Examiner {
         checks.push(steps::queue(scope, announced.as_deref().unwrap_or_default(), facts));
     }
 
-    /// Objects of the source that came and did not end well.
-    async fn kept_aside(&self, scope: &Scope) -> Result<Check, StateError> {
+    /// When events came last, and objects of the source that came and did not end well.
+    async fn flow(&self, scope: &Scope) -> Result<Check, StateError> {
         let Some(state) = &self.explainer.state else { return Ok(steps::no_state()) };
         let of_source = ObjectFilter { source: Some(scope.access.source.clone()), ..ObjectFilter::default() };
         let of_bucket = ObjectFilter { bucket: Some(scope.bucket.clone()), ..ObjectFilter::default() };
@@ -203,7 +211,14 @@ impl Examiner {
                 kept.push((kind, entries.len(), first.reason.clone()));
             }
         }
-        Ok(steps::flow(&scope.access.source, &kept))
+        let source = &scope.access.source;
+        let events = state.noted().await?.into_iter().find(|one| one.fact == Fact::Events && one.subject == *source);
+        let came = Came {
+            last: events.map(|events| events.at),
+            silence: self.explainer.catalogue.sources.silence(source),
+            now: self.explainer.clock.now(),
+        };
+        Ok(steps::flow(source, &came, &kept))
     }
 }
 

@@ -1,9 +1,9 @@
 //! What an answer means for a step, and what to do about it. Pure.
 
 use super::queue_policy::{self, Answer};
-use super::{Check, Verdict};
+use super::{Came, Check, Verdict};
 use crate::fetch::{Announcement, FetchError, Page, Refusal, Region, Target};
-use crate::model::{Access, TopicArn};
+use crate::model::{Access, TopicArn, rfc3339};
 use crate::pipeline::explain::{Halt, ObjectTold};
 use crate::queue::{QueueError, QueueFacts};
 use crate::source::{KeyError, KeyState, Scope, SourceTable};
@@ -308,11 +308,24 @@ pub(super) fn no_state() -> Check {
     check("flow", Verdict::Unknown, "no daemon has run with this configuration yet")
 }
 
-pub(super) fn flow(source: &str, kept: &[(ObjectState, usize, String)]) -> Check {
-    let Some((_, _, reason)) = kept.first() else {
-        return check("flow", Verdict::Healthy, "no object of it was kept aside");
+pub(super) fn flow(source: &str, came: &Came, kept: &[(ObjectState, usize, String)]) -> Check {
+    if let Some((_, _, reason)) = kept.first() {
+        let counts: Vec<String> = kept.iter().map(|(kind, count, _)| format!("{count} {}", kind.as_str())).collect();
+        return check(
+            "flow",
+            Verdict::Warning,
+            format!("objects were kept aside: {}; the first: {reason}", counts.join(", ")),
+        )
+        .fix(format!("margay quarantine list --kind object; then {}", command("replay", source, " --help")));
+    }
+    let Came { last: Some(last), silence, now } = *came else {
+        return check("flow", Verdict::Unknown, "no event has come from it yet; no object of it was kept aside")
+            .fix("put an object below one of its prefixes; `margay explain s3://BUCKET/KEY` tells what becomes of it");
     };
-    let counts: Vec<String> = kept.iter().map(|(kind, count, _)| format!("{count} {}", kind.as_str())).collect();
-    check("flow", Verdict::Warning, format!("objects were kept aside: {}; the first: {reason}", counts.join(", ")))
-        .fix(format!("margay quarantine list --kind object; then {}", command("replay", source, " --help")))
+    let told = format!("the last event came at {}", rfc3339(last));
+    if silence.is_some_and(|silence| now - last > silence) {
+        return check("flow", Verdict::Warning, format!("{told}, longer ago than silent_after_minutes"))
+            .fix(format!("{}: is there anything that was not announced?", command("audit", source, " --since 2d")));
+    }
+    check("flow", Verdict::Healthy, format!("{told}; no object of it was kept aside"))
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use time::macros::datetime;
+
 use super::steps;
 use super::*;
 use crate::fetch::{Announcement, Region, Target};
@@ -202,7 +204,16 @@ fn the_queue_has_to_let_the_topic_send() {
 
 #[test]
 fn what_was_kept_aside_is_counted_with_the_first_reason() {
-    is(&steps::flow("trail", &[]), Verdict::Healthy, "no object");
+    let now = datetime!(2026-01-15 12:00 UTC);
+    let silence = Some(Duration::hours(1));
+    let came = |last| Came { last, silence, now };
+    let recent = came(Some(now - Duration::minutes(59)));
+    is(&steps::flow("trail", &recent, &[]), Verdict::Healthy, "the last event came at 2026-01-15T11:01:00");
+    let old = came(Some(now - Duration::minutes(61)));
+    is(&steps::flow("trail", &old, &[]), Verdict::Warning, "longer ago than silent_after_minutes");
+    let any = Came { silence: None, ..came(Some(now - Duration::days(9))) };
+    is(&steps::flow("trail", &any, &[]), Verdict::Healthy, "no object");
+    is(&steps::flow("trail", &came(None), &[]), Verdict::Unknown, "no event has come from it yet");
     let kept = [(ObjectState::Parked, 3, "access_denied: why".to_owned()), (ObjectState::Missing, 1, String::new())];
-    is(&steps::flow("trail", &kept), Verdict::Warning, "3 parked, 1 missing; the first: access_denied: why");
+    is(&steps::flow("trail", &recent, &kept), Verdict::Warning, "3 parked, 1 missing; the first: access_denied: why");
 }
