@@ -45,6 +45,7 @@ pub use remote::{Copies, copies};
 pub use revisions::{Held, held_to_revisions};
 pub use search::{dry_search, saved_queries};
 use signals::{Hangups, Signals};
+pub use traces::exporter;
 
 use crate::alert::delivery::{self, Delivery};
 use crate::alert::destination::Line;

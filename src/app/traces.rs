@@ -8,6 +8,14 @@ use crate::telemetry::{Exporter, Telemetry};
 
 /// Starts to collect and to send, as a task of `front`: the last spans are those of the end.
 pub(super) fn export(path: &Path, config: &Config, telemetry: &Telemetry, front: &Tasks) -> anyhow::Result<()> {
+    if let Some(exporter) = exporter(path, config, telemetry)? {
+        front.spawn(exporter.run(front.token().clone()));
+    }
+    Ok(())
+}
+
+/// What sends traces, with the secrets read; nothing where there is no collector.
+pub fn exporter(path: &Path, config: &Config, telemetry: &Telemetry) -> anyhow::Result<Option<Exporter>> {
     let secrets = Secrets::beside(path);
     let mut headers = Vec::new();
     for (name, reference) in &config.telemetry.otlp_headers {
@@ -15,9 +23,5 @@ pub(super) fn export(path: &Path, config: &Config, telemetry: &Telemetry, front:
         let value = value.map_err(|problem| anyhow::anyhow!("`telemetry.otlp_headers.{name}` {problem}"))?;
         headers.push((name.clone(), value));
     }
-    let exporter = Exporter::new(&config.telemetry, headers, telemetry).map_err(anyhow::Error::msg)?;
-    if let Some(exporter) = exporter {
-        front.spawn(exporter.run(front.token().clone()));
-    }
-    Ok(())
+    Exporter::new(&config.telemetry, headers, telemetry).map_err(anyhow::Error::msg)
 }

@@ -73,7 +73,9 @@ async fn check(argument: &ConfigArgument, config: Config) -> anyhow::Result<Exit
         problems += found.len();
         writeln!(text, "{}", argument.located(&found))?;
     }
-    if let Err(problem) = app::api(&argument.config, &config) {
+    let api = app::api(&argument.config, &config).err();
+    let traces = app::exporter(&argument.config, &config, &Telemetry::new()).err();
+    for problem in api.into_iter().chain(traces) {
         problems += 1;
         writeln!(text, "{}", argument.located(&[problem.to_string()]))?;
     }

@@ -135,3 +135,13 @@ async fn a_collector_that_is_down_gets_them_later_and_those_of_a_daemon_that_end
     let keys: Vec<&Value> = last.iter().map(|span| &attribute(span, "aws.s3.key")["stringValue"]).collect();
     assert!(keys.contains(&&Value::from("last")), "{keys:?}");
 }
+
+#[test]
+fn a_secret_that_is_missing_is_told_before_the_start() {
+    let setup = Setup::new().rule("Count", COUNT_EACH).watching_directory().configured(
+        "[telemetry]\notlp_endpoint = \"http://127.0.0.1:9\"\notlp_headers = { x-key = \"env:NOT_SET\" }\n",
+    );
+    let output = setup.margay(&["check", "--config", "margay.toml"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success() && said.contains("telemetry.otlp_headers.x-key"), "{said}");
+}

@@ -59,7 +59,7 @@ impl Exporter {
         telemetry: &Telemetry,
     ) -> Result<Option<Exporter>, String> {
         let Some(endpoint) = &config.otlp_endpoint else { return Ok(None) };
-        let url = url(endpoint).map_err(|error| format!("`telemetry.otlp_endpoint` is no URL: {error}"))?;
+        let url = url(endpoint).map_err(|problem| format!("`telemetry.otlp_endpoint` {problem}"))?;
         let mut sent = HeaderMap::new();
         for (name, value) in headers {
             let key = HeaderName::try_from(&name)
@@ -170,7 +170,12 @@ fn may_be_tried_again(status: StatusCode) -> bool {
 fn url(endpoint: &str) -> Result<Uri, String> {
     let base = endpoint.trim_end_matches('/');
     let whole = if base.ends_with("/v1/traces") { base.to_owned() } else { format!("{base}/v1/traces") };
-    whole.parse().map_err(|error: hyper::http::uri::InvalidUri| error.to_string())
+    let url: Uri = whole.parse().map_err(|error: hyper::http::uri::InvalidUri| format!("is no URL: {error}"))?;
+    // It is told in the log.
+    match url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        true => Err("has a name or a password before its host; send it in `telemetry.otlp_headers`".into()),
+        false => Ok(url),
+    }
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {
@@ -193,5 +198,6 @@ mod tests {
             assert_eq!(url(endpoint).unwrap(), "http://c:4318/v1/traces");
         }
         assert_eq!(url("https://otlp.example/otlp").unwrap(), "https://otlp.example/otlp/v1/traces");
+        assert!(url("https://ana:hunter2@otlp.example").unwrap_err().contains("otlp_headers"));
     }
 }
