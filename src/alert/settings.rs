@@ -149,6 +149,10 @@ impl DestinationConfig {
         }
     }
 
+    fn makes_tickets(&self) -> bool {
+        self.jira.is_some() || self.github.is_some() || self.asana.is_some() || self.servicenow.is_some()
+    }
+
     fn receiver(&self) -> Receiver {
         Receiver {
             name: self.name.clone(),
@@ -157,7 +161,7 @@ impl DestinationConfig {
             severities: self.severities.clone(),
             alert_types: self.alert_types.clone(),
             log_types: self.log_types.clone(),
-            ends_incidents: self.pagerduty.is_some() || self.opsgenie.is_some(),
+            ends_incidents: self.pagerduty.is_some() || self.opsgenie.is_some() || self.makes_tickets(),
         }
     }
 }

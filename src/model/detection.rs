@@ -1,6 +1,7 @@
 //! What evaluating rules over events gives: matches and faults. Values, not log lines: both can become alerts.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +83,13 @@ pub struct SwitchedOff {
     pub pause: Duration,
     /// What it did the last time.
     pub cause: String,
+}
+
+impl fmt::Display for SwitchedOff {
+    /// Why, for whoever is to mend it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; it is switched off for {} s", self.cause, self.pause.as_secs())
+    }
 }
 
 /// The outcome of one batch.

@@ -23,7 +23,7 @@ mod tape;
 mod topic;
 mod value;
 
-pub use alert::{Alert, AlertKind, AlertStatus, Comment, DeliveryResponse, News, Severity, Triage, as_rfc3339};
+pub use alert::{Alert, AlertKind, AlertStatus, Comment, DeliveryResponse, News, Severity, Taken, Triage, as_rfc3339};
 pub use alerting::{Alerting, OnStorm};
 pub use code::Code;
 pub use detection::{Detections, Match, MatchDetail, RuleFault, RuleMeta, SwitchedOff};

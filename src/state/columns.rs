@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::window::{Opening, Window, context};
 use super::{
-    AlertMatch, Attempts, Audited, Ended, Fact, Noted, ObjectOutcome, ObjectState, PendingDelivery, Placed, StateError,
+    AlertMatch, Attempts, Audited, Ended, Fact, Lift, Noted, ObjectOutcome, ObjectState, PendingDelivery, Placed, StateError,
     Storm, Summary, Waiting,
 };
 use crate::model::key_value::{Call, Item, Next};
@@ -131,6 +131,7 @@ pub(super) fn pending(row: &impl Columns) -> Result<PendingDelivery, StateError>
         attempts: small(row, "attempts")?,
         resent: small(row, "resent")?,
         news: named(row, "news")?,
+        ticket: row.text_or_null("ticket")?,
     })
 }
 
@@ -143,6 +144,7 @@ pub(super) fn delivery_response(row: &impl Columns) -> Result<DeliveryResponse, 
         status_code: status.map(u16::try_from).transpose().map_err(|error| unreadable("status", error))?,
         success: count(row, "success")? != 0,
         message: text(row, "message")?,
+        ticket: row.text_or_null("ticket")?,
         dispatched_at: moment_or_null(row, "at")?,
     })
 }
@@ -182,6 +184,11 @@ pub(super) fn storm(row: &impl Columns) -> Result<Storm, StateError> {
         opened: count(row, "opened")?,
         held: count(row, "held")?,
     })
+}
+
+/// A row of `rule_lifts`.
+pub(super) fn lift(row: &impl Columns) -> Result<Lift, StateError> {
+    Ok(Lift { rule_id: text(row, "rule_id")?, at: moment(row, "at")?, by: text(row, "by")?, reason: text(row, "reason")? })
 }
 
 /// Adds rows of `part`, `value`, `alerts` and `events` up; the part names what was counted by.

@@ -12,7 +12,7 @@ use super::*;
 use crate::alert::destination::Destination;
 use crate::alert::destination::stdout::{self, Stdout};
 use crate::alert::render::Style;
-use crate::model::{Alert, News, Receiver};
+use crate::model::{Alert, News, Receiver, Taken};
 use crate::runtime::Clock;
 use crate::state::fixtures::{START, alert, matched, matches, object, rule};
 use crate::state::sqlite::SqliteStore;
@@ -65,6 +65,7 @@ impl MemoryOutbox {
                 attempts: 0,
                 resent: 0,
                 news: News::Opened,
+                ticket: None,
             },
             next_attempt: START,
             leased_until: START,
@@ -104,12 +105,28 @@ impl Outbox for MemoryOutbox {
         Ok(due.collect())
     }
 
+    async fn give_back(
+        &self,
+        destination: &str,
+        alerts: &[&str],
+        leased_until: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        for alert in alerts {
+            self.with(alert, destination, |row| {
+                if row.leased_until == leased_until {
+                    row.leased_until = START;
+                }
+            });
+        }
+        Ok(())
+    }
+
     async fn delivered(
         &self,
         alert: &str,
         destination: &str,
         _: News,
-        _: Option<u16>,
+        _: &Taken,
         _: OffsetDateTime,
     ) -> Result<(), StateError> {
         self.with(alert, destination, |row| row.end = End::Delivered);
@@ -183,18 +200,18 @@ impl Destination for Scripted {
         self.name
     }
 
-    async fn send(&self, message: &Message<'_>) -> Result<Option<u16>, SendError> {
+    async fn send(&self, message: &Message<'_>) -> Result<Taken, SendError> {
         let id = &message.alert.id;
         self.attempts.lock().unwrap().push((id.clone(), Instant::now()));
         match self.behaviour {
-            Behaviour::Take => Ok(Some(200)),
+            Behaviour::Take => Ok(Taken::with(Some(200))),
             Behaviour::Down => Err(SendError::unavailable("503")),
             Behaviour::DownUntil(end) if Instant::now() < end => Err(SendError::unavailable("503")),
-            Behaviour::DownUntil(_) => Ok(None),
+            Behaviour::DownUntil(_) => Ok(Taken::default()),
             Behaviour::Refuse => Err(SendError::refused("404")),
             Behaviour::Hang => std::future::pending().await,
             Behaviour::Choke if id == "poison" => Err(SendError::unavailable("500")),
-            Behaviour::Choke => Ok(None),
+            Behaviour::Choke => Ok(Taken::default()),
         }
     }
 }

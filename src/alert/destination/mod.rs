@@ -30,6 +30,7 @@ use self::sns::SdkFor;
 use super::message::Message;
 use super::outbound::Client;
 use super::settings::{Config, DestinationConfig};
+use crate::model::Taken;
 
 /// Why an alert was not delivered.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -75,8 +76,8 @@ pub trait Destination: Send + Sync {
     /// What rules and the configuration call it; unique.
     fn name(&self) -> &str;
 
-    /// The status of HTTP, where there is one.
-    async fn send(&self, message: &Message<'_>) -> Result<Option<u16>, SendError>;
+    /// Of a message that names a ticket, what there is to tell goes there.
+    async fn send(&self, message: &Message<'_>) -> Result<Taken, SendError>;
 }
 
 /// One destination at work.

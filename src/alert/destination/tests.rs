@@ -2,6 +2,7 @@
 //! vendor's limits, and what is made of each answer.
 
 mod mail;
+mod tickets;
 
 use std::collections::BTreeMap;
 
@@ -85,7 +86,7 @@ async fn posted(kind: &str, alert: &Alert) -> Received {
     let (_, settings) = kinds(&vendor.url()).into_iter().find(|(own, _)| *own == kind).unwrap();
     let line = built("soc", kind, settings, &urls(&vendor.url())).await.unwrap();
     let message = Message::new(alert, "soc", Some("https://margay.example"), 0, START);
-    assert_eq!(line.destination.send(&message).await, Ok(Some(202)), "{kind}");
+    assert_eq!(line.destination.send(&message).await, Ok(Taken::with(Some(202))), "{kind}");
     vendor.received().remove(0)
 }
 

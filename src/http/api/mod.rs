@@ -4,6 +4,7 @@
 mod alerts;
 mod auth;
 mod query;
+mod rules;
 mod search;
 
 use std::sync::{Arc, OnceLock};
@@ -72,6 +73,8 @@ pub(super) fn router(surface: Surface) -> Router<Surface> {
         .route("/api/v1/alerts/{id}/events", get(alerts::events))
         .route("/api/v1/alerts/{id}/history", get(alerts::history))
         .route("/api/v1/alerts/{id}/deliveries", axum::routing::post(alerts::resend))
+        .route("/api/v1/rules/stopped", get(rules::stopped_rules))
+        .route("/api/v1/rules/{id}/lift", axum::routing::post(rules::lift))
         .route("/api/v1/search", get(search::list).post(search::submit))
         .route("/api/v1/search/saved", get(search::saved))
         .route("/api/v1/search/databases", get(search::databases))

@@ -9,7 +9,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::http::{Findings, Readiness};
-use crate::model::{News, Secret};
+use crate::model::{News, Secret, Taken};
 use crate::runtime::Clock;
 use crate::state::fixtures::{START, matched, matches, object, rule};
 use crate::state::memory::MemoryState;
@@ -138,7 +138,7 @@ async fn a_change_is_written_down_with_its_author() {
 #[tokio::test]
 async fn an_alert_is_sent_again() {
     let (server, ids) = server().await;
-    server.state.delivered(&ids[0], "slack", News::Opened, Some(200), START).await.unwrap();
+    server.state.delivered(&ids[0], "slack", News::Opened, &Taken::with(Some(200)), START).await.unwrap();
     let path = format!("/api/v1/alerts/{}/deliveries", ids[0]);
     let (status, answer) = server.ask("POST", &path, Some(json!({}))).await;
     assert_eq!((status, &answer["destinations"]), (202, &json!(["slack"])));
