@@ -46,7 +46,8 @@ pub use search::{dry_search, saved_queries};
 use crate::alert::delivery::{self, Delivery};
 use crate::alert::destination::Line;
 use crate::aws;
-use crate::config::{Config, Secrets};
+pub use crate::aws::vault::Vault;
+use crate::config::Config;
 use crate::detect::{Engine, KeyValues, reload};
 use crate::fetch::{self, ObjectStore};
 use crate::http::{self, Api, Desk, Findings, Readiness, Surface};
@@ -122,9 +123,10 @@ pub async fn run(
         tracing::warn!(target: "margay::logtype", "{warning}");
     }
     // Before anything is opened, too: a secret that is missing ends the start.
-    let destinations = destinations(path, &config).await.map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
+    let vault = Arc::new(Vault::default());
+    let destinations = destinations(path, &config, &vault).await.map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
     let front = Tasks::new();
-    let api = api(path, &config)?;
+    let api = api(path, &config, &vault).await?;
     let findings = Findings::default();
     let surface = Surface {
         readiness: readiness.clone(),
@@ -145,7 +147,7 @@ pub async fn run(
     copies.keep(&work);
     let queries = search::queries(&config, &parts, &work).await?;
     let delivery = Tasks::new();
-    let parts = parts.start(path, &config, destinations, &work, &delivery, hangups);
+    let parts = parts.start(path, &config, Outlets { lines: destinations, vault }, &work, &delivery, hangups);
     let Pipeline { state, destinations: receivers, clock, alert_opened: wake, .. } = &*parts.pipeline;
     let (state, receivers, clock, wake) = (state.clone(), receivers.subscribe(), clock.clone(), wake.clone());
     api.open(Desk { state, receivers, clock, wake, search: queries.clone() });
@@ -182,8 +184,8 @@ pub async fn run(
 }
 
 /// Who may use the API, with the tokens read.
-pub fn api(path: &Path, config: &Config) -> anyhow::Result<Api> {
-    let secrets = Secrets::beside(path);
+pub async fn api(path: &Path, config: &Config, vault: &Vault) -> anyhow::Result<Api> {
+    let secrets = destinations::secrets(path, config.http.tokens.iter().map(|own| &own.token), vault).await;
     let token = |own: &http::TokenConfig| {
         let token =
             secrets.get(&own.token).map_err(|problem| anyhow::anyhow!("`http.tokens` (`{}`) {problem}", own.name))?;
@@ -282,7 +284,7 @@ impl Parts {
         self,
         path: &Path,
         config: &Config,
-        destinations: Vec<Line>,
+        outlets: Outlets,
         work: &Tasks,
         delivery: &Tasks,
         hangups: Hangups,
@@ -291,16 +293,20 @@ impl Parts {
         let shutdown = work.token().clone();
         work.spawn_critical("lookup tables", lookups::follow(pipeline.engine.clone(), tables, shutdown.clone()));
         let lake = lake.start(work);
+        let (Outlets { lines: destinations, vault }, doubt) = (outlets, Arc::<Notify>::default());
         let parts = Delivery {
             outbox: pipeline.state.clone(),
             link_base: config.alerts.link_base.clone(),
             clock: pipeline.clock.clone(),
             telemetry: pipeline.telemetry.clone(),
             backlogs: Arc::default(),
+            doubt: doubt.clone(),
         };
         let (wake, end) = (pipeline.alert_opened.clone(), delivery.token().clone());
         let (lines, current) = watch::channel(destinations);
         delivery.spawn_critical("delivery", delivery::run(parts, current, wake, end));
+        let (followed, end) = (vault.clone(), shutdown.clone());
+        work.spawn_critical("secrets", async move { followed.follow(&doubt, end).await });
         let telemetry = pipeline.telemetry.clone();
         work.spawn_critical(
             "rule reload",
@@ -317,9 +323,10 @@ impl Parts {
             work.spawn_critical("audit", upkeep::audit(pipeline.clone(), config.clone(), shutdown.clone()));
         }
         work.spawn_critical("parked objects", upkeep::replay_parked(pipeline.clone(), shutdown.clone()));
+        let prompts = catalogue::Prompts { hangups: hangups.catalogue, vault };
         work.spawn_critical(
             "configuration reload",
-            catalogue::reload(pipeline.clone(), path, config, lines, watch, hangups.catalogue, shutdown.clone()),
+            catalogue::reload(pipeline.clone(), path, config, lines, watch, prompts, shutdown.clone()),
         );
         work.spawn_critical("backlog", watch_backlog(pipeline.clone(), shutdown.clone()));
         work.spawn_critical("intake", pipeline::run(pipeline.clone(), work.clone(), shutdown));
@@ -425,6 +432,12 @@ async fn watch_backlog(pipeline: Arc<Pipeline>, shutdown: CancellationToken) {
 
 fn debounce(config: &Config) -> Duration {
     Duration::from_millis(config.rules.reload_debounce_ms)
+}
+
+/// Where alerts go, and what keeps the secrets for that.
+struct Outlets {
+    lines: Vec<Line>,
+    vault: Arc<Vault>,
 }
 
 /// SIGHUP, for each that loads something anew.

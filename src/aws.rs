@@ -4,6 +4,8 @@
 //! reads the environment and the profile files as every AWS tool does (`AWS_REGION`, `AWS_ENDPOINT_URL`, web
 //! identity, container and instance credentials), which is why no other module has to.
 
+pub mod vault;
+
 use std::time::Duration;
 
 use aws_config::identity::IdentityCache;

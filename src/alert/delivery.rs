@@ -50,6 +50,8 @@ pub struct Delivery {
     pub telemetry: Telemetry,
     /// What waits for each destination, as it was measured last.
     pub backlogs: Arc<Mutex<HashMap<String, u64>>>,
+    /// Notified when a destination refuses what a wrong secret would make it refuse.
+    pub doubt: Arc<Notify>,
 }
 
 /// Delivers until `stop`, then everything that is due once more. `stop` is to be cancelled when no more alerts are
@@ -282,6 +284,9 @@ impl Loop {
                 outbox.delivered(alert, destination, pending.news, taken, now).await
             }
             Err(error) => {
+                if matches!(error.status, Some(400 | 401 | 403 | 404)) {
+                    self.delivery.doubt.notify_one();
+                }
                 let age = now - pending.alert.created_at;
                 // Which of many is not taken is not known: each is tried alone.
                 let failure = if with_others { Failure::Unavailable(None) } else { error.failure };

@@ -8,7 +8,7 @@ use super::destination::{
     asana, discord, email, github, jira, opsgenie, pagerduty, servicenow, slack, sns, sqs, stdout, teams, webhook,
 };
 use super::outbound::{Cidr, Policy};
-use crate::model::{AlertKind, Receiver, Severity};
+use crate::model::{AlertKind, Receiver, SecretRef, Severity};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -147,6 +147,24 @@ impl DestinationConfig {
             allow_hosts: self.allow_hosts.clone(),
             allow_cidrs: self.allow_cidrs.clone(),
         }
+    }
+
+    /// Every secret that it refers to.
+    pub fn secrets(&self) -> Vec<&SecretRef> {
+        let webhook = self.webhook.iter().flat_map(|own| own.headers.values().chain([&own.url]).chain(&own.signing_key));
+        let others = [
+            self.slack.as_ref().map(|own| &own.url),
+            self.pagerduty.as_ref().map(|own| &own.integration_key),
+            self.opsgenie.as_ref().map(|own| &own.api_key),
+            self.jira.as_ref().map(|own| &own.api_key),
+            self.github.as_ref().map(|own| &own.token),
+            self.asana.as_ref().map(|own| &own.token),
+            self.teams.as_ref().map(|own| &own.url),
+            self.discord.as_ref().map(|own| &own.url),
+            self.servicenow.as_ref().map(|own| &own.password),
+            self.email.as_ref().and_then(|own| own.password.as_ref()),
+        ];
+        webhook.chain(others.into_iter().flatten()).collect()
     }
 
     fn makes_tickets(&self) -> bool {

@@ -8,18 +8,34 @@ use futures_util::future::BoxFuture;
 
 use crate::alert::destination::{Building, Line, build};
 use crate::alert::outbound::Client;
-use crate::aws;
+use crate::aws::{self, vault::Vault};
 use crate::config::{Config, Secrets};
+use crate::model::SecretRef;
 
 /// Every enabled destination, or everything that hinders one. `path` is that of the configuration file.
-pub async fn destinations(path: &Path, config: &Config) -> Result<Vec<Line>, Vec<String>> {
-    let secrets = Secrets::beside(path);
+pub async fn destinations(path: &Path, config: &Config, vault: &Vault) -> Result<Vec<Line>, Vec<String>> {
+    let enabled = || config.alerts.destinations.iter().filter(|own| own.enabled);
+    let secrets = secrets(path, enabled().flat_map(|own| own.secrets()), vault).await;
     // A system without certificate authorities is good for whoever sends nothing out.
-    let goes_out = config.alerts.destinations.iter().any(|own| own.enabled && own.file.is_none());
+    let goes_out = enabled().any(|own| own.file.is_none());
     let client = if goes_out { Client::new() } else { Ok(Client::without_authorities()) };
     let client = client.map_err(|problem| vec![problem])?;
     let with = Building { client, secret: &|reference| secrets.get(reference), sdk: &sdk };
     build(&config.alerts, &with).await
+}
+
+/// What these refer to, with those of AWS read.
+pub(super) async fn secrets<'a>(
+    path: &Path,
+    wanted: impl IntoIterator<Item = &'a SecretRef>,
+    vault: &Vault,
+) -> Secrets {
+    let of_aws = wanted.into_iter().filter_map(|reference| match reference {
+        SecretRef::Aws(secret) => Some(secret),
+        SecretRef::Env(_) | SecretRef::File(_) => None,
+    });
+    let of_aws: Vec<_> = of_aws.collect();
+    Secrets::beside(path).with(vault.read(of_aws).await)
 }
 
 fn sdk(region: String, role: Option<String>) -> BoxFuture<'static, SdkConfig> {

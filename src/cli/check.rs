@@ -69,11 +69,12 @@ async fn check(argument: &ConfigArgument, config: Config) -> anyhow::Result<Exit
             writeln!(text, "{}", argument.located(found))?;
         }
     }
-    if let Err(found) = app::destinations(&argument.config, &config).await {
+    let vault = app::Vault::default();
+    if let Err(found) = app::destinations(&argument.config, &config, &vault).await {
         problems += found.len();
         writeln!(text, "{}", argument.located(&found))?;
     }
-    if let Err(problem) = app::api(&argument.config, &config) {
+    if let Err(problem) = app::api(&argument.config, &config, &vault).await {
         problems += 1;
         writeln!(text, "{}", argument.located(&[problem.to_string()]))?;
     }

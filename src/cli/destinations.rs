@@ -86,7 +86,7 @@ impl Test {
             Err(code) => return code,
         };
         block_on(async {
-            let lines = match app::destinations(&self.config.config, &config).await {
+            let lines = match app::destinations(&self.config.config, &config, &app::Vault::default()).await {
                 Ok(lines) => lines,
                 Err(problems) => return Ok(usage(&self.config.located(&problems))),
             };

@@ -24,6 +24,7 @@ async fn built(name: &str, kind: &str, settings: Value, urls: &BTreeMap<String, 
     let secret = |reference: &SecretRef| match reference {
         SecretRef::Env(name) => Ok(Secret::new(urls.get(name).map_or(SECRET, String::as_str))),
         SecretRef::File(path) => Err(format!("needs {}", path.display())),
+        SecretRef::Aws(secret) => Err(format!("needs {secret}")),
     };
     let client = Client::without_authorities();
     let sdk = |_, _| -> futures_util::future::BoxFuture<'static, aws_config::SdkConfig> {
@@ -203,6 +204,17 @@ async fn settings_that_can_t_work_are_told_when_a_destination_is_built() {
     ] {
         let problem = built("soc", kind, settings, &urls).await.err().unwrap();
         assert!(problem.contains(why), "{kind}: {problem}");
+    }
+}
+
+#[test]
+fn every_secret_of_a_destination_is_known_before_it_is_built() {
+    let mut all = kinds("https://x.example");
+    all.push(("email", json!({ "server": "x", "from": "x@y.example", "to": [], "password": "env:KEY" })));
+    for (kind, settings) in all {
+        let written = settings.to_string().matches("env:").count();
+        let config: DestinationConfig = serde_json::from_value(json!({ "name": "x", kind: settings })).unwrap();
+        assert_eq!((config.secrets().len(), written > 0), (written, true), "{kind}");
     }
 }
 
