@@ -41,7 +41,7 @@ pub use lake::{lake_upkeep, local_lake, tables_for_reading};
 pub use pointed::{bucket_store, folder_store};
 pub use remote::{Copies, copies};
 pub use revisions::{Held, held_to_revisions};
-pub use search::{dry_search, saved_queries};
+pub use search::{dry_search, saved_queries, summary_attributes};
 
 use crate::alert::delivery::{self, Delivery};
 use crate::alert::destination::Line;
@@ -148,9 +148,12 @@ pub async fn run(
     let queries = search::queries(&config, &parts, &work).await?;
     let delivery = Tasks::new();
     let parts = parts.start(path, &config, Outlets { lines: destinations, vault }, &work, &delivery, hangups);
-    let Pipeline { state, destinations: receivers, clock, alert_opened: wake, .. } = &*parts.pipeline;
+    let Pipeline { state, destinations: receivers, clock, alert_opened: wake, engine, .. } = &*parts.pipeline;
+    let engine = engine.clone();
+    let attributes =
+        Arc::new(move |rule: &str| engine.rule(rule).map(|own| own.summary_attributes.clone()).unwrap_or_default());
     let (state, receivers, clock, wake) = (state.clone(), receivers.subscribe(), clock.clone(), wake.clone());
-    api.open(Desk { state, receivers, clock, wake, search: queries.clone() });
+    api.open(Desk { state, receivers, clock, wake, search: queries.clone(), attributes });
     work.spawn(examine::rounds(parts.pipeline.clone(), config.clone(), findings, work.clone()));
     let trouble = parts.pipeline.trouble.subscribe();
     work.spawn_critical("readiness", show_trouble(readiness.clone(), trouble, work.token().clone()));

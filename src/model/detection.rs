@@ -25,6 +25,8 @@ pub struct RuleMeta {
     pub runbook: String,
     pub dedup_period_minutes: u32,
     pub threshold: u64,
+    /// Fields whose most frequent values sum an alert up, `name` or `name:within:it`; empty: all indicators.
+    pub summary_attributes: Vec<String>,
     /// `false`: matches become signals only.
     pub create_alert: bool,
     pub tags: Vec<String>,

@@ -211,6 +211,7 @@ impl Notice {
             runbook: String::new(),
             dedup_period_minutes: u32::try_from(gap).expect("a gap is some minutes"),
             threshold: 1,
+            summary_attributes: Vec::new(),
             create_alert: true,
             tags: Vec::new(),
             reports: Default::default(),

@@ -240,7 +240,7 @@ pub(super) async fn columns(State(surface): State<Surface>, Path((database, tabl
     Ok(json_text(&json!({ "columns": Column::of(&schema) })).into_response())
 }
 
-fn queries(surface: &Surface) -> Result<&Queries, Refusal> {
+pub(super) fn queries(surface: &Surface) -> Result<&Queries, Refusal> {
     let none = || Refusal(StatusCode::NOT_FOUND, "no events are kept: `lake.type` is `none`".into());
     surface.desk()?.search.as_ref().ok_or_else(none)
 }
@@ -265,7 +265,7 @@ fn mistaken(error: SearchError) -> Refusal {
     refused(Refused::Query(error))
 }
 
-fn refused(refused: Refused) -> Refusal {
+pub(super) fn refused(refused: Refused) -> Refusal {
     let status = match &refused {
         Refused::Query(_) | Refused::NoPlace => StatusCode::BAD_REQUEST,
         Refused::Full => StatusCode::TOO_MANY_REQUESTS,

@@ -46,6 +46,7 @@ async fn server() -> Server {
         clock: Arc::new(SystemClock),
         wake: Arc::default(),
         search: Some(queries),
+        attributes: Arc::new(|_| Vec::new()),
     });
     let surface =
         Surface { readiness: Readiness::new(), findings: Findings::default(), telemetry: Telemetry::new(), log, api };

@@ -53,6 +53,7 @@ async fn server() -> (Server, Vec<String>) {
         clock: Arc::new(Fixed),
         wake: Arc::default(),
         search: None,
+        attributes: Arc::new(|_| Vec::new()),
     });
     let surface =
         Surface { readiness: Readiness::new(), findings: Findings::default(), telemetry: Telemetry::new(), log, api };
