@@ -58,14 +58,14 @@ impl Vault {
 
     /// Reads what is held again and again until `shutdown`, and sooner when there is `doubt`.
     pub async fn follow(&self, doubt: &Notify, shutdown: CancellationToken) {
-        let mut last = Instant::now();
+        let (mut next, mut no_sooner) = (Instant::now() + KEEP, Instant::now());
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = tokio::time::sleep_until(last + KEEP) => {}
-                () = doubted(doubt, last + LEAST) => {}
+                () = tokio::time::sleep_until(next) => {}
+                () = doubted(doubt, no_sooner) => {}
             }
-            last = Instant::now();
+            (next, no_sooner) = (Instant::now() + KEEP, Instant::now() + LEAST);
             if self.refresh().await {
                 self.changed.notify_one();
             }

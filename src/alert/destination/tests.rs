@@ -134,6 +134,11 @@ async fn the_worst_alert_keeps_every_vendor_s_limits() {
             let length = length(&body, place);
             assert!((1..=*limit).contains(&length), "{kind} has {length} characters at {place}");
         }
+        if kind == "discord" {
+            let texts = ["/embeds/0/title", "/embeds/0/description", "/embeds/0/fields/0/name", "/embeds/0/fields/0/value"];
+            let all: usize = texts.iter().map(|place| length(&body, place)).sum();
+            assert!(all <= 6000, "an embed has {all} characters");
+        }
         if kind == "opsgenie" {
             assert_eq!(body["tags"].as_array().unwrap().len(), 20);
         }

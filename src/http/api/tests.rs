@@ -13,7 +13,7 @@ use crate::model::{News, Secret, Taken};
 use crate::runtime::Clock;
 use crate::state::fixtures::{START, matched, matches, object, rule};
 use crate::state::memory::MemoryState;
-use crate::state::{AlertStore, Claim, Ledger, Outbox};
+use crate::state::{AlertStore, Claim, Fact, Ledger, Notices, Outbox};
 use crate::telemetry::{self, Telemetry};
 
 const TOKEN: &str = "a-token-of-these-tests";
@@ -185,4 +185,19 @@ async fn alerts_are_counted_by_what_they_are() {
     let (_, one) = server.ask("GET", "/api/v1/alerts/summary?rule=r2", None).await;
     assert_eq!(one["alerts"], json!(1));
     assert_eq!(server.ask("GET", "/api/v1/alerts/summary?colour=red", None).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_stopped_rule_is_listed_and_let_go_on_with_the_name_of_the_caller() {
+    let (server, _) = server().await;
+    server.state.note(Fact::Stopped, "Loud.Rule", "v1", START).await.unwrap();
+    let (status, listed) = server.ask("GET", "/api/v1/rules/stopped", None).await;
+    assert_eq!((status, &listed["rules"][0]["ruleId"]), (200, &json!("Loud.Rule")), "{listed}");
+    let lift = "/api/v1/rules/Loud.Rule/lift";
+    let (status, lifted) = server.ask("POST", lift, Some(json!({ "reason": "tuned" }))).await;
+    assert_eq!((status, &lifted["by"], &lifted["reason"]), (200, &json!("analyst"), &json!("tuned")), "{lifted}");
+    assert_eq!(server.ask("POST", lift, Some(json!({}))).await.0, 404, "nothing is in its way any more");
+    assert_eq!(server.ask("POST", lift, Some(json!({ "reason": "x".repeat(2000) }))).await.0, 400);
+    let (_, listed) = server.ask("GET", "/api/v1/rules/stopped", None).await;
+    assert_eq!((&listed["rules"], &listed["lifts"][0]["by"]), (&json!([]), &json!("analyst")));
 }

@@ -1,8 +1,18 @@
 //! Destinations that make a ticket of each alert: what comes later goes to that one.
 
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
 use super::*;
+use crate::alert::delivery::{self, Delivery};
 use crate::alert::message::shared;
-use crate::model::{AlertStatus, News, Taken};
+use crate::model::{AlertStatus, News, Receiver, Taken};
+use crate::runtime::Clock;
+use crate::state::memory::MemoryState;
+use crate::state::{Condition, Desk, Notice, Notices, TriageChange};
+use crate::telemetry::Telemetry;
 
 /// The answer to the request that makes a ticket, and what the ticket is called.
 fn made(kind: &str) -> (&'static str, &'static str) {
@@ -126,4 +136,52 @@ async fn a_ticket_that_can_t_be_reached_is_a_refusal_and_no_second_ticket() {
     assert_eq!(line.destination.send(&message).await.unwrap_err().failure, Failure::Refused);
     let sent = vendor.received();
     assert_eq!((sent.len(), &*sent[0].line), (1, "PATCH /repos/company/alerts/issues/7 HTTP/1.1"));
+}
+
+/// From the alert over the outbox to the vendor and back again.
+#[tokio::test]
+async fn the_recovery_of_a_system_alert_closes_the_ticket_that_told_of_it() {
+    let answers = [made("github").0, "{}", "{}"].map(|body| answer("200 OK", "", body)).to_vec();
+    let vendor = Vendor::answering_each(answers).await;
+    let (_, settings) = kinds(&vendor.url()).into_iter().find(|(own, _)| *own == "github").unwrap();
+    let line = built("soc", "github", settings, &urls(&vendor.url())).await.unwrap();
+    let state = Arc::new(MemoryState::new());
+    let deliver = async || {
+        let delivery = Delivery {
+            outbox: state.clone(),
+            link_base: None,
+            clock: Arc::new(Fixed),
+            telemetry: Telemetry::new(),
+            backlogs: Arc::default(),
+            doubt: Arc::default(),
+        };
+        let stopped = CancellationToken::new();
+        stopped.cancel();
+        delivery::run(delivery, watch::channel(vec![line.clone()]).1, Arc::default(), stopped).await;
+    };
+    let notice = Notice {
+        condition: Condition::LakeStalled,
+        subject: "lake".into(),
+        title: "Rows can't be committed".into(),
+        description: "d".into(),
+        runbook: "r".into(),
+    };
+    let id = state.raise(&notice, &[Receiver::accepting_all("soc")], START).await.unwrap().unwrap().id;
+    deliver().await;
+    let end = TriageChange { status: Some(AlertStatus::Resolved), tell: vec!["soc".into()], ..TriageChange::default() };
+    state.triage(&[id], &end, "margay", START).await.unwrap();
+    deliver().await;
+    deliver().await;
+    let sent: Vec<String> = vendor.received().into_iter().map(|one| one.line).collect();
+    let issues = "/repos/company/alerts/issues";
+    let expected = [format!("POST {issues}"), format!("PATCH {issues}/1347"), format!("POST {issues}/1347/comments")];
+    assert_eq!(sent, expected.map(|line| format!("{line} HTTP/1.1")));
+}
+
+struct Fixed;
+
+impl Clock for Fixed {
+    fn now(&self) -> time::OffsetDateTime {
+        START
+    }
 }
