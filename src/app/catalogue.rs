@@ -90,7 +90,7 @@ pub(super) async fn reload(
     shutdown: CancellationToken,
 ) {
     let telemetry = &pipeline.telemetry;
-    let mut alerts = started.alerts.clone();
+    let (mut alerts, vault) = (started.alerts.clone(), prompts.vault.clone());
     loop {
         let prompt = pin!(prompts.next());
         let look = tokio::select! {
@@ -100,7 +100,7 @@ pub(super) async fn reload(
         watch.accept(&look);
         // What a secret names may have changed where the configuration has not.
         let in_use = (!look.asked).then_some(&alerts);
-        match load(path.clone(), &pipeline, in_use, &prompts.vault).await {
+        match load(path.clone(), &pipeline, in_use, &vault).await {
             Ok((config, catalogue, built)) => {
                 if let Some(built) = built {
                     pipeline.destinations.send_replace(config.alerts.receivers().into());

@@ -219,7 +219,8 @@ pub struct DeliveryResponse {
     pub success: bool,
     /// Why it failed; empty otherwise.
     pub message: String,
-    /// What the destination calls the ticket that it has made of the alert; later news goes there.
+    /// What the destination calls the ticket that it has made of the alert, where later news goes; behind a `~` one that it
+    /// has made of several alerts.
     pub ticket: Option<String>,
     #[serde(serialize_with = "as_rfc3339_or_null")]
     pub dispatched_at: Option<OffsetDateTime>,

@@ -103,9 +103,10 @@ impl Tally {
             values.sort_unstable();
             values.dedup();
             for value in values {
+                let has_room = field.counts.len() < APART;
                 match field.counts.get_mut(&value) {
                     Some(count) => *count += 1,
-                    None if field.counts.len() < APART => drop(field.counts.insert(value, 1)),
+                    None if has_room => drop(field.counts.insert(value, 1)),
                     None => field.others += 1,
                 }
             }

@@ -194,11 +194,18 @@ async fn settings_that_can_t_work_are_told_when_a_destination_is_built() {
     let urls = BTreeMap::from([
         ("URL".to_owned(), "https://attacker.example/x".to_owned()),
         ("NONE".to_owned(), "no url".to_owned()),
+        ("INNER".to_owned(), "https://10.0.0.1/hunter2".to_owned()),
+        ("METADATA".to_owned(), "https://0xa9fea9fe/latest".to_owned()),
     ]);
     for (kind, settings, why) in [
         ("slack", json!({ "url": "env:URL" }), "not `hooks.slack.com`"),
         ("teams", json!({ "url": "env:NONE" }), "no URL in `env:NONE`"),
         ("webhook", json!({ "url": "file:missing" }), "needs missing"),
+        ("webhook", json!({ "url": "env:INNER" }), "private address 10.0.0.1"),
+        ("teams", json!({ "url": "env:METADATA" }), "link-local address 169.254.169.254"),
+        ("jira", json!({ "url": "https://x.example:22", "project": "S", "email": "e", "api_key": "env:KEY" }), "port 22"),
+        ("jira", json!({ "url": "https://me:pw@x.example", "project": "S", "email": "e", "api_key": "env:KEY" }), "password"),
+        ("servicenow", json!({ "url": "ftp://x.example", "user": "u", "password": "env:KEY" }), "`ftp:`"),
         ("webhook", json!({ "url": "env:URL", "headers": { "a b": "env:KEY" } }), "`a b`"),
         ("webhook", json!({ "url": "env:URL", "template": "{" }), "not JSON"),
         ("github", json!({ "repository": "a/../b", "token": "env:KEY" }), "`owner/name`"),
@@ -208,7 +215,7 @@ async fn settings_that_can_t_work_are_told_when_a_destination_is_built() {
         ("email", json!({ "server": "x", "from": "x", "to": ["a@b.example"] }), "no address"),
     ] {
         let problem = built("soc", kind, settings, &urls).await.err().unwrap();
-        assert!(problem.contains(why), "{kind}: {problem}");
+        assert!(problem.contains(why) && !problem.contains("hunter2"), "{kind}: {problem}");
     }
 }
 

@@ -201,3 +201,25 @@ async fn a_stopped_rule_is_listed_and_let_go_on_with_the_name_of_the_caller() {
     let (_, listed) = server.ask("GET", "/api/v1/rules/stopped", None).await;
     assert_eq!((&listed["rules"], &listed["lifts"][0]["by"]), (&json!([]), &json!("analyst")));
 }
+
+#[tokio::test]
+async fn what_filters_take_is_changed_together() {
+    let (server, ids) = server().await;
+    let resolved = || Some(json!({ "status": "RESOLVED" }));
+    let (status, answer) = server.ask("PATCH", "/api/v1/alerts?rule=r2&status=OPEN", resolved()).await;
+    assert_eq!((status, answer), (200, json!({ "changed": [ids[1]], "more": false })));
+    let (_, answer) = server.ask("PATCH", "/api/v1/alerts?status=OPEN", resolved()).await;
+    assert_eq!(answer["changed"], json!([ids[0], ids[2]]));
+    let (_, answer) = server.ask("PATCH", "/api/v1/alerts?status=OPEN", resolved()).await;
+    assert_eq!(answer["changed"], json!([]));
+    let both = Some(json!({ "ids": ids, "status": "OPEN" }));
+    for (path, body) in [
+        ("/api/v1/alerts?status=OPEN", both),
+        ("/api/v1/alerts?pageSize=5", resolved()),
+        ("/api/v1/alerts?colour=red", resolved()),
+        ("/api/v1/alerts?", resolved()),
+        ("/api/v1/alerts", resolved()),
+    ] {
+        assert_eq!(server.ask("PATCH", path, body).await.0, 400, "{path}");
+    }
+}
