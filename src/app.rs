@@ -124,7 +124,8 @@ pub async fn run(
     }
     // Before anything is opened, too: a secret that is missing ends the start.
     let vault = Arc::new(Vault::default());
-    let destinations = destinations(path, &config, &vault).await.map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
+    let destinations =
+        destinations(path, &config, &vault).await.map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
     let front = Tasks::new();
     let api = api(path, &config, &vault).await?;
     let findings = Findings::default();

@@ -151,7 +151,8 @@ impl DestinationConfig {
 
     /// Every secret that it refers to.
     pub fn secrets(&self) -> Vec<&SecretRef> {
-        let webhook = self.webhook.iter().flat_map(|own| own.headers.values().chain([&own.url]).chain(&own.signing_key));
+        let webhook =
+            self.webhook.iter().flat_map(|own| own.headers.values().chain([&own.url]).chain(&own.signing_key));
         let others = [
             self.slack.as_ref().map(|own| &own.url),
             self.pagerduty.as_ref().map(|own| &own.integration_key),

@@ -32,7 +32,14 @@ pub struct Vault {
 
 struct Held {
     whole: Secret,
-    read: Instant,
+    /// Until then it is not read again for those that ask; the past, once somebody said that it may be another one.
+    good_until: Instant,
+}
+
+impl Held {
+    fn new(whole: &Secret) -> Held {
+        Held { whole: whole.clone(), good_until: Instant::now() + KEEP }
+    }
 }
 
 impl Vault {
@@ -48,7 +55,8 @@ impl Vault {
 
     /// What is held is too old from now on.
     pub async fn expire(&self) {
-        self.held.lock().await.clear();
+        let now = Instant::now();
+        self.held.lock().await.values_mut().for_each(|held| held.good_until = now);
     }
 
     /// Comes when the value of a secret was found to be another one.
@@ -79,22 +87,31 @@ impl Vault {
         for id in ids {
             match self.fetch(&id).await {
                 Ok(whole) => {
-                    let before = self.held.lock().await.insert(id, Held { whole: whole.clone(), read: Instant::now() });
+                    let before = self.held.lock().await.insert(id, Held::new(&whole));
                     is_changed |= before.is_some_and(|before| before.whole != whole);
                 }
-                Err(problem) => tracing::warn!(problem, "a secret could not be read again; its last value is used"),
+                Err(problem) => tell_of_old(&problem),
             }
         }
         is_changed
     }
 
     async fn whole(&self, id: &str) -> Result<Secret, String> {
-        if let Some(held) = self.held.lock().await.get(id).filter(|held| held.read.elapsed() < KEEP) {
-            return Ok(held.whole.clone());
+        let old = match self.held.lock().await.get(id) {
+            Some(held) if Instant::now() < held.good_until => return Ok(held.whole.clone()),
+            held => held.map(|held| held.whole.clone()),
+        };
+        match (self.fetch(id).await, old) {
+            (Ok(whole), _) => {
+                self.held.lock().await.insert(id.to_owned(), Held::new(&whole));
+                Ok(whole)
+            }
+            (Err(problem), Some(old)) => {
+                tell_of_old(&problem);
+                Ok(old)
+            }
+            (Err(problem), None) => Err(problem),
         }
-        let whole = self.fetch(id).await?;
-        self.held.lock().await.insert(id.to_owned(), Held { whole: whole.clone(), read: Instant::now() });
-        Ok(whole)
     }
 
     async fn fetch(&self, id: &str) -> Result<Secret, String> {
@@ -106,7 +123,8 @@ impl Vault {
             };
             format!("needs the secret `{id}` of AWS Secrets Manager: {cause}; create it, or permit `GetSecretValue`")
         })?;
-        let text = answer.secret_string().ok_or_else(|| format!("needs the secret `{id}`, which is bytes; store a text"))?;
+        let text =
+            answer.secret_string().ok_or_else(|| format!("needs the secret `{id}`, which is bytes; store a text"))?;
         Ok(Secret::new(text))
     }
 
@@ -118,6 +136,10 @@ impl Vault {
         let sdk = if region.is_empty() { sdk_config().await } else { sdk_config_for(region.to_owned(), None).await };
         clients.entry(region.to_owned()).or_insert(Client::new(&sdk)).clone()
     }
+}
+
+fn tell_of_old(problem: &str) {
+    tracing::warn!(problem, "a secret could not be read again; its last value is used");
 }
 
 async fn doubted(doubt: &Notify, no_sooner: Instant) {

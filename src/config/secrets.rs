@@ -42,7 +42,8 @@ impl Secrets {
             }
             SecretRef::Aws(secret) => {
                 let read = self.aws.get(&secret.to_string()).cloned();
-                let unread = || Err(format!("can't have its secret from AWS, as in `{reference}`; use `file:` or `env:`"));
+                let unread =
+                    || Err(format!("can't have its secret from AWS, as in `{reference}`; use `file:` or `env:`"));
                 read.unwrap_or_else(unread)?.expose().to_owned()
             }
         };

@@ -133,8 +133,10 @@ impl Generation {
 
     /// Rules that are switched off now, with why.
     pub fn switched_off(&self) -> Vec<SwitchedOff> {
-        let told = |Pause { rule, left, cause }| {
-            SwitchedOff { rule: self.set.rules[rule as usize].clone(), pause: left, cause }
+        let told = |Pause { rule, left, cause }| SwitchedOff {
+            rule: self.set.rules[rule as usize].clone(),
+            pause: left,
+            cause,
         };
         self.strikes.pauses().into_iter().map(told).collect()
     }

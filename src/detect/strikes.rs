@@ -105,7 +105,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_rule_that_is_forgiven_is_on_and_begins_anew() {
         let strikes = Strikes::default();
-        (0..LIMIT).for_each(|strike| drop(strikes.add(7, &format!("strike {strike}"))));
+        for strike in 0..LIMIT {
+            strikes.add(7, &format!("strike {strike}"));
+        }
         advance(Duration::from_secs(100)).await;
         let left = FIRST_PAUSE - Duration::from_secs(100);
         assert_eq!(strikes.pauses(), [Pause { rule: 7, left, cause: "strike 4".into() }]);

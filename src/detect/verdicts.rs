@@ -118,6 +118,8 @@ mod tests {
             context
         });
         assert_eq!((&*bounded[0], &*bounded[1]), ("xxxx", "xxxx"));
-        assert!(bounded[2].contains("more than 10 bytes") && serde_json::from_str::<serde_json::Value>(&bounded[2]).is_ok());
+        assert!(
+            bounded[2].contains("more than 10 bytes") && serde_json::from_str::<serde_json::Value>(&bounded[2]).is_ok()
+        );
     }
 }

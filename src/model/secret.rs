@@ -110,7 +110,12 @@ mod tests {
 
     #[test]
     fn a_reference_is_shown_and_a_value_is_not() {
-        for text in ["env:SLACK_URL", "file:secrets/slack", "aws:prod/slack", "aws:arn:aws:secretsmanager:us-east-1:1:secret:s-Ab#url"] {
+        for text in [
+            "env:SLACK_URL",
+            "file:secrets/slack",
+            "aws:prod/slack",
+            "aws:arn:aws:secretsmanager:us-east-1:1:secret:s-Ab#url",
+        ] {
             let reference: SecretRef = serde_json::from_value(text.into()).unwrap();
             assert_eq!(serde_json::to_value(&reference).unwrap(), text);
         }

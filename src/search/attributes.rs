@@ -190,11 +190,12 @@ mod tests {
 
     #[test]
     fn a_field_is_found_by_its_path_in_any_case() {
-        let event = json!({ "sourceIPAddress": "1.2.3.4", "userIdentity": { "arn": "a", "n": 3 }, "a.b": true, "none": null });
-        let names = ["sourceIpAddress", "userIdentity:ARN", "useridentity.n", "a.b", "none", "p_source_label", "missing:x"];
+        let event =
+            json!({ "sourceIPAddress": "1.2.3.4", "userIdentity": { "arn": "a", "n": 3 }, "a.b": true, "none": null });
+        let names =
+            ["sourceIpAddress", "userIdentity:ARN", "useridentity.n", "a.b", "none", "p_source_label", "missing:x"];
         let found = counted(&names, &[row(&event, &[])]);
-        let told: Vec<(&str, &str)> =
-            found.attributes.iter().map(|one| (&*one.name, &*one.values[0].value)).collect();
+        let told: Vec<(&str, &str)> = found.attributes.iter().map(|one| (&*one.name, &*one.values[0].value)).collect();
         let expected = [
             ("sourceIpAddress", "1.2.3.4"),
             ("userIdentity:ARN", "a"),

@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 
 use super::window::{Opening, Window, context};
 use super::{
-    AlertMatch, Attempts, Audited, Ended, Fact, Lift, Noted, ObjectOutcome, ObjectState, PendingDelivery, Placed, StateError,
-    Storm, Summary, Waiting,
+    AlertMatch, Attempts, Audited, Ended, Fact, Lift, Noted, ObjectOutcome, ObjectState, PendingDelivery, Placed,
+    StateError, Storm, Summary, Waiting,
 };
 use crate::model::key_value::{Call, Item, Next};
 use crate::model::{Alert, DeliveryResponse, MatchDetail, ObjectRef, RowId, Triage};
@@ -188,7 +188,12 @@ pub(super) fn storm(row: &impl Columns) -> Result<Storm, StateError> {
 
 /// A row of `rule_lifts`.
 pub(super) fn lift(row: &impl Columns) -> Result<Lift, StateError> {
-    Ok(Lift { rule_id: text(row, "rule_id")?, at: moment(row, "at")?, by: text(row, "by")?, reason: text(row, "reason")? })
+    Ok(Lift {
+        rule_id: text(row, "rule_id")?,
+        at: moment(row, "at")?,
+        by: text(row, "by")?,
+        reason: text(row, "reason")?,
+    })
 }
 
 /// Adds rows of `part`, `value`, `alerts` and `events` up; the part names what was counted by.

@@ -219,8 +219,7 @@ impl Outbox for MemoryState {
         leased_until: OffsetDateTime,
     ) -> Result<(), StateError> {
         let mut tables = self.lock();
-        let is_given =
-            |row: &&mut Delivery| row.destination == destination && alerts.contains(&row.alert.as_str());
+        let is_given = |row: &&mut Delivery| row.destination == destination && alerts.contains(&row.alert.as_str());
         for row in tables.deliveries.iter_mut().filter(is_given) {
             if row.end == End::Pending && row.leased_until == Some(leased_until) {
                 row.leased_until = None;

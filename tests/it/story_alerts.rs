@@ -185,10 +185,18 @@ async fn a_rule_that_its_alerts_have_stopped_is_let_go_on_by_a_person() {
     let committed = r#"margay_objects_total{source="local",state="committed"}"#;
     setup.file("b.jsonl", logins(1));
     daemon.until(|daemon| daemon.metrics().get(committed) == 2.0).await;
-    assert_eq!((daemon.metrics().get(matches), summary(&setup, &["--rule", "Login"])["alerts"].as_u64()), (10.0, Some(9)));
+    assert_eq!(
+        (daemon.metrics().get(matches), summary(&setup, &["--rule", "Login"])["alerts"].as_u64()),
+        (10.0, Some(9))
+    );
 
     let lifted = run(&["lift", "Login", "--by", "ana", "--reason", "tuned"]);
-    assert_eq!(String::from_utf8_lossy(&lifted.stdout), "Login goes on\n", "{}", String::from_utf8_lossy(&lifted.stderr));
+    assert_eq!(
+        String::from_utf8_lossy(&lifted.stdout),
+        "Login goes on\n",
+        "{}",
+        String::from_utf8_lossy(&lifted.stderr)
+    );
     let before = told(&setup, "Login").len();
     setup.file("c.jsonl", logins(1));
     daemon.until(|_| told(&setup, "Login").len() > before).await;

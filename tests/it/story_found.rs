@@ -137,7 +137,8 @@ async fn what_rules_find_is_read_by_other_engines() {
     };
     let found = attributes(alert("Found").unwrap(), &[]);
     assert_eq!((&found["events"], &found["isCut"]), (&json!(30), &json!(false)), "{found}");
-    let usual: Vec<&str> = found["attributes"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    let usual: Vec<&str> =
+        found["attributes"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     assert!(usual.contains(&"p_any_ip_addresses"), "{found}");
     let by = ["--by", "client:ipaddress", "--by", "actor.alternateId"];
     let found = attributes(alert("Found").unwrap(), &by);

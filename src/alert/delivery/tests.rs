@@ -217,7 +217,14 @@ impl Destination for Scripted {
 }
 
 fn delivery(outbox: Arc<dyn Outbox>) -> Delivery {
-    Delivery { outbox, link_base: None, clock: clock(), telemetry: Telemetry::new(), backlogs: Arc::default(), doubt: Arc::default() }
+    Delivery {
+        outbox,
+        link_base: None,
+        clock: clock(),
+        telemetry: Telemetry::new(),
+        backlogs: Arc::default(),
+        doubt: Arc::default(),
+    }
 }
 
 fn lines(destinations: &[Arc<Scripted>]) -> Vec<Line> {

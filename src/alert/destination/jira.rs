@@ -116,7 +116,8 @@ impl Jira {
 /// The id of the transition with this name, or to the status with this name, whatever their case.
 fn transition(offered: &Response, name: &str) -> Option<String> {
     let offered: Value = serde_json::from_slice(&offered.body).ok()?;
-    let is_called = |found: Option<&Value>| found.and_then(Value::as_str).is_some_and(|own| own.eq_ignore_ascii_case(name));
+    let is_called =
+        |found: Option<&Value>| found.and_then(Value::as_str).is_some_and(|own| own.eq_ignore_ascii_case(name));
     let mut all = offered["transitions"].as_array()?.iter();
     let found = all.find(|one| is_called(one.get("name")) || is_called(one.pointer("/to/name")))?;
     found["id"].as_str().map(str::to_owned)

@@ -80,7 +80,9 @@ impl Destination for Sns {
         if published.as_ref().is_err_and(|(code, _)| code.starts_with("InvalidParameter")) {
             published = self.publish(message, PLAIN_SUBJECT).await;
         }
-        published.map(|()| Taken::default()).map_err(|(code, reason)| judged(&code, format!("SNS did not take it: {reason}")))
+        published
+            .map(|()| Taken::default())
+            .map_err(|(code, reason)| judged(&code, format!("SNS did not take it: {reason}")))
     }
 }
 

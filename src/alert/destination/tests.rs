@@ -135,7 +135,8 @@ async fn the_worst_alert_keeps_every_vendor_s_limits() {
             assert!((1..=*limit).contains(&length), "{kind} has {length} characters at {place}");
         }
         if kind == "discord" {
-            let texts = ["/embeds/0/title", "/embeds/0/description", "/embeds/0/fields/0/name", "/embeds/0/fields/0/value"];
+            let texts =
+                ["/embeds/0/title", "/embeds/0/description", "/embeds/0/fields/0/name", "/embeds/0/fields/0/value"];
             let all: usize = texts.iter().map(|place| length(&body, place)).sum();
             assert!(all <= 6000, "an embed has {all} characters");
         }
@@ -203,8 +204,16 @@ async fn settings_that_can_t_work_are_told_when_a_destination_is_built() {
         ("webhook", json!({ "url": "file:missing" }), "needs missing"),
         ("webhook", json!({ "url": "env:INNER" }), "private address 10.0.0.1"),
         ("teams", json!({ "url": "env:METADATA" }), "link-local address 169.254.169.254"),
-        ("jira", json!({ "url": "https://x.example:22", "project": "S", "email": "e", "api_key": "env:KEY" }), "port 22"),
-        ("jira", json!({ "url": "https://me:pw@x.example", "project": "S", "email": "e", "api_key": "env:KEY" }), "password"),
+        (
+            "jira",
+            json!({ "url": "https://x.example:22", "project": "S", "email": "e", "api_key": "env:KEY" }),
+            "port 22",
+        ),
+        (
+            "jira",
+            json!({ "url": "https://me:pw@x.example", "project": "S", "email": "e", "api_key": "env:KEY" }),
+            "password",
+        ),
         ("servicenow", json!({ "url": "ftp://x.example", "user": "u", "password": "env:KEY" }), "`ftp:`"),
         ("webhook", json!({ "url": "env:URL", "headers": { "a b": "env:KEY" } }), "`a b`"),
         ("webhook", json!({ "url": "env:URL", "template": "{" }), "not JSON"),

@@ -271,17 +271,29 @@ mod tests {
             let is_told = |why: &String| why.contains("allow_cidrs") || why.contains("carries a name");
             assert!(why.as_ref().is_some_and(is_told), "{host}: {why:?}");
         }
-        for host in
-            ["93.184.216.34", "172.32.0.1", "100.128.0.1", "[2606:4700::1]", "[::ffff:8.8.8.8]", "[64:ff9b::8.8.8.8]",
-             "[2002:808:808::1]", "hooks.slack.com"]
-        {
+        for host in [
+            "93.184.216.34",
+            "172.32.0.1",
+            "100.128.0.1",
+            "[2606:4700::1]",
+            "[::ffff:8.8.8.8]",
+            "[64:ff9b::8.8.8.8]",
+            "[2002:808:808::1]",
+            "hooks.slack.com",
+        ] {
             assert_eq!(refused(&format!("https://{host}/x"), &Policy::default()), None, "{host}");
         }
     }
 
     #[test]
     fn what_is_no_url_of_a_host_is_none_here_either() {
-        for text in ["https://[fe80::1%25eth0]/", "https://[fe80::1%eth0]/", "https://[::1/", "https://127.0.0.256/", "https:///"] {
+        for text in [
+            "https://[fe80::1%25eth0]/",
+            "https://[fe80::1%eth0]/",
+            "https://[::1/",
+            "https://127.0.0.256/",
+            "https:///",
+        ] {
             assert!(Url::parse(text).is_err(), "{text}");
         }
         // Names are judged by what they resolve to, so that none of these finds an exception that was made for another.

@@ -64,7 +64,8 @@ impl Attributes {
 fn text(found: &attributes::Attributes) -> String {
     let mut text = format!("events {}\n", found.events);
     for attribute in &found.attributes {
-        writeln!(text, "{} ({} different)", safe(&attribute.name), attribute.distinct).expect("a string takes any text");
+        writeln!(text, "{} ({} different)", safe(&attribute.name), attribute.distinct)
+            .expect("a string takes any text");
         for one in &attribute.values {
             writeln!(text, "{:>10}  {}", one.events, safe(&one.value)).expect("a string takes any text");
         }

@@ -67,7 +67,11 @@ impl Lift {
             let (rule_id, by, reason) = (self.rule.clone(), self.by.clone(), self.reason.clone());
             let lift = state::Lift { rule_id, at: SystemClock.now(), by, reason };
             let is_lifted = state.lift(&lift).await?;
-            anyhow::ensure!(is_lifted, "nothing is in the way of rule {:?}; `margay rules stopped` lists what is", self.rule);
+            anyhow::ensure!(
+                is_lifted,
+                "nothing is in the way of rule {:?}; `margay rules stopped` lists what is",
+                self.rule
+            );
             print(&format!("{} goes on\n", safe(&self.rule)))?;
             Ok(ExitCode::SUCCESS)
         })
@@ -78,7 +82,8 @@ fn text(rules: &[StoppedRule], lifts: &[state::Lift]) -> String {
     let mut text = String::new();
     for StoppedRule { rule_id, why, at, detail } in rules {
         let at = rfc3339(*at);
-        writeln!(text, "{}  {} since {at}: {}", safe(rule_id), why.as_str(), safe(detail)).expect("a string takes text");
+        writeln!(text, "{}  {} since {at}: {}", safe(rule_id), why.as_str(), safe(detail))
+            .expect("a string takes text");
     }
     if rules.is_empty() {
         text.push_str("no rule is stopped\n");

@@ -135,7 +135,10 @@ fn words(condition: Condition, subject: &str) -> (String, String) {
             format!("Alerts can't be delivered to {subject}"),
             "`margay destinations test` tries it; `margay alerts resend` sends what was given up.",
         ),
-        Condition::RuleStopped => (format!("Rule {subject} is stopped"), "Mend the rule: it is loaded at once."),
+        Condition::RuleStopped => (
+            format!("Rule {subject} is stopped"),
+            "Mend the rule: it is loaded at once. `margay rules lift` lets it go on as it is.",
+        ),
         Condition::AlertStorm => (
             format!("Rule {subject} opens too many alerts"),
             "Alerts are created and not delivered until the hour is over; a digest tells of them. A threshold, a \

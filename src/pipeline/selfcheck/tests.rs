@@ -111,7 +111,10 @@ impl World {
                 return told;
             }
             for pending in due {
-                self.state.delivered(&pending.alert.id, destination, pending.news, &Taken::with(None), now).await.unwrap();
+                self.state
+                    .delivered(&pending.alert.id, destination, pending.news, &Taken::with(None), now)
+                    .await
+                    .unwrap();
                 told.push((pending.news, pending.alert.rule_id));
             }
         }

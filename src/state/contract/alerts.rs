@@ -9,7 +9,9 @@ use proptest::test_runner::TestRunner;
 use time::Duration;
 
 use super::{LEASE, claimed, token};
-use crate::model::{Alert, AlertKind, AlertStatus, Alerting, Detections, Match, News, Receiver, RuleMeta, Severity, Taken, Triage};
+use crate::model::{
+    Alert, AlertKind, AlertStatus, Alerting, Detections, Match, News, Receiver, RuleMeta, Severity, Taken, Triage,
+};
 use crate::state::fixtures::{START, fault, matched, matches, rule};
 use crate::state::{AlertFilter, Placed, StateError, StateStore, TriageChange};
 

@@ -167,7 +167,8 @@ pub(in crate::state) async fn a_ticket_is_kept_for_what_comes_later<S: StateStor
     assert_eq!(store.due("jira", START, LEASE, 10).await.unwrap()[0].ticket, None);
     let taken = Taken { status: Some(201), ticket: Some("SEC-1\u{0}".into()) };
     store.delivered(&id, "jira", News::Opened, &taken, START).await.unwrap();
-    let end = TriageChange { status: Some(AlertStatus::Resolved), tell: vec!["jira".into()], ..TriageChange::default() };
+    let end =
+        TriageChange { status: Some(AlertStatus::Resolved), tell: vec!["jira".into()], ..TriageChange::default() };
     store.triage(std::slice::from_ref(&id), &end, "ana", START).await.unwrap();
     let due = store.due("jira", START, LEASE, 10).await.unwrap();
     assert_eq!((due[0].news, due[0].ticket.clone()), (News::Resolved, taken.ticket.clone()));

@@ -12,8 +12,8 @@ use crate::state::route::{Routed, route};
 use crate::state::storm::HELD;
 use crate::state::window::{Asks, Change, GroupKey, Hit, Window, context};
 use crate::state::{
-    AlertFilter, AlertMatch, AlertPlace, AlertStore, Audited, ClaimToken, Desk, Fact, Placed, Recorded, StateError, Summary,
-    TriageChange,
+    AlertFilter, AlertMatch, AlertPlace, AlertStore, Audited, ClaimToken, Desk, Fact, Placed, Recorded, StateError,
+    Summary, TriageChange,
 };
 
 #[async_trait]
@@ -143,9 +143,8 @@ impl Tables {
     /// The alert as it is listed.
     fn as_listed(&self, alert: &Alert) -> Alert {
         let of_alert = self.deliveries.iter().filter(|row| row.alert == alert.id);
-        let mut responses: Vec<DeliveryResponse> = of_alert
-            .flat_map(|row| if row.tried.is_empty() { vec![untried(row)] } else { tried(row) })
-            .collect();
+        let mut responses: Vec<DeliveryResponse> =
+            of_alert.flat_map(|row| if row.tried.is_empty() { vec![untried(row)] } else { tried(row) }).collect();
         responses.sort_by(|a, b| a.destination_id.cmp(&b.destination_id));
         let changes = self.changes.iter().filter(|(id, _)| *id == alert.id).map(|(_, change)| change);
         let comments = changes.filter(|change| change.field == "comment").map(comment).collect();

@@ -36,7 +36,8 @@ const HELD: &str = "
 /// Whatever has stopped the rule.
 const GO_ON: &str = "DELETE FROM noted WHERE subject = ? AND fact IN (?, ?)";
 
-const FORGIVE: &str = "UPDATE alert_hours SET forgiven = opened WHERE rule_id = ? AND hour >= ? AND held > 0 AND forgiven < opened";
+const FORGIVE: &str =
+    "UPDATE alert_hours SET forgiven = opened WHERE rule_id = ? AND hour >= ? AND held > 0 AND forgiven < opened";
 
 const LIFT: &str = "INSERT INTO rule_lifts (rule_id, at, by, reason) VALUES (?, ?, ?, ?)";
 

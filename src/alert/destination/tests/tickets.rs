@@ -20,7 +20,10 @@ fn made(kind: &str) -> (&'static str, &'static str) {
         "jira" => (r#"{"id":"10000","key":"SEC-24","self":"https://x/rest/api/2/issue/10000"}"#, "SEC-24"),
         "github" => (r#"{"id":1,"node_id":"x","number":1347,"title":"t"}"#, "1347"),
         "asana" => (r#"{"data":{"gid":"12345","resource_type":"task"}}"#, "12345"),
-        _ => (r#"{"result":{"sys_id":"d977b66a4f411200adf9f8e18110c7b2","number":"INC1"}}"#, "d977b66a4f411200adf9f8e18110c7b2"),
+        _ => (
+            r#"{"result":{"sys_id":"d977b66a4f411200adf9f8e18110c7b2","number":"INC1"}}"#,
+            "d977b66a4f411200adf9f8e18110c7b2",
+        ),
     }
 }
 
