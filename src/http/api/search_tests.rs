@@ -14,7 +14,9 @@ use crate::runtime::SystemClock;
 use crate::search::dry::DryTables;
 use crate::search::saved::Saved;
 use crate::search::{Config, Search};
+use crate::state::fixtures::{START, matched, matches, object, rule};
 use crate::state::memory::MemoryState;
+use crate::state::{AlertStore, Claim, Ledger};
 use crate::telemetry::{self, Telemetry};
 
 const ANA: &str = "a-token-of-these-tests";
@@ -22,6 +24,7 @@ const BOB: &str = "another-token-of-these";
 
 struct Server {
     app: Router,
+    state: Arc<MemoryState>,
     _folder: tempfile::TempDir,
     _subscriber: Box<dyn std::any::Any>,
 }
@@ -40,8 +43,9 @@ async fn server() -> Server {
     let (subscriber, log) = telemetry::build(&telemetry::Config::default(), false, false, std::io::sink).unwrap();
     let tokens = [("ana", ANA), ("bob", BOB)].map(|(name, token)| (name.to_owned(), Secret::new(token)));
     let api = Api::new(Access::new(tokens.to_vec(), false).unwrap());
+    let state = Arc::new(MemoryState::new());
     api.open(Desk {
-        state: Arc::new(MemoryState::new()),
+        state: state.clone(),
         receivers: watch::channel(Vec::new().into()).1,
         clock: Arc::new(SystemClock),
         wake: Arc::default(),
@@ -52,7 +56,7 @@ async fn server() -> Server {
         Surface { readiness: Readiness::new(), findings: Findings::default(), telemetry: Telemetry::new(), log, api };
     let peer: SocketAddr = "10.0.0.1:1".parse().unwrap();
     let app = crate::http::router(surface).layer(axum::Extension(ConnectInfo(peer)));
-    Server { app, _folder: folder, _subscriber: Box::new(subscriber) }
+    Server { app, state, _folder: folder, _subscriber: Box::new(subscriber) }
 }
 
 impl Server {
@@ -207,4 +211,24 @@ async fn nothing_is_told_without_a_token() {
     ] {
         assert_eq!(server.text(method, path, None, "wrong").await.0, 401, "{method} {path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_attributes_of_an_alert_are_a_search_that_leaves_no_rows() {
+    let server = server().await;
+    let claim = server.state.claim(&object("k"), "s", None, START, START + time::Duration::HOUR).await.unwrap();
+    let Claim::Granted(token, _) = claim else { panic!("{claim:?}") };
+    let found = matches([matched(&Arc::new(rule("r")), 1)]);
+    let id = server.state.record(&token, &found, &[], START).await.unwrap().opened.remove(0).id;
+    let path = format!("/api/v1/alerts/{id}/attributes");
+    // The tables have no rows.
+    let nothing = json!({ "events": 0, "isCut": false, "attributes": [] });
+    for query in ["", "?attribute=eventName&attribute=client:ip"] {
+        assert_eq!(server.ask("GET", &format!("{path}{query}"), None).await, (200, nothing.clone()), "{query}");
+    }
+    let (_, asked) = server.ask("GET", "/api/v1/search", None).await;
+    let asked = asked["queries"].as_array().unwrap();
+    assert!(asked.len() == 2 && asked.iter().all(|one| one["hasRows"] == false && one["user"] == "ana"), "{asked:?}");
+    assert_eq!(server.ask("GET", &format!("{path}?by=x"), None).await.0, 400);
+    assert_eq!(server.ask("GET", "/api/v1/alerts/none/attributes", None).await.0, 404);
 }
