@@ -354,6 +354,29 @@ async fn a_long_backlog_comes_as_digests_to_people_and_one_by_one_to_programs() 
     }
 }
 
+/// What was tried before does not go with others, however long the backlog is.
+#[tokio::test(start_paused = true)]
+async fn what_a_long_backlog_has_no_room_for_is_not_kept_from_the_next_round() {
+    let outbox = Arc::new(MemoryOutbox::default());
+    let slow = Scripted::new("slow", Behaviour::Take);
+    for alert in 0..1500 {
+        outbox.add(&alert.to_string(), "slow");
+        outbox.with(&alert.to_string(), "slow", |row| row.pending.attempts = 1);
+    }
+    let stop = CancellationToken::new();
+    let line = Line { destination: slow.clone(), rate_per_minute: 60, digests: true };
+    let delivering = run(delivery(outbox.clone()), fixed(vec![line]), Arc::default(), stop.clone());
+    let stopping = async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        stop.cancel();
+    };
+    tokio::join!(delivering, stopping);
+    let sent: Vec<String> = slow.attempts.lock().unwrap().iter().map(|(id, _)| id.clone()).collect();
+    assert!(sent.len() >= 65, "{} were sent: the others were leased in vain", sent.len());
+    let in_order: Vec<String> = (0..sent.len()).map(|alert| alert.to_string()).collect();
+    assert_eq!(sent, in_order, "the oldest first");
+}
+
 #[tokio::test(start_paused = true)]
 async fn other_destinations_take_the_place_of_those_at_work() {
     let outbox = Arc::new(MemoryOutbox::default());
