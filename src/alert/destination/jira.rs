@@ -53,7 +53,7 @@ struct Jira {
 
 impl Api for Jira {
     fn request(&self, message: &Message<'_>) -> Result<Request, String> {
-        self.authorized(Request::json(self.url.clone(), &self.payload(message)))
+        self.authorized(Request::json(self.url.clone(), &self.payload(message)).keeping_all())
     }
 
     /// Which transitions an issue has is for its workflow to say, and by where it stands.

@@ -28,7 +28,7 @@ fn about(noted: &[Noted], fact: Fact) -> Vec<(&str, &str)> {
 }
 
 pub(in crate::state) async fn a_fact_is_written_down_once_in_a_while<S: StateStore>(store: &S) {
-    let fact = Fact::Trouble(Condition::SourceUnhealthy);
+    let fact = Fact::Trouble(Condition::Unclassified);
     store.note(fact, "s\0/role", "first", START).await.unwrap();
     store.note(fact, "s\0/role", "too soon", START + Span::seconds(59)).await.unwrap();
     assert_eq!(about(&store.noted().await.unwrap(), fact), [("s\0/role", "first")]);
