@@ -20,7 +20,8 @@ const APART: usize = 20_000;
 /// Rows belong to an alert by the time at which they were read, which is this near to when the alert counted them.
 const NEAR: Duration = Duration::DAY;
 
-/// The events of an alert, with everything that margay says of them.
+/// The events of an alert, with everything that margay says of them. Of a view, all columns are with `p_event` where that is
+/// named.
 pub fn events(alert: &Alert) -> String {
     let view = match alert.kind {
         AlertKind::RuleError => "all_rule_errors",
@@ -29,7 +30,7 @@ pub fn events(alert: &Alert) -> String {
     let (since, until) = (written(alert.first_event_match_time - NEAR), written(alert.updated_at + NEAR));
     let id = alert.id.replace('\'', "''");
     format!(
-        "SELECT *, p_event FROM {view} WHERE p_parse_time >= CAST('{since}' AS TIMESTAMP) \
+        "SELECT * FROM {view} WHERE p_event IS NOT NULL AND p_parse_time >= CAST('{since}' AS TIMESTAMP) \
          AND p_parse_time <= CAST('{until}' AS TIMESTAMP) AND p_alert_id = '{id}'"
     )
 }
