@@ -3,7 +3,8 @@
 //! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts
 //! for commands, `pointed` is a store for what a command is pointed at, `lake` is where events are kept, `search` what asks
 //! for them, `lookups` keeps the tables of buckets fresh, `remote` takes what lies in S3, `upkeep` is what the daemon does
-//! for its state beside its work, `duty` what one of many daemons does at a time.
+//! for its state beside its work, `duty` what one of many daemons does at a time, `secrets` reads what the configuration refers
+//! to.
 
 mod catalogue;
 mod destinations;
@@ -18,6 +19,7 @@ mod pointed;
 mod remote;
 mod revisions;
 mod search;
+mod secrets;
 mod upkeep;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +34,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use catalogue::{catalogue, log_types};
+use destinations::Outlets;
 pub use destinations::destinations;
 use drain::{LAST_MOMENT, drain};
 pub use examine::examiner;
@@ -42,6 +45,7 @@ pub use pointed::{bucket_store, folder_store};
 pub use remote::{Copies, copies};
 pub use revisions::{Held, held_to_revisions};
 pub use search::{dry_search, saved_queries, summary_attributes};
+pub use secrets::api;
 
 use crate::alert::delivery::{self, Delivery};
 use crate::alert::destination::Line;
@@ -50,7 +54,7 @@ pub use crate::aws::vault::Vault;
 use crate::config::Config;
 use crate::detect::{Engine, KeyValues, reload};
 use crate::fetch::{self, ObjectStore};
-use crate::http::{self, Api, Desk, Findings, Readiness, Surface};
+use crate::http::{self, Desk, Findings, Readiness, Surface};
 use crate::lookup::{Refresher, Surroundings};
 use crate::model::Access;
 use crate::pipeline::{self, Catalogue, CurrentCatalogue, Discoveries, Pipeline, Slots, Unrouted};
@@ -185,19 +189,6 @@ pub async fn run(
     front.drained(LAST_MOMENT).await;
     anyhow::ensure!(!failed, "the daemon ended because {reason}; the log says why");
     Ok(())
-}
-
-/// Who may use the API, with the tokens read.
-pub async fn api(path: &Path, config: &Config, vault: &Vault) -> anyhow::Result<Api> {
-    let secrets = destinations::secrets(path, config.http.tokens.iter().map(|own| &own.token), vault).await;
-    let token = |own: &http::TokenConfig| {
-        let token =
-            secrets.get(&own.token).map_err(|problem| anyhow::anyhow!("`http.tokens` (`{}`) {problem}", own.name))?;
-        Ok((own.name.clone(), token))
-    };
-    let tokens = config.http.tokens.iter().map(token).collect::<anyhow::Result<Vec<_>>>()?;
-    let access = http::Access::new(tokens, config.http.api_without_token);
-    Ok(Api::new(access.map_err(|problem| anyhow::anyhow!("`http.tokens`: {problem}"))?))
 }
 
 /// The built parts of a daemon.
@@ -436,12 +427,6 @@ async fn watch_backlog(pipeline: Arc<Pipeline>, shutdown: CancellationToken) {
 
 fn debounce(config: &Config) -> Duration {
     Duration::from_millis(config.rules.reload_debounce_ms)
-}
-
-/// Where alerts go, and what keeps the secrets for that.
-struct Outlets {
-    lines: Vec<Line>,
-    vault: Arc<Vault>,
 }
 
 /// SIGHUP, for each that loads something anew.

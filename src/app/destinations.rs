@@ -1,16 +1,17 @@
 //! Where alerts go, built from the configuration: secrets are read, addresses and settings judged.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use super::secrets::secrets;
 use crate::alert::destination::{Building, Line, build};
 use crate::alert::outbound::Client;
 use crate::aws::{self, vault::Vault};
-use crate::config::{Config, Secrets};
-use crate::model::SecretRef;
+use crate::config::Config;
 
 /// Every enabled destination, or everything that hinders one. `path` is that of the configuration file.
 pub async fn destinations(path: &Path, config: &Config, vault: &Vault) -> Result<Vec<Line>, Vec<String>> {
@@ -24,20 +25,12 @@ pub async fn destinations(path: &Path, config: &Config, vault: &Vault) -> Result
     build(&config.alerts, &with).await
 }
 
-/// What these refer to, with those of AWS read.
-pub(super) async fn secrets<'a>(
-    path: &Path,
-    wanted: impl IntoIterator<Item = &'a SecretRef>,
-    vault: &Vault,
-) -> Secrets {
-    let of_aws = wanted.into_iter().filter_map(|reference| match reference {
-        SecretRef::Aws(secret) => Some(secret),
-        SecretRef::Env(_) | SecretRef::File(_) => None,
-    });
-    let of_aws: Vec<_> = of_aws.collect();
-    Secrets::beside(path).with(vault.read(of_aws).await)
-}
-
 fn sdk(region: String, role: Option<String>) -> BoxFuture<'static, SdkConfig> {
     aws::sdk_config_for(region, role).boxed()
+}
+
+/// Where alerts go, and what keeps the secrets for that.
+pub(super) struct Outlets {
+    pub(super) lines: Vec<Line>,
+    pub(super) vault: Arc<Vault>,
 }

@@ -81,7 +81,7 @@ async fn glue(config: &GlueConfig) -> anyhow::Result<GlueAccess> {
 async fn rest(config: &RestConfig) -> anyhow::Result<RestAccess> {
     // Relative paths were resolved when the configuration was read.
     let wanted = config.token.iter().chain(&config.credential);
-    let secrets = super::destinations::secrets(Path::new(""), wanted, &Vault::default()).await;
+    let secrets = super::secrets::secrets(Path::new(""), wanted, &Vault::default()).await;
     let secret = |key: &str, reference: &SecretRef| {
         secrets.get(reference).map_err(|problem| anyhow::anyhow!("`lake.rest.{key}` {problem}"))
     };
