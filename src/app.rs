@@ -2,9 +2,9 @@
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when
 //! it changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same
 //! parts for commands, `pointed` is a store for what a command is pointed at, `lake` is where events are kept, `search`
-//! what asks for them, `lookups` keeps the tables of buckets fresh, `remote` takes what lies in S3, `traces` sends
-//! traces, `upkeep` is what the daemon does for its state beside its work, `duty` what one of many daemons does at a
-//! time, `signals` what it listens to.
+//! what asks for them, `lookups` keeps the tables of buckets fresh, `remote` takes what lies in S3, `secrets` reads what
+//! the configuration refers to, `traces` sends traces, `upkeep` is what the daemon does for its state beside its work,
+//! `duty` what one of many daemons does at a time, `signals` what it listens to.
 
 mod catalogue;
 mod destinations;
@@ -19,6 +19,7 @@ mod pointed;
 mod remote;
 mod revisions;
 mod search;
+mod secrets;
 mod signals;
 mod traces;
 mod upkeep;
@@ -34,6 +35,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use catalogue::{catalogue, log_types};
+use destinations::Outlets;
 pub use destinations::destinations;
 use drain::{LAST_MOMENT, drain};
 pub use examine::examiner;
@@ -43,17 +45,19 @@ pub use lake::{lake_upkeep, local_lake, tables_for_reading};
 pub use pointed::{bucket_store, folder_store};
 pub use remote::{Copies, copies};
 pub use revisions::{Held, held_to_revisions};
-pub use search::{dry_search, saved_queries};
+pub use search::{dry_search, saved_queries, summary_attributes};
+pub use secrets::api;
 use signals::{Hangups, Signals};
 pub use traces::exporter;
 
 use crate::alert::delivery::{self, Delivery};
 use crate::alert::destination::Line;
 use crate::aws;
-use crate::config::{Config, Secrets};
+pub use crate::aws::vault::Vault;
+use crate::config::Config;
 use crate::detect::{Engine, KeyValues, reload};
 use crate::fetch::{self, ObjectStore};
-use crate::http::{self, Api, Desk, Findings, Readiness, Surface};
+use crate::http::{self, Desk, Findings, Readiness, Surface};
 use crate::lookup::{Refresher, Surroundings};
 use crate::model::Access;
 use crate::pipeline::{self, Catalogue, CurrentCatalogue, Discoveries, Pipeline, Slots, Unrouted};
@@ -126,10 +130,12 @@ pub async fn run(
         tracing::warn!(target: "margay::logtype", "{warning}");
     }
     // Before anything is opened, too: a secret that is missing ends the start.
-    let destinations = destinations(path, &config).await.map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
+    let vault = Arc::new(Vault::default());
+    let destinations =
+        destinations(path, &config, &vault).await.map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
     let front = Tasks::new();
     traces::export(path, &config, &telemetry, &front)?;
-    let api = api(path, &config)?;
+    let api = api(path, &config, &vault).await?;
     let findings = Findings::default();
     let surface = Surface {
         readiness: readiness.clone(),
@@ -150,10 +156,13 @@ pub async fn run(
     copies.keep(&work);
     let queries = search::queries(&config, &parts, &work).await?;
     let delivery = Tasks::new();
-    let parts = parts.start(path, &config, destinations, &work, &delivery, hangups);
-    let Pipeline { state, destinations: receivers, clock, alert_opened: wake, .. } = &*parts.pipeline;
+    let parts = parts.start(path, &config, Outlets { lines: destinations, vault }, &work, &delivery, hangups);
+    let Pipeline { state, destinations: receivers, clock, alert_opened: wake, engine, .. } = &*parts.pipeline;
+    let engine = engine.clone();
+    let attributes =
+        Arc::new(move |rule: &str| engine.rule(rule).map(|own| own.summary_attributes.clone()).unwrap_or_default());
     let (state, receivers, clock, wake) = (state.clone(), receivers.subscribe(), clock.clone(), wake.clone());
-    api.open(Desk { state, receivers, clock, wake, search: queries.clone() });
+    api.open(Desk { state, receivers, clock, wake, search: queries.clone(), attributes });
     work.spawn(examine::rounds(parts.pipeline.clone(), config.clone(), findings, work.clone()));
     let trouble = parts.pipeline.trouble.subscribe();
     work.spawn_critical("readiness", show_trouble(readiness.clone(), trouble, work.token().clone()));
@@ -184,19 +193,6 @@ pub async fn run(
     front.drained(LAST_MOMENT).await;
     anyhow::ensure!(!failed, "the daemon ended because {reason}; the log says why");
     Ok(())
-}
-
-/// Who may use the API, with the tokens read.
-pub fn api(path: &Path, config: &Config) -> anyhow::Result<Api> {
-    let secrets = Secrets::beside(path);
-    let token = |own: &http::TokenConfig| {
-        let token =
-            secrets.get(&own.token).map_err(|problem| anyhow::anyhow!("`http.tokens` (`{}`) {problem}", own.name))?;
-        Ok((own.name.clone(), token))
-    };
-    let tokens = config.http.tokens.iter().map(token).collect::<anyhow::Result<Vec<_>>>()?;
-    let access = http::Access::new(tokens, config.http.api_without_token);
-    Ok(Api::new(access.map_err(|problem| anyhow::anyhow!("`http.tokens`: {problem}"))?))
 }
 
 /// The built parts of a daemon.
@@ -287,7 +283,7 @@ impl Parts {
         self,
         path: &Path,
         config: &Config,
-        destinations: Vec<Line>,
+        outlets: Outlets,
         work: &Tasks,
         delivery: &Tasks,
         hangups: Hangups,
@@ -296,16 +292,20 @@ impl Parts {
         let shutdown = work.token().clone();
         work.spawn_critical("lookup tables", lookups::follow(pipeline.engine.clone(), tables, shutdown.clone()));
         let lake = lake.start(work);
+        let (Outlets { lines: destinations, vault }, doubt) = (outlets, Arc::<Notify>::default());
         let parts = Delivery {
             outbox: pipeline.state.clone(),
             link_base: config.alerts.link_base.clone(),
             clock: pipeline.clock.clone(),
             telemetry: pipeline.telemetry.clone(),
             backlogs: Arc::default(),
+            doubt: doubt.clone(),
         };
         let (wake, end) = (pipeline.alert_opened.clone(), delivery.token().clone());
         let (lines, current) = watch::channel(destinations);
         delivery.spawn_critical("delivery", delivery::run(parts, current, wake, end));
+        let (followed, end) = (vault.clone(), shutdown.clone());
+        work.spawn_critical("secrets", async move { followed.follow(&doubt, end).await });
         let telemetry = pipeline.telemetry.clone();
         work.spawn_critical(
             "rule reload",
@@ -322,9 +322,10 @@ impl Parts {
             work.spawn_critical("audit", upkeep::audit(pipeline.clone(), config.clone(), shutdown.clone()));
         }
         work.spawn_critical("parked objects", upkeep::replay_parked(pipeline.clone(), shutdown.clone()));
+        let prompts = catalogue::Prompts { hangups: hangups.catalogue, vault };
         work.spawn_critical(
             "configuration reload",
-            catalogue::reload(pipeline.clone(), path, config, lines, watch, hangups.catalogue, shutdown.clone()),
+            catalogue::reload(pipeline.clone(), path, config, lines, watch, prompts, shutdown.clone()),
         );
         work.spawn_critical("backlog", watch_backlog(pipeline.clone(), shutdown.clone()));
         work.spawn_critical("intake", pipeline::run(pipeline.clone(), work.clone(), shutdown));

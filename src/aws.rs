@@ -2,7 +2,10 @@
 //!
 //! The clients of `queue/`, `fetch/` and `source/` are made from it and override only what their calls need. It
 //! reads the environment and the profile files as every AWS tool does (`AWS_REGION`, `AWS_ENDPOINT_URL`, web
-//! identity, container and instance credentials), which is why no other module has to.
+//! identity, container and instance credentials), which is why no other module has to. [`vault`] reads the secrets that AWS
+//! keeps.
+
+pub mod vault;
 
 use std::time::Duration;
 

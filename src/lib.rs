@@ -47,7 +47,7 @@
 //! - [`telemetry`]: Logs and metrics, each declared once.
 //! - [`runtime`]: Clock, tasks, back-off, byte budget.
 //! - [`model`]: The value types that travel. No I/O.
-//! - [`aws`]: The one place that builds the AWS SDK configuration.
+//! - [`aws`]: The one place that builds the AWS SDK configuration; secrets that AWS keeps.
 //!
 //! # What never happens
 //!

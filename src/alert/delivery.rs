@@ -23,8 +23,8 @@ use self::outcome::next_attempt;
 use self::rate::Rate;
 use super::destination::{Failure, Line, SendError};
 use super::digest;
-use super::message::Message;
-use crate::model::Alert;
+use super::message::{Message, shared};
+use crate::model::{Alert, Taken};
 use crate::runtime::SharedClock;
 use crate::state::{Failed, Outbox, PendingDelivery, StateError};
 use crate::telemetry::Telemetry;
@@ -50,6 +50,8 @@ pub struct Delivery {
     pub telemetry: Telemetry,
     /// What waits for each destination, as it was measured last.
     pub backlogs: Arc<Mutex<HashMap<String, u64>>>,
+    /// Notified when a destination refuses what a wrong secret would make it refuse.
+    pub doubt: Arc<Notify>,
 }
 
 /// Delivers until `stop`, then everything that is due once more. `stop` is to be cancelled when no more alerts are
@@ -166,15 +168,22 @@ impl Loop {
                 return;
             }
             let wanted = if self.backlog() > digest::BACKLOG { digest::MOST } else { room };
-            let Delivery { outbox, clock, .. } = &self.delivery;
-            let due = match outbox.due(self.line.destination.name(), clock.now(), LEASE, wanted).await {
+            let Delivery { outbox, clock, telemetry, .. } = &self.delivery;
+            let (name, taken_at) = (self.line.destination.name(), clock.now());
+            let due = match outbox.due(name, taken_at, LEASE, wanted).await {
                 Ok(due) if due.is_empty() => return,
                 Ok(due) => due,
-                Err(error) => return self.delivery.telemetry.state_failed("take deliveries", &error),
+                Err(error) => return telemetry.state_failed("take deliveries", &error),
             };
             let (joined, mut alone) = self.joined(&due);
-            // For more there is no room now; they come back when their lease ends.
-            alone.truncate(room as usize);
+            // The message of many takes the place of one.
+            let left = alone.split_off(alone.len().min(room as usize - usize::from(!joined.is_empty())));
+            if !left.is_empty() {
+                let alerts: Vec<&str> = left.iter().map(|pending| pending.alert.id.as_str()).collect();
+                if let Err(error) = outbox.give_back(name, &alerts, taken_at + LEASE).await {
+                    telemetry.state_failed("give deliveries back", &error);
+                }
+            }
             self.rate.take(alone.len() + usize::from(!joined.is_empty()));
             let mut sent = join_all(alone.into_iter().map(|pending| self.deliver(pending))).await;
             if !joined.is_empty() {
@@ -211,7 +220,7 @@ impl Loop {
     }
 
     /// One message for all of them; each goes on as if it had been sent alone.
-    async fn deliver_together(&self, joined: &[&PendingDelivery]) -> Result<Option<u16>, SendError> {
+    async fn deliver_together(&self, joined: &[&PendingDelivery]) -> Result<Taken, SendError> {
         let alerts: Vec<&Alert> = joined.iter().map(|pending| &pending.alert).collect();
         let now = self.delivery.clock.now();
         let alert = digest::digest(&alerts, self.backlog(), now);
@@ -221,6 +230,7 @@ impl Loop {
             message.link = format!("{}/alerts", base.trim_end_matches('/'));
         }
         let sent = self.attempt(&message).await;
+        let sent = sent.map(|taken| Taken { ticket: taken.ticket.as_deref().map(shared), ..taken });
         if sent.is_ok() {
             self.delivery.telemetry.digest_delivered(name, joined.len() as u64);
             let mut backlogs = self.delivery.backlogs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -237,7 +247,7 @@ impl Loop {
     }
 
     /// A delivery whose outcome could not be recorded is sent again when its lease ends.
-    async fn deliver(&self, pending: &PendingDelivery) -> Result<Option<u16>, SendError> {
+    async fn deliver(&self, pending: &PendingDelivery) -> Result<Taken, SendError> {
         let sent = self.send(pending).await;
         if let Err(error) = self.note(pending, &sent, false).await {
             self.delivery.telemetry.state_failed("record a delivery", &error);
@@ -245,14 +255,14 @@ impl Loop {
         sent
     }
 
-    async fn send(&self, pending: &PendingDelivery) -> Result<Option<u16>, SendError> {
+    async fn send(&self, pending: &PendingDelivery) -> Result<Taken, SendError> {
         let Delivery { link_base, clock, .. } = &self.delivery;
         let link_base = link_base.as_deref();
         let message = Message::new(&pending.alert, &pending.destination, link_base, pending.resent, clock.now());
-        self.attempt(&message.telling(pending.news)).await
+        self.attempt(&message.telling(pending.news).about(pending.ticket.as_deref())).await
     }
 
-    async fn attempt(&self, message: &Message<'_>) -> Result<Option<u16>, SendError> {
+    async fn attempt(&self, message: &Message<'_>) -> Result<Taken, SendError> {
         let attempt = tokio::time::timeout(SEND_LIMIT, self.line.destination.send(message)).await;
         attempt.unwrap_or_else(|_| Err(SendError::unavailable(format!("no answer within {} s", SEND_LIMIT.as_secs()))))
     }
@@ -261,19 +271,22 @@ impl Loop {
     async fn note(
         &self,
         pending: &PendingDelivery,
-        sent: &Result<Option<u16>, SendError>,
+        sent: &Result<Taken, SendError>,
         with_others: bool,
     ) -> Result<(), StateError> {
         let Delivery { outbox, clock, telemetry, .. } = &self.delivery;
         let (alert, destination, now) = (&pending.alert.id, &pending.destination, clock.now());
         match sent {
-            Ok(status) => {
+            Ok(taken) => {
                 if !with_others {
                     telemetry.alert_delivered(alert, destination);
                 }
-                outbox.delivered(alert, destination, pending.news, *status, now).await
+                outbox.delivered(alert, destination, pending.news, taken, now).await
             }
             Err(error) => {
+                if matches!(error.status, Some(400 | 401 | 403 | 404)) {
+                    self.delivery.doubt.notify_one();
+                }
                 let age = now - pending.alert.created_at;
                 // Which of many is not taken is not known: each is tried alone.
                 let failure = if with_others { Failure::Unavailable(None) } else { error.failure };

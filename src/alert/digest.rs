@@ -91,6 +91,7 @@ mod tests {
             attempts: tried,
             resent: 0,
             news,
+            ticket: None,
         };
         assert!(may_join(&pending(News::Opened, 0, AlertKind::RuleError)));
         assert!(!may_join(&pending(News::Resolved, 0, AlertKind::Rule)));

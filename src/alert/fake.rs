@@ -40,12 +40,18 @@ pub(crate) struct Vendor {
 impl Vendor {
     /// Answers every request with `answer`.
     pub(crate) async fn answering(answer: impl Into<String>) -> Vendor {
+        Vendor::answering_each(vec![answer.into()]).await
+    }
+
+    /// Answers each request with the next of these, and with the last from then on.
+    pub(crate) async fn answering_each(answers: Vec<String>) -> Vendor {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (received, tasks, answer) = (Arc::<Mutex<Vec<_>>>::default(), Tasks::new(), answer.into());
+        let (received, tasks) = (Arc::<Mutex<Vec<_>>>::default(), Tasks::new());
         let (kept, token) = (received.clone(), tasks.token().clone());
         tasks.spawn(async move {
             let mut open = Vec::new();
+            let mut turn = 0;
             loop {
                 tokio::select! {
                     () = token.cancelled() => return,
@@ -54,6 +60,8 @@ impl Vendor {
                         if let Some(request) = read(&mut stream).await {
                             kept.lock().unwrap().push(request);
                         }
+                        let answer = &answers[turn.min(answers.len() - 1)];
+                        turn += 1;
                         // Whoever has enough closes the connection before the whole answer is written.
                         let _ = stream.write_all(answer.as_bytes()).await;
                         if answer.is_empty() {

@@ -8,6 +8,17 @@ use time::OffsetDateTime;
 use super::text::{cut_bytes, lines, one_line};
 use crate::model::{Alert, AlertKind, AlertStatus, News, Severity, Triage, rfc3339};
 
+/// Stands before the id of a ticket that was made of several alerts.
+const SHARED: char = '~';
+
+/// Of a title in a note.
+const NOTED_TITLE: usize = 1000;
+
+/// How a ticket is kept that was made of several alerts.
+pub fn shared(ticket: &str) -> String {
+    format!("{SHARED}{ticket}")
+}
+
 /// What goes out.
 pub struct Message<'a> {
     pub alert: &'a Alert,
@@ -21,6 +32,8 @@ pub struct Message<'a> {
     pub at: OffsetDateTime,
     /// What there is to tell.
     pub news: News,
+    /// What the destination calls the ticket that it has made of the alert, if it has made one.
+    pub ticket: Option<&'a str>,
 }
 
 impl<'a> Message<'a> {
@@ -48,7 +61,28 @@ impl<'a> Message<'a> {
             key: format!("{}:{}{repeat}", alert.id, destination.escape_default()),
             at,
             news: News::Opened,
+            ticket: None,
         }
+    }
+
+    /// The same for a destination that has this ticket of the alert.
+    pub fn about(mut self, ticket: Option<&'a str>) -> Message<'a> {
+        self.ticket = ticket;
+        self
+    }
+
+    /// The id of the ticket, and whether its end is told: one that it shares with others goes on.
+    pub fn follow_up(&self) -> Option<(&'a str, bool)> {
+        let ticket = self.ticket?;
+        let own = ticket.strip_prefix(SHARED);
+        Some((own.unwrap_or(ticket), own.is_none() && self.news == News::Resolved))
+    }
+
+    /// A few lines for whoever has read of the alert before.
+    pub fn note(&self) -> String {
+        let Alert { status, event_count, .. } = self.alert;
+        let link = if self.link.is_empty() { String::new() } else { format!("\nLink: {}", self.link) };
+        format!("{}\nStatus: {}\nEvents: {event_count}{link}", cut_bytes(&self.title, NOTED_TITLE), status.as_str())
     }
 
     /// The same, when it tells of something else than a new alert.
@@ -88,6 +122,8 @@ impl<'a> Message<'a> {
             "logTypes": alert.log_types,
             "reference": cut_bytes(&alert.reference, limit / 16),
             "reports": alert.reports,
+            "news": self.news,
+            "status": alert.status,
         })
     }
 

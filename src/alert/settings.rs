@@ -8,7 +8,7 @@ use super::destination::{
     asana, discord, email, github, jira, opsgenie, pagerduty, servicenow, slack, sns, sqs, stdout, teams, webhook,
 };
 use super::outbound::{Cidr, Policy};
-use crate::model::{AlertKind, Receiver, Severity};
+use crate::model::{AlertKind, Receiver, SecretRef, Severity};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -149,6 +149,29 @@ impl DestinationConfig {
         }
     }
 
+    /// Every secret that it refers to.
+    pub fn secrets(&self) -> Vec<&SecretRef> {
+        let webhook =
+            self.webhook.iter().flat_map(|own| own.headers.values().chain([&own.url]).chain(&own.signing_key));
+        let others = [
+            self.slack.as_ref().map(|own| &own.url),
+            self.pagerduty.as_ref().map(|own| &own.integration_key),
+            self.opsgenie.as_ref().map(|own| &own.api_key),
+            self.jira.as_ref().map(|own| &own.api_key),
+            self.github.as_ref().map(|own| &own.token),
+            self.asana.as_ref().map(|own| &own.token),
+            self.teams.as_ref().map(|own| &own.url),
+            self.discord.as_ref().map(|own| &own.url),
+            self.servicenow.as_ref().map(|own| &own.password),
+            self.email.as_ref().and_then(|own| own.password.as_ref()),
+        ];
+        webhook.chain(others.into_iter().flatten()).collect()
+    }
+
+    fn makes_tickets(&self) -> bool {
+        self.jira.is_some() || self.github.is_some() || self.asana.is_some() || self.servicenow.is_some()
+    }
+
     fn receiver(&self) -> Receiver {
         Receiver {
             name: self.name.clone(),
@@ -157,7 +180,7 @@ impl DestinationConfig {
             severities: self.severities.clone(),
             alert_types: self.alert_types.clone(),
             log_types: self.log_types.clone(),
-            ends_incidents: self.pagerduty.is_some() || self.opsgenie.is_some(),
+            ends_incidents: self.pagerduty.is_some() || self.opsgenie.is_some() || self.makes_tickets(),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::destinations::destinations;
 use super::revisions;
 use crate::alert;
 use crate::alert::destination::Line;
+use crate::aws::vault::Vault;
 use crate::config::{self, Config};
 use crate::logtype::{LoadErrors, Registry, is_schema_file};
 use crate::pipeline::{Catalogue, Pipeline};
@@ -60,6 +61,23 @@ pub(super) fn watch(path: &Path, config: &Config, debounce: Duration, telemetry:
     })
 }
 
+/// What asks for a load beside changes of files.
+pub(super) struct Prompts {
+    pub(super) hangups: Signal,
+    /// Some secret there is another one now.
+    pub(super) vault: Arc<Vault>,
+}
+
+impl Prompts {
+    async fn next(&mut self) {
+        tokio::select! {
+            // Nothing ends the stream of signals.
+            _ = self.hangups.recv() => self.vault.expire().await,
+            () = self.vault.changed() => {}
+        }
+    }
+}
+
 /// Loads file, log types and sources anew until `shutdown`: when they changed, and at a SIGHUP. What can't be used is
 /// refused whole, and told once. `started` is what the other parts were built from.
 pub(super) async fn reload(
@@ -68,24 +86,21 @@ pub(super) async fn reload(
     started: Config,
     lines: watch::Sender<Vec<Line>>,
     mut watch: Watch,
-    mut hangups: Signal,
+    mut prompts: Prompts,
     shutdown: CancellationToken,
 ) {
     let telemetry = &pipeline.telemetry;
-    let mut alerts = started.alerts.clone();
+    let (mut alerts, vault) = (started.alerts.clone(), prompts.vault.clone());
     loop {
-        let hangup = pin!(async {
-            // Nothing ends the stream of signals.
-            let _ = hangups.recv().await;
-        });
+        let prompt = pin!(prompts.next());
         let look = tokio::select! {
             () = shutdown.cancelled() => return,
-            look = watch.next(hangup) => look,
+            look = watch.next(prompt) => look,
         };
         watch.accept(&look);
         // What a secret names may have changed where the configuration has not.
         let in_use = (!look.asked).then_some(&alerts);
-        match load(path.clone(), &pipeline, in_use).await {
+        match load(path.clone(), &pipeline, in_use, &vault).await {
             Ok((config, catalogue, built)) => {
                 if let Some(built) = built {
                     pipeline.destinations.send_replace(config.alerts.receivers().into());
@@ -112,6 +127,7 @@ async fn load(
     path: PathBuf,
     pipeline: &Pipeline,
     in_use: Option<&alert::Config>,
+    vault: &Vault,
 ) -> Result<(Config, Catalogue, Option<Vec<Line>>), String> {
     let file = path.clone();
     let (config, catalogue) = blocking(move || {
@@ -122,7 +138,7 @@ async fn load(
     .await?;
     let is_same =
         in_use.is_some_and(|own| own.destinations == config.alerts.destinations && own.stdout == config.alerts.stdout);
-    let lines = if is_same { None } else { Some(destinations(&path, &config).await) };
+    let lines = if is_same { None } else { Some(destinations(&path, &config, vault).await) };
     let lines = lines.transpose().map_err(|problems| problems.join("\n"))?;
     let settled = revisions::settled(catalogue, &config, &*pipeline.state, pipeline.clock.now()).await;
     Ok((config, settled.map_err(|problems| problems.join("\n"))?, lines))

@@ -134,7 +134,7 @@ async fn note(pipeline: &Pipeline, source: &str, checks: &[Check]) -> Result<(),
         let (subject, detail) = (format!("{source}/{}", check.check), format!("{}{fix}", check.message));
         pipeline.state.note(fact, &subject, &detail, now).await?;
     }
-    Ok(())
+    pipeline.state.note(Fact::Examined, source, "", now).await
 }
 
 /// As the lake keeps it.

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::duty::{Duty, Turn};
 use super::{LAST_MOMENT, log_types};
-use crate::aws;
-use crate::config::{Config, Secrets};
+use crate::aws::{self, vault::Vault};
+use crate::config::Config;
 use crate::lake::committer::Committer;
 use crate::lake::families::FAMILIES;
 use crate::lake::iceberg::maintain::{Done, Goals};
@@ -80,7 +80,8 @@ async fn glue(config: &GlueConfig) -> anyhow::Result<GlueAccess> {
 
 async fn rest(config: &RestConfig) -> anyhow::Result<RestAccess> {
     // Relative paths were resolved when the configuration was read.
-    let secrets = Secrets::beside(Path::new(""));
+    let wanted = config.token.iter().chain(&config.credential);
+    let secrets = super::secrets::secrets(Path::new(""), wanted, &Vault::default()).await;
     let secret = |key: &str, reference: &SecretRef| {
         secrets.get(reference).map_err(|problem| anyhow::anyhow!("`lake.rest.{key}` {problem}"))
     };

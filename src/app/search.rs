@@ -36,6 +36,14 @@ pub fn dry_search(config: &Config) -> anyhow::Result<Search> {
     Ok(Search::new(Arc::new(tables), config.search.limits()))
 }
 
+/// Fields by which a rule wants its alerts summed up, as its file says now; for commands.
+pub async fn summary_attributes(config: &Config, rule: &str) -> Vec<String> {
+    let directories = config.rules.directories.clone();
+    let content = blocking(move || content::read(&directories)).await;
+    let rule = content.rules.iter().find(|own| *own.meta.id == *rule);
+    rule.map(|own| own.meta.summary_attributes.clone()).unwrap_or_default()
+}
+
 /// The saved queries as they are in the folders, for commands.
 pub async fn saved_queries(config: &Config) -> Saved {
     let directories = config.rules.directories.clone();

@@ -69,11 +69,12 @@ async fn check(argument: &ConfigArgument, config: Config) -> anyhow::Result<Exit
             writeln!(text, "{}", argument.located(found))?;
         }
     }
-    if let Err(found) = app::destinations(&argument.config, &config).await {
+    let vault = app::Vault::default();
+    if let Err(found) = app::destinations(&argument.config, &config, &vault).await {
         problems += found.len();
         writeln!(text, "{}", argument.located(&found))?;
     }
-    let api = app::api(&argument.config, &config).err();
+    let api = app::api(&argument.config, &config, &vault).await.err();
     let traces = app::exporter(&argument.config, &config, &Telemetry::new()).err();
     for problem in api.into_iter().chain(traces) {
         problems += 1;

@@ -86,7 +86,7 @@ impl Test {
             Err(code) => return code,
         };
         block_on(async {
-            let lines = match app::destinations(&self.config.config, &config).await {
+            let lines = match app::destinations(&self.config.config, &config, &app::Vault::default()).await {
                 Ok(lines) => lines,
                 Err(problems) => return Ok(usage(&self.config.located(&problems))),
             };
@@ -99,8 +99,8 @@ impl Test {
             let now = SystemClock.now();
             let alert = test_alert(now);
             let message = Message::new(&alert, &self.name, config.alerts.link_base.as_deref(), 0, now);
-            let status = destination.send(&message).await?;
-            let status = status.map(|status| format!(", status {status}")).unwrap_or_default();
+            let taken = destination.send(&message).await?;
+            let status = taken.status.map(|status| format!(", status {status}")).unwrap_or_default();
             // Standard output may be the destination.
             super::complain(format_args!("`{}` took the test alert{status}", self.name));
             Ok(ExitCode::SUCCESS)

@@ -1,7 +1,11 @@
-//! Secrets that the configuration refers to: read from the environment or from files, at the moment they are asked for.
+//! Secrets that the configuration refers to: read from the environment or from files, at the moment they are asked for; those
+//! of AWS were read before, which takes asking a server.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+#[cfg(doc)]
+use crate::model::AwsSecret;
 use crate::model::{Secret, SecretRef};
 
 /// No secret is longer; a larger file is another file.
@@ -10,11 +14,18 @@ const MOST: usize = 64 * 1024;
 /// Where relative paths begin: beside the configuration file.
 pub struct Secrets {
     folder: PathBuf,
+    /// Of AWS, by [`AwsSecret`] as it is written.
+    aws: BTreeMap<String, Result<Secret, String>>,
 }
 
 impl Secrets {
     pub fn beside(config: &Path) -> Secrets {
-        Secrets { folder: config.parent().unwrap_or(Path::new("")).to_owned() }
+        Secrets { folder: config.parent().unwrap_or(Path::new("")).to_owned(), aws: BTreeMap::new() }
+    }
+
+    /// The same with what was found in AWS.
+    pub fn with(self, aws: BTreeMap<String, Result<Secret, String>>) -> Secrets {
+        Secrets { aws, ..self }
     }
 
     /// The value, without the line end behind it. An error names the reference and never a value.
@@ -28,6 +39,12 @@ impl Secrets {
                 std::fs::read_to_string(&path).map_err(|error| {
                     format!("needs the secret in {}: {error}; create the file, or correct the path", path.display())
                 })?
+            }
+            SecretRef::Aws(secret) => {
+                let read = self.aws.get(&secret.to_string()).cloned();
+                let unread =
+                    || Err(format!("can't have its secret from AWS, as in `{reference}`; use `file:` or `env:`"));
+                read.unwrap_or_else(unread)?.expose().to_owned()
             }
         };
         let value = value.trim_end_matches(['\r', '\n']);

@@ -24,7 +24,7 @@ use crate::lookup::Limits;
 use crate::lookup::{Refresher, Surroundings, Tables};
 #[cfg(test)]
 use crate::model::Alerting;
-use crate::model::{Detections, EventBatch, SavedQuery};
+use crate::model::{Detections, EventBatch, RuleMeta, SavedQuery, SwitchedOff};
 #[cfg(test)]
 use crate::runtime::SystemClock;
 use crate::runtime::blocking;
@@ -305,15 +305,18 @@ impl Engine {
     }
 
     /// Rules that are switched off for the moment, because they overran or crashed again and again.
-    pub fn switched_off(&self) -> Vec<Arc<str>> {
-        let generation = self.inner.current().generation;
-        generation.disabled().into_iter().map(|rule| generation.set.rules[rule as usize].id.clone()).collect()
+    pub fn switched_off(&self) -> Vec<SwitchedOff> {
+        self.inner.current().generation.switched_off()
     }
 
-    /// The version of a rule that runs now; `None` where no such rule does.
-    pub fn version(&self, rule: &str) -> Option<String> {
-        let generation = self.inner.current().generation;
-        generation.set.rules.iter().find(|own| *own.id == *rule).map(|own| own.version.clone())
+    /// Lets a rule go on that is switched off for the moment.
+    pub fn forgive(&self, rule: &str) {
+        self.inner.current().generation.forgive(rule);
+    }
+
+    /// A rule that runs now; `None` where no such rule does.
+    pub fn rule(&self, id: &str) -> Option<Arc<RuleMeta>> {
+        self.inner.current().generation.set.rules.iter().find(|own| *own.id == *id).cloned()
     }
 
     /// What evaluating has taken since the start.

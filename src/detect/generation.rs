@@ -16,8 +16,9 @@ use super::plan::Tally;
 use super::profile::Profile;
 use super::protocol::{EventCalls, Fault, Functions, LoadFault, Outcome, Sources, Spent};
 use super::ruleset::RuleSet;
-use super::strikes::Strikes;
+use super::strikes::{Pause, Strikes};
 use super::worker::{Progress, Worker, WorkerCommand, WorkerError};
+use crate::model::SwitchedOff;
 use crate::telemetry::Telemetry;
 
 /// A worker that has taken more than this part of its address space is replaced before a rule that needs a little more
@@ -130,9 +131,22 @@ impl Generation {
         self.profile.tell(&self.set, &self.telemetry);
     }
 
-    /// Rules that are switched off now.
-    pub fn disabled(&self) -> Vec<u32> {
-        self.strikes.disabled()
+    /// Rules that are switched off now, with why.
+    pub fn switched_off(&self) -> Vec<SwitchedOff> {
+        let told = |Pause { rule, left, cause }| SwitchedOff {
+            rule: self.set.rules[rule as usize].clone(),
+            pause: left,
+            cause,
+        };
+        self.strikes.pauses().into_iter().map(told).collect()
+    }
+
+    /// Lets a rule go on that is switched off; one that is not there needs nothing.
+    pub fn forgive(&self, rule: &str) {
+        let place = (0..).zip(&self.set.rules).find(|(_, own)| *own.id == *rule);
+        if let Some((place, _)) = place {
+            self.strikes.forgive(place);
+        }
     }
 
     /// Runs the calls of a batch. An error means that no worker could be had or that the batch kills workers in a way that
@@ -197,7 +211,7 @@ impl Generation {
                 }
                 error => return Err(error),
             };
-            if let Some(pause) = self.strikes.add(rule) {
+            if let Some(pause) = self.strikes.add(rule, &detail) {
                 done.disabled.push(Disabled { rule, pause, cause: detail.clone() });
             }
             let detail = format!("{detail} (rule {})", self.set.rules[rule as usize].id);

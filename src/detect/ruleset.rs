@@ -279,6 +279,7 @@ mod tests {
             runbook: String::new(),
             dedup_period_minutes: 60,
             threshold: 1,
+            summary_attributes: Vec::new(),
             create_alert: true,
             tags: Vec::new(),
             reports: Default::default(),

@@ -18,7 +18,13 @@ pub(super) struct Verdicts {
     failed: BTreeMap<(Arc<str>, String), u64>,
     /// By rule, function and class.
     functions_failed: BTreeMap<(Arc<str>, String, String), u64>,
+    /// Bytes of alert contexts so far.
+    contexts: usize,
 }
+
+/// Of the alert contexts of one batch, which lie in memory until they are stored. A batch may go to workers in several
+/// parts, and each worker bounds its own answer alone.
+const CONTEXT_BYTES: usize = 256 * 1024 * 1024;
 
 impl Verdicts {
     pub(super) fn add(&mut self, rule: &Arc<RuleMeta>, event: &Event, mut functions: Functions) {
@@ -30,6 +36,9 @@ impl Verdicts {
             let key = (rule.id.clone(), function.clone(), fault.error_type.clone());
             *self.functions_failed.entry(key).or_default() += 1;
         }
+        if let Some(context) = &mut functions.alert_context {
+            self.bound(context, CONTEXT_BYTES);
+        }
         self.detections.matches.push(Match {
             row_id: event.row_id,
             log_type: event.log_type.clone(),
@@ -37,6 +46,14 @@ impl Verdicts {
             detail: match_detail(rule, functions),
             rule: rule.clone(),
         });
+    }
+
+    /// Puts a word in the place of a context for which there is no room any more.
+    fn bound(&mut self, context: &mut String, room: usize) {
+        self.contexts += context.len();
+        if self.contexts > room {
+            *context = format!(r#"{{"_error": "the alert contexts of one batch are more than {room} bytes"}}"#);
+        }
     }
 
     /// A rule that could not be loaded fails on the first event of the batch that it should have seen.
@@ -85,5 +102,24 @@ impl Verdicts {
         for ((rule, function, error_type), events) in &self.functions_failed {
             telemetry.rule_function_failed(rule, function, error_type, *events);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contexts_of_a_batch_have_one_bound_however_many_answers_they_come_in() {
+        let mut verdicts = Verdicts::default();
+        let bounded = [4, 4, 4].map(|length| {
+            let mut context = "x".repeat(length);
+            verdicts.bound(&mut context, 10);
+            context
+        });
+        assert_eq!((&*bounded[0], &*bounded[1]), ("xxxx", "xxxx"));
+        assert!(
+            bounded[2].contains("more than 10 bytes") && serde_json::from_str::<serde_json::Value>(&bounded[2]).is_ok()
+        );
     }
 }

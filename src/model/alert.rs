@@ -152,6 +152,22 @@ impl News {
     }
 }
 
+/// What a destination answered when it took a delivery.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Of HTTP, where there is one.
+    pub status: Option<u16>,
+    /// What the destination calls the ticket that it has made of the alert, where it makes one.
+    pub ticket: Option<String>,
+}
+
+impl Taken {
+    /// By a destination that makes no ticket.
+    pub fn with(status: Option<u16>) -> Taken {
+        Taken { status, ticket: None }
+    }
+}
+
 /// One alert: a group of matches (or errors) of one rule with one dedup string within one window.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -203,6 +219,9 @@ pub struct DeliveryResponse {
     pub success: bool,
     /// Why it failed; empty otherwise.
     pub message: String,
+    /// What the destination calls the ticket that it has made of the alert, where later news goes; behind a `~` one that it
+    /// has made of several alerts.
+    pub ticket: Option<String>,
     #[serde(serialize_with = "as_rfc3339_or_null")]
     pub dispatched_at: Option<OffsetDateTime>,
 }

@@ -1,6 +1,7 @@
 //! What evaluating rules over events gives: matches and faults. Values, not log lines: both can become alerts.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct RuleMeta {
     pub runbook: String,
     pub dedup_period_minutes: u32,
     pub threshold: u64,
+    /// Fields whose most frequent values sum an alert up, `name` or `name:within:it`; empty: all indicators.
+    pub summary_attributes: Vec<String>,
     /// `false`: matches become signals only.
     pub create_alert: bool,
     pub tags: Vec<String>,
@@ -82,6 +85,13 @@ pub struct SwitchedOff {
     pub pause: Duration,
     /// What it did the last time.
     pub cause: String,
+}
+
+impl fmt::Display for SwitchedOff {
+    /// Why, for whoever is to mend it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; it is switched off for {} s", self.cause, self.pause.as_secs())
+    }
 }
 
 /// The outcome of one batch.

@@ -23,7 +23,7 @@ mod tape;
 mod topic;
 mod value;
 
-pub use alert::{Alert, AlertKind, AlertStatus, Comment, DeliveryResponse, News, Severity, Triage, as_rfc3339};
+pub use alert::{Alert, AlertKind, AlertStatus, Comment, DeliveryResponse, News, Severity, Taken, Triage, as_rfc3339};
 pub use alerting::{Alerting, OnStorm};
 pub use code::Code;
 pub use detection::{Detections, Match, MatchDetail, RuleFault, RuleMeta, SwitchedOff};
@@ -35,7 +35,7 @@ pub use query::SavedQuery;
 pub use receiver::Receiver;
 pub use record::{Envelope, Origin, Record, Reject};
 pub use revision::{Revision, SeenField, UnknownField};
-pub use secret::{Secret, SecretRef};
+pub use secret::{AwsSecret, Secret, SecretRef};
 pub use source::{Access, OnMissing, Route, Stream, StreamType};
 pub use stamp::{rfc3339, stored_digits, stored_time};
 pub use tape::{Children, Key, Leaf, Names, Seen, Span, View, Writer};

@@ -5,12 +5,39 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Where a secret is read from: `env:NAME` or `file:PATH`.
+/// Where a secret is read from: `env:NAME`, `file:PATH` or `aws:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretRef {
     Env(String),
     /// The content of the file without the line end behind it.
     File(PathBuf),
+    Aws(AwsSecret),
+}
+
+/// A secret of AWS Secrets Manager, by name or ARN, `aws:NAME`; or a member of its JSON, `aws:NAME#KEY`. No name has a `#`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AwsSecret {
+    pub id: String,
+    pub key: Option<String>,
+}
+
+impl AwsSecret {
+    fn parse(text: &str) -> Option<AwsSecret> {
+        let (id, key) = text.split_once('#').map_or((text, None), |(id, key)| (id, Some(key)));
+        let is_id = !id.is_empty() && id.chars().all(|char| char.is_ascii_alphanumeric() || "/_+=.@-:!".contains(char));
+        let is_good = is_id && key.is_none_or(|key| !key.is_empty());
+        is_good.then(|| AwsSecret { id: id.to_owned(), key: key.map(str::to_owned) })
+    }
+}
+
+impl fmt::Display for AwsSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AwsSecret { id, key } = self;
+        match key {
+            Some(key) => write!(f, "{id}#{key}"),
+            None => f.write_str(id),
+        }
+    }
 }
 
 impl SecretRef {
@@ -18,6 +45,7 @@ impl SecretRef {
         match text.split_once(':')? {
             ("env", name) if !name.is_empty() => Some(SecretRef::Env(name.to_owned())),
             ("file", path) if !path.is_empty() => Some(SecretRef::File(path.into())),
+            ("aws", secret) => AwsSecret::parse(secret).map(SecretRef::Aws),
             _ => None,
         }
     }
@@ -28,6 +56,7 @@ impl fmt::Display for SecretRef {
         match self {
             SecretRef::Env(name) => write!(f, "env:{name}"),
             SecretRef::File(path) => write!(f, "file:{}", path.display()),
+            SecretRef::Aws(secret) => write!(f, "aws:{secret}"),
         }
     }
 }
@@ -44,7 +73,7 @@ impl<'de> Deserialize<'de> for SecretRef {
         let text = String::deserialize(deserializer)?;
         SecretRef::parse(&text).ok_or_else(|| {
             serde::de::Error::custom(
-                "a secret is given by reference, as `env:NAME` or `file:PATH`, and not as its value",
+                "a secret is given by reference, as `env:NAME`, `file:PATH` or `aws:NAME`, and not as its value",
             )
         })
     }
@@ -81,11 +110,16 @@ mod tests {
 
     #[test]
     fn a_reference_is_shown_and_a_value_is_not() {
-        for text in ["env:SLACK_URL", "file:secrets/slack"] {
+        for text in [
+            "env:SLACK_URL",
+            "file:secrets/slack",
+            "aws:prod/slack",
+            "aws:arn:aws:secretsmanager:us-east-1:1:secret:s-Ab#url",
+        ] {
             let reference: SecretRef = serde_json::from_value(text.into()).unwrap();
             assert_eq!(serde_json::to_value(&reference).unwrap(), text);
         }
-        for text in ["hunter2", "env:", "https://hooks.example/hunter2"] {
+        for text in ["hunter2", "env:", "https://hooks.example/hunter2", "aws:", "aws:a b", "aws:a#"] {
             let error = serde_json::from_value::<SecretRef>(text.into()).unwrap_err().to_string();
             assert!(error.contains("env:NAME") && !error.contains("hunter2"), "{error}");
         }

@@ -8,9 +8,12 @@
 //! that is, and [`variant`] are the functions over JSON that it lacks. [`views`] are unions over many tables, [`dry`] are
 //! tables without rows, to try a query on. [`rows`] is an answer as it comes, [`output`] prints rows.
 //!
+//! [`indicators`] and [`attributes`] make queries of their own, of values from anywhere and of the events of an alert.
+//!
 //! [`queries`] runs the queries of many callers in the daemon, each within its limits; [`saved`] are those that have a name.
 
 mod aliases;
+pub mod attributes;
 mod bounds;
 mod columns;
 mod dialect;

@@ -97,7 +97,7 @@ fn lines(answer: &Answer) -> Result<Vec<u8>, SearchError> {
 }
 
 /// One JSON object a line.
-pub(super) fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, SearchError> {
+pub fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, SearchError> {
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
     let written = writer.write(batch);
     written.map_err(|error| SearchError::new(format!("the rows can't be written as JSON: {error}")))?;

@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 
 use super::window::{Opening, Window, context};
 use super::{
-    AlertMatch, Attempts, Audited, Ended, Fact, Noted, ObjectOutcome, ObjectState, PendingDelivery, Placed, StateError,
-    Storm, Summary, Waiting,
+    AlertMatch, Attempts, Audited, Ended, Fact, Lift, Noted, ObjectOutcome, ObjectState, PendingDelivery, Placed,
+    StateError, Storm, Summary, Waiting,
 };
 use crate::model::key_value::{Call, Item, Next};
 use crate::model::{Alert, DeliveryResponse, MatchDetail, ObjectRef, RowId, Triage};
@@ -131,6 +131,7 @@ pub(super) fn pending(row: &impl Columns) -> Result<PendingDelivery, StateError>
         attempts: small(row, "attempts")?,
         resent: small(row, "resent")?,
         news: named(row, "news")?,
+        ticket: row.text_or_null("ticket")?,
     })
 }
 
@@ -143,6 +144,7 @@ pub(super) fn delivery_response(row: &impl Columns) -> Result<DeliveryResponse, 
         status_code: status.map(u16::try_from).transpose().map_err(|error| unreadable("status", error))?,
         success: count(row, "success")? != 0,
         message: text(row, "message")?,
+        ticket: row.text_or_null("ticket")?,
         dispatched_at: moment_or_null(row, "at")?,
     })
 }
@@ -181,6 +183,16 @@ pub(super) fn storm(row: &impl Columns) -> Result<Storm, StateError> {
         hour: moment(row, "hour")?,
         opened: count(row, "opened")?,
         held: count(row, "held")?,
+    })
+}
+
+/// A row of `rule_lifts`.
+pub(super) fn lift(row: &impl Columns) -> Result<Lift, StateError> {
+    Ok(Lift {
+        rule_id: text(row, "rule_id")?,
+        at: moment(row, "at")?,
+        by: text(row, "by")?,
+        reason: text(row, "reason")?,
     })
 }
 

@@ -34,6 +34,7 @@ pub(crate) fn rule(id: &str) -> RuleMeta {
         runbook: "b".into(),
         dedup_period_minutes: 60,
         threshold: 1,
+        summary_attributes: Vec::new(),
         create_alert: true,
         tags: vec!["t".into()],
         reports: BTreeMap::from([("CIS".into(), vec!["1.1".into()])]),

@@ -27,7 +27,9 @@ use super::{
     Quarantined, StateError, Waiting,
 };
 use crate::model::key_value::Items;
-use crate::model::{Alert, AlertKind, DeliveryResponse, News, ObjectId, Position, Reject, Revision, RowId, SeenField};
+use crate::model::{
+    Alert, AlertKind, DeliveryResponse, News, ObjectId, Position, Reject, Revision, RowId, SeenField, Taken,
+};
 
 /// Cheap to share as an `Arc`; every holder sees the same state.
 #[derive(Default)]
@@ -48,8 +50,10 @@ struct Tables {
     changes: Vec<(String, Audited)>,
     /// In the order in which they were written.
     deliveries: Vec<Delivery>,
-    /// Opened and held, by rule, kind and beginning of the hour.
-    hours: BTreeMap<(String, &'static str, OffsetDateTime), (u64, u64)>,
+    /// By rule, kind and beginning of the hour.
+    hours: BTreeMap<(String, &'static str, OffsetDateTime), notices::HourCount>,
+    /// Oldest first.
+    lifts: Vec<super::Lift>,
     noted: BTreeMap<(Fact, String), (OffsetDateTime, String)>,
     messages: Vec<Quarantined>,
     rejects: BTreeMap<(ObjectId, u64), Kept>,
@@ -76,6 +80,7 @@ struct Delivery {
     news: News,
     /// What there is to tell next.
     follow: Option<News>,
+    ticket: Option<String>,
     /// Every attempt, oldest first.
     tried: Vec<DeliveryResponse>,
 }
@@ -92,6 +97,7 @@ impl Delivery {
             resent: 0,
             news: News::Opened,
             follow: None,
+            ticket: None,
             tried: Vec::new(),
         }
     }
@@ -123,6 +129,7 @@ impl Delivery {
             status_code,
             success: failure.is_none(),
             message: failure.unwrap_or_default().to_owned(),
+            ticket: None,
             dispatched_at: Some(now),
         });
     }
@@ -199,10 +206,26 @@ impl Outbox for MemoryState {
             row.leased_until = Some(now + lease);
             let alert = tables.alerts.iter().find(|alert| alert.id == row.alert);
             let alert = alert.expect("a delivery is written with its alert").clone();
-            let (attempts, resent, news) = (row.attempts, row.resent, row.news);
-            PendingDelivery { alert, destination: row.destination.clone(), attempts, resent, news }
+            let (attempts, resent, news, ticket) = (row.attempts, row.resent, row.news, row.ticket.clone());
+            PendingDelivery { alert, destination: row.destination.clone(), attempts, resent, news, ticket }
         });
         Ok(pending.collect())
+    }
+
+    async fn give_back(
+        &self,
+        destination: &str,
+        alerts: &[&str],
+        leased_until: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        let mut tables = self.lock();
+        let is_given = |row: &&mut Delivery| row.destination == destination && alerts.contains(&row.alert.as_str());
+        for row in tables.deliveries.iter_mut().filter(is_given) {
+            if row.end == End::Pending && row.leased_until == Some(leased_until) {
+                row.leased_until = None;
+            }
+        }
+        Ok(())
     }
 
     async fn delivered(
@@ -210,14 +233,15 @@ impl Outbox for MemoryState {
         alert: &str,
         destination: &str,
         news: News,
-        status: Option<u16>,
+        taken: &Taken,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
         let mut tables = self.lock();
         let row = tables.delivery(alert, destination)?;
         if row.end != End::Delivered && row.news == news {
             row.end = End::Delivered;
-            row.tried(status, None, now);
+            row.tried(taken.status, None, now);
+            row.ticket = taken.ticket.clone().or(row.ticket.take());
             if let Some(next) = row.follow.take() {
                 (row.end, row.news, row.attempts, row.next_attempt) = (End::Pending, next, 0, now);
             }

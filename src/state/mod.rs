@@ -4,7 +4,8 @@
 //! `sqlite` is the embedded adapter for one daemon, `postgres` the one for many, `memory` the honest fake of tests.
 //! `columns` and `archive` are what both databases read alike. `transient` holds what rules keep for a command alone.
 //! `window` is the pure grouping decision that every adapter applies inside its transaction, and `rehearsal` over what is
-//! only tried; `storm` the one about what is delivered of a rule in an hour, `notices` what margay has to tell of itself.
+//! only tried; `storm` the one about what is delivered of a rule in an hour, `stopped` what that and others have
+//! stopped, `notices` what margay has to tell of itself.
 //! No vendor type leaves the adapters. `versions` says which margay may work with which database; `route` chooses the
 //! destinations of a new alert; `contract` is what every adapter is held to.
 
@@ -27,6 +28,7 @@ mod rehearsal;
 mod revisions;
 mod route;
 pub mod sqlite;
+mod stopped;
 mod storm;
 mod transient;
 mod versions;
@@ -51,12 +53,13 @@ pub use notices::{Condition, Fact, Noted, Notice, Notices};
 pub use postgres::check_url;
 pub use rehearsal::{GroupTold, Rehearsal, Rehearsed};
 pub use route::{Reason, Routed, explain, route};
-pub use storm::{Storm, Storms};
+pub use stopped::{StoppedRule, Why, stopped};
+pub use storm::{Lift, Storm, Storms};
 pub use transient::TransientItems;
 pub use window::Hit;
 
 use crate::model::{
-    Alert, AlertKind, AlertStatus, Code, Detections, News, ObjectId, ObjectRef, Receiver, Reject, Severity,
+    Alert, AlertKind, AlertStatus, Code, Detections, News, ObjectId, ObjectRef, Receiver, Reject, Severity, Taken,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -323,6 +326,8 @@ pub struct PendingDelivery {
     pub resent: u32,
     /// What there is to tell.
     pub news: News,
+    /// What the destination calls the ticket that it has made of the alert.
+    pub ticket: Option<String>,
 }
 
 /// What of the outbox is still to be sent to one destination.
@@ -355,14 +360,22 @@ pub trait Outbox: Send + Sync {
         limit: u32,
     ) -> Result<Vec<PendingDelivery>, StateError>;
 
-    /// `news` is what was sent: that it arrived says nothing about what there is to tell since. `status` is the one of HTTP,
-    /// where there was an answer, as below.
+    /// Ends the lease until `leased_until` of deliveries that [`Outbox::due`] has handed out and that were not tried.
+    async fn give_back(
+        &self,
+        destination: &str,
+        alerts: &[&str],
+        leased_until: OffsetDateTime,
+    ) -> Result<(), StateError>;
+
+    /// `news` is what was sent: that it arrived says nothing about what there is to tell since. A ticket that is known stays
+    /// so, unless `taken` has another.
     async fn delivered(
         &self,
         alert: &str,
         destination: &str,
         news: News,
-        status: Option<u16>,
+        taken: &Taken,
         now: OffsetDateTime,
     ) -> Result<(), StateError>;
 

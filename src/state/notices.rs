@@ -93,6 +93,8 @@ pub enum Fact {
     Watched,
     /// A rule was stopped by the limit on its alerts, in the version that the detail has.
     Stopped,
+    /// All steps of the way to a source were taken; those that failed are written down with the same time.
+    Examined,
 }
 
 impl Fact {
@@ -103,11 +105,12 @@ impl Fact {
             Fact::Delivered => "delivered",
             Fact::Watched => "watched",
             Fact::Stopped => "stopped",
+            Fact::Examined => "examined",
         }
     }
 
     pub(super) fn named(name: &str) -> Option<Fact> {
-        let others = [Fact::Events, Fact::Delivered, Fact::Watched, Fact::Stopped];
+        let others = [Fact::Events, Fact::Delivered, Fact::Watched, Fact::Stopped, Fact::Examined];
         let own = others.into_iter().find(|fact| fact.as_str() == name);
         own.or_else(|| Condition::of_rule_id(name).map(Fact::Trouble))
     }
@@ -115,7 +118,11 @@ impl Fact {
     /// It is not written down again sooner, so that no row is in everybody's way.
     pub(super) fn pace(self) -> Duration {
         match self {
-            Fact::Trouble(Condition::DeliveryFailed) | Fact::Stopped | Fact::Watched => Duration::ZERO,
+            // What fails in an examination has the time of that.
+            Fact::Trouble(Condition::DeliveryFailed | Condition::SourceUnhealthy)
+            | Fact::Stopped
+            | Fact::Watched
+            | Fact::Examined => Duration::ZERO,
             Fact::Delivered => Duration::SECOND,
             Fact::Trouble(_) | Fact::Events => Duration::MINUTE,
         }
@@ -204,6 +211,7 @@ impl Notice {
             runbook: String::new(),
             dedup_period_minutes: u32::try_from(gap).expect("a gap is some minutes"),
             threshold: 1,
+            summary_attributes: Vec::new(),
             create_alert: true,
             tags: Vec::new(),
             reports: Default::default(),
@@ -261,7 +269,7 @@ mod tests {
 
     #[test]
     fn facts_are_found_by_their_names() {
-        for fact in [Fact::Events, Fact::Delivered, Fact::Watched, Fact::Stopped] {
+        for fact in [Fact::Events, Fact::Delivered, Fact::Watched, Fact::Stopped, Fact::Examined] {
             assert_eq!(Fact::named(fact.as_str()), Some(fact));
         }
         for condition in Condition::ALL {

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::Serialize;
 use time::{Duration, OffsetDateTime};
 
 use super::StateError;
 use super::window::{GroupKey, Hit, Opening};
-use crate::model::{Alert, AlertKind, AlertStatus, Alerting, MatchDetail, OnStorm, Severity, Triage};
+use crate::model::{Alert, AlertKind, AlertStatus, Alerting, MatchDetail, OnStorm, Severity, Triage, as_rfc3339};
 
 /// What a delivery that was held back tells instead of an attempt.
 pub(super) const HELD: &str = "held back by the limit on the alerts of its rule; a digest tells of it";
@@ -183,6 +184,18 @@ impl Storm {
     }
 }
 
+/// That a person has let a rule go on which was stopped, switched off or held back.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lift {
+    pub rule_id: String,
+    #[serde(serialize_with = "as_rfc3339")]
+    pub at: OffsetDateTime,
+    pub by: String,
+    /// What the person says about it.
+    pub reason: String,
+}
+
 #[async_trait]
 pub trait Storms: Send + Sync {
     /// Every hour that holds alerts back and has no digest yet.
@@ -191,6 +204,14 @@ pub trait Storms: Send + Sync {
     /// Opens the digest of a storm whose hour is over, with deliveries to wherever its alerts would have gone. `None` when
     /// another did so before, or when they would have gone nowhere. Forgets the counts of hours that are over.
     async fn digest(&self, storm: &Storm, now: OffsetDateTime) -> Result<Option<Alert>, StateError>;
+
+    /// Lets a rule go on: it is stopped no more, in whatever version, and its count of this hour begins anew. False when
+    /// nothing was in its way, and then nothing is written down. A daemon that has switched the rule off by itself finds it
+    /// among [`Storms::lifts`].
+    async fn lift(&self, lift: &Lift) -> Result<bool, StateError>;
+
+    /// What was lifted, newest first.
+    async fn lifts(&self, limit: u32) -> Result<Vec<Lift>, StateError>;
 }
 
 #[cfg(test)]

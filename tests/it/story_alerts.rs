@@ -170,3 +170,41 @@ async fn a_destination_that_comes_later_gets_what_comes_then() {
     }
     panic!("the destination gets nothing");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_its_alerts_have_stopped_is_let_go_on_by_a_person() {
+    let setup = setup("[rules.alerts]\nmax_alerts_per_hour = 2\non_storm = \"disable\"\n");
+    let daemon = setup.start().await;
+    setup.file("a.jsonl", logins(9));
+    // The hour may end between two of them.
+    daemon.until(|_| !told(&setup, "Margay.RuleStopped").is_empty()).await;
+    let run = |arguments: &[&str]| setup.margay(&[&["rules"], arguments, &["--config", "margay.toml"]].concat());
+    let stopped = String::from_utf8(run(&["stopped"]).stdout).unwrap();
+    assert!(stopped.starts_with("Login  ") && stopped.contains("by the limit on its alerts"), "{stopped}");
+    let matches = r#"margay_rule_matches_total{rule="Login"}"#;
+    let committed = r#"margay_objects_total{source="local",state="committed"}"#;
+    setup.file("b.jsonl", logins(1));
+    daemon.until(|daemon| daemon.metrics().get(committed) == 2.0).await;
+    assert_eq!(
+        (daemon.metrics().get(matches), summary(&setup, &["--rule", "Login"])["alerts"].as_u64()),
+        (10.0, Some(9))
+    );
+
+    let lifted = run(&["lift", "Login", "--by", "ana", "--reason", "tuned"]);
+    assert_eq!(
+        String::from_utf8_lossy(&lifted.stdout),
+        "Login goes on\n",
+        "{}",
+        String::from_utf8_lossy(&lifted.stderr)
+    );
+    let before = told(&setup, "Login").len();
+    setup.file("c.jsonl", logins(1));
+    daemon.until(|_| told(&setup, "Login").len() > before).await;
+    let shown: Value = serde_json::from_slice(&run(&["stopped", "--json"]).stdout).unwrap();
+    assert_eq!((&shown["lifts"][0]["by"], &shown["lifts"][0]["reason"]), (&"ana".into(), &"tuned".into()), "{shown}");
+    let of_system = || setup.alerts().into_iter().find(|alert| alert["ruleId"] == "Margay.RuleStopped").unwrap();
+    daemon.until(|_| of_system()["status"] == "RESOLVED").await;
+    let nothing = run(&["lift", "Nobody"]);
+    assert_eq!(nothing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&nothing.stderr).contains("nothing is in the way"));
+}

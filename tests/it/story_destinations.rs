@@ -10,6 +10,9 @@ use crate::daemon::Setup;
 use crate::events::{login, logins};
 use crate::vendor::Vendor;
 
+/// An alert for each.
+const EACH_LOGIN: &str = "def rule(event):\n    return True\ndef title(event):\n    return event['uuid']\n";
+
 const EVERY_LOGIN: &str = "def rule(event):\n    return event['eventType'] == 'user.session.start'\n\
                            def title(event):\n    return 'login'\n";
 
@@ -142,4 +145,49 @@ async fn a_queue_and_a_topic_of_aws_get_the_alert() {
     assert_eq!(envelope["Subject"], "New Alert: login");
     let inner: Value = serde_json::from_str(envelope["Message"].as_str().unwrap()).unwrap();
     assert_eq!(inner["alertId"], body["alertId"]);
+}
+
+/// The key of a pager lies in AWS and is replaced there: the daemon finds the new one when the old one is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_of_aws_is_read_and_read_again_when_it_is_refused() {
+    let aws = Aws::start().await;
+    let secrets = aws_sdk_secretsmanager::Client::new(&aws.sdk);
+    let name = format!("margay/pager-{:016x}", std::process::id());
+    let value = |key: &str| serde_json::json!({ "key": key, "other": 1 }).to_string();
+    let created = secrets.create_secret().name(&name).secret_string(value("key-of-old")).send().await.unwrap();
+    let (arn, vendor) = (created.arn().unwrap().to_owned(), Vendor::answering(401));
+    let endpoint = vendor.url.trim_end_matches("/hook").to_owned();
+    let pager = |secret: &str| {
+        format!(
+            "[[alerts.destinations]]\nname = \"pager\"\nallow_http = true\nallow_hosts = [\"127.0.0.1\"]\n\
+             pagerduty = {{ integration_key = \"aws:{secret}\", endpoint = \"{endpoint}\" }}\n"
+        )
+    };
+    let mut setup = Setup::new().rule("Login", EACH_LOGIN).watching_directory();
+    for (name, value) in aws.env() {
+        setup = setup.with_variable(name, &value);
+    }
+    let former = setup.config();
+    for (secret, said) in [("margay/none", "ResourceNotFoundException"), (&*format!("{name}#other"), "no such text")] {
+        setup.reconfigure(&(former.clone() + &pager(secret)));
+        let checked = setup.margay(&["check", "--config", "margay.toml"]);
+        let told = text(&checked.stdout) + &text(&checked.stderr);
+        assert!(told.contains("(`pager`) needs") && told.contains(said) && !told.contains("key-of-old"), "{told}");
+    }
+    setup.reconfigure(&(former + &pager(&format!("{arn}#key"))));
+    let daemon = setup.start().await;
+    secrets.put_secret_value().secret_id(&name).secret_string(value("key-of-new")).send().await.unwrap();
+    let sent = |key: &str| vendor.sent().iter().any(|one| one.body["routing_key"] == key);
+    setup.file("a.jsonl", login());
+    daemon.until(|_| sent("key-of-old")).await;
+    // Each alert is an attempt of its own; whether the new key is there by now is seen by what the pager gets.
+    for number in 0..100 {
+        let before = vendor.sent().len();
+        setup.file(&format!("b{number}.jsonl"), login());
+        daemon.until(|_| vendor.sent().len() > before).await;
+        if sent("key-of-new") {
+            return;
+        }
+    }
+    panic!("the new key is never used");
 }

@@ -129,6 +129,24 @@ async fn what_rules_find_is_read_by_other_engines() {
         (1, &json!("no JSON at all"), &json!(32))
     );
 
+    let attributes = |alert: &Value, by: &[&str]| {
+        let id = alert["id"].as_str().unwrap();
+        let output = setup.margay(&[&["alerts", "attributes", id, "--json", "--config", "margay.toml"], by].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let found = attributes(alert("Found").unwrap(), &[]);
+    assert_eq!((&found["events"], &found["isCut"]), (&json!(30), &json!(false)), "{found}");
+    let usual: Vec<&str> =
+        found["attributes"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert!(usual.contains(&"p_any_ip_addresses"), "{found}");
+    let by = ["--by", "client:ipaddress", "--by", "actor.alternateId"];
+    let found = attributes(alert("Found").unwrap(), &by);
+    let value = |at: usize| &found["attributes"][at]["values"];
+    assert_eq!(*value(0), json!([{ "value": "198.51.100.7", "events": 30 }]), "{found}");
+    assert_eq!(*value(1), json!([{ "value": "ana@example.com", "events": 30 }]), "{found}");
+    assert_eq!(attributes(error, &["--by", "actor:alternateId"])["attributes"][0]["distinct"], 2);
+
     let counted = python::evaluate(DUCKDB, &json!(setup.path("lake")).to_string());
     let ip = "198.51.100.7";
     assert_eq!(counted, json!([["Below", 30, 30, ip], ["Found", 30, 30, ip], ["Signal", 30, 30, ip]]));

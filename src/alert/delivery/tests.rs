@@ -12,7 +12,7 @@ use super::*;
 use crate::alert::destination::Destination;
 use crate::alert::destination::stdout::{self, Stdout};
 use crate::alert::render::Style;
-use crate::model::{Alert, News, Receiver};
+use crate::model::{Alert, News, Receiver, Taken};
 use crate::runtime::Clock;
 use crate::state::fixtures::{START, alert, matched, matches, object, rule};
 use crate::state::sqlite::SqliteStore;
@@ -65,6 +65,7 @@ impl MemoryOutbox {
                 attempts: 0,
                 resent: 0,
                 news: News::Opened,
+                ticket: None,
             },
             next_attempt: START,
             leased_until: START,
@@ -104,12 +105,28 @@ impl Outbox for MemoryOutbox {
         Ok(due.collect())
     }
 
+    async fn give_back(
+        &self,
+        destination: &str,
+        alerts: &[&str],
+        leased_until: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        for alert in alerts {
+            self.with(alert, destination, |row| {
+                if row.leased_until == leased_until {
+                    row.leased_until = START;
+                }
+            });
+        }
+        Ok(())
+    }
+
     async fn delivered(
         &self,
         alert: &str,
         destination: &str,
         _: News,
-        _: Option<u16>,
+        _: &Taken,
         _: OffsetDateTime,
     ) -> Result<(), StateError> {
         self.with(alert, destination, |row| row.end = End::Delivered);
@@ -183,24 +200,31 @@ impl Destination for Scripted {
         self.name
     }
 
-    async fn send(&self, message: &Message<'_>) -> Result<Option<u16>, SendError> {
+    async fn send(&self, message: &Message<'_>) -> Result<Taken, SendError> {
         let id = &message.alert.id;
         self.attempts.lock().unwrap().push((id.clone(), Instant::now()));
         match self.behaviour {
-            Behaviour::Take => Ok(Some(200)),
+            Behaviour::Take => Ok(Taken::with(Some(200))),
             Behaviour::Down => Err(SendError::unavailable("503")),
             Behaviour::DownUntil(end) if Instant::now() < end => Err(SendError::unavailable("503")),
-            Behaviour::DownUntil(_) => Ok(None),
+            Behaviour::DownUntil(_) => Ok(Taken::default()),
             Behaviour::Refuse => Err(SendError::refused("404")),
             Behaviour::Hang => std::future::pending().await,
             Behaviour::Choke if id == "poison" => Err(SendError::unavailable("500")),
-            Behaviour::Choke => Ok(None),
+            Behaviour::Choke => Ok(Taken::default()),
         }
     }
 }
 
 fn delivery(outbox: Arc<dyn Outbox>) -> Delivery {
-    Delivery { outbox, link_base: None, clock: clock(), telemetry: Telemetry::new(), backlogs: Arc::default() }
+    Delivery {
+        outbox,
+        link_base: None,
+        clock: clock(),
+        telemetry: Telemetry::new(),
+        backlogs: Arc::default(),
+        doubt: Arc::default(),
+    }
 }
 
 fn lines(destinations: &[Arc<Scripted>]) -> Vec<Line> {
@@ -328,6 +352,29 @@ async fn a_long_backlog_comes_as_digests_to_people_and_one_by_one_to_programs() 
             false => assert_eq!((digested, left), (0, 1500 - sent as u64)),
         }
     }
+}
+
+/// What was tried before does not go with others, however long the backlog is.
+#[tokio::test(start_paused = true)]
+async fn what_a_long_backlog_has_no_room_for_is_not_kept_from_the_next_round() {
+    let outbox = Arc::new(MemoryOutbox::default());
+    let slow = Scripted::new("slow", Behaviour::Take);
+    for alert in 0..1500 {
+        outbox.add(&alert.to_string(), "slow");
+        outbox.with(&alert.to_string(), "slow", |row| row.pending.attempts = 1);
+    }
+    let stop = CancellationToken::new();
+    let line = Line { destination: slow.clone(), rate_per_minute: 60, digests: true };
+    let delivering = run(delivery(outbox.clone()), fixed(vec![line]), Arc::default(), stop.clone());
+    let stopping = async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        stop.cancel();
+    };
+    tokio::join!(delivering, stopping);
+    let sent: Vec<String> = slow.attempts.lock().unwrap().iter().map(|(id, _)| id.clone()).collect();
+    assert!(sent.len() >= 65, "{} were sent: the others were leased in vain", sent.len());
+    let in_order: Vec<String> = (0..sent.len()).map(|alert| alert.to_string()).collect();
+    assert_eq!(sent, in_order, "the oldest first");
 }
 
 #[tokio::test(start_paused = true)]

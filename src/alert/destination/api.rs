@@ -11,15 +11,40 @@ use crate::alert::message::Message;
 use crate::alert::outbound::{Client, Policy, Request, Response};
 use crate::alert::render::safe;
 use crate::alert::text::cut;
-use crate::model::{Secret, SecretRef};
+use crate::model::{Secret, SecretRef, Taken};
 
 /// What a vendor's file does.
 pub trait Api: Send + Sync {
-    /// An error is one of this message, for good.
+    /// Tells of the alert; where each becomes a ticket, makes one. An error is one of this message, for good.
     fn request(&self, message: &Message<'_>) -> Result<Request, String>;
+
+    /// What is to be told of an alert that has a ticket, behind these answers, which were all good; `None` when all is
+    /// said. An attempt that fails in between begins anew, so what can be repeated comes first. A vendor without tickets
+    /// has those of another kind of destination that had the name before.
+    fn follow_up(
+        &self,
+        message: &Message<'_>,
+        _ticket: Ticket<'_>,
+        before: &[Response],
+    ) -> Result<Option<Request>, String> {
+        if before.is_empty() { self.request(message).map(Some) } else { Ok(None) }
+    }
+
+    /// What the vendor calls the ticket that it has just made.
+    fn ticket(&self, _made: &Response) -> Option<String> {
+        None
+    }
 
     /// What must not be repeated from an answer.
     fn secrets(&self) -> Vec<Secret>;
+}
+
+/// One that the vendor has made of an alert.
+#[derive(Clone, Copy)]
+pub struct Ticket<'a> {
+    pub id: &'a str,
+    /// It ends with what is told.
+    pub ends: bool,
 }
 
 /// Gives the value of a secret.
@@ -43,10 +68,16 @@ impl Sender {
         Sender { name, api, client, policy }
     }
 
-    fn judge(&self, answer: &Response) -> Result<u16, SendError> {
+    async fn exchange(&self, request: Request) -> Result<Response, SendError> {
+        let answer = self.client.send(&self.policy, request).await.map_err(SendError::unavailable)?;
+        self.judge(&answer)?;
+        Ok(answer)
+    }
+
+    fn judge(&self, answer: &Response) -> Result<(), SendError> {
         let status = answer.status.as_u16();
         let failure = match status {
-            200..300 => return Ok(status),
+            200..300 => return Ok(()),
             400 | 401 | 404 | 410 | 422 => Failure::Refused,
             _ => Failure::Unavailable(retry_after(&answer.headers)),
         };
@@ -64,11 +95,24 @@ impl Destination for Sender {
         &self.name
     }
 
-    async fn send(&self, message: &Message<'_>) -> Result<Option<u16>, SendError> {
-        let request = self.api.request(message).map_err(SendError::permanent)?;
-        let answer = self.client.send(&self.policy, request).await.map_err(SendError::unavailable)?;
-        self.judge(&answer).map(Some)
+    async fn send(&self, message: &Message<'_>) -> Result<Taken, SendError> {
+        let Some((id, ends)) = message.follow_up() else {
+            let request = self.api.request(message).map_err(SendError::permanent)?;
+            let answer = self.exchange(request).await?;
+            let ticket = self.api.ticket(&answer).filter(|ticket| is_ticket(ticket));
+            return Ok(Taken { status: Some(answer.status.as_u16()), ticket });
+        };
+        let (ticket, mut answers) = (Ticket { id, ends }, Vec::new());
+        while let Some(request) = self.api.follow_up(message, ticket, &answers).map_err(SendError::permanent)? {
+            answers.push(self.exchange(request).await?);
+        }
+        Ok(Taken::with(answers.last().map(|answer| answer.status.as_u16())))
     }
+}
+
+/// It becomes a part of a path: no vendor's id has anything else in it.
+fn is_ticket(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.chars().all(|char| char.is_ascii_alphanumeric() || "-_".contains(char))
 }
 
 /// Seconds, also with a fraction. A date is not read: the sender's own back-off is about as good.
@@ -88,6 +132,25 @@ pub fn secret_url(reference: &SecretRef, secrets: Secrets<'_>) -> Result<(Url, S
 pub fn joined(base: &str, path: &str) -> Result<Url, String> {
     let whole = format!("{}/{path}", base.trim_end_matches('/'));
     Url::parse(&whole).map_err(|error| format!("has no URL in `{base}`: {error}"))
+}
+
+/// A URL of the ticket's own, below that of all tickets.
+pub fn below<'a>(url: &Url, parts: impl IntoIterator<Item = &'a str>) -> Url {
+    let mut url = url.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(parts);
+    }
+    url
+}
+
+/// A member of an answer in JSON, a text or a number.
+pub fn member(answer: &Response, pointer: &str) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+    match body.pointer(pointer)? {
+        serde_json::Value::String(text) => Some(text.clone()),
+        serde_json::Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
 }
 
 /// The value of `Authorization: Basic`.

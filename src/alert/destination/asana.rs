@@ -1,13 +1,14 @@
-//! Asana: a task in one or several projects.
+//! Asana: a task in one or several projects. What comes later is a comment; the end completes the task.
 
+use hyper::Method;
 use hyper::header::AUTHORIZATION;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::api::{Api, Secrets, joined};
+use super::api::{Api, Secrets, Ticket, below, joined, member};
 use crate::alert::message::Message;
-use crate::alert::outbound::Request;
+use crate::alert::outbound::{Request, Response};
 use crate::alert::text::cut;
 use crate::model::{Secret, SecretRef};
 
@@ -44,8 +45,32 @@ struct Asana {
 
 impl Api for Asana {
     fn request(&self, message: &Message<'_>) -> Result<Request, String> {
-        let request = Request::json(self.url.clone(), &self.payload(message));
-        request.secret_header(AUTHORIZATION, &format!("Bearer {}", self.token.expose()))
+        // The answer repeats the whole task.
+        self.authorized(Request::json(self.url.clone(), &self.payload(message)).keeping_all())
+    }
+
+    fn follow_up(
+        &self,
+        message: &Message<'_>,
+        ticket: Ticket<'_>,
+        before: &[Response],
+    ) -> Result<Option<Request>, String> {
+        let request = match (ticket.ends, before.len()) {
+            (true, 0) => {
+                let completed = json!({ "data": { "completed": true } });
+                Request::json(below(&self.url, [ticket.id]), &completed).by(Method::PUT)
+            }
+            (true, 1) | (false, 0) => {
+                let comment = json!({ "data": { "text": message.note() } });
+                Request::json(below(&self.url, [ticket.id, "stories"]), &comment)
+            }
+            _ => return Ok(None),
+        };
+        self.authorized(request).map(Some)
+    }
+
+    fn ticket(&self, made: &Response) -> Option<String> {
+        member(made, "/data/gid")
     }
 
     fn secrets(&self) -> Vec<Secret> {
@@ -54,6 +79,10 @@ impl Api for Asana {
 }
 
 impl Asana {
+    fn authorized(&self, request: Request) -> Result<Request, String> {
+        request.secret_header(AUTHORIZATION, &format!("Bearer {}", self.token.expose()))
+    }
+
     fn payload(&self, message: &Message<'_>) -> Value {
         let (name, notes) = (cut(&message.title, NAME), message.readable(NOTES));
         json!({ "data": { "name": name, "projects": self.projects, "notes": notes } })

@@ -18,7 +18,7 @@ use crate::alert::message::Message;
 use crate::alert::outbound::{Client, Policy};
 use crate::alert::render::safe;
 use crate::alert::text::{cut, html};
-use crate::model::{Secret, SecretRef};
+use crate::model::{Secret, SecretRef, Taken};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,9 +138,9 @@ impl Destination for Email {
         &self.name
     }
 
-    async fn send(&self, message: &Message<'_>) -> Result<Option<u16>, SendError> {
+    async fn send(&self, message: &Message<'_>) -> Result<Taken, SendError> {
         let letter = self.letter(message).map_err(SendError::permanent)?;
-        let Err(error) = self.transport().await?.send(letter).await else { return Ok(None) };
+        let Err(error) = self.transport().await?.send(letter).await else { return Ok(Taken::default()) };
         let cause = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
         let mut reason = safe(&format!("`{}` did not take it: {error}{cause}", self.config.server));
         if let Some(password) = &self.password {

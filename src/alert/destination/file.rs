@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::{Destination, SendError};
 use crate::alert::message::Message;
 use crate::alert::render;
+use crate::model::Taken;
 use crate::runtime::blocking;
 
 pub struct JsonFile {
@@ -27,13 +28,13 @@ impl Destination for JsonFile {
         &self.name
     }
 
-    async fn send(&self, message: &Message<'_>) -> Result<Option<u16>, SendError> {
+    async fn send(&self, message: &Message<'_>) -> Result<Taken, SendError> {
         let (line, path) = (render::json_line(message.alert), self.path.clone());
         let written = blocking(move || {
             // One write of the whole line: the end of the file is where it goes, whoever else writes.
             std::fs::File::options().create(true).append(true).open(path)?.write_all(line.as_bytes())
         });
         let failed = |error| SendError::unavailable(format!("could not write to {}: {error}", self.path.display()));
-        written.await.map(|()| None).map_err(failed)
+        written.await.map(|()| Taken::default()).map_err(failed)
     }
 }

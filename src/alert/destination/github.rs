@@ -1,13 +1,14 @@
-//! GitHub: an issue of a repository.
+//! GitHub: an issue of a repository. What comes later is a comment; the end closes the issue.
 
+use hyper::Method;
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::api::{Api, Secrets, joined};
+use super::api::{Api, Secrets, Ticket, below, joined, member};
 use crate::alert::message::Message;
-use crate::alert::outbound::Request;
+use crate::alert::outbound::{Request, Response};
 use crate::alert::text::{cut, fenced};
 use crate::model::{Secret, SecretRef};
 
@@ -47,15 +48,45 @@ struct GitHub {
 
 impl Api for GitHub {
     fn request(&self, message: &Message<'_>) -> Result<Request, String> {
-        let mut request = Request::json(self.url.clone(), &payload(message));
-        request.headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
-        let version = HeaderName::from_static("x-github-api-version");
-        request.headers.insert(version, HeaderValue::from_static("2022-11-28"));
-        request.secret_header(AUTHORIZATION, &format!("token {}", self.token.expose()))
+        // The answer repeats the whole issue.
+        self.authorized(Request::json(self.url.clone(), &payload(message)).keeping_all())
+    }
+
+    fn follow_up(
+        &self,
+        message: &Message<'_>,
+        ticket: Ticket<'_>,
+        before: &[Response],
+    ) -> Result<Option<Request>, String> {
+        let request = match (ticket.ends, before.len()) {
+            (true, 0) => {
+                let closed = json!({ "state": "closed", "state_reason": "completed" });
+                Request::json(below(&self.url, [ticket.id]), &closed).by(Method::PATCH)
+            }
+            (true, 1) | (false, 0) => {
+                let comment = json!({ "body": fenced(&message.note()) });
+                Request::json(below(&self.url, [ticket.id, "comments"]), &comment)
+            }
+            _ => return Ok(None),
+        };
+        self.authorized(request).map(Some)
+    }
+
+    fn ticket(&self, made: &Response) -> Option<String> {
+        member(made, "/number")
     }
 
     fn secrets(&self) -> Vec<Secret> {
         vec![self.token.clone()]
+    }
+}
+
+impl GitHub {
+    fn authorized(&self, mut request: Request) -> Result<Request, String> {
+        request.headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
+        let version = HeaderName::from_static("x-github-api-version");
+        request.headers.insert(version, HeaderValue::from_static("2022-11-28"));
+        request.secret_header(AUTHORIZATION, &format!("token {}", self.token.expose()))
     }
 }
 

@@ -1,13 +1,13 @@
-//! Jira: an issue of its REST API, in wiki markup.
+//! Jira: an issue of its REST API, in wiki markup. What comes later is a comment; the end can move the issue.
 
 use hyper::header::AUTHORIZATION;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::api::{Api, Secrets, basic, joined};
+use super::api::{Api, Secrets, Ticket, basic, below, joined, member};
 use crate::alert::message::Message;
-use crate::alert::outbound::Request;
+use crate::alert::outbound::{Request, Response};
 use crate::alert::text::{cut, noformat};
 use crate::model::{Secret, SecretRef};
 
@@ -25,6 +25,8 @@ pub struct Config {
     pub labels: Vec<String>,
     /// Account id.
     pub assignee: Option<String>,
+    /// The transition, or the status behind it, to take when the alert has ended.
+    pub done_transition: Option<String>,
 }
 
 fn issue_type() -> String {
@@ -51,8 +53,38 @@ struct Jira {
 
 impl Api for Jira {
     fn request(&self, message: &Message<'_>) -> Result<Request, String> {
-        let request = Request::json(self.url.clone(), &self.payload(message));
-        request.secret_header(AUTHORIZATION, &basic(&self.config.email, self.key.expose()))
+        self.authorized(Request::json(self.url.clone(), &self.payload(message)).keeping_all())
+    }
+
+    /// Which transitions an issue has is for its workflow to say, and by where it stands.
+    fn follow_up(
+        &self,
+        message: &Message<'_>,
+        ticket: Ticket<'_>,
+        before: &[Response],
+    ) -> Result<Option<Request>, String> {
+        let transitions = below(&self.url, [ticket.id, "transitions"]);
+        let wanted = self.config.done_transition.as_deref().filter(|_| ticket.ends);
+        let mut note = message.note();
+        match (wanted, before) {
+            (None, []) => {}
+            (Some(_), []) => return self.authorized(Request::get(transitions).keeping_all()).map(Some),
+            (Some(name), [offered]) => match transition(offered, name) {
+                Some(id) => {
+                    let request = Request::json(transitions, &json!({ "transition": { "id": id } }));
+                    return self.authorized(request).map(Some);
+                }
+                None => note += &format!("\nThere is no transition `{name}` from where the issue stands."),
+            },
+            (Some(name), [offered, _]) if transition(offered, name).is_some() => {}
+            _ => return Ok(None),
+        }
+        let comment = json!({ "body": noformat(&note) });
+        self.authorized(Request::json(below(&self.url, [ticket.id, "comment"]), &comment)).map(Some)
+    }
+
+    fn ticket(&self, made: &Response) -> Option<String> {
+        member(made, "/key")
     }
 
     fn secrets(&self) -> Vec<Secret> {
@@ -61,6 +93,10 @@ impl Api for Jira {
 }
 
 impl Jira {
+    fn authorized(&self, request: Request) -> Result<Request, String> {
+        request.secret_header(AUTHORIZATION, &basic(&self.config.email, self.key.expose()))
+    }
+
     fn payload(&self, message: &Message<'_>) -> Value {
         let Config { project, issue_type, labels, assignee, .. } = &self.config;
         let mut fields = json!({
@@ -75,4 +111,14 @@ impl Jira {
         }
         json!({ "fields": fields })
     }
+}
+
+/// The id of the transition with this name, or to the status with this name, whatever their case.
+fn transition(offered: &Response, name: &str) -> Option<String> {
+    let offered: Value = serde_json::from_slice(&offered.body).ok()?;
+    let is_called =
+        |found: Option<&Value>| found.and_then(Value::as_str).is_some_and(|own| own.eq_ignore_ascii_case(name));
+    let mut all = offered["transitions"].as_array()?.iter();
+    let found = all.find(|one| is_called(one.get("name")) || is_called(one.pointer("/to/name")))?;
+    found["id"].as_str().map(str::to_owned)
 }

@@ -24,12 +24,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use time::OffsetDateTime;
 
 use self::api::{Api, Secrets};
 use self::sns::SdkFor;
-use super::message::Message;
-use super::outbound::Client;
+use super::message::{Message, test_alert};
+use super::outbound::{Client, Policy};
 use super::settings::{Config, DestinationConfig};
+use crate::model::Taken;
 
 /// Why an alert was not delivered.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -75,8 +77,8 @@ pub trait Destination: Send + Sync {
     /// What rules and the configuration call it; unique.
     fn name(&self) -> &str;
 
-    /// The status of HTTP, where there is one.
-    async fn send(&self, message: &Message<'_>) -> Result<Option<u16>, SendError>;
+    /// Of a message that names a ticket, what there is to tell goes there.
+    async fn send(&self, message: &Message<'_>) -> Result<Taken, SendError>;
 }
 
 /// One destination at work.
@@ -114,11 +116,20 @@ pub async fn build(config: &Config, with: &Building<'_>) -> Result<Vec<Line>, Ve
     if problems.is_empty() { Ok(lines) } else { Err(problems) }
 }
 
+/// What can be known before anything is sent: that a request can be made, and that its URL may be asked.
+fn check(api: &dyn Api, policy: &Policy) -> Result<(), String> {
+    let alert = test_alert(OffsetDateTime::UNIX_EPOCH);
+    let request = api.request(&Message::new(&alert, "", None, 0, OffsetDateTime::UNIX_EPOCH));
+    let checked = request.and_then(|request| policy.check_url(&request.url));
+    checked.map_err(|problem| format!("can't be sent to: {problem}"))
+}
+
 /// The table: one line for each kind, with the attempts in a minute that its vendor is known to bear.
 async fn build_one(own: &DestinationConfig, with: &Building<'_>) -> Result<Line, String> {
     let api = |api: Result<Box<dyn Api>, String>, rate: u32| {
-        let policy = own.policy();
-        let sender = api::Sender::new(own.name.clone(), api?, with.client.clone(), policy);
+        let (api, policy) = (api?, own.policy());
+        check(&*api, &policy)?;
+        let sender = api::Sender::new(own.name.clone(), api, with.client.clone(), policy);
         Ok((Arc::new(sender) as Arc<dyn Destination>, rate))
     };
     let secret = with.secret;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Destination, SendError};
 use crate::alert::message::Message;
-use crate::model::TopicArn;
+use crate::model::{Taken, TopicArn};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,12 +75,14 @@ impl Destination for Sns {
         &self.name
     }
 
-    async fn send(&self, message: &Message<'_>) -> Result<Option<u16>, SendError> {
+    async fn send(&self, message: &Message<'_>) -> Result<Taken, SendError> {
         let mut published = self.publish(message, &subject(&message.title)).await;
         if published.as_ref().is_err_and(|(code, _)| code.starts_with("InvalidParameter")) {
             published = self.publish(message, PLAIN_SUBJECT).await;
         }
-        published.map(|()| None).map_err(|(code, reason)| judged(&code, format!("SNS did not take it: {reason}")))
+        published
+            .map(|()| Taken::default())
+            .map_err(|(code, reason)| judged(&code, format!("SNS did not take it: {reason}")))
     }
 }
 

@@ -10,6 +10,7 @@ use url::Url;
 use super::sns::{SdkFor, digest, group, judged};
 use super::{Destination, SendError};
 use crate::alert::message::Message;
+use crate::model::Taken;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,7 +48,7 @@ impl Destination for Sqs {
         &self.name
     }
 
-    async fn send(&self, message: &Message<'_>) -> Result<Option<u16>, SendError> {
+    async fn send(&self, message: &Message<'_>) -> Result<Taken, SendError> {
         let fifo = self.queue_url.ends_with(".fifo");
         let sent = self
             .client
@@ -58,7 +59,7 @@ impl Destination for Sqs {
             .set_message_deduplication_id(fifo.then(|| digest(&message.key)))
             .send()
             .await;
-        let Err(error) = sent else { return Ok(None) };
+        let Err(error) = sent else { return Ok(Taken::default()) };
         let code = error.code().unwrap_or_default().to_owned();
         let cause = match error.message() {
             Some(message) if !code.is_empty() => format!("{code}: {message}"),

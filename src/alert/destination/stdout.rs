@@ -11,6 +11,7 @@ use super::{Destination, SendError};
 use crate::alert::OutputFormat;
 use crate::alert::message::Message;
 use crate::alert::render::{self, Style};
+use crate::model::Taken;
 use crate::runtime::blocking;
 
 pub const NAME: &str = "stdout";
@@ -40,14 +41,14 @@ impl<W: Write + Send + 'static> Destination for Stdout<W> {
         NAME
     }
 
-    async fn send(&self, message: &Message<'_>) -> Result<Option<u16>, SendError> {
+    async fn send(&self, message: &Message<'_>) -> Result<Taken, SendError> {
         let text = render::one(message.alert, self.style);
         // Waiting for the lock can be given up without a trace, and whoever has it is the only one that can block: a
         // reader that has stopped reading holds one thread and not one for each alert.
         let mut writer = self.writer.clone().lock_owned().await;
         blocking(move || writer.write_all(text.as_bytes()).and_then(|()| writer.flush()))
             .await
-            .map(|()| None)
+            .map(|()| Taken::default())
             .map_err(|error| SendError::unavailable(format!("could not write the alert to standard output: {error}")))
     }
 }

@@ -2,6 +2,7 @@
 //! vendor's limits, and what is made of each answer.
 
 mod mail;
+mod tickets;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ async fn built(name: &str, kind: &str, settings: Value, urls: &BTreeMap<String, 
     let secret = |reference: &SecretRef| match reference {
         SecretRef::Env(name) => Ok(Secret::new(urls.get(name).map_or(SECRET, String::as_str))),
         SecretRef::File(path) => Err(format!("needs {}", path.display())),
+        SecretRef::Aws(secret) => Err(format!("needs {secret}")),
     };
     let client = Client::without_authorities();
     let sdk = |_, _| -> futures_util::future::BoxFuture<'static, aws_config::SdkConfig> {
@@ -85,7 +87,7 @@ async fn posted(kind: &str, alert: &Alert) -> Received {
     let (_, settings) = kinds(&vendor.url()).into_iter().find(|(own, _)| *own == kind).unwrap();
     let line = built("soc", kind, settings, &urls(&vendor.url())).await.unwrap();
     let message = Message::new(alert, "soc", Some("https://margay.example"), 0, START);
-    assert_eq!(line.destination.send(&message).await, Ok(Some(202)), "{kind}");
+    assert_eq!(line.destination.send(&message).await, Ok(Taken::with(Some(202))), "{kind}");
     vendor.received().remove(0)
 }
 
@@ -131,6 +133,12 @@ async fn the_worst_alert_keeps_every_vendor_s_limits() {
         for (place, limit) in limits {
             let length = length(&body, place);
             assert!((1..=*limit).contains(&length), "{kind} has {length} characters at {place}");
+        }
+        if kind == "discord" {
+            let texts =
+                ["/embeds/0/title", "/embeds/0/description", "/embeds/0/fields/0/name", "/embeds/0/fields/0/value"];
+            let all: usize = texts.iter().map(|place| length(&body, place)).sum();
+            assert!(all <= 6000, "an embed has {all} characters");
         }
         if kind == "opsgenie" {
             assert_eq!(body["tags"].as_array().unwrap().len(), 20);
@@ -187,11 +195,26 @@ async fn settings_that_can_t_work_are_told_when_a_destination_is_built() {
     let urls = BTreeMap::from([
         ("URL".to_owned(), "https://attacker.example/x".to_owned()),
         ("NONE".to_owned(), "no url".to_owned()),
+        ("INNER".to_owned(), "https://10.0.0.1/hunter2".to_owned()),
+        ("METADATA".to_owned(), "https://0xa9fea9fe/latest".to_owned()),
     ]);
     for (kind, settings, why) in [
         ("slack", json!({ "url": "env:URL" }), "not `hooks.slack.com`"),
         ("teams", json!({ "url": "env:NONE" }), "no URL in `env:NONE`"),
         ("webhook", json!({ "url": "file:missing" }), "needs missing"),
+        ("webhook", json!({ "url": "env:INNER" }), "private address 10.0.0.1"),
+        ("teams", json!({ "url": "env:METADATA" }), "link-local address 169.254.169.254"),
+        (
+            "jira",
+            json!({ "url": "https://x.example:22", "project": "S", "email": "e", "api_key": "env:KEY" }),
+            "port 22",
+        ),
+        (
+            "jira",
+            json!({ "url": "https://me:pw@x.example", "project": "S", "email": "e", "api_key": "env:KEY" }),
+            "password",
+        ),
+        ("servicenow", json!({ "url": "ftp://x.example", "user": "u", "password": "env:KEY" }), "`ftp:`"),
         ("webhook", json!({ "url": "env:URL", "headers": { "a b": "env:KEY" } }), "`a b`"),
         ("webhook", json!({ "url": "env:URL", "template": "{" }), "not JSON"),
         ("github", json!({ "repository": "a/../b", "token": "env:KEY" }), "`owner/name`"),
@@ -201,7 +224,18 @@ async fn settings_that_can_t_work_are_told_when_a_destination_is_built() {
         ("email", json!({ "server": "x", "from": "x", "to": ["a@b.example"] }), "no address"),
     ] {
         let problem = built("soc", kind, settings, &urls).await.err().unwrap();
-        assert!(problem.contains(why), "{kind}: {problem}");
+        assert!(problem.contains(why) && !problem.contains("hunter2"), "{kind}: {problem}");
+    }
+}
+
+#[test]
+fn every_secret_of_a_destination_is_known_before_it_is_built() {
+    let mut all = kinds("https://x.example");
+    all.push(("email", json!({ "server": "x", "from": "x@y.example", "to": [], "password": "env:KEY" })));
+    for (kind, settings) in all {
+        let written = settings.to_string().matches("env:").count();
+        let config: DestinationConfig = serde_json::from_value(json!({ "name": "x", kind: settings })).unwrap();
+        assert_eq!((config.secrets().len(), written > 0), (written, true), "{kind}");
     }
 }
 

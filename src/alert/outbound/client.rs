@@ -28,6 +28,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const TOTAL_LIMIT: Duration = Duration::from_secs(20);
 /// Of an answer; the rest is not read.
 const BODY_LIMIT: usize = 4096;
+/// Of an answer that is read.
+const OBJECT_LIMIT: usize = 512 * 1024;
 
 /// What is to be sent. A header value with a line end in it can't be made.
 pub struct Request {
@@ -35,13 +37,30 @@ pub struct Request {
     pub url: Url,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// Bytes of the answer's body that are kept.
+    pub kept: usize,
 }
 
 impl Request {
+    /// A question without a body.
+    pub fn get(url: Url) -> Request {
+        Request { method: Method::GET, url, headers: HeaderMap::new(), body: Bytes::new(), kept: BODY_LIMIT }
+    }
+
+    /// The same by another method.
+    pub fn by(self, method: Method) -> Request {
+        Request { method, ..self }
+    }
+
+    /// The same, with as much of the answer as an object of a vendor takes.
+    pub fn keeping_all(self) -> Request {
+        Request { kept: OBJECT_LIMIT, ..self }
+    }
+
     pub fn json(url: Url, body: &serde_json::Value) -> Request {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Request { method: Method::POST, url, headers, body: body.to_string().into() }
+        Request { method: Method::POST, url, headers, body: body.to_string().into(), kept: BODY_LIMIT }
     }
 
     /// The value is not shown in any debug output. A value that is no header value is an error without the value.
@@ -191,7 +210,7 @@ where
 {
     let failed = |error: hyper::Error| format!("the exchange with `{host}` failed: {error}");
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-    let Request { method, url, headers, body } = request;
+    let Request { method, url, headers, body, kept } = request;
     let mut sent = hyper::Request::new(Full::new(body));
     *sent.method_mut() = method;
     let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
@@ -205,7 +224,7 @@ where
     let answer = async {
         let response = sender.send_request(sent).await.map_err(failed)?;
         let (head, body) = response.into_parts();
-        Ok(Response { status: head.status, headers: head.headers, body: beginning(body).await })
+        Ok(Response { status: head.status, headers: head.headers, body: beginning(body, kept).await })
     };
     // The connection is driven here, beside the exchange, and ends with it.
     tokio::pin!(connection);
@@ -222,14 +241,14 @@ where
 }
 
 /// What comes before the limit or a fault: the status has said already how it went.
-async fn beginning(mut body: hyper::body::Incoming) -> Bytes {
+async fn beginning(mut body: hyper::body::Incoming, limit: usize) -> Bytes {
     let mut kept = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {
         if let Ok(data) = frame.into_data() {
-            let room = BODY_LIMIT - kept.len();
+            let room = limit - kept.len();
             kept.extend_from_slice(&data[..data.len().min(room)]);
         }
-        if kept.len() == BODY_LIMIT {
+        if kept.len() == limit {
             break;
         }
     }

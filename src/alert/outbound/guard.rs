@@ -8,6 +8,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::{Host, Url};
 
+/// Of the public range, and yet what every machine there has its secrets from.
+const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
 /// Ports of a host that is not allowed by name.
 const PORTS: [u16; 3] = [443, 8443, 80];
 
@@ -81,13 +84,16 @@ fn hidden(address: IpAddr) -> Option<&'static str> {
 
 fn hidden_v4(address: Ipv4Addr) -> Option<&'static str> {
     let [a, b, c, _] = address.octets();
+    if address == AZURE {
+        return Some("metadata");
+    }
     match (a, b, c) {
         (0, ..) => Some("unspecified"),
         (127, ..) => Some("loopback"),
         (169, 254, _) => Some("link-local"),
         (10, ..) | (172, 16..=31, _) | (192, 168, _) => Some("private"),
         (100, 64..=127, _) => Some("carrier-grade NAT"),
-        (192, 0, 0 | 2) | (198, 18 | 19, _) | (198, 51, 100) | (203, 0, 113) => Some("reserved"),
+        (192, 0, 0 | 2) | (192, 88, 99) | (198, 18 | 19, _) | (198, 51, 100) | (203, 0, 113) => Some("reserved"),
         (224..=239, ..) => Some("multicast"),
         (240.., ..) => Some("reserved"),
         _ => None,
@@ -105,19 +111,23 @@ fn hidden_v6(address: Ipv6Addr) -> Option<&'static str> {
         [0xfec0..=0xfeff, ..] => Some("site-local"),
         [0xfc00..=0xfdff, ..] => Some("private"),
         [0xff00..=0xffff, ..] => Some("multicast"),
-        [0x2001, 0xdb8, ..] | [0x100, 0, 0, 0, ..] | [0x2001, 0, ..] => Some("reserved"),
-        _ => None,
+        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Some("reserved"),
+        // Only these are given out for the public internet.
+        [0x2000..=0x3fff, ..] => None,
+        _ => Some("reserved"),
     }
 }
 
-/// The IPv4 address inside of a mapped, compatible, translated (NAT64) or 6to4 address.
+/// The IPv4 address inside of a mapped, compatible, translated (NAT64), 6to4 or ISATAP address. A network's own NAT64
+/// prefix, `64:ff9b:1::/48`, may hold it in other places, and is no address of the public internet.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match address.segments() {
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Some(v4(high, low)),
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => Some(v4(high, low)),
-        [0x64, 0xff9b, 0 | 1, .., high, low] => Some(v4(high, low)),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(v4(high, low)),
         [0x2002, high, low, ..] => Some(v4(high, low)),
+        [.., 0 | 0x200, 0x5efe, high, low] => Some(v4(high, low)),
         _ => None,
     }
 }
@@ -221,15 +231,79 @@ mod tests {
             "[2002:7f00:1::]",
             "[::ffff:0:10.0.0.1]",
             "[fec0::1]",
+            "127.0.1",
+            "0177.1",
+            "127.000.000.001",
+            "0X7F.0.0.1",
+            "127.0.0.1.",
+            "127%2e0%2e0%2e1",
+            "%31%32%37.0.0.1",
+            "１２７.０.０.１",
+            "①②⑦.⓪.⓪.①",
+            "127。0。0。1",
+            "12\t7.0.0.1",
+            "good.example@127.0.0.1",
+            "127.0.0.1\\@good.example",
+            "0.1.2.3",
+            "192.0.0.192",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.88.99.1",
+            "240.0.0.1",
+            "[::2]",
+            "[::10.0.0.1]",
+            "[0:0:0:0:0:ffff:7f00:1]",
+            "[64:ff9b::7f00:1]",
+            "[64:ff9b::a9fe:a9fe]",
+            "[64:ff9b:1:7f00:0:100:808:808]",
+            "[64:ff9b:0:1::808:808]",
+            "[2002:a9fe:a9fe::1]",
+            "[2001::1]",
+            "[2001:db8::1]",
+            "[3fff::1]",
+            "[100::1]",
+            "[5f00::1]",
+            "[4000::1]",
+            "[2600:1f18::5efe:10.0.0.1]",
+            "[2600:1f18::200:5efe:10.0.0.1]",
         ] {
             let why = refused(&format!("https://{host}/x"), &Policy::default());
-            assert!(why.as_ref().is_some_and(|why| why.contains("allow_cidrs")), "{host}: {why:?}");
+            let is_told = |why: &String| why.contains("allow_cidrs") || why.contains("carries a name");
+            assert!(why.as_ref().is_some_and(is_told), "{host}: {why:?}");
         }
-        for host in
-            ["93.184.216.34", "172.32.0.1", "100.128.0.1", "[2606:4700::1]", "[::ffff:8.8.8.8]", "hooks.slack.com"]
-        {
+        for host in [
+            "93.184.216.34",
+            "172.32.0.1",
+            "100.128.0.1",
+            "[2606:4700::1]",
+            "[::ffff:8.8.8.8]",
+            "[64:ff9b::8.8.8.8]",
+            "[2002:808:808::1]",
+            "hooks.slack.com",
+        ] {
             assert_eq!(refused(&format!("https://{host}/x"), &Policy::default()), None, "{host}");
         }
+    }
+
+    #[test]
+    fn what_is_no_url_of_a_host_is_none_here_either() {
+        for text in [
+            "https://[fe80::1%25eth0]/",
+            "https://[fe80::1%eth0]/",
+            "https://[::1/",
+            "https://127.0.0.256/",
+            "https:///",
+        ] {
+            assert!(Url::parse(text).is_err(), "{text}");
+        }
+        // Names are judged by what they resolve to, so that none of these finds an exception that was made for another.
+        let policy = Policy { allow_hosts: vec!["inner.example".into()], ..Policy::default() };
+        for host in ["inner.example.", "inner.example.attacker.example", "xinner.example", "іnner.example"] {
+            let url = Url::parse(&format!("https://{host}/")).unwrap();
+            let why = policy.check_address(url.host_str().unwrap(), IpAddr::from([10, 0, 0, 1]));
+            assert!(why.is_err(), "{host}");
+        }
+        assert_eq!(policy.check_address("INNER.example", IpAddr::from([10, 0, 0, 1])), Ok(()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `margay alerts`: the alerts in the state store, to look at and to work on; the daemon may be running.
 
+mod attributes;
 mod change;
 mod list;
 mod route;
@@ -22,6 +23,8 @@ enum Command {
     List(Box<list::List>),
     /// Count alerts by rule, severity, status, type and day.
     Summary(summary::Summary),
+    /// Show what the events of an alert have in common: the most frequent values of their fields.
+    Attributes(attributes::Attributes),
     /// Show one alert whole, with its deliveries, comments and history.
     Show(show::Show),
     /// List the matches that an alert counts, a line of JSON each.
@@ -37,6 +40,7 @@ enum Command {
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match &arguments.command {
         Command::List(list) => list.run(),
+        Command::Attributes(attributes) => attributes.run(),
         Command::Show(show) => show.run(),
         Command::Events(events) => events.run(),
         Command::Set(set) => set.run(),

@@ -99,7 +99,9 @@ fn text(alert: &Alert, history: &[Audited]) -> String {
         let status = sent.status_code.map(|status| format!(" {status}")).unwrap_or_default();
         let ended = if sent.success { "delivered" } else { sent.message.as_str() };
         let (to, attempt) = (safe(&sent.destination_id), sent.attempt);
-        writeln!(text, "delivery     {at} {to} {attempt}{status} {}", safe(ended)).expect("a string takes any text");
+        let ticket = sent.ticket.as_ref().map(|ticket| format!(" in {}", safe(ticket))).unwrap_or_default();
+        let line = format!("delivery     {at} {to} {attempt}{status} {}{ticket}", safe(ended));
+        writeln!(text, "{line}").expect("a string takes any text");
     }
     for change in history {
         let Audited { at, by, field, before, after } = change;

@@ -119,6 +119,7 @@ fn rule(id: &str) -> RuleMeta {
         runbook: String::new(),
         dedup_period_minutes: 60,
         threshold: 1,
+        summary_attributes: Vec::new(),
         create_alert: true,
         tags: Vec::new(),
         reports: Default::default(),

@@ -1,6 +1,7 @@
 //! `margay rules`: which rules there are, what of them is decided without Python, and what they cost a running daemon.
 //! Runs none.
 
+mod lift;
 mod list;
 mod show;
 mod top;
@@ -35,6 +36,10 @@ enum Command {
     },
     /// Show which rules of the running daemon cost most.
     Top(top::Top),
+    /// List the rules that are stopped, switched off or held back, and those that were let go on.
+    Stopped(lift::Stopped),
+    /// Let a rule go on that was stopped, switched off or held back.
+    Lift(lift::Lift),
 }
 
 impl Command {
@@ -43,7 +48,7 @@ impl Command {
             Command::List(list) => Some(&list.folder),
             Command::Show(show) => Some(&show.folder),
             Command::Explain { folder, .. } => Some(folder),
-            Command::Top(_) => None,
+            Command::Top(_) | Command::Stopped(_) | Command::Lift(_) => None,
         }
     }
 }
@@ -61,6 +66,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }),
         Command::Top(top) => top.run(),
+        Command::Stopped(stopped) => stopped.run(),
+        Command::Lift(lift) => lift.run(),
     }
 }
 

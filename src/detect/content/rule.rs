@@ -95,6 +95,7 @@ pub(super) fn policy(file: &Path, text: &str, spec: PolicySpec) -> Result<Rule, 
             runbook: spec.runbook.unwrap_or_default(),
             dedup_period_minutes: 60,
             threshold: 1,
+            summary_attributes: Vec::new(),
             create_alert: true,
             tags: spec.tags.unwrap_or_default(),
             reports: reports(spec.reports.as_ref()),
@@ -161,6 +162,12 @@ fn meta(spec: &RuleSpec, severity: Severity, version: String) -> RuleMeta {
         runbook: spec.runbook.clone().unwrap_or_default(),
         dedup_period_minutes: spec.dedup_period_minutes.unwrap_or(60),
         threshold: spec.threshold.unwrap_or(1),
+        summary_attributes: spec
+            .summary_attributes
+            .iter()
+            .flatten()
+            .filter_map(|name| name.as_str().map(str::to_owned))
+            .collect(),
         create_alert: spec.create_alert.unwrap_or(true),
         tags: spec.tags.clone().unwrap_or_default(),
         reports: reports(spec.reports.as_ref()),

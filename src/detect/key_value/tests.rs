@@ -25,6 +25,7 @@ fn rules() -> Vec<Arc<RuleMeta>> {
         runbook: String::new(),
         dedup_period_minutes: 60,
         threshold: 1,
+        summary_attributes: Vec::new(),
         create_alert: true,
         tags: Vec::new(),
         reports: BTreeMap::new(),

@@ -71,11 +71,10 @@ pub struct RuleSpec {
     pub tags: Option<Vec<String>>,
     pub reports: Option<BTreeMap<String, Vec<Value>>>,
     pub tests: Option<Vec<TestSpec>>,
+    pub summary_attributes: Option<Vec<Value>>,
     // Accepted because content has them; nothing reads them yet.
     #[serde(rename = "Status")]
     _status: Option<Value>,
-    #[serde(rename = "SummaryAttributes")]
-    _summary_attributes: Option<Value>,
     #[serde(rename = "OnlyUseBaseRiskScore")]
     _only_use_base_risk_score: Option<Value>,
     #[serde(rename = "BaseVersion")]
@@ -113,6 +112,7 @@ impl RuleSpec {
             runbook: own.runbook.or_else(|| base.runbook.clone()),
             tags: own.tags.or_else(|| base.tags.clone()),
             reports: own.reports.or_else(|| base.reports.clone()),
+            summary_attributes: own.summary_attributes.or_else(|| base.summary_attributes.clone()),
             tests: Some(added(own.tests.unwrap_or_default(), base.tests.as_deref().unwrap_or_default())),
             ..base.clone()
         }

@@ -12,7 +12,7 @@ use super::query::{cursor, filter, page_size};
 use super::{Caller, Refusal, body, failed, json_text};
 use crate::http::Surface;
 use crate::model::{AlertStatus, RowId};
-use crate::state::{AlertPlace, TriageChange};
+use crate::state::{AlertFilter, AlertPlace, TriageChange};
 
 type Answer = Result<Response, Refusal>;
 
@@ -127,19 +127,38 @@ pub(super) async fn change(
     show(State(surface), Path(id)).await
 }
 
-/// Those that there are not are left out of the answer.
+/// Those of `ids`, of which those that there are not are left out of the answer; or those that the filters of a list take,
+/// the oldest first, which may be more than one request changes.
 pub(super) async fn change_many(
     State(surface): State<Surface>,
     Extension(Caller(by)): Extension<Caller>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Answer {
     let change: Change = body(&headers, &bytes)?;
-    if change.ids.is_empty() || change.ids.len() > MOST {
-        return Err(Refusal::bad(format!("`ids` must name from 1 to {MOST} alerts")));
+    let triage = change.triage()?;
+    let (ids, has_more) = match (change.ids.len(), query.filter(|query| !query.is_empty())) {
+        (1..=MOST, None) => (change.ids, false),
+        (0, Some(query)) => taken(&surface, &query).await?,
+        (1.., Some(_)) => return Err(Refusal::bad("give `ids` or filters, and not both")),
+        (_, None) => return Err(Refusal::bad(format!("`ids` must name from 1 to {MOST} alerts, or filters others"))),
+    };
+    let changed = changed(&surface, &ids, &triage, &by).await?;
+    Ok(json_text(&json!({ "changed": changed, "more": has_more })).into_response())
+}
+
+/// Alerts that the filters of a list take, as many as one request may change, and whether there are more.
+async fn taken(surface: &Surface, query: &str) -> Result<(Vec<String>, bool), Refusal> {
+    let paging = ["sort", "pageSize", "cursor"];
+    if form_urlencoded::parse(query.as_bytes()).any(|(name, _)| paging.contains(&&*name)) {
+        return Err(Refusal::bad("a change has no pages: leave `sort`, `pageSize` and `cursor`"));
     }
-    let changed = changed(&surface, &change.ids, &change.triage()?, &by).await?;
-    Ok(json_text(&json!({ "changed": changed })).into_response())
+    let limit = u32::try_from(MOST + 1).ok();
+    let filter = AlertFilter { oldest_first: true, limit, ..filter(query)? };
+    let alerts = surface.desk()?.state.alerts(&filter).await.map_err(|error| failed(surface, &error))?;
+    let has_more = alerts.len() > MOST;
+    Ok((alerts.into_iter().take(MOST).map(|alert| alert.id).collect(), has_more))
 }
 
 async fn changed(surface: &Surface, ids: &[String], change: &TriageChange, by: &str) -> Result<Vec<String>, Refusal> {

@@ -2,8 +2,10 @@
 //! at; every change is written down with the name of the token that made it.
 
 mod alerts;
+mod attributes;
 mod auth;
 mod query;
+mod rules;
 mod search;
 
 use std::sync::{Arc, OnceLock};
@@ -38,7 +40,11 @@ pub struct Desk {
     pub wake: Arc<Notify>,
     /// None where no events are kept.
     pub search: Option<Queries>,
+    /// Fields by which a rule, as it runs now, wants its alerts summed up.
+    pub attributes: AttributesOf,
 }
+
+pub type AttributesOf = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;
 
 /// The server is there before the state store is: until that is given, the API answers that it is not ready.
 #[derive(Clone, Default)]
@@ -70,8 +76,11 @@ pub(super) fn router(surface: Surface) -> Router<Surface> {
         .route("/api/v1/alerts/summary", get(alerts::summary))
         .route("/api/v1/alerts/{id}", get(alerts::show).patch(alerts::change))
         .route("/api/v1/alerts/{id}/events", get(alerts::events))
+        .route("/api/v1/alerts/{id}/attributes", get(attributes::show))
         .route("/api/v1/alerts/{id}/history", get(alerts::history))
         .route("/api/v1/alerts/{id}/deliveries", axum::routing::post(alerts::resend))
+        .route("/api/v1/rules/stopped", get(rules::stopped_rules))
+        .route("/api/v1/rules/{id}/lift", axum::routing::post(rules::lift))
         .route("/api/v1/search", get(search::list).post(search::submit))
         .route("/api/v1/search/saved", get(search::saved))
         .route("/api/v1/search/databases", get(search::databases))

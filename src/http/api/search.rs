@@ -1,5 +1,5 @@
 //! Searches: a query is asked for, and its rows are fetched when it has ended. What it may use is the business of
-//! `search/queries`; the name of the token is the user whose turn it is.
+//! `search/queries`; the name of the token is the user whose turn it is, and whose query it is: for others there is none.
 
 use std::io;
 
@@ -90,8 +90,12 @@ pub(super) async fn submit(
     Ok((StatusCode::ACCEPTED, json_text(&json!(record))).into_response())
 }
 
-pub(super) async fn list(State(surface): State<Surface>, RawQuery(query): RawQuery) -> Answer {
-    let mut filter = Filter { limit: USUAL, ..Filter::default() };
+pub(super) async fn list(
+    State(surface): State<Surface>,
+    Extension(Caller(user)): Extension<Caller>,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let mut filter = Filter { limit: USUAL, user: Some(user), ..Filter::default() };
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         set(&mut filter, &name, &value).map_err(|problem| Refusal::bad(format!("`{name}`: {problem}")))?;
     }
@@ -103,14 +107,13 @@ pub(super) async fn list(State(surface): State<Surface>, RawQuery(query): RawQue
 fn set(filter: &mut Filter, name: &str, value: &str) -> Result<(), String> {
     match name {
         "status" => filter.status = Some(value.parse()?),
-        "user" => filter.user = Some(value.into()),
         "name" => filter.name = Some(value.into()),
         "contains" => filter.contains = Some(value.into()),
         "submittedAfter" => filter.since = Some(moment(value)?),
         "pageSize" => filter.limit = page_size(value)?,
         "cursor" => filter.before = Some(value.into()),
         _ => {
-            let names = "status, user, name, contains, submittedAfter, pageSize, cursor";
+            let names = "status, name, contains, submittedAfter, pageSize, cursor";
             return Err(format!("there is no such filter; there are {names}"));
         }
     }
@@ -118,7 +121,12 @@ fn set(filter: &mut Filter, name: &str, value: &str) -> Result<(), String> {
 }
 
 /// With `wait`, not before the query has ended or so many seconds are over.
-pub(super) async fn show(State(surface): State<Surface>, Path(id): Path<String>, RawQuery(query): RawQuery) -> Answer {
+pub(super) async fn show(
+    State(surface): State<Surface>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Answer {
     let mut patience = 0;
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         match &*name {
@@ -127,16 +135,25 @@ pub(super) async fn show(State(surface): State<Surface>, Path(id): Path<String>,
         }
     }
     let patience = std::time::Duration::from_secs(patience.min(PATIENCE));
-    let record = queries(&surface)?.wait(&id, patience).await.map_err(refused)?;
+    let record = own(&surface, &caller, &id)?.wait(&id, patience).await.map_err(refused)?;
     Ok(json_text(&json!(record)).into_response())
 }
 
-pub(super) async fn cancel(State(surface): State<Surface>, Path(id): Path<String>) -> Answer {
-    let record = queries(&surface)?.cancel(&id).await.map_err(refused)?;
+pub(super) async fn cancel(
+    State(surface): State<Surface>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Answer {
+    let record = own(&surface, &caller, &id)?.cancel(&id).await.map_err(refused)?;
     Ok(json_text(&json!(record)).into_response())
 }
 
-pub(super) async fn rows(State(surface): State<Surface>, Path(id): Path<String>, RawQuery(query): RawQuery) -> Answer {
+pub(super) async fn rows(
+    State(surface): State<Surface>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Answer {
     let (mut from, mut most) = (0, USUAL);
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         let wrong = |problem| Refusal::bad(format!("`{name}`: {problem}"));
@@ -146,7 +163,7 @@ pub(super) async fn rows(State(surface): State<Surface>, Path(id): Path<String>,
             _ => return Err(Refusal::bad(format!("`{name}`: there are pageSize and cursor"))),
         }
     }
-    let (record, page) = queries(&surface)?.page(&id, from, most).await.map_err(refused)?;
+    let (record, page) = own(&surface, &caller, &id)?.page(&id, from, most).await.map_err(refused)?;
     // The rows are JSON already.
     let head = json!({ "columns": record.columns, "next": page.next.map(|next| next.to_string()) }).to_string();
     let text = format!("{},\"rows\":[{}]}}", head.trim_end_matches('}'), page.rows.join(","));
@@ -156,6 +173,7 @@ pub(super) async fn rows(State(surface): State<Surface>, Path(id): Path<String>,
 /// All rows as they are in the file, or as CSV.
 pub(super) async fn download(
     State(surface): State<Surface>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Answer {
@@ -167,7 +185,7 @@ pub(super) async fn download(
             _ => return Err(Refusal::bad(format!("`{name}`: there is format"))),
         }
     }
-    let (record, file) = queries(&surface)?.file(&id).await.map_err(refused)?;
+    let (record, file) = own(&surface, &caller, &id)?.file(&id).await.map_err(refused)?;
     let file = tokio::fs::File::from_std(file);
     let (kind, rows) = match &*format {
         "csv" => ("text/csv; charset=utf-8", Body::from_stream(csv(record.columns, file))),
@@ -222,9 +240,18 @@ pub(super) async fn columns(State(surface): State<Surface>, Path((database, tabl
     Ok(json_text(&json!({ "columns": Column::of(&schema) })).into_response())
 }
 
-fn queries(surface: &Surface) -> Result<&Queries, Refusal> {
+pub(super) fn queries(surface: &Surface) -> Result<&Queries, Refusal> {
     let none = || Refusal(StatusCode::NOT_FOUND, "no events are kept: `lake.type` is `none`".into());
     surface.desk()?.search.as_ref().ok_or_else(none)
+}
+
+/// Where a query of the caller's own can be asked for. That somebody else has one is told to nobody.
+fn own<'a>(surface: &'a Surface, Caller(user): &Caller, id: &str) -> Result<&'a Queries, Refusal> {
+    let queries = queries(surface)?;
+    match queries.get(id).map_err(refused)?.user == *user {
+        true => Ok(queries),
+        false => Err(refused(Refused::Unknown(id.to_owned()))),
+    }
 }
 
 fn page_size(value: &str) -> Result<usize, String> {
@@ -238,7 +265,7 @@ fn mistaken(error: SearchError) -> Refusal {
     refused(Refused::Query(error))
 }
 
-fn refused(refused: Refused) -> Refusal {
+pub(super) fn refused(refused: Refused) -> Refusal {
     let status = match &refused {
         Refused::Query(_) | Refused::NoPlace => StatusCode::BAD_REQUEST,
         Refused::Full => StatusCode::TOO_MANY_REQUESTS,

@@ -14,7 +14,9 @@ use crate::runtime::SystemClock;
 use crate::search::dry::DryTables;
 use crate::search::saved::Saved;
 use crate::search::{Config, Search};
+use crate::state::fixtures::{START, matched, matches, object, rule};
 use crate::state::memory::MemoryState;
+use crate::state::{AlertStore, Claim, Ledger};
 use crate::telemetry::{self, Telemetry};
 
 const ANA: &str = "a-token-of-these-tests";
@@ -22,6 +24,7 @@ const BOB: &str = "another-token-of-these";
 
 struct Server {
     app: Router,
+    state: Arc<MemoryState>,
     _folder: tempfile::TempDir,
     _subscriber: Box<dyn std::any::Any>,
 }
@@ -40,18 +43,20 @@ async fn server() -> Server {
     let (subscriber, log) = telemetry::build(&telemetry::Config::default(), false, false, std::io::sink).unwrap();
     let tokens = [("ana", ANA), ("bob", BOB)].map(|(name, token)| (name.to_owned(), Secret::new(token)));
     let api = Api::new(Access::new(tokens.to_vec(), false).unwrap());
+    let state = Arc::new(MemoryState::new());
     api.open(Desk {
-        state: Arc::new(MemoryState::new()),
+        state: state.clone(),
         receivers: watch::channel(Vec::new().into()).1,
         clock: Arc::new(SystemClock),
         wake: Arc::default(),
         search: Some(queries),
+        attributes: Arc::new(|_| Vec::new()),
     });
     let surface =
         Surface { readiness: Readiness::new(), findings: Findings::default(), telemetry: Telemetry::new(), log, api };
     let peer: SocketAddr = "10.0.0.1:1".parse().unwrap();
     let app = crate::http::router(surface).layer(axum::Extension(ConnectInfo(peer)));
-    Server { app, _folder: folder, _subscriber: Box::new(subscriber) }
+    Server { app, state, _folder: folder, _subscriber: Box::new(subscriber) }
 }
 
 impl Server {
@@ -145,7 +150,8 @@ async fn what_was_asked_is_listed() {
     for sql in ["SELECT 1 AS a", "SELECT 2 AS b", "SELECT nope"] {
         server.done(json!({ "sql": sql })).await;
     }
-    server.text("POST", "/api/v1/search", Some(json!({ "sql": "SELECT 3 AS c" })), BOB).await;
+    let (_, bobs) = server.text("POST", "/api/v1/search", Some(json!({ "sql": "SELECT 3 AS c" })), BOB).await;
+    let bobs: Value = serde_json::from_str(&bobs).unwrap();
     let list = async |query: &str| {
         let (status, page) = server.ask("GET", &format!("/api/v1/search?{query}"), None).await;
         assert_eq!(status, 200, "{page}");
@@ -153,14 +159,20 @@ async fn what_was_asked_is_listed() {
         let found: Vec<String> = page["queries"].as_array().unwrap().iter().map(sql).collect();
         (found, page["next"].as_str().map(str::to_owned))
     };
-    assert_eq!(list("user=bob").await.0, ["SELECT 3 AS c"]);
     assert_eq!(list("status=failed").await.0, ["SELECT nope"]);
     assert_eq!(list("contains=as+A").await.0, ["SELECT 1 AS a"]);
-    let (mut found, next) = list("user=ana&pageSize=2").await;
-    found.extend(list(&format!("user=ana&pageSize=2&cursor={}", next.unwrap())).await.0);
+    let (mut found, next) = list("pageSize=2").await;
+    found.extend(list(&format!("pageSize=2&cursor={}", next.unwrap())).await.0);
     found.sort();
     assert_eq!(found, ["SELECT 1 AS a", "SELECT 2 AS b", "SELECT nope"]);
-    for wrong in ["status=done", "colour=red", "submittedAfter=now"] {
+    let path = format!("/api/v1/search/{}", bobs["id"].as_str().unwrap());
+    for (method, part) in [("GET", ""), ("GET", "?wait=20"), ("GET", "/rows"), ("GET", "/download"), ("DELETE", "")] {
+        let (status, answer) = server.ask(method, &format!("{path}{part}"), None).await;
+        assert_eq!(status, 404, "{method} {part} of another's query: {answer}");
+    }
+    let (status, record) = server.text("GET", &format!("{path}?wait=20"), None, BOB).await;
+    assert!(status == 200 && record.contains("succeeded"), "its own goes on for bob: {record}");
+    for wrong in ["status=done", "colour=red", "user=bob", "submittedAfter=now"] {
         assert_eq!(server.ask("GET", &format!("/api/v1/search?{wrong}"), None).await.0, 400, "{wrong}");
     }
     assert_eq!(server.ask("GET", "/api/v1/search/0123456789abcdef0123", None).await.0, 404);
@@ -199,4 +211,24 @@ async fn nothing_is_told_without_a_token() {
     ] {
         assert_eq!(server.text(method, path, None, "wrong").await.0, 401, "{method} {path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_attributes_of_an_alert_are_a_search_that_leaves_no_rows() {
+    let server = server().await;
+    let claim = server.state.claim(&object("k"), "s", None, START, START + time::Duration::HOUR).await.unwrap();
+    let Claim::Granted(token, _) = claim else { panic!("{claim:?}") };
+    let found = matches([matched(&Arc::new(rule("r")), 1)]);
+    let id = server.state.record(&token, &found, &[], START).await.unwrap().opened.remove(0).id;
+    let path = format!("/api/v1/alerts/{id}/attributes");
+    // The tables have no rows.
+    let nothing = json!({ "events": 0, "isCut": false, "attributes": [] });
+    for query in ["", "?attribute=eventName&attribute=client:ip"] {
+        assert_eq!(server.ask("GET", &format!("{path}{query}"), None).await, (200, nothing.clone()), "{query}");
+    }
+    let (_, asked) = server.ask("GET", "/api/v1/search", None).await;
+    let asked = asked["queries"].as_array().unwrap();
+    assert!(asked.len() == 2 && asked.iter().all(|one| one["hasRows"] == false && one["user"] == "ana"), "{asked:?}");
+    assert_eq!(server.ask("GET", &format!("{path}?by=x"), None).await.0, 400);
+    assert_eq!(server.ask("GET", "/api/v1/alerts/none/attributes", None).await.0, 404);
 }

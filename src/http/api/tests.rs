@@ -9,11 +9,11 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::http::{Findings, Readiness};
-use crate::model::{News, Secret};
+use crate::model::{News, Secret, Taken};
 use crate::runtime::Clock;
 use crate::state::fixtures::{START, matched, matches, object, rule};
 use crate::state::memory::MemoryState;
-use crate::state::{AlertStore, Claim, Ledger, Outbox};
+use crate::state::{AlertStore, Claim, Fact, Ledger, Notices, Outbox};
 use crate::telemetry::{self, Telemetry};
 
 const TOKEN: &str = "a-token-of-these-tests";
@@ -53,6 +53,7 @@ async fn server() -> (Server, Vec<String>) {
         clock: Arc::new(Fixed),
         wake: Arc::default(),
         search: None,
+        attributes: Arc::new(|_| Vec::new()),
     });
     let surface =
         Surface { readiness: Readiness::new(), findings: Findings::default(), telemetry: Telemetry::new(), log, api };
@@ -138,7 +139,7 @@ async fn a_change_is_written_down_with_its_author() {
 #[tokio::test]
 async fn an_alert_is_sent_again() {
     let (server, ids) = server().await;
-    server.state.delivered(&ids[0], "slack", News::Opened, Some(200), START).await.unwrap();
+    server.state.delivered(&ids[0], "slack", News::Opened, &Taken::with(Some(200)), START).await.unwrap();
     let path = format!("/api/v1/alerts/{}/deliveries", ids[0]);
     let (status, answer) = server.ask("POST", &path, Some(json!({}))).await;
     assert_eq!((status, &answer["destinations"]), (202, &json!(["slack"])));
@@ -184,4 +185,41 @@ async fn alerts_are_counted_by_what_they_are() {
     let (_, one) = server.ask("GET", "/api/v1/alerts/summary?rule=r2", None).await;
     assert_eq!(one["alerts"], json!(1));
     assert_eq!(server.ask("GET", "/api/v1/alerts/summary?colour=red", None).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_stopped_rule_is_listed_and_let_go_on_with_the_name_of_the_caller() {
+    let (server, _) = server().await;
+    server.state.note(Fact::Stopped, "Loud.Rule", "v1", START).await.unwrap();
+    let (status, listed) = server.ask("GET", "/api/v1/rules/stopped", None).await;
+    assert_eq!((status, &listed["rules"][0]["ruleId"]), (200, &json!("Loud.Rule")), "{listed}");
+    let lift = "/api/v1/rules/Loud.Rule/lift";
+    let (status, lifted) = server.ask("POST", lift, Some(json!({ "reason": "tuned" }))).await;
+    assert_eq!((status, &lifted["by"], &lifted["reason"]), (200, &json!("analyst"), &json!("tuned")), "{lifted}");
+    assert_eq!(server.ask("POST", lift, Some(json!({}))).await.0, 404, "nothing is in its way any more");
+    assert_eq!(server.ask("POST", lift, Some(json!({ "reason": "x".repeat(2000) }))).await.0, 400);
+    let (_, listed) = server.ask("GET", "/api/v1/rules/stopped", None).await;
+    assert_eq!((&listed["rules"], &listed["lifts"][0]["by"]), (&json!([]), &json!("analyst")));
+}
+
+#[tokio::test]
+async fn what_filters_take_is_changed_together() {
+    let (server, ids) = server().await;
+    let resolved = || Some(json!({ "status": "RESOLVED" }));
+    let (status, answer) = server.ask("PATCH", "/api/v1/alerts?rule=r2&status=OPEN", resolved()).await;
+    assert_eq!((status, answer), (200, json!({ "changed": [ids[1]], "more": false })));
+    let (_, answer) = server.ask("PATCH", "/api/v1/alerts?status=OPEN", resolved()).await;
+    assert_eq!(answer["changed"], json!([ids[0], ids[2]]));
+    let (_, answer) = server.ask("PATCH", "/api/v1/alerts?status=OPEN", resolved()).await;
+    assert_eq!(answer["changed"], json!([]));
+    let both = Some(json!({ "ids": ids, "status": "OPEN" }));
+    for (path, body) in [
+        ("/api/v1/alerts?status=OPEN", both),
+        ("/api/v1/alerts?pageSize=5", resolved()),
+        ("/api/v1/alerts?colour=red", resolved()),
+        ("/api/v1/alerts?", resolved()),
+        ("/api/v1/alerts", resolved()),
+    ] {
+        assert_eq!(server.ask("PATCH", path, body).await.0, 400, "{path}");
+    }
 }

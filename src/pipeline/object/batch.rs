@@ -38,8 +38,7 @@ impl Work<'_> {
         let detections = detections?;
         let now = pipeline.clock.now();
         for off in &detections.switched_off {
-            let detail = format!("{}; it is switched off for {} s", off.cause, off.pause.as_secs());
-            pipeline.state.note(Fact::Trouble(Condition::RuleStopped), &off.rule.id, &detail, now).await?;
+            pipeline.state.note(Fact::Trouble(Condition::RuleStopped), &off.rule.id, &off.to_string(), now).await?;
         }
         if detections.is_empty() {
             return Ok(());

@@ -15,8 +15,8 @@ const GAP: Duration = Duration::minutes(10);
 /// A condition that was seen stands for so long, where nothing else ends it.
 fn hold(condition: Condition, source_checks: Duration) -> Duration {
     match condition {
-        // Two examinations in a row were well.
-        Condition::SourceUnhealthy => source_checks * 2 + Duration::minutes(5),
+        // Sources are examined one after another, which takes as long as there are many.
+        Condition::SourceUnhealthy if !source_checks.is_zero() => Duration::DAY.max(source_checks * 3),
         Condition::ObjectFailed => Duration::DAY,
         Condition::Unclassified => Duration::HOUR,
         _ => Duration::minutes(5),
@@ -30,7 +30,7 @@ pub(super) struct Seen<'a> {
     pub(super) sources: BTreeMap<String, Option<Duration>>,
     /// Destinations.
     pub(super) receivers: BTreeSet<String>,
-    /// Of rules that the limit has stopped, as they run now.
+    /// Of rules that the limit has stopped, as they run now, where it may stop them.
     pub(super) versions: BTreeMap<String, String>,
     pub(super) storms: &'a [Storm],
     pub(super) source_checks: Duration,
@@ -85,6 +85,12 @@ impl Seen<'_> {
             {
                 false
             }
+            // An examination ends it that came later and in which the step was well.
+            Condition::SourceUnhealthy
+                if self.last(Fact::Examined, source).is_some_and(|examined| examined.at > own.at) =>
+            {
+                false
+            }
             _ => self.now - own.at < hold(condition, self.source_checks),
         }
     }
@@ -129,7 +135,10 @@ fn words(condition: Condition, subject: &str) -> (String, String) {
             format!("Alerts can't be delivered to {subject}"),
             "`margay destinations test` tries it; `margay alerts resend` sends what was given up.",
         ),
-        Condition::RuleStopped => (format!("Rule {subject} is stopped"), "Mend the rule: it is loaded at once."),
+        Condition::RuleStopped => (
+            format!("Rule {subject} is stopped"),
+            "Mend the rule: it is loaded at once. `margay rules lift` lets it go on as it is.",
+        ),
         Condition::AlertStorm => (
             format!("Rule {subject} opens too many alerts"),
             "Alerts are created and not delivered until the hour is over; a digest tells of them. A threshold, a \

@@ -14,11 +14,14 @@ use time::{Duration, OffsetDateTime};
 
 use self::judge::{FRESH, Seen, judge, watched_since};
 use super::Pipeline;
-use crate::model::{Alert, AlertKind, AlertStatus};
-use crate::state::{AlertFilter, Condition, Fact, Noted, OWN_NAME, StateError, StateStore, TriageChange};
+use crate::model::{Alert, AlertKind, AlertStatus, OnStorm};
+use crate::state::{AlertFilter, Condition, Fact, Lift, Noted, OWN_NAME, StateError, StateStore, TriageChange};
 
 /// Alerts about margay that are looked at in one round. They stand for what a person has configured: more there are not.
 const MOST: u32 = 10_000;
+
+/// What people have let go on that is looked at: more there is not between two rounds.
+const LIFTS: u32 = 200;
 
 /// After the hour, for daemons whose clocks are late.
 const CLOCKS: Duration = Duration::MINUTE;
@@ -37,12 +40,16 @@ pub struct Tolerance {
 pub struct SelfCheck {
     /// Commits to the lake that were given up, and that were made.
     commits: Option<(u64, u64)>,
+    /// What people have let go on, as far as it was seen; `None` before the first round: what was lifted before this
+    /// process began is nothing to it.
+    lifts: Option<Vec<Lift>>,
 }
 
 impl SelfCheck {
     /// One round.
     pub async fn round(&mut self, pipeline: &Pipeline, tolerance: Tolerance) -> Result<(), StateError> {
         let now = pipeline.clock.now();
+        self.take_lifts(pipeline).await?;
         self.note_own(pipeline, tolerance, now).await?;
         let state = &*pipeline.state;
         // Before the facts: what another replica raises from now on is not judged by older ones.
@@ -54,7 +61,11 @@ impl SelfCheck {
         let destinations = pipeline.destinations();
         let receivers = destinations.iter().map(|one| one.name.clone()).collect();
         let stopped = noted.iter().filter(|own| own.fact == Fact::Stopped);
-        let versions = stopped.filter_map(|own| Some((own.subject.clone(), pipeline.engine.version(&own.subject)?)));
+        let versions = stopped.filter_map(|own| {
+            let rule = pipeline.engine.rule(&own.subject)?;
+            let may_stop = rule.alerting.on_storm == OnStorm::Disable;
+            may_stop.then(|| (own.subject.clone(), rule.version.clone()))
+        });
         let seen = Seen {
             noted: &noted,
             sources,
@@ -90,6 +101,19 @@ impl SelfCheck {
         Ok(())
     }
 
+    /// Lets the rules go on that were lifted since the last round.
+    async fn take_lifts(&mut self, pipeline: &Pipeline) -> Result<(), StateError> {
+        let lifts = pipeline.state.lifts(LIFTS).await?;
+        if let Some(seen) = &self.lifts {
+            for lift in lifts.iter().filter(|lift| !seen.contains(lift)) {
+                pipeline.engine.forgive(&lift.rule_id);
+                tracing::info!(target: "margay::detect", rule = lift.rule_id, by = lift.by, "rule was let go on");
+            }
+        }
+        self.lifts = Some(lifts);
+        Ok(())
+    }
+
     /// What this process alone knows.
     async fn note_own(
         &mut self,
@@ -98,9 +122,8 @@ impl SelfCheck {
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
         let state = &*pipeline.state;
-        for rule in pipeline.engine.switched_off() {
-            let detail = "it overran its time or ended its worker again and again, and is switched off for a while";
-            state.note(Fact::Trouble(Condition::RuleStopped), &rule, detail, now).await?;
+        for off in pipeline.engine.switched_off() {
+            state.note(Fact::Trouble(Condition::RuleStopped), &off.rule.id, &off.to_string(), now).await?;
         }
         let commits = &pipeline.telemetry.metrics.lake_commits_total;
         let (given_up, made) = (commits.get(["given_up"]), commits.get(["committed"]));

@@ -10,7 +10,7 @@ use time::Duration;
 
 use super::{LEASE, claimed, token};
 use crate::model::{
-    Alert, AlertKind, AlertStatus, Alerting, Detections, Match, News, Receiver, RuleMeta, Severity, Triage,
+    Alert, AlertKind, AlertStatus, Alerting, Detections, Match, News, Receiver, RuleMeta, Severity, Taken, Triage,
 };
 use crate::state::fixtures::{START, fault, matched, matches, rule};
 use crate::state::{AlertFilter, Placed, StateError, StateStore, TriageChange};
@@ -157,7 +157,7 @@ pub(in crate::state) async fn an_alert_that_grows_tenfold_is_told_again_if_that_
     for (notify_on_update, expected) in [(false, vec![]), (true, vec![News::Updated])] {
         let rule = alerting(&notify_on_update.to_string(), Alerting { notify_on_update, ..Alerting::default() });
         let first = store.record(&token, &matches([matched(&rule, 0)]), &to, START).await.unwrap();
-        store.delivered(&first.opened[0].id, "slack", News::Opened, None, START).await.unwrap();
+        store.delivered(&first.opened[0].id, "slack", News::Opened, &Taken::with(None), START).await.unwrap();
         let before = store.record(&token, &matches((1..9).map(|row| matched(&rule, row))), &to, START).await;
         before.unwrap();
         assert!(store.due("slack", START, lease, 10).await.unwrap().is_empty());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{failed, token};
-use crate::model::{Alert, AlertStatus, News, Receiver, Severity};
+use crate::model::{Alert, AlertStatus, News, Receiver, Severity, Taken};
 use crate::state::fixtures::{START, matched, matches, rule};
 use crate::state::{AlertFilter, AlertPlace, StateStore, Summary, TriageChange};
 
@@ -136,7 +136,7 @@ pub(in crate::state) async fn an_alert_is_sent_again_as_if_for_the_first_time<S:
     let to = ["slack", "down"].map(Receiver::accepting_all);
     let found = matches([matched(&Arc::new(rule("r")), 1)]);
     let id = store.record(&token, &found, &to, START).await.unwrap().opened.remove(0).id;
-    store.delivered(&id, "slack", News::Opened, Some(200), START).await.unwrap();
+    store.delivered(&id, "slack", News::Opened, &Taken::with(Some(200)), START).await.unwrap();
     store.failed(&id, "down", News::Opened, &failed("no", Some(500), None), START).await.unwrap();
     let names = ["slack", "down", "new"].map(String::from);
     assert!(store.resend(&id, &names, "me", START + LATER).await.unwrap());
@@ -147,7 +147,7 @@ pub(in crate::state) async fn an_alert_is_sent_again_as_if_for_the_first_time<S:
         let told: Vec<_> = due.iter().map(|pending| (&*pending.alert.id, pending.attempts, pending.resent)).collect();
         assert_eq!(told, [(&*id, 0, 1)], "{name}");
     }
-    store.delivered(&id, "slack", News::Opened, Some(200), START + LATER).await.unwrap();
+    store.delivered(&id, "slack", News::Opened, &Taken::with(Some(200)), START + LATER).await.unwrap();
     let sent = store.alert(&id).await.unwrap().unwrap().delivery_responses;
     let slack: Vec<_> = sent.iter().filter(|one| one.destination_id == "slack").map(|one| one.attempt).collect();
     assert_eq!(slack, [1, 1], "what was sent before stays written down");
@@ -199,8 +199,8 @@ pub(in crate::state) async fn the_end_of_an_alert_is_told_behind_its_beginning<S
     let to = ["pager", "slow", "failed", "deaf"].map(Receiver::accepting_all);
     let found = matches([matched(&Arc::new(rule("r")), 1)]);
     let id = store.record(&token, &found, &to, START).await.unwrap().opened.remove(0).id;
-    store.delivered(&id, "pager", News::Opened, Some(202), START).await.unwrap();
-    store.delivered(&id, "deaf", News::Opened, Some(202), START).await.unwrap();
+    store.delivered(&id, "pager", News::Opened, &Taken::with(Some(202)), START).await.unwrap();
+    store.delivered(&id, "deaf", News::Opened, &Taken::with(Some(202)), START).await.unwrap();
     store.failed(&id, "failed", News::Opened, &failed("no", None, None), START).await.unwrap();
     assert_eq!(store.due("slow", START, lease, 9).await.unwrap()[0].news, News::Opened);
 
@@ -219,11 +219,11 @@ pub(in crate::state) async fn the_end_of_an_alert_is_told_behind_its_beginning<S
     assert_eq!(news(store.due("pager", now, lease, 9).await.unwrap()), [(News::Resolved, 0)]);
     // It has not taken the beginning yet, so that comes first.
     assert_eq!(news(store.due("slow", now, lease, 9).await.unwrap()), [(News::Opened, 0)]);
-    store.delivered(&id, "slow", News::Opened, None, now).await.unwrap();
+    store.delivered(&id, "slow", News::Opened, &Taken::with(None), now).await.unwrap();
     assert_eq!(news(store.due("slow", now, lease, 9).await.unwrap()), [(News::Resolved, 0)]);
     // Another daemon says late that it has delivered the beginning, too.
-    store.delivered(&id, "slow", News::Opened, None, now).await.unwrap();
-    store.delivered(&id, "slow", News::Resolved, None, now).await.unwrap();
+    store.delivered(&id, "slow", News::Opened, &Taken::with(None), now).await.unwrap();
+    store.delivered(&id, "slow", News::Resolved, &Taken::with(None), now).await.unwrap();
     for name in ["slow", "failed", "deaf"] {
         assert!(store.due(name, now + lease * 9, lease, 9).await.unwrap().is_empty(), "{name}");
     }

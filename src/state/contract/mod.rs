@@ -68,6 +68,8 @@ macro_rules! contract_tests {
                 deliveries_come_oldest_first_up_to_the_limit,
                 an_unknown_delivery_is_an_error,
                 what_waits_is_counted_by_destination,
+                what_was_taken_and_not_tried_is_given_back,
+                a_ticket_is_kept_for_what_comes_later,
             ],
             desk: [
                 a_change_is_made_and_written_down,
@@ -90,6 +92,10 @@ macro_rules! contract_tests {
                 error_alerts_have_a_limit_of_their_own,
                 after_the_hour_there_is_one_digest_and_delivery_goes_on,
                 a_storm_may_stop_its_rule_until_it_is_changed,
+                the_first_to_open_are_delivered,
+                a_call_that_stops_its_rule_opens_all_of_its_alerts,
+                a_person_lets_a_stopped_rule_go_on,
+                a_person_lets_what_is_held_back_go_out,
                 a_limit_holds_for_all_that_record_at_once,
             ],
             commits: [

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use time::Duration as Span;
 
 use super::{claimed, failed, token};
-use crate::model::{AlertKind, AlertStatus, News, Receiver, Severity};
+use crate::model::{AlertKind, AlertStatus, News, Receiver, Severity, Taken};
 use crate::state::fixtures::{START, matched, matches, rule};
 use crate::state::{Condition, Fact, Noted, Notice, OWN_NAME, ObjectOutcome, ObjectState, StateStore, TriageChange};
 
@@ -28,7 +28,7 @@ fn about(noted: &[Noted], fact: Fact) -> Vec<(&str, &str)> {
 }
 
 pub(in crate::state) async fn a_fact_is_written_down_once_in_a_while<S: StateStore>(store: &S) {
-    let fact = Fact::Trouble(Condition::SourceUnhealthy);
+    let fact = Fact::Trouble(Condition::Unclassified);
     store.note(fact, "s\0/role", "first", START).await.unwrap();
     store.note(fact, "s\0/role", "too soon", START + Span::seconds(59)).await.unwrap();
     assert_eq!(about(&store.noted().await.unwrap(), fact), [("s\0/role", "first")]);
@@ -113,6 +113,6 @@ pub(in crate::state) async fn what_fails_is_told_to_the_others<S: StateStore>(st
     // That this can't be delivered either is told nowhere.
     store.failed(&raised.id, "slack", News::Opened, &failed("gone, too", None, None), START).await.unwrap();
     assert_eq!(about(&store.noted().await.unwrap(), fact).len(), 1);
-    store.delivered(&id, "slack", News::Opened, Some(200), START).await.unwrap();
+    store.delivered(&id, "slack", News::Opened, &Taken::with(Some(200)), START).await.unwrap();
     assert_eq!(about(&store.noted().await.unwrap(), Fact::Delivered), [("slack", "")]);
 }

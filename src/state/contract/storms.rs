@@ -7,9 +7,9 @@ use futures_util::future::join_all;
 use time::{Duration as Span, OffsetDateTime};
 
 use super::{claimed, token};
-use crate::model::{Alert, AlertKind, Alerting, Detections, Match, News, OnStorm, Receiver, RuleMeta, Severity};
+use crate::model::{Alert, AlertKind, Alerting, Detections, Match, News, OnStorm, Receiver, RuleMeta, Severity, Taken};
 use crate::state::fixtures::{START, fault, matched, rule};
-use crate::state::{AlertFilter, ClaimToken, Fact, Recorded, StateStore, Storm};
+use crate::state::{AlertFilter, ClaimToken, Condition, Fact, Lift, Recorded, StateStore, Storm};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -88,7 +88,7 @@ pub(in crate::state) async fn after_the_hour_there_is_one_digest_and_delivery_go
     let (token, rule) = (token(store).await, limited("r", 2, OnStorm::Digest));
     record(store, &token, &rule, 0..60, START).await;
     for alert in due(store, START).await {
-        store.delivered(&alert.id, "slack", News::Opened, None, START).await.unwrap();
+        store.delivered(&alert.id, "slack", News::Opened, &Taken::with(None), START).await.unwrap();
     }
     let storms = store.storms().await.unwrap();
     let [storm] = &storms[..] else { panic!("{storms:?}") };
@@ -129,6 +129,70 @@ pub(in crate::state) async fn a_storm_may_stop_its_rule_until_it_is_changed<S: S
     assert_eq!((more.opened.len(), more.matches), (0, 4), "its matches are recorded");
     let changed = Arc::new(RuleMeta { version: "v2".into(), ..(*rule).clone() });
     assert_eq!(record(store, &token, &changed, 9..10, later).await.opened.len(), 1);
+}
+
+/// The limit goes by who opens first, which is not always who was seen first.
+pub(in crate::state) async fn the_first_to_open_are_delivered<S: StateStore>(store: &S) {
+    let token = token(store).await;
+    let rule = Arc::new(RuleMeta { threshold: 2, ..(*limited("r", 1, OnStorm::Digest)).clone() });
+    let hit = |number: u16, dedup: &str| {
+        let mut found = loud(&rule, number);
+        found.detail.dedup = dedup.into();
+        found
+    };
+    let found = vec![hit(1, "seen first"), hit(2, "opens first"), hit(3, "opens first"), hit(4, "seen first")];
+    let found = Detections { matches: found, ..Detections::default() };
+    let recorded = store.record(&token, &found, &[Receiver::accepting_all("slack")], START).await.unwrap();
+    let opened: Vec<&str> = recorded.opened.iter().map(|alert| &*alert.dedup).collect();
+    assert_eq!((opened, recorded.held), (vec!["opens first", "seen first"], 1));
+    let due = due(store, START).await;
+    assert_eq!(due.iter().map(|alert| &*alert.dedup).collect::<Vec<_>>(), ["opens first"]);
+}
+
+/// A stop is a thing of the next call: what one call opens does not go by how its matches are split.
+pub(in crate::state) async fn a_call_that_stops_its_rule_opens_all_of_its_alerts<S: StateStore>(store: &S) {
+    let (token, rule) = (token(store).await, limited("r", 2, OnStorm::Disable));
+    let first = record(store, &token, &rule, 0..7, START).await;
+    assert_eq!((first.opened.len(), first.held), (7, 5));
+    assert_eq!(record(store, &token, &rule, 7..9, START).await.opened.len(), 0);
+}
+
+fn lift(rule: &str, at: OffsetDateTime) -> Lift {
+    Lift { rule_id: rule.into(), at, by: "ana\u{0}".into(), reason: "tuned".into() }
+}
+
+pub(in crate::state) async fn a_person_lets_a_stopped_rule_go_on<S: StateStore>(store: &S) {
+    let (token, rule) = (token(store).await, limited("r", 3, OnStorm::Disable));
+    assert!(!store.lift(&lift("r", START)).await.unwrap(), "nothing is in its way");
+    assert_eq!(store.lifts(10).await.unwrap(), []);
+    record(store, &token, &rule, 0..5, START).await;
+    store.note(Fact::Stopped, "other", "v1", START).await.unwrap();
+    assert!(store.lift(&lift("r", START)).await.unwrap());
+    // In the same hour it has its whole limit once more, and is stopped again behind that.
+    let more = record(store, &token, &rule, 5..8, START).await;
+    assert_eq!((more.opened.len(), more.held), (3, 0));
+    let more = record(store, &token, &rule, 8..9, START).await;
+    assert_eq!((more.opened.len(), more.held), (1, 1));
+    assert_eq!(record(store, &token, &rule, 9..10, START).await.opened.len(), 0);
+    // What was held back is told all the same.
+    let storms = store.storms().await.unwrap();
+    assert_eq!((storms[0].opened, storms[0].held), (9, 3));
+    let stopped: Vec<String> = store.noted().await.unwrap().into_iter().map(|own| own.subject).collect();
+    assert_eq!(stopped, ["other", "r"]);
+    assert!(store.lift(&lift("other", START + Span::MINUTE)).await.unwrap());
+    assert_eq!(store.lifts(10).await.unwrap(), [lift("other", START + Span::MINUTE), lift("r", START)]);
+    assert_eq!(store.lifts(1).await.unwrap().len(), 1);
+}
+
+pub(in crate::state) async fn a_person_lets_what_is_held_back_go_out<S: StateStore>(store: &S) {
+    let (token, rule) = (token(store).await, limited("r", 2, OnStorm::Digest));
+    assert_eq!(record(store, &token, &rule, 0..5, START).await.held, 3);
+    assert!(store.lift(&lift("r", START)).await.unwrap());
+    assert!(!store.lift(&lift("r", START)).await.unwrap(), "once is enough");
+    assert_eq!(record(store, &token, &rule, 5..8, START).await.held, 1);
+    store.note(Fact::Trouble(Condition::RuleStopped), "slow", "it hung", START).await.unwrap();
+    assert!(store.lift(&lift("slow", START)).await.unwrap());
+    assert!(store.noted().await.unwrap().iter().all(|own| own.subject != "slow"));
 }
 
 /// Any number of daemons deliver together what the limit allows, and no more.

@@ -12,8 +12,8 @@ use crate::state::route::{Routed, route};
 use crate::state::storm::HELD;
 use crate::state::window::{Asks, Change, GroupKey, Hit, Window, context};
 use crate::state::{
-    AlertFilter, AlertMatch, AlertPlace, AlertStore, Audited, ClaimToken, Desk, Placed, Recorded, StateError, Summary,
-    TriageChange,
+    AlertFilter, AlertMatch, AlertPlace, AlertStore, Audited, ClaimToken, Desk, Fact, Placed, Recorded, StateError,
+    Summary, TriageChange,
 };
 
 #[async_trait]
@@ -29,6 +29,7 @@ impl AlertStore for MemoryState {
         tables.check_claim(token)?;
         let hits = detections.matches.iter().map(Hit::from).chain(detections.faults.iter().map(Hit::from));
         let (mut matches, mut opened, mut places, held_before) = (0, Vec::new(), Vec::new(), tables.all_held());
+        let mut stopped = Vec::new();
         for hit in hits.collect::<Vec<_>>() {
             let identity = (hit.rule.id.clone(), hit.kind.as_str(), hit.row_id);
             if let Some(before) = tables.matches.get(&identity) {
@@ -41,6 +42,7 @@ impl AlertStore for MemoryState {
                 let change = tables.count(&hit, destinations, now);
                 if change == Change::Opened {
                     opened.push(hit.key());
+                    stopped.extend(tables.stops(&hit, now));
                 }
                 let window = &tables.windows[&hit.key()];
                 let alert = hit.key().alert_id(window.number);
@@ -50,6 +52,8 @@ impl AlertStore for MemoryState {
             tables.matches.insert(identity, placed.clone());
             places.push(placed);
         }
+        // As one transaction does: what it stops has opened its own alerts before.
+        stopped.iter().for_each(|(rule, version)| tables.note(Fact::Stopped, rule, version, now));
         let opened = opened.iter().map(|key| tables.windows[key].alert(key).expect("its window has opened it"));
         let opened = opened.collect();
         Ok(Recorded { opened, matches, held: tables.all_held() - held_before, placed: places })
@@ -139,9 +143,8 @@ impl Tables {
     /// The alert as it is listed.
     fn as_listed(&self, alert: &Alert) -> Alert {
         let of_alert = self.deliveries.iter().filter(|row| row.alert == alert.id);
-        let mut responses: Vec<DeliveryResponse> = of_alert
-            .flat_map(|row| if row.tried.is_empty() { vec![untried(row)] } else { row.tried.clone() })
-            .collect();
+        let mut responses: Vec<DeliveryResponse> =
+            of_alert.flat_map(|row| if row.tried.is_empty() { vec![untried(row)] } else { tried(row) }).collect();
         responses.sort_by(|a, b| a.destination_id.cmp(&b.destination_id));
         let changes = self.changes.iter().filter(|(id, _)| *id == alert.id).map(|(_, change)| change);
         let comments = changes.filter(|change| change.field == "comment").map(comment).collect();
@@ -192,6 +195,10 @@ fn is_wanted(filter: &AlertFilter, alert: &Alert) -> bool {
         && filter.after.as_ref().is_none_or(is_behind)
 }
 
+fn tried(row: &Delivery) -> Vec<DeliveryResponse> {
+    row.tried.iter().map(|one| DeliveryResponse { ticket: row.ticket.clone(), ..one.clone() }).collect()
+}
+
 fn untried(row: &Delivery) -> DeliveryResponse {
     DeliveryResponse {
         destination_id: row.destination.clone(),
@@ -199,6 +206,7 @@ fn untried(row: &Delivery) -> DeliveryResponse {
         status_code: None,
         success: false,
         message: if row.end == End::Held { HELD.to_owned() } else { String::new() },
+        ticket: row.ticket.clone(),
         dispatched_at: None,
     }
 }
@@ -296,7 +304,7 @@ impl Desk for MemoryState {
                 Some(row) => {
                     row.resent += 1;
                     (row.end, row.attempts, row.next_attempt, row.leased_until) = (End::Pending, 0, now, None);
-                    (row.news, row.follow) = (News::Opened, None);
+                    (row.news, row.follow, row.ticket) = (News::Opened, None, None);
                 }
                 None => {
                     let row = Delivery { resent: 1, ..Delivery::new(alert, destination, now) };

@@ -8,7 +8,16 @@ use crate::model::{Alert, AlertKind, AlertStatus, OnStorm, Receiver};
 use crate::state::route::{Routed, route};
 use crate::state::storm::{Hours, TITLES, hour};
 use crate::state::window::Hit;
-use crate::state::{Fact, Noted, Notice, Notices, StateError, Storm, Storms};
+use crate::state::{Condition, Fact, Lift, Noted, Notice, Notices, StateError, Storm, Storms};
+
+/// The alerts of a rule in an hour.
+#[derive(Clone, Copy, Default)]
+pub(super) struct HourCount {
+    opened: u64,
+    held: u64,
+    /// Of those opened, so many count no more.
+    forgiven: u64,
+}
 
 impl Tables {
     pub(super) fn note(&mut self, fact: Fact, subject: &str, detail: &str, now: OffsetDateTime) {
@@ -23,24 +32,28 @@ impl Tables {
         let mut hours = Hours::default();
         hours.opened(hit);
         let place = (hit.rule.id.to_string(), hit.kind.as_str(), hour(now));
+        let count = self.hours.entry(place).or_default();
         for (key, new) in hours.counts().map(|(key, new)| (key.clone(), new)).collect::<Vec<_>>() {
-            let (opened, _) = self.hours.entry(place.clone()).or_default();
-            *opened += new;
-            hours.counted(&key, *opened);
+            count.opened += new;
+            hours.counted(&key, count.opened - count.forgiven);
         }
-        for (_, held) in hours.held() {
-            self.hours.entry(place.clone()).or_default().1 += held;
-        }
-        let stopped: Vec<(String, String)> =
-            hours.stopped().map(|(rule, version)| (rule.to_owned(), version.to_owned())).collect();
-        for (rule, version) in stopped {
-            self.note(Fact::Stopped, &rule, &version, now);
-        }
+        count.held += hours.held().map(|(_, held)| held).sum::<u64>();
         !hours.delivers(&hit.key())
     }
 
+    /// Rule and version, when the alert that this hit has just opened is one too many for them.
+    pub(super) fn stops(&self, hit: &Hit<'_>, now: OffsetDateTime) -> Option<(String, String)> {
+        let mut hours = Hours::default();
+        hours.opened(hit);
+        let count = self.hours.get(&(hit.rule.id.to_string(), hit.kind.as_str(), hour(now)))?;
+        for (key, _) in hours.counts().map(|(key, new)| (key.clone(), new)).collect::<Vec<_>>() {
+            hours.counted(&key, count.opened - count.forgiven);
+        }
+        hours.stopped().next().map(|(rule, version)| (rule.to_owned(), version.to_owned()))
+    }
+
     pub(super) fn all_held(&self) -> u64 {
-        self.hours.values().map(|(_, held)| held).sum()
+        self.hours.values().map(|count| count.held).sum()
     }
 
     pub(super) fn is_stopped(&self, hit: &Hit<'_>) -> bool {
@@ -103,9 +116,10 @@ impl Storms for MemoryState {
     async fn storms(&self) -> Result<Vec<Storm>, StateError> {
         let tables = self.lock();
         let mut storms = Vec::new();
-        for ((rule_id, kind, hour), (opened, held)) in tables.hours.iter().filter(|(_, (_, held))| *held > 0) {
+        for ((rule_id, kind, hour), count) in tables.hours.iter().filter(|(_, count)| count.held > 0) {
             let kind = kind.parse::<AlertKind>().map_err(StateError::Store)?;
-            storms.push(Storm { rule_id: rule_id.clone(), kind, hour: *hour, opened: *opened, held: *held });
+            let (opened, held) = (count.opened, count.held);
+            storms.push(Storm { rule_id: rule_id.clone(), kind, hour: *hour, opened, held });
         }
         storms.sort_by(|one, other| {
             (one.hour, &one.rule_id, one.kind.as_str()).cmp(&(other.hour, &other.rule_id, other.kind.as_str()))
@@ -118,7 +132,7 @@ impl Storms for MemoryState {
             return Ok(None);
         }
         let mut tables = self.lock();
-        tables.hours.retain(|(_, _, hour), (_, held)| *hour >= storm.hour || *held > 0);
+        tables.hours.retain(|(_, _, hour), count| *hour >= storm.hour || count.held > 0);
         let place = (storm.rule_id.clone(), storm.kind.as_str(), storm.hour);
         if tables.hours.remove(&place).is_none() {
             return Ok(None);
@@ -140,5 +154,26 @@ impl Storms for MemoryState {
         tables.deliveries.extend(names.iter().map(|name| Delivery::new(&alert.id, name, now)));
         tables.alerts.push(alert.clone());
         Ok(Some(alert))
+    }
+
+    async fn lift(&self, lift: &Lift) -> Result<bool, StateError> {
+        let mut tables = self.lock();
+        let facts = [Fact::Stopped, Fact::Trouble(Condition::RuleStopped)];
+        let gone = facts.map(|fact| tables.noted.remove(&(fact, lift.rule_id.clone())));
+        let mut is_lifted = gone.iter().any(Option::is_some);
+        for ((rule_id, _, begins), count) in &mut tables.hours {
+            if *rule_id == lift.rule_id && *begins >= hour(lift.at) && count.held > 0 && count.forgiven < count.opened {
+                count.forgiven = count.opened;
+                is_lifted = true;
+            }
+        }
+        if is_lifted {
+            tables.lifts.push(lift.clone());
+        }
+        Ok(is_lifted)
+    }
+
+    async fn lifts(&self, limit: u32) -> Result<Vec<Lift>, StateError> {
+        Ok(self.lock().lifts.iter().rev().take(limit as usize).cloned().collect())
     }
 }

@@ -54,7 +54,7 @@ impl AlertStore for PostgresStore {
 /// One row for each attempt, and one for a destination that has seen none.
 const DELIVERIES: &str = "
     SELECT deliveries.alert_id, deliveries.destination, coalesce(attempt, 0) AS attempt, at, status,
-        coalesce(success, 0) AS success, coalesce(message, last_error, '') AS message
+        coalesce(success, 0) AS success, coalesce(message, last_error, '') AS message, ticket
     FROM deliveries LEFT JOIN delivery_attempts AS tried USING (alert_id, destination)
     WHERE alert_id = ANY($1)
     ORDER BY deliveries.destination, tried.number";

@@ -36,7 +36,7 @@ const RESEND: &str = "
     SELECT $1, destination, $3, 1 FROM unnest($2::text[]) AS to_one (destination) ORDER BY destination
     ON CONFLICT (alert_id, destination) DO UPDATE SET
         state = 'pending', attempts = 0, next_attempt = excluded.next_attempt, leased_until = NULL, last_error = NULL,
-        finished_at = NULL, resent = deliveries.resent + 1, news = 'OPENED', follow = NULL";
+        finished_at = NULL, resent = deliveries.resent + 1, news = 'OPENED', follow = NULL, ticket = NULL";
 
 /// A destination is told when it has taken what came before. What it never got, or is held back, is not followed up, and
 /// nothing comes behind the end.

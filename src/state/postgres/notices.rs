@@ -11,11 +11,11 @@ use super::columns::stored;
 use super::failure::{During, Failure, retried};
 use super::record::{Group, write};
 use crate::model::{Alert, AlertStatus, Receiver, Severity};
-use crate::state::columns::{micros, named, noted, storm, text, window};
+use crate::state::columns::{lift, micros, named, noted, storm, text, window};
 use crate::state::route::{Routed, route};
-use crate::state::storm::{Hours, TITLES};
+use crate::state::storm::{Hours, TITLES, hour};
 use crate::state::window::{GroupKey, Window};
-use crate::state::{Fact, Noted, Notice, Notices, StateError, Storm, Storms};
+use crate::state::{Condition, Fact, Lift, Noted, Notice, Notices, StateError, Storm, Storms};
 
 /// A row that is new enough is not even locked.
 const NOTE: &str = "
@@ -34,6 +34,14 @@ const HELD: &str = "
     WHERE rule_id = $1 AND kind = $2 AND created_at >= $3 AND created_at < $4
         AND EXISTS (SELECT 1 FROM deliveries WHERE alert_id = id AND state = 'held')
     ORDER BY created_at, id LIMIT $5";
+
+/// Whatever has stopped the rule.
+const GO_ON: &str = "DELETE FROM noted WHERE subject = $1 AND fact = ANY($2)";
+
+const FORGIVE: &str = "
+    UPDATE alert_hours SET forgiven = opened WHERE rule_id = $1 AND hour >= $2 AND held > 0 AND forgiven < opened";
+
+const LIFT: &str = "INSERT INTO rule_lifts (rule_id, at, by, reason) VALUES ($1, $2, $3, $4)";
 
 pub(super) const FORGET_HOURS: &str = "
     DELETE FROM alert_hours WHERE (rule_id, kind, hour) IN (
@@ -163,6 +171,34 @@ impl Storms for PostgresStore {
             Ok(opened)
         })
         .await
+    }
+
+    async fn lift(&self, lift: &Lift) -> Result<bool, StateError> {
+        const ATTEMPT: &str = "let a rule go on";
+        retried(move || async move {
+            let rule = stored(&lift.rule_id);
+            let mut tx = self.begin().await?;
+            let facts = [Fact::Stopped.as_str(), Fact::Trouble(Condition::RuleStopped).as_str()];
+            let go_on = sqlx::query(GO_ON).bind(&*rule).bind(&facts[..]);
+            let stopped = go_on.execute(&mut *tx).await.during(ATTEMPT)?.rows_affected();
+            let forgive = sqlx::query(FORGIVE).bind(&*rule).bind(micros(hour(lift.at)));
+            let held = forgive.execute(&mut *tx).await.during(ATTEMPT)?.rows_affected();
+            if stopped + held == 0 {
+                return Ok(false);
+            }
+            let write = sqlx::query(LIFT).bind(&*rule).bind(micros(lift.at));
+            let write = write.bind(stored(&lift.by)).bind(stored(&lift.reason));
+            write.execute(&mut *tx).await.during(ATTEMPT)?;
+            tx.commit().await.during(ATTEMPT)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn lifts(&self, limit: u32) -> Result<Vec<Lift>, StateError> {
+        let rows = sqlx::query("SELECT * FROM rule_lifts ORDER BY number DESC LIMIT $1").bind(i64::from(limit));
+        let rows = rows.fetch_all(&self.pool).await.during("look for rules that were let go on")?;
+        rows.iter().map(lift).collect()
     }
 }
 

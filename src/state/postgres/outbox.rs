@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::columns::stored;
+use super::columns::{stored, stored_or_null};
 use super::failure::{During, Failure, retried};
 use super::{PostgresStore, notices};
-use crate::model::News;
+use crate::model::{News, Taken};
 use crate::state::columns::{micros, pending, text, waiting};
 use crate::state::notices::{Condition, Fact, tells_of_failure};
 use crate::state::{Failed, Outbox, PendingDelivery, StateError, Waiting};
@@ -24,15 +24,20 @@ const TAKE: &str = "
     ), leased AS (
         UPDATE deliveries AS d SET leased_until = $3 FROM taken
         WHERE d.alert_id = taken.alert_id AND d.destination = taken.destination
-        RETURNING d.alert_id, d.destination, d.attempts, d.resent, d.news, d.next_attempt, d.number
+        RETURNING d.alert_id, d.destination, d.attempts, d.resent, d.news, d.ticket, d.next_attempt, d.number
     )
-    SELECT alerts.*, destination, attempts, resent, news
+    SELECT alerts.*, destination, attempts, resent, news, ticket
     FROM leased JOIN alerts ON alerts.id = alert_id
     ORDER BY next_attempt, number";
 
+const GIVE_BACK: &str = "
+    UPDATE deliveries SET leased_until = NULL
+    WHERE alert_id = ANY($1) AND destination = $2 AND leased_until = $3 AND state = 'pending'";
+
 const DELIVERED: &str = "
     UPDATE deliveries
-    SET state = 'delivered', attempts = attempts + 1, leased_until = NULL, last_error = NULL, finished_at = $3
+    SET state = 'delivered', attempts = attempts + 1, leased_until = NULL, last_error = NULL, finished_at = $3,
+        ticket = coalesce($5, ticket)
     WHERE alert_id = $1 AND destination = $2 AND news = $4 AND state <> 'delivered'";
 
 /// Behind a success: what there is to tell since.
@@ -84,12 +89,26 @@ impl Outbox for PostgresStore {
         .await
     }
 
+    async fn give_back(
+        &self,
+        destination: &str,
+        alerts: &[&str],
+        leased_until: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        retried(move || async move {
+            let give_back = sqlx::query(GIVE_BACK).bind(alerts).bind(stored(destination)).bind(micros(leased_until));
+            give_back.execute(&self.pool).await.during("give deliveries back")?;
+            Ok(())
+        })
+        .await
+    }
+
     async fn delivered(
         &self,
         alert: &str,
         destination: &str,
         news: News,
-        status: Option<u16>,
+        taken: &Taken,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
         retried(move || async move {
@@ -99,13 +118,14 @@ impl Outbox for PostgresStore {
                 .bind(stored(destination))
                 .bind(micros(now))
                 .bind(news.as_str())
+                .bind(stored_or_null(taken.ticket.as_ref()))
                 .execute(&mut *tx)
                 .await
                 .during("mark a delivery as done")?;
             if marked.rows_affected() == 0 {
                 check_exists(&mut tx, alert, destination).await?;
             } else {
-                attempted(&mut tx, alert, destination, status, None, now).await?;
+                attempted(&mut tx, alert, destination, taken.status, None, now).await?;
                 let go_on = sqlx::query(GO_ON).bind(stored(alert)).bind(stored(destination)).bind(micros(now));
                 go_on.execute(&mut *tx).await.during("mark a delivery as done")?;
                 notices::note(&mut tx, Fact::Delivered, destination, "", now).await?;

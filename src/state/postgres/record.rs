@@ -71,8 +71,8 @@ pub(super) struct Group {
     window: Window,
     /// Of the window.
     alert_id: String,
-    /// Destinations of the alert, when this call opened it.
-    opened: Option<Vec<String>>,
+    /// When this call opened the alert: how many it had opened before, and the destinations.
+    opened: Option<(usize, Vec<String>)>,
     asks: Asks,
     changed: bool,
 }
@@ -90,7 +90,7 @@ impl Group {
     /// One whose window has just opened its alert.
     pub(super) fn opened(key: GroupKey, last: Option<u64>, window: Window, destinations: Vec<String>) -> Group {
         let (id, alert_id) = (key.id(), key.alert_id(window.number));
-        let (opened, asks) = (Some(destinations), Asks::default());
+        let (opened, asks) = (Some((0, destinations)), Asks::default());
         Group { id, key, found: last, severity: None, window, alert_id, opened, asks, changed: true }
     }
 
@@ -137,7 +137,7 @@ pub(super) async fn record(
         }
     }
     let mut new_values = insert_values(connection, &groups, &counted).await?;
-    let mut hours = Hours::default();
+    let (mut hours, mut openings) = (Hours::default(), 0);
     for (at, hit) in counted {
         let group = &mut groups[at];
         let is_new = hit.detail.unique.as_ref().is_none_or(|value| new_values.remove(&(at, hash(value))));
@@ -145,7 +145,8 @@ pub(super) async fn record(
         match group.window.count(hit, is_new, now) {
             Change::Opened => {
                 let names = route(&Routed::new(hit, &group.window.opening.detail), destinations);
-                group.opened = Some(names.into_iter().map(String::from).collect());
+                group.opened = Some((openings, names.into_iter().map(String::from).collect()));
+                openings += 1;
                 hours.opened(hit);
             }
             Change::Updated => group.asks.add(hit, before, group.window.event_count),

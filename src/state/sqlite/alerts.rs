@@ -60,7 +60,7 @@ impl AlertStore for SqliteStore {
 /// its own.
 const DELIVERIES: &str = "
     SELECT deliveries.destination, coalesce(attempt, attempts) AS attempt, coalesce(at, finished_at) AS at, status,
-        coalesce(success, state = 'delivered') AS success, coalesce(message, last_error, '') AS message
+        coalesce(success, state = 'delivered') AS success, coalesce(message, last_error, '') AS message, ticket
     FROM deliveries LEFT JOIN delivery_attempts USING (alert_id, destination)
     WHERE alert_id = ?
     ORDER BY deliveries.destination, delivery_attempts.id";

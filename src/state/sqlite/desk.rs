@@ -20,7 +20,7 @@ const RESEND: &str = "
     INSERT INTO deliveries (alert_id, destination, next_attempt, resent) VALUES (?1, ?2, ?3, 1)
     ON CONFLICT (alert_id, destination) DO UPDATE SET
         state = 'pending', attempts = 0, next_attempt = ?3, leased_until = NULL, last_error = NULL, finished_at = NULL,
-        resent = resent + 1, news = 'OPENED', follow = NULL";
+        resent = resent + 1, news = 'OPENED', follow = NULL, ticket = NULL";
 
 /// A destination is told when it has taken what came before. What it never got, or is held back, is not followed up, and
 /// nothing comes behind the end.

@@ -7,11 +7,11 @@ use time::OffsetDateTime;
 use super::record::{insert_delivery, save_alert, save_window};
 use super::{Durability, During, SqliteStore};
 use crate::model::{Alert, AlertStatus, ObjectId, Receiver, Severity};
-use crate::state::columns::{micros, named, noted, storm, text, window};
+use crate::state::columns::{lift, micros, named, noted, storm, text, window};
 use crate::state::notices::facts_of;
 use crate::state::route::{Routed, route};
-use crate::state::storm::TITLES;
-use crate::state::{Fact, Noted, Notice, Notices, ObjectOutcome, StateError, Storm, Storms};
+use crate::state::storm::{TITLES, hour};
+use crate::state::{Condition, Fact, Lift, Noted, Notice, Notices, ObjectOutcome, StateError, Storm, Storms};
 
 const NOTE: &str = "
     INSERT INTO noted (fact, subject, at, detail) VALUES (?1, ?2, ?3, ?4)
@@ -32,6 +32,14 @@ const HELD: &str = "
     WHERE rule_id = ?1 AND kind = ?2 AND created_at >= ?3 AND created_at < ?4
         AND EXISTS (SELECT 1 FROM deliveries WHERE alert_id = id AND state = 'held')
     ORDER BY created_at, id LIMIT ?5";
+
+/// Whatever has stopped the rule.
+const GO_ON: &str = "DELETE FROM noted WHERE subject = ? AND fact IN (?, ?)";
+
+const FORGIVE: &str =
+    "UPDATE alert_hours SET forgiven = opened WHERE rule_id = ? AND hour >= ? AND held > 0 AND forgiven < opened";
+
+const LIFT: &str = "INSERT INTO rule_lifts (rule_id, at, by, reason) VALUES (?, ?, ?, ?)";
 
 pub(super) const FORGET_HOURS: &str = "DELETE FROM alert_hours WHERE hour < ? AND held = 0";
 
@@ -164,5 +172,28 @@ impl Storms for SqliteStore {
         }
         tx.commit(ATTEMPT).await?;
         Ok(Some(alert))
+    }
+
+    async fn lift(&self, lift: &Lift) -> Result<bool, StateError> {
+        const ATTEMPT: &str = "let a rule go on";
+        let mut tx = self.write(Durability::Power).await?;
+        let go_on = sqlx::query(GO_ON).bind(&lift.rule_id);
+        let go_on = go_on.bind(Fact::Stopped.as_str()).bind(Fact::Trouble(Condition::RuleStopped).as_str());
+        let stopped = go_on.execute(&mut *tx).await.during(ATTEMPT)?.rows_affected();
+        let forgive = sqlx::query(FORGIVE).bind(&lift.rule_id).bind(micros(hour(lift.at)));
+        let held = forgive.execute(&mut *tx).await.during(ATTEMPT)?.rows_affected();
+        if stopped + held == 0 {
+            return tx.undo(ATTEMPT).await.map(|()| false);
+        }
+        let write = sqlx::query(LIFT).bind(&lift.rule_id).bind(micros(lift.at)).bind(&lift.by).bind(&lift.reason);
+        write.execute(&mut *tx).await.during(ATTEMPT)?;
+        tx.commit(ATTEMPT).await?;
+        Ok(true)
+    }
+
+    async fn lifts(&self, limit: u32) -> Result<Vec<Lift>, StateError> {
+        let rows = sqlx::query("SELECT * FROM rule_lifts ORDER BY id DESC LIMIT ?").bind(limit);
+        let rows = rows.fetch_all(&self.readers).await.during("look for rules that were let go on")?;
+        rows.iter().map(lift).collect()
     }
 }

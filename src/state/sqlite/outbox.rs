@@ -7,13 +7,13 @@ use sqlx::SqliteConnection;
 use time::OffsetDateTime;
 
 use super::{Durability, During, SqliteStore, notices};
-use crate::model::News;
+use crate::model::{News, Taken};
 use crate::state::columns::{micros, pending, waiting};
 use crate::state::notices::{Condition, Fact, tells_of_failure};
 use crate::state::{Failed, Outbox, PendingDelivery, StateError, Waiting};
 
 const DUE: &str = "
-    SELECT alerts.*, destination, attempts, resent, news
+    SELECT alerts.*, destination, attempts, resent, news, ticket
     FROM deliveries JOIN alerts ON alerts.id = alert_id
     WHERE state = 'pending' AND destination = ?3 AND next_attempt <= ?1 AND (leased_until IS NULL OR leased_until <= ?1)
     ORDER BY next_attempt, deliveries.rowid
@@ -21,9 +21,14 @@ const DUE: &str = "
 
 const LEASE: &str = "UPDATE deliveries SET leased_until = ? WHERE alert_id = ? AND destination = ?";
 
+const GIVE_BACK: &str = "
+    UPDATE deliveries SET leased_until = NULL
+    WHERE alert_id = ?1 AND destination = ?2 AND leased_until = ?3 AND state = 'pending'";
+
 const DELIVERED: &str = "
     UPDATE deliveries
-    SET state = 'delivered', attempts = attempts + 1, leased_until = NULL, last_error = NULL, finished_at = ?3
+    SET state = 'delivered', attempts = attempts + 1, leased_until = NULL, last_error = NULL, finished_at = ?3,
+        ticket = coalesce(?5, ticket)
     WHERE alert_id = ?1 AND destination = ?2 AND news = ?4 AND state <> 'delivered'";
 
 /// Behind a success: what there is to tell since.
@@ -85,12 +90,27 @@ impl Outbox for SqliteStore {
         Ok(due)
     }
 
+    async fn give_back(
+        &self,
+        destination: &str,
+        alerts: &[&str],
+        leased_until: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        const ATTEMPT: &str = "give deliveries back";
+        let mut tx = self.write(Durability::Process).await?;
+        for alert in alerts {
+            let give_back = sqlx::query(GIVE_BACK).bind(alert).bind(destination).bind(micros(leased_until));
+            give_back.execute(&mut *tx).await.during(ATTEMPT)?;
+        }
+        tx.commit(ATTEMPT).await
+    }
+
     async fn delivered(
         &self,
         alert: &str,
         destination: &str,
         news: News,
-        status: Option<u16>,
+        taken: &Taken,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
         const ATTEMPT: &str = "mark a delivery as done";
@@ -100,13 +120,14 @@ impl Outbox for SqliteStore {
             .bind(destination)
             .bind(micros(now))
             .bind(news.as_str())
+            .bind(taken.ticket.as_deref())
             .execute(&mut *tx)
             .await
             .during(ATTEMPT)?;
         if marked.rows_affected() == 0 {
             check_exists(&mut tx, alert, destination).await?;
         } else {
-            attempted(&mut tx, alert, destination, status, None, now).await?;
+            attempted(&mut tx, alert, destination, taken.status, None, now).await?;
             let go_on = sqlx::query(GO_ON).bind(alert).bind(destination).bind(micros(now));
             go_on.execute(&mut *tx).await.during(ATTEMPT)?;
             notices::note(&mut tx, Fact::Delivered, destination, "", now).await?;

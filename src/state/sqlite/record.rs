@@ -45,7 +45,7 @@ const SAVE_ALERT: &str = "
 const COUNT_HOUR: &str = "
     INSERT INTO alert_hours (rule_id, kind, hour, opened) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT DO UPDATE SET opened = opened + ?4
-    RETURNING opened";
+    RETURNING opened - forgiven";
 
 const HOLD: &str = "UPDATE alert_hours SET held = held + ?4 WHERE rule_id = ?1 AND kind = ?2 AND hour = ?3";
 
@@ -59,6 +59,8 @@ pub(super) struct Recording<'a> {
     groups: Vec<Group>,
     places: HashMap<GroupKey, usize>,
     hours: Hours,
+    /// Alerts that were opened so far.
+    openings: usize,
     /// Whether a rule, in its version, opens no alert any more.
     stopped: HashMap<(String, String), bool>,
     recorded: Recorded,
@@ -68,8 +70,8 @@ pub(super) struct Recording<'a> {
 struct Group {
     key: GroupKey,
     window: Option<Window>,
-    /// Destinations of the alert, when this call opened it.
-    opened: Option<Vec<String>>,
+    /// When this call opened the alert: how many it had opened before, and the destinations.
+    opened: Option<(usize, Vec<String>)>,
     asks: Asks,
     changed: bool,
 }
@@ -89,6 +91,7 @@ impl<'a> Recording<'a> {
             groups: Vec::new(),
             places: HashMap::new(),
             hours: Hours::default(),
+            openings: 0,
             stopped: HashMap::new(),
             recorded: Recorded { opened: Vec::new(), matches: 0, held: 0, placed: Vec::new() },
         }
@@ -138,7 +141,8 @@ impl<'a> Recording<'a> {
         match window.count(hit, new_value, self.now) {
             Change::Opened => {
                 let names = route(&Routed::new(hit, &window.opening.detail), self.destinations);
-                group.opened = Some(names.into_iter().map(String::from).collect());
+                group.opened = Some((self.openings, names.into_iter().map(String::from).collect()));
+                self.openings += 1;
                 self.hours.opened(hit);
             }
             Change::Updated => group.asks.add(hit, before, window.event_count),
@@ -167,22 +171,27 @@ impl<'a> Recording<'a> {
     /// Writes what the hits changed.
     pub(super) async fn save(mut self) -> Result<Recorded, StateError> {
         self.count_hours().await?;
+        let mut opened = Vec::new();
         for group in std::mem::take(&mut self.groups) {
             let (true, Some(window)) = (group.changed, &group.window) else { continue };
             save_window(self.connection, &group.key, window).await?;
             if let Some(alert) = window.alert(&group.key) {
                 save_alert(self.connection, &alert, &window.opening).await?;
-                let Some(destinations) = group.opened else {
-                    self.answer(&alert.id, group.asks).await?;
-                    continue;
-                };
-                let is_held = !self.hours.delivers(&group.key);
-                self.recorded.held += u64::from(is_held);
-                for destination in destinations {
-                    insert_delivery(self.connection, &alert.id, &destination, is_held, self.now).await?;
+                match group.opened {
+                    Some((turn, destinations)) => opened.push((turn, group.key, alert, destinations)),
+                    None => self.answer(&alert.id, group.asks).await?,
                 }
-                self.recorded.opened.push(alert);
             }
+        }
+        // Which of an hour are delivered goes by who was first.
+        opened.sort_unstable_by_key(|(turn, ..)| *turn);
+        for (_, key, alert, destinations) in opened {
+            let is_held = !self.hours.delivers(&key);
+            self.recorded.held += u64::from(is_held);
+            for destination in destinations {
+                insert_delivery(self.connection, &alert.id, &destination, is_held, self.now).await?;
+            }
+            self.recorded.opened.push(alert);
         }
         Ok(self.recorded)
     }

@@ -45,7 +45,7 @@ async fn server(end: &'static str) -> (u16, JoinHandle<String>) {
     (port, letter)
 }
 
-async fn sent(port: u16, alert: &Alert) -> Result<Option<u16>, SendError> {
+async fn sent(port: u16, alert: &Alert) -> Result<Taken, SendError> {
     let settings = json!({ "server": "127.0.0.1", "port": port, "security": "none",
         "from": "margay <alerts@company.example>", "to": ["soc@company.example", "boss@company.example"] });
     let line = built("mail", "email", settings, &BTreeMap::new()).await.unwrap();

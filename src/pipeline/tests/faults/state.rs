@@ -9,10 +9,10 @@ use time::OffsetDateTime;
 use super::life::Life;
 use super::ports::call;
 use super::world::Fault;
-use crate::model::{Alert, Detections, News, ObjectId, ObjectRef, Position, Receiver, Reject, RowId};
+use crate::model::{Alert, Detections, News, ObjectId, ObjectRef, Position, Receiver, Reject, RowId, Taken};
 use crate::state::{
     AlertFilter, AlertMatch, AlertStore, Audited, Claim, ClaimToken, CommitId, Commits, Desk, Fact, Failed, Intended,
-    Lease, Leases, Ledger, Noted, Notice, Notices, ObjectOutcome, Outbox, Part, PendingDelivery, Quarantine,
+    Lease, Leases, Ledger, Lift, Noted, Notice, Notices, ObjectOutcome, Outbox, Part, PendingDelivery, Quarantine,
     Quarantined, Recorded, StateError, Storm, Storms, Summary, TriageChange, Waiting,
 };
 
@@ -120,15 +120,24 @@ impl Outbox for StateView {
         self.call("due", self.state().due(destination, now, lease, limit)).await
     }
 
+    async fn give_back(
+        &self,
+        destination: &str,
+        alerts: &[&str],
+        leased_until: OffsetDateTime,
+    ) -> Result<(), StateError> {
+        self.call("give_back", self.state().give_back(destination, alerts, leased_until)).await
+    }
+
     async fn delivered(
         &self,
         alert: &str,
         destination: &str,
         news: News,
-        status: Option<u16>,
+        taken: &Taken,
         now: OffsetDateTime,
     ) -> Result<(), StateError> {
-        self.call("delivered", self.state().delivered(alert, destination, news, status, now)).await
+        self.call("delivered", self.state().delivered(alert, destination, news, taken, now)).await
     }
 
     async fn failed(
@@ -211,6 +220,14 @@ impl Storms for StateView {
 
     async fn digest(&self, storm: &Storm, now: OffsetDateTime) -> Result<Option<Alert>, StateError> {
         self.call("digest", self.state().digest(storm, now)).await
+    }
+
+    async fn lift(&self, lift: &Lift) -> Result<bool, StateError> {
+        self.call("lift", self.state().lift(lift)).await
+    }
+
+    async fn lifts(&self, limit: u32) -> Result<Vec<Lift>, StateError> {
+        self.call("lifts", self.state().lifts(limit)).await
     }
 }
 

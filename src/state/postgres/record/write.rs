@@ -58,7 +58,7 @@ const COUNT_HOURS: &str = "
     SELECT rule_id, kind, $4, opened FROM unnest($1::text[], $2::text[], $3::bigint[]) AS c (rule_id, kind, opened)
     ORDER BY rule_id, kind
     ON CONFLICT (rule_id, kind, hour) DO UPDATE SET opened = h.opened + excluded.opened
-    RETURNING rule_id, kind, opened";
+    RETURNING rule_id, kind, opened - forgiven AS opened";
 
 const HOLD: &str = "
     UPDATE alert_hours AS h SET held = h.held + c.held
@@ -90,7 +90,9 @@ pub(in crate::state::postgres) async fn save(
         save_windows(connection, batch).await?;
     }
     let mut opened = Vec::new();
-    let (fresh, older): (Vec<&Group>, Vec<&Group>) = groups.iter().partition(|group| group.opened.is_some());
+    let (mut fresh, older): (Vec<&Group>, Vec<&Group>) = groups.iter().partition(|group| group.opened.is_some());
+    // Which of an hour are delivered goes by who was first.
+    fresh.sort_by_key(|group| group.opened.as_ref().map(|(turn, _)| *turn));
     for batch in fresh.chunks(BATCH) {
         let alert = |group: &&Group| group.window.alert(&group.key).expect("its window has just opened it");
         let alerts: Vec<Alert> = batch.iter().map(alert).collect();
@@ -107,7 +109,7 @@ pub(in crate::state::postgres) async fn save(
         for group in batch {
             let is_held = !hours.delivers(&group.key);
             held += u64::from(is_held);
-            let names = group.opened.iter().flatten();
+            let names = group.opened.iter().flat_map(|(_, names)| names);
             deliveries.extend(names.map(|name| (group.alert_id.as_str(), name.as_str(), is_held)));
         }
         insert_deliveries(connection, &deliveries, now).await?;

@@ -1,0 +1,14 @@
+-- What a destination calls the ticket that it has made of an alert: later news goes there.
+ALTER TABLE deliveries ADD COLUMN ticket TEXT;
+
+-- Of the alerts that were opened in the hour, those that count no more because a person has let the rule go on.
+ALTER TABLE alert_hours ADD COLUMN forgiven BIGINT NOT NULL DEFAULT 0;
+
+-- Rules that a person has let go on after they were stopped or held back.
+CREATE TABLE rule_lifts (
+    number  BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    rule_id TEXT   COLLATE "C" NOT NULL,
+    at      BIGINT NOT NULL,
+    by      TEXT   NOT NULL,
+    reason  TEXT   NOT NULL
+);
