@@ -9,6 +9,7 @@ use super::content::{self, Content, Problem};
 use super::engine::DetectError;
 use super::generation::Generation;
 use super::protocol::{self, LoadFault, Place};
+use super::rows;
 use super::ruleset::RuleSet;
 use super::table_problem;
 use super::worker::{WorkerCommand, WorkerError};
@@ -72,9 +73,7 @@ impl LoadPlan {
 
     /// The tables of the content, and what is wrong with them.
     pub(super) async fn tables(&self, content: &Content, last: &Arc<Tables>) -> (Arc<Tables>, Vec<Fault>) {
-        let definitions: Vec<_> = content.tables.iter().map(|table| table.definition.clone()).collect();
-        let (loading, last) = (self.moment(), last.clone());
-        let (tables, faults) = blocking(move || Tables::load(&definitions, &loading, &last)).await;
+        let (tables, faults) = rows::tables_of(content, self.moment(), last).await;
         (Arc::new(tables), faults)
     }
 
@@ -129,7 +128,7 @@ impl LoadPlan {
             let faults = faults.clone();
             set = blocking_deep(move || set.guarded(&faults)).await;
         }
-        warnings.extend(content.lookup_calls());
+        warnings.extend(rows::unknown(&content, &tables));
         warnings.extend(set.reflections().iter().map(|(place, found)| content.guard_warning(*place, found)));
         let unwalled = first.unwalled().map(str::to_owned);
         let command = self.command.clone();

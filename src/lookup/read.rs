@@ -168,15 +168,15 @@ impl<'a> Building<'a> {
         } else {
             Index::Texts(self.texts.finish())
         };
-        Table { rows: self.rows.finish(), index }
+        Table::Rows { rows: self.rows.finish(), index }
     }
 }
 
 /// Of a row. Readers of JSON refuse what is nested in 128 levels, and rows are put into events, which have some of their own.
-const MOST_DEEP: usize = 32;
+pub(super) const MOST_DEEP: usize = 32;
 
 /// Whether a value has more levels than so many.
-fn is_deeper(value: &Value, levels: usize) -> bool {
+pub(super) fn is_deeper(value: &Value, levels: usize) -> bool {
     match value {
         Value::List(_) | Value::Map(_) if levels == 0 => true,
         Value::List(items) => items.iter().any(|item| is_deeper(item, levels - 1)),

@@ -139,7 +139,7 @@ async fn fetch(
         bytes.extend_from_slice(&chunk);
     }
     let (stamp, loading) = (resolved.stamp, loading.clone());
-    let table = blocking(move || resolved.read(&bytes, &loading)).await;
+    let table = blocking(move || resolved.read(bytes, &loading)).await;
     let table = table.map_err(|Unreadable { line, message }| match line {
         Some(line) => format!("{object}:{line}: {message}"),
         None => format!("{object}: {message}"),

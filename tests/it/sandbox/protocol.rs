@@ -26,7 +26,7 @@ def say(reply):
     out.flush()
 
 hear()
-say({"ready": {"version": 3, "unwalled": None}})
+say({"ready": {"version": 4, "unwalled": None}})
 hear()
 say({"loaded": {"faults": []}})
 hear()
