@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::schema::LogTypes;
-use super::{EXIT_USAGE, block_on, complain, nearest, print, usage};
+use super::{EXIT_USAGE, block_on, complain, folders, nearest, print, usage};
 use crate::alert::render::safe;
 use crate::app;
 use crate::detect::protocol::{Functions, Step};
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             require_seccomp: defaults.require_seccomp,
         };
         let mut shown = Shown { error: None, line_is_open: false };
-        let (folders, case) = (vec![arguments.path.clone()], arguments.case.as_deref());
+        let (folders, case) = (folders::read_for(std::slice::from_ref(&arguments.path)), arguments.case.as_deref());
         let mut tell = |what: Debugged<'_>| shown.show(what);
         let ran = testing::debug(folders, &arguments.rule, case, &command, loading, &mut tell).await;
         if let Some(error) = shown.error {

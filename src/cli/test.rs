@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::schema::LogTypes;
-use super::{block_on, here, print, usage};
+use super::{block_on, folders, here, print, usage};
 use crate::app;
 use crate::config::TestSettings;
 use crate::detect::testing::{self, Filter, Keys, Selection, TableNames};
@@ -146,8 +146,11 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             call_timeout: Duration::from_millis(defaults.call_timeout_ms),
             require_seccomp: defaults.require_seccomp,
         };
-        let mut report = testing::run(options.folders, options.selection, command, options.workers, loading).await?;
+        let folders = folders::read_for(&options.folders);
+        let mut report = testing::run(folders, options.selection, command, options.workers, loading).await?;
         let all_passed = report.all_passed();
+        // As they were named.
+        report.directories = options.folders;
         if options.sorted {
             report.rules.sort_by(|a, b| a.id.cmp(&b.id));
         }

@@ -84,7 +84,7 @@ impl LoadPlan {
     ) -> Result<(Current, LoadReport), DetectError> {
         let good = last.map(|last| &*last.good);
         let directories = self.directories.clone();
-        let mut content = blocking(move || content::read(&directories)).await;
+        let mut content = blocking(move || read_steady(&directories)).await;
         content.enable_packs(&self.packs);
         if let Some(only) = &self.only {
             content.retain_only(only);
@@ -144,6 +144,23 @@ impl LoadPlan {
         let good = Arc::new(content.without(&faults));
         Ok((Current { generation: Arc::new(generation), tables, good }, report))
     }
+}
+
+/// Folders may be links that are swapped while they are read: then what was read is of two states, and is read again.
+fn read_steady(directories: &[PathBuf]) -> Content {
+    /// Swaps are minutes apart.
+    const TIMES: usize = 3;
+    let targets = || directories.iter().map(|directory| directory.canonicalize().ok()).collect::<Vec<_>>();
+    let mut before = targets();
+    for _ in 1..TIMES {
+        let content = content::read(directories);
+        let after = targets();
+        if after == before {
+            return content;
+        }
+        before = after;
+    }
+    content::read(directories)
 }
 
 fn remember(problems: &mut Vec<Problem>, content: &Content, faults: &[LoadFault]) {

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::Limits;
 use super::index::{Networks, Texts};
 use super::rows::{Rows, expiration};
-use super::table::{Index, Table, text_of};
+use super::table::{Contents, Index, Table, text_of};
 use crate::decode::{Decoder, Limits as DecodeLimits, Pace, Piece};
 use crate::logtype::{PrimaryKey, RowReader, Schema, stream_of};
 use crate::model::{Map, Stream, StreamType, Value};
@@ -168,7 +168,7 @@ impl<'a> Building<'a> {
         } else {
             Index::Texts(self.texts.finish())
         };
-        Table::Rows { rows: self.rows.finish(), index }
+        Table(Contents::Rows { rows: self.rows.finish(), index })
     }
 }
 

@@ -10,12 +10,14 @@ use super::maxmind::MaxMind;
 use super::rows::{Rows, with_match};
 use crate::model::{Map, Value};
 
-pub enum Table {
+pub struct Table(pub(super) Contents);
+
+pub(super) enum Contents {
     Rows { rows: Rows, index: Index },
     MaxMind(MaxMind),
 }
 
-pub enum Index {
+pub(super) enum Index {
     /// Values that equal the key, as text.
     Texts(Texts),
     /// Addresses in the network that the key is.
@@ -37,9 +39,9 @@ enum Row<'t> {
 impl Table {
     /// Rows that count at some time.
     pub fn rows(&self) -> usize {
-        match self {
-            Table::Rows { rows, .. } => rows.len(),
-            Table::MaxMind(database) => database.records(),
+        match &self.0 {
+            Contents::Rows { rows, .. } => rows.len(),
+            Contents::MaxMind(database) => database.records(),
         }
     }
 
@@ -58,15 +60,15 @@ impl Table {
 
     pub(super) fn find<'v>(&self, value: &'v Value, now: OffsetDateTime) -> Option<Hit<'_, 'v>> {
         let found_by = text_of(value)?;
-        let row = match self {
-            Table::Rows { rows, index } => {
+        let row = match &self.0 {
+            Contents::Rows { rows, index } => {
                 let row = match index {
                     Index::Texts(texts) => texts.find(&found_by).filter(|row| rows.counts(*row, now))?,
                     Index::Networks(networks) => networks.find(address(&found_by)?, |row| rows.counts(row, now))?,
                 };
                 Row::Text(rows.text_of(row))
             }
-            Table::MaxMind(database) => Row::Map(database.find(address(&found_by)?)?),
+            Contents::MaxMind(database) => Row::Map(database.find(address(&found_by)?)?),
         };
         Some(Hit { row, found_by })
     }

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use super::maxmind::MaxMind;
 use super::read::{Reading, Unreadable};
 use super::selector::{Selected, Selector};
-use super::table::Table;
+use super::table::{Contents, Table};
 use super::{Data, Definition, ENRICHMENT, Loading, Source};
 use crate::logtype::{PrimaryKey, Schema};
 use crate::model::{Event, Map, MapBuilder, Value};
@@ -98,7 +98,7 @@ struct Loaded {
     etag: Option<String>,
 }
 
-type Stamp = [u8; 32];
+pub(super) type Stamp = [u8; 32];
 
 /// What was found for the events of a batch.
 #[derive(Debug, Default, PartialEq)]
@@ -346,7 +346,7 @@ impl Resolved {
         match &self.schema {
             Some(schema) => Reading { schema, key: &self.key, limits, now }.read(&bytes),
             None => MaxMind::read(bytes, &self.key.column, limits)
-                .map(Table::MaxMind)
+                .map(|database| Table(Contents::MaxMind(database)))
                 .map_err(|message| Unreadable { line: None, message }),
         }
     }
