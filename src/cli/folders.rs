@@ -43,7 +43,8 @@ fn read_below(working: &Path, folders: &[PathBuf]) -> Vec<PathBuf> {
     }
     for name in BESIDE {
         let beside = PathBuf::from(name);
-        let is_read = |folder: &PathBuf| real(&beside).starts_with(real(folder)) || real(folder).starts_with(real(&beside));
+        let is_read =
+            |folder: &PathBuf| real(&beside).starts_with(real(folder)) || real(folder).starts_with(real(&beside));
         if working.join(&beside).is_dir() && !all.iter().any(is_read) {
             all.push(beside);
         }
@@ -74,10 +75,14 @@ mod tests {
 
     #[test]
     fn a_checkout_is_its_folders_of_detections() {
-        let checkout = ["rules/a", "templates", "global_helpers", "data_models", "test_scenarios", ".git", "correlation_rules"];
+        let checkout =
+            ["rules/a", "templates", "global_helpers/x", "data_models", "test_scenarios", ".git", "correlation_rules"];
         assert_eq!(read(&checkout, &["."]), ["./correlation_rules", "./data_models", "./global_helpers", "./rules"]);
         assert_eq!(read(&checkout, &["rules/a"]), ["rules/a", "global_helpers", "data_models"]);
-        assert_eq!(read(&checkout, &["rules", "global_helpers/x", "templates"]), ["rules", "global_helpers/x", "templates", "data_models"]);
+        assert_eq!(
+            read(&checkout, &["rules", "global_helpers/x", "templates"]),
+            ["rules", "global_helpers/x", "templates", "data_models"]
+        );
     }
 
     #[test]

@@ -164,6 +164,8 @@ mod tests {
         assert!(!course.goes_on(0, Vec::new(), &[Spent { rule: 3, ..Spent::default() }; 3], &mut progress));
         let outcomes = (0..).take_while(|_| course.goes_on(0, vec![outcome(0, 5)], &[], &mut progress)).count();
         assert_eq!((outcomes, progress.outcomes.len()), (3, 3));
-        assert!(course.goes_on(2, Vec::new(), &[], &mut progress) && !course.goes_on(1, Vec::new(), &[], &mut progress));
+        assert!(
+            course.goes_on(2, Vec::new(), &[], &mut progress) && !course.goes_on(1, Vec::new(), &[], &mut progress)
+        );
     }
 }

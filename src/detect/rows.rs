@@ -141,7 +141,8 @@ mod tests {
         let content = content::read(&[folder.path().into()]);
         assert!(content.problems.is_empty(), "{:?}", content.problems);
         let schema = folder.path().join("Custom.People.yml");
-        std::fs::write(&schema, "version: 0\nfields: [{name: name, type: string}, {name: team, type: string}]\n").unwrap();
+        std::fs::write(&schema, "version: 0\nfields: [{name: name, type: string}, {name: team, type: string}]\n")
+            .unwrap();
         let log_types = Arc::new(Registry::default().with_files(&[schema]).unwrap());
         let limits = Limits { max_rows: 10, max_bytes: 1 << 20 };
         let loading = Loading { log_types, limits, now: OffsetDateTime::UNIX_EPOCH };
@@ -169,7 +170,8 @@ mod tests {
         let broken = told("broken", "ann");
         assert!(broken.starts_with("it can't be read: ") && broken.contains("broken.csv:2: "), "{broken}");
         assert_eq!(told("peple", "ann"), "there are far, people");
-        let counted = ["found", "nothing", "refused"].map(|outcome| telemetry.metrics.lookup_calls_total.get([outcome]));
+        let counted =
+            ["found", "nothing", "refused"].map(|outcome| telemetry.metrics.lookup_calls_total.get([outcome]));
         assert_eq!(counted, [2, 1, 4]);
     }
 
@@ -179,6 +181,9 @@ mod tests {
         assert!(is_asked(&content));
         let told: Vec<String> = unknown(&content, &tables).iter().map(ToString::to_string).collect();
         assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains("r.py:5: R: `event.lookup` asks for the table `peple`, but there are far, people"), "{told:?}");
+        assert!(
+            told[0].contains("r.py:5: R: `event.lookup` asks for the table `peple`, but there are far, people"),
+            "{told:?}"
+        );
     }
 }

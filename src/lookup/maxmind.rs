@@ -91,8 +91,14 @@ mod tests {
         let table = read(DATABASE).unwrap();
         assert_eq!(table.records(), 4);
         for (address, row) in [
-            ("1.2.3.4", r#"{"network":"1.2.3.0/24","asn":64500,"name":"One","tags":["a","b"],"geo":{"lat":-1.5,"eu":true}}"#),
-            ("::ffff:1.2.3.4", r#"{"network":"1.2.3.0/24","asn":64500,"name":"One","tags":["a","b"],"geo":{"lat":-1.5,"eu":true}}"#),
+            (
+                "1.2.3.4",
+                r#"{"network":"1.2.3.0/24","asn":64500,"name":"One","tags":["a","b"],"geo":{"lat":-1.5,"eu":true}}"#,
+            ),
+            (
+                "::ffff:1.2.3.4",
+                r#"{"network":"1.2.3.0/24","asn":64500,"name":"One","tags":["a","b"],"geo":{"lat":-1.5,"eu":true}}"#,
+            ),
             ("1.2.9.9", r#"{"network":"1.2.8.0/21","asn":64501,"name":"Wide"}"#),
             ("2001:db8::7", r#"{"network":"2001:db8::/32","asn":18446744073709551615,"name":"Six"}"#),
             ("9.9.9.9", "nothing"),

@@ -65,7 +65,14 @@ impl Refresher {
         for Wanted { definition, is_read, etag } in wanted {
             let Data::Object(source) = &definition.data else { continue };
             let now = loading.now;
-            let fresh = State { definition: definition.clone(), due: now, good: now, failing: false, overdue: false, refused: None };
+            let fresh = State {
+                definition: definition.clone(),
+                due: now,
+                good: now,
+                failing: false,
+                overdue: false,
+                refused: None,
+            };
             let state = self.states.entry(definition.name.clone()).or_insert(fresh);
             // A table that was read and is not there was replaced by an older set of tables, or is described otherwise.
             let is_lost = !is_read && !state.failing;
@@ -138,7 +145,9 @@ async fn fetch(
         return Ok(None);
     }
     let (stamp, etag) = (resolved.stamp, body.object.etag.clone());
-    if let Some(former) = refused.as_ref().filter(|former| former.stamp == stamp && etag.is_some() && former.etag == etag) {
+    if let Some(former) =
+        refused.as_ref().filter(|former| former.stamp == stamp && etag.is_some() && former.etag == etag)
+    {
         return Err(former.reason.clone());
     }
     *refused = None;

@@ -173,7 +173,8 @@ async fn what_is_uploaded_together_comes_into_use_together() {
     };
     put_type("1");
     let mut mirrors = [case.mirror(), Mirror::new(types.clone(), &case.config(), case.store.clone())];
-    let in_use = || (case.found().get("a.py").cloned(), fs::read_to_string(types.folder(case.folder.path()).join("T.yml")).ok());
+    let in_use =
+        || (case.found().get("a.py").cloned(), fs::read_to_string(types.folder(case.folder.path()).join("T.yml")).ok());
     let mut held = 0;
     let taken = async |mirrors: &mut [Mirror], held: &mut u32| {
         let (outcomes, _) = round(mirrors, held).await;

@@ -196,10 +196,19 @@ async fn a_rule_that_asks_a_table_is_told_the_same_in_production_tests_and_backt
 async fn a_table_that_is_not_there_is_an_error_of_the_rule_that_asks_for_it() {
     let setup = with_table(Setup::new().watching_directory(), "Filename: people.csv\n");
     put(&setup, "rules/people.csv", "mail,team\n");
-    setup.write_rule("Team", &ASK.replace("def rule(event):\n    return True", "def rule(event):\n    return event.lookup('peple', 'k') is None"));
+    setup.write_rule(
+        "Team",
+        &ASK.replace(
+            "def rule(event):\n    return True",
+            "def rule(event):\n    return event.lookup('peple', 'k') is None",
+        ),
+    );
     let checked = setup.margay(&["check", "--config", "margay.toml"]);
     let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
-    assert!(said.contains("Team.py:2: Team: `event.lookup` asks for the table `peple`, but there is only people"), "{said}");
+    assert!(
+        said.contains("Team.py:2: Team: `event.lookup` asks for the table `peple`, but there is only people"),
+        "{said}"
+    );
     let daemon = setup.start().await;
     setup.file("a.jsonl", login());
     daemon.until(|d| committed(d) == 1.0).await;

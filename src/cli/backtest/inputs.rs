@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt, once};
 
 use super::Arguments;
-use crate::cli::listing;
 use crate::app;
+use crate::cli::listing;
 use crate::config::Config;
 use crate::fetch::{FetchError, Listed, ObjectStore};
 use crate::model::{Access, ObjectRef, OnMissing, Route, Stream, s3_path};

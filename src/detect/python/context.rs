@@ -75,7 +75,9 @@ impl Writer<'_> {
             Value::UInt(value) => self.out.push_str(&value.to_string()),
             Value::Float(value) => self.float(*value)?,
             Value::Str(text) => self.text(text),
-            Value::List(items) => self.sequence(('[', ']'), items.iter(), |writer, item| writer.tree(item, depth + 1))?,
+            Value::List(items) => {
+                self.sequence(('[', ']'), items.iter(), |writer, item| writer.tree(item, depth + 1))?
+            }
             Value::Map(map) => self.sequence(('{', '}'), map.iter(), |writer, (key, value)| {
                 writer.text(key);
                 writer.out.push_str(": ");

@@ -53,7 +53,8 @@ pub(super) struct Place {
 impl Place {
     /// Of `s3://BUCKET/KEY`, or with the schemes that other engines write for the same.
     pub(super) fn of(location: &str) -> Result<Place> {
-        let (bucket, key) = s3_path(location).map(|rest| rest.split_once('/').unwrap_or((rest, ""))).unwrap_or_default();
+        let (bucket, key) =
+            s3_path(location).map(|rest| rest.split_once('/').unwrap_or((rest, ""))).unwrap_or_default();
         if bucket.is_empty() {
             return Err(Error::new(ErrorKind::DataInvalid, format!("`{location}` is not like `s3://BUCKET/KEY`")));
         }
