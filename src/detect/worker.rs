@@ -124,7 +124,10 @@ impl Steps {
             Some((before, _)) if steps < before => return Some("it takes steps back"),
             _ => self.standing = Some((steps, Instant::now())),
         }
-        (steps - first > self.most).then_some("it takes more steps than it was given calls")
+        match steps.checked_sub(first) {
+            None => Some("it takes steps back"),
+            Some(taken) => (taken > self.most).then_some("it takes more steps than it was given calls"),
+        }
     }
 }
 
@@ -322,7 +325,8 @@ impl Worker {
 
     /// A request with so many calls or modules follows.
     fn begin(&mut self, calls: usize) {
-        self.steps = Steps { most: 2 * FUNCTIONS as u64 * (calls as u64 + 1), ..Steps::default() };
+        // A beginning and an end each, and as many of the request before, of which the worker may speak a moment late.
+        self.steps = Steps { most: 4 * FUNCTIONS as u64 * (calls as u64 + 1), ..Steps::default() };
     }
 
     /// The next reply that says something. `calling` is told when the worker dies instead.
@@ -406,4 +410,29 @@ fn unexpected(reply: &Reply) -> WorkerError {
 /// The reply itself may hold what rules said about events, which must not reach a log.
 fn out_of_turn(name: &str) -> WorkerError {
     WorkerError::Died { calling: None, how: format!("it gave an answer out of turn: {name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_only_pretends_to_work_is_found_out() {
+        let patience = Duration::from_secs(50);
+        let mut steps = Steps { most: 40, ..Steps::default() };
+        for count in [100, 101, 140] {
+            assert_eq!(steps.wrong(count, patience), None, "{count}");
+        }
+        tokio::time::advance(patience).await;
+        assert_eq!(steps.wrong(140, patience), None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(steps.wrong(140, patience), Some("it let a call run on"));
+        // After another reply it has its patience again, and no more steps.
+        steps.standing = None;
+        assert_eq!(steps.wrong(140, patience), None);
+        assert_eq!(steps.wrong(139, patience), Some("it takes steps back"));
+        assert_eq!(steps.wrong(141, patience), Some("it takes more steps than it was given calls"));
+        steps.standing = None;
+        assert_eq!(steps.wrong(99, patience), Some("it takes steps back"));
+    }
 }

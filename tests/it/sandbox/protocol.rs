@@ -55,7 +55,6 @@ async fn a_worker_that_talks_nonsense_is_replaced_and_its_batch_is_evaluated() {
         "say({'lookup': {'event': 0, 'rule': 77, 'table': 't', 'key': 'k'}})",
         "say({'calling': {'event': 0, 'rule': 0}})",
         "while True: say({'outcomes': {'through': 0, 'outcomes': []}})",
-        "while True: say({'outcomes': {'through': 1, 'outcomes': []}})",
         "say({'alive': {'steps': 9}}); say({'alive': {'steps': 8}})",
         "for steps in range(1000000): say({'alive': {'steps': steps}})",
         "sys.stdout.close(); os.close(1); time.sleep(1000)",
