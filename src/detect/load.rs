@@ -84,7 +84,7 @@ impl LoadPlan {
     ) -> Result<(Current, LoadReport), DetectError> {
         let good = last.map(|last| &*last.good);
         let directories = self.directories.clone();
-        let mut content = blocking(move || read_steady(&directories)).await;
+        let mut content = blocking(move || read_steady(&directories, content::read)).await;
         content.enable_packs(&self.packs);
         if let Some(only) = &self.only {
             content.retain_only(only);
@@ -147,20 +147,20 @@ impl LoadPlan {
 }
 
 /// Folders may be links that are swapped while they are read: then what was read is of two states, and is read again.
-fn read_steady(directories: &[PathBuf]) -> Content {
+fn read_steady(directories: &[PathBuf], mut read: impl FnMut(&[PathBuf]) -> Content) -> Content {
     /// Swaps are minutes apart.
     const TIMES: usize = 3;
     let targets = || directories.iter().map(|directory| directory.canonicalize().ok()).collect::<Vec<_>>();
     let mut before = targets();
     for _ in 1..TIMES {
-        let content = content::read(directories);
+        let content = read(directories);
         let after = targets();
         if after == before {
             return content;
         }
         before = after;
     }
-    content::read(directories)
+    read(directories)
 }
 
 fn remember(problems: &mut Vec<Problem>, content: &Content, faults: &[LoadFault]) {
@@ -193,4 +193,38 @@ fn of_the_load(place: Place, error: &WorkerError) -> LoadFault {
 
 fn is_rule(fault: &LoadFault) -> bool {
     matches!(fault.place, Place::Rule(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_swapped_while_it_is_read_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        for generation in ["old", "new"] {
+            let place = folder.path().join(generation);
+            std::fs::create_dir(&place).unwrap();
+            let text = format!("AnalysisType: pack\nPackID: {generation}\nPackDefinition: {{IDs: [a]}}\n");
+            std::fs::write(place.join("pack.yml"), text).unwrap();
+        }
+        let current = folder.path().join("current");
+        let point_to = |generation: &str| {
+            let next = folder.path().join("next");
+            std::os::unix::fs::symlink(generation, &next).unwrap();
+            std::fs::rename(next, &current).unwrap();
+        };
+        point_to("old");
+        let mut reads = Vec::new();
+        let content = read_steady(std::slice::from_ref(&current), |folders| {
+            let content = content::read(folders);
+            reads.push(content.packs[0].spec.pack_id.clone());
+            if reads.len() == 1 {
+                point_to("new");
+            }
+            content
+        });
+        assert_eq!(reads, ["old", "new"]);
+        assert_eq!(content.packs[0].spec.pack_id, "new");
+    }
 }
