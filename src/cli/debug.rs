@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{EXIT_USAGE, block_on, complain, nearest, print};
+use super::schema::LogTypes;
+use super::{EXIT_USAGE, block_on, complain, folders, nearest, print, usage};
 use crate::alert::render::safe;
 use crate::app;
 use crate::detect::protocol::{Functions, Step};
@@ -24,9 +25,15 @@ pub(super) struct Arguments {
     /// How long one function may run, in milliseconds.
     #[arg(long, value_name = "MS")]
     timeout_ms: Option<u64>,
+    #[command(flatten)]
+    log_types: LogTypes,
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let loading = match arguments.log_types.loading() {
+        Ok(loading) => loading,
+        Err(faults) => return usage(&faults.join("\n")),
+    };
     block_on(async {
         let defaults = detect::Config::default();
         let command = WorkerCommand {
@@ -36,9 +43,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             require_seccomp: defaults.require_seccomp,
         };
         let mut shown = Shown { error: None, line_is_open: false };
-        let (folders, case) = (vec![arguments.path.clone()], arguments.case.as_deref());
+        let (folders, case) = (folders::read_for(std::slice::from_ref(&arguments.path)), arguments.case.as_deref());
         let mut tell = |what: Debugged<'_>| shown.show(what);
-        let ran = testing::debug(folders, &arguments.rule, case, &command, &mut tell).await;
+        let ran = testing::debug(folders, &arguments.rule, case, &command, loading, &mut tell).await;
         if let Some(error) = shown.error {
             return Err(error);
         }

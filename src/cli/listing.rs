@@ -1,14 +1,16 @@
-//! Going through the objects of a source in their bucket, in the order of keys, and what the ledger says of each.
-//! Shared by `backfill` and `audit`.
+//! Going through the objects of a bucket in the order of keys, those of a source among them, and what the ledger says of
+//! each. Shared by `backfill`, `audit` and `backtest`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use futures_util::stream::{BoxStream, StreamExt, try_unfold};
+use futures_util::future::ready;
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt, try_unfold};
 use time::OffsetDateTime;
 
-use crate::fetch::{Listed, ObjectStore};
+use crate::fetch::{FetchError, Listed, ObjectStore};
+use crate::model::Access;
 use crate::source::{Routing, Scope, SourceTable};
 use crate::state::{KnownVersion, ObjectState, StateStore};
 
@@ -67,33 +69,43 @@ pub(super) fn objects<'a>(
     selection: Selection,
     after: Option<String>,
 ) -> BoxStream<'a, anyhow::Result<Listed>> {
+    let walk = walk(store, &scope.access, &scope.bucket, prefixes(scope, &selection.prefix), after);
+    let selected = move |listed: &Listed| ready(is_selected(sources, scope, &selection, listed));
+    walk.try_filter(selected).map_err(anyhow::Error::msg).boxed()
+}
+
+/// All objects below some prefixes of a bucket, one prefix after the other, behind the key `after`. What holds no bytes is
+/// left out. An error ends the list.
+pub(super) fn walk<'a>(
+    store: &'a Arc<dyn ObjectStore>,
+    access: &'a Access,
+    bucket: &'a str,
+    prefixes: VecDeque<String>,
+    after: Option<String>,
+) -> BoxStream<'a, Result<Listed, FetchError>> {
     struct Walk {
         prefixes: VecDeque<String>,
         page: VecDeque<Listed>,
         after: Option<String>,
         more: bool,
     }
-    let walk = Walk { prefixes: prefixes(scope, &selection.prefix), page: VecDeque::new(), after, more: true };
-    let next = move |mut walk: Walk| {
-        let selection = selection.clone();
-        async move {
-            loop {
-                while let Some(listed) = walk.page.pop_front() {
-                    walk.after = Some(listed.object.key.clone());
-                    if is_selected(sources, scope, &selection, &listed) {
-                        return Ok(Some((listed, walk)));
-                    }
+    let walk = Walk { prefixes, page: VecDeque::new(), after, more: true };
+    let next = move |mut walk: Walk| async move {
+        loop {
+            while let Some(listed) = walk.page.pop_front() {
+                walk.after = Some(listed.object.key.clone());
+                if listed.object.size != Some(0) && !listed.object.key.ends_with('/') {
+                    return Ok(Some((listed, walk)));
                 }
-                if !walk.more {
-                    walk.prefixes.pop_front();
-                    walk.more = true;
-                }
-                let Some(prefix) = walk.prefixes.front() else { return Ok(None) };
-                let page = store.list(&scope.access, &scope.bucket, prefix, walk.after.as_deref()).await;
-                let page = page.map_err(|error| anyhow::anyhow!("{error}"))?;
-                walk.more = page.more;
-                walk.page = page.objects.into();
             }
+            if !walk.more {
+                walk.prefixes.pop_front();
+                walk.more = true;
+            }
+            let Some(prefix) = walk.prefixes.front() else { return Ok(None) };
+            let page = store.list(access, bucket, prefix, walk.after.as_deref()).await?;
+            walk.more = page.more;
+            walk.page = page.objects.into();
         }
     };
     try_unfold(walk, next).boxed()
@@ -111,11 +123,10 @@ fn prefixes(scope: &Scope, asked: &str) -> VecDeque<String> {
 
 fn is_selected(sources: &SourceTable, scope: &Scope, selection: &Selection, listed: &Listed) -> bool {
     let Listed { object, modified } = listed;
-    let holds_bytes = object.size != Some(0) && !object.key.ends_with('/');
     let in_time =
         selection.since.is_none_or(|since| *modified >= since) && selection.until.is_none_or(|until| *modified < until);
     let own = matches!(sources.route(object), Routing::Route(route) if route.source() == scope.access.source);
-    holds_bytes && in_time && own
+    in_time && own
 }
 
 /// Looks a listed object up in the ledger.
@@ -165,7 +176,6 @@ mod tests {
     use crate::fetch::memory::MemoryStore;
     use crate::model::ObjectRef;
     use crate::state::Attempts;
-    use futures_util::TryStreamExt;
     use time::macros::datetime;
 
     const WRITTEN: OffsetDateTime = datetime!(2026-01-02 03:04 UTC);

@@ -3,14 +3,13 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use super::schema::LogTypes;
 use super::{EXIT_USAGE, block_on, complain, print};
 use crate::detect::{self, content};
 use crate::lookup::{Data, Definition, Loading, Tables};
 use crate::model::Value;
-use crate::runtime::{Clock, SystemClock, blocking};
+use crate::runtime::blocking;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -25,8 +24,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let log_types = match arguments.log_types.registry() {
-        Ok(log_types) => Arc::new(log_types),
+    let loading = match arguments.log_types.loading() {
+        Ok(loading) => loading,
         Err(faults) => {
             faults.iter().for_each(|fault| complain(format_args!("{fault}")));
             return ExitCode::from(EXIT_USAGE);
@@ -34,7 +33,6 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     };
     let (paths, values) = (arguments.paths.clone(), arguments.values.clone());
     block_on(async {
-        let loading = Loading { log_types, limits: detect::Config::default().table_limits(), now: SystemClock.now() };
         let (text, problems) = blocking(move || test(&paths, &values, &loading)).await;
         print(&text)?;
         problems.iter().for_each(|problem| complain(format_args!("{problem}")));

@@ -12,6 +12,7 @@ mod config;
 mod debug;
 mod destinations;
 mod explain;
+mod folders;
 mod health;
 mod lake;
 mod listing;

@@ -5,15 +5,18 @@ use std::fmt::Write;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Subcommand;
 use walkdir::WalkDir;
 
 use super::{ConfigArgument, EXIT_USAGE, block_on, complain, failure, here, print};
 use crate::app;
+use crate::detect;
 use crate::logtype::evolve::{self, Verdict};
 use crate::logtype::infer::Inference;
 use crate::logtype::{Origin, Registry, Schema, cases, is_schema_tests};
+use crate::lookup::Loading;
 use crate::model::{SeenField, UnknownField, rfc3339};
 use crate::runtime::{Clock, SystemClock};
 use crate::state::FIELD_LIMIT;
@@ -82,6 +85,12 @@ impl LogTypes {
     pub(super) fn registry(&self) -> Result<Registry, Vec<String>> {
         here(&self.folders).map_err(|problem| vec![problem])?;
         app::log_types(&self.folders)
+    }
+
+    /// What lookup tables are loaded with now.
+    pub(super) fn loading(&self) -> Result<Loading, Vec<String>> {
+        let limits = detect::Config::default().table_limits();
+        Ok(Loading { log_types: Arc::new(self.registry()?), limits, now: SystemClock.now() })
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{block_on, here, print, usage};
+use super::schema::LogTypes;
+use super::{block_on, folders, here, print, usage};
 use crate::app;
 use crate::config::TestSettings;
 use crate::detect::testing::{self, Filter, Keys, Selection, TableNames};
@@ -66,6 +67,8 @@ pub(super) struct Arguments {
     /// Worker processes; by default one per core.
     #[arg(long)]
     workers: Option<usize>,
+    #[command(flatten)]
+    log_types: LogTypes,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -131,6 +134,10 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Ok(options) => options,
         Err(problem) => return usage(&problem),
     };
+    let loading = match arguments.log_types.loading() {
+        Ok(loading) => loading,
+        Err(faults) => return usage(&faults.join("\n")),
+    };
     block_on(async {
         let defaults = detect::Config::default();
         let command = WorkerCommand {
@@ -139,8 +146,11 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             call_timeout: Duration::from_millis(defaults.call_timeout_ms),
             require_seccomp: defaults.require_seccomp,
         };
-        let mut report = testing::run(options.folders, options.selection, command, options.workers).await?;
+        let folders = folders::read_for(&options.folders);
+        let mut report = testing::run(folders, options.selection, command, options.workers, loading).await?;
         let all_passed = report.all_passed();
+        // As they were named.
+        report.directories = options.folders;
         if options.sorted {
             report.rules.sort_by(|a, b| a.id.cmp(&b.id));
         }

@@ -16,6 +16,7 @@ use super::generation::{Evaluated, Turnover};
 use super::key_value::{Desk, KeyValues};
 use super::load::{Current, LoadPlan, LoadReport, split};
 use super::plan::{Plan, Tally};
+use super::rows::Rows;
 use super::ruleset::RuleSet;
 use super::verdicts::Verdicts;
 use super::worker::{WorkerCommand, WorkerError};
@@ -110,7 +111,7 @@ impl Engine {
         Engine::start_over(config, program, key_values, telemetry, surroundings).await
     }
 
-    /// The same with these rules alone, enabled or not.
+    /// The same with these rules alone, enabled or not, over logs of the past: what rules keep ends in the time of the events.
     pub async fn start_only(
         config: &Config,
         rules: BTreeSet<String>,
@@ -118,7 +119,7 @@ impl Engine {
         telemetry: Telemetry,
         surroundings: Surroundings,
     ) -> Result<(Engine, LoadReport), DetectError> {
-        let key_values = KeyValues::in_memory(surroundings.clock.clone());
+        let key_values = KeyValues::in_time_of_events();
         Engine::start_with(config, Some(rules), program, key_values, telemetry, surroundings).await
     }
 
@@ -337,10 +338,10 @@ impl Engine {
         // Once, unless the events have grown by much with what tables know.
         while from < batch.events.len() {
             let started = tokio::time::Instant::now();
-            let (guarding, tables, events) = (generation.clone(), tables.clone(), batch.clone());
+            let (guarding, known, events) = (generation.clone(), tables.clone(), batch.clone());
             let telemetry = self.inner.telemetry.clone();
             let planned =
-                blocking(move || telemetry.work(Stage::Guard, || Plan::of(&guarding.set, &tables, now, &events, from)));
+                blocking(move || telemetry.work(Stage::Guard, || Plan::of(&guarding.set, &known, now, &events, from)));
             let Plan { positions, calls, tally, through } = planned.await;
             let (guard_time, crossed) = (started.elapsed(), calls.len() as u64);
             let mut evaluated = Evaluated::default();
@@ -348,8 +349,9 @@ impl Engine {
                 key_values: &self.inner.key_values,
                 telemetry: &self.inner.telemetry,
                 object: batch.object,
-                rows: positions.iter().map(|at| batch.events[*at].row_id).collect(),
+                rows: positions.iter().map(|at| (batch.events[*at].row_id, batch.events[*at].time)).collect(),
                 rules: &generation.set.rules,
+                lookups: Rows { tables: &tables, now },
             };
             let ran = generation.run(calls, &desk, &mut evaluated).await;
             generation.count(&tally, &evaluated);

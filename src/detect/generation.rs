@@ -357,7 +357,7 @@ impl Drop for Lease<'_> {
 /// A call that was ended took all of its time.
 fn overrun(rule: u32, limit: Duration) -> Spent {
     let nanos = limit.as_nanos().try_into().unwrap_or(u64::MAX);
-    Spent { rule, calls: 1, nanos, longest_nanos: nanos }
+    Spent { rule, calls: 1, nanos, longest_nanos: nanos, waited_nanos: 0 }
 }
 
 /// Of a batch whose worker died: what is done is not done again, and what an unfinished event gave is forgotten.

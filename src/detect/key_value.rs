@@ -9,9 +9,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 
-use super::protocol::MOST_CALLS;
+use super::protocol::{Looked, MOST_CALLS, MOST_LOOKUPS};
+use super::rows::Rows;
 use super::worker::WorkerError;
 use crate::model::key_value::{Answer, Call, Refusal, apply};
 use crate::model::{ObjectId, RowId, RuleMeta};
@@ -30,12 +32,18 @@ const MOST_OVERTAKEN: u32 = 10;
 #[derive(Clone)]
 pub struct KeyValues {
     store: Arc<dyn KeyValue>,
-    clock: SharedClock,
+    /// Without one, an event's own time is now: logs of long ago are evaluated as if they came in one after the other.
+    clock: Option<SharedClock>,
 }
 
 impl KeyValues {
     pub fn new(store: Arc<dyn KeyValue>, clock: SharedClock) -> KeyValues {
-        KeyValues { store, clock }
+        KeyValues { store, clock: Some(clock) }
+    }
+
+    /// An empty store for this alone, in which the time is that of the event.
+    pub fn in_time_of_events() -> KeyValues {
+        KeyValues { store: Arc::new(TransientItems::default()), clock: None }
     }
 
     /// An empty store for this alone.
@@ -49,9 +57,10 @@ pub(super) struct Desk<'a> {
     pub(super) key_values: &'a KeyValues,
     pub(super) telemetry: &'a Telemetry,
     pub(super) object: ObjectId,
-    /// Of the events as the worker counts them.
-    pub(super) rows: Vec<RowId>,
+    /// Of the events as the worker counts them, with their times.
+    pub(super) rows: Vec<(RowId, OffsetDateTime)>,
     pub(super) rules: &'a [Arc<RuleMeta>],
+    pub(super) lookups: Rows<'a>,
 }
 
 impl Desk<'_> {
@@ -70,11 +79,26 @@ pub(super) struct Calls<'a> {
 type Answered = Result<Answer, Refusal>;
 
 impl Calls<'_> {
-    /// Event and rule are among those that the worker was given.
-    pub(super) async fn answer(&mut self, event: u32, rule: u32, call: &Call) -> Result<Answered, WorkerError> {
+    /// The row of a lookup table. Event and rule are among those that the worker was given.
+    pub(super) fn look_up(&mut self, event: u32, rule: u32, table: &str, key: &str) -> Result<Looked, WorkerError> {
+        self.turn_to(event, rule);
+        self.evaluation.lookups += 1;
+        if self.evaluation.lookups > MOST_LOOKUPS {
+            let how = format!("it asked for more than {MOST_LOOKUPS} rows of lookup tables on one event");
+            return Err(WorkerError::Died { calling: Some((event, rule)), how });
+        }
+        Ok(self.desk.lookups.look_up(table, key, self.desk.telemetry))
+    }
+
+    fn turn_to(&mut self, event: u32, rule: u32) {
         if self.evaluation.of != Some((event, rule)) {
             self.evaluation = Evaluation { of: Some((event, rule)), ..Evaluation::default() };
         }
+    }
+
+    /// Event and rule are among those that the worker was given.
+    pub(super) async fn answer(&mut self, event: u32, rule: u32, call: &Call) -> Result<Answered, WorkerError> {
+        self.turn_to(event, rule);
         self.evaluation.calls += 1;
         if self.evaluation.calls > MOST_CALLS {
             let how = format!("it made more than {MOST_CALLS} calls of the key-value store on one event");
@@ -116,14 +140,14 @@ impl Calls<'_> {
 
     async fn once(&mut self, event: u32, rule: u32, call: &Call) -> Result<(Answered, bool), StateError> {
         let Desk { key_values: KeyValues { store, clock }, object, rows, rules, .. } = self.desk;
-        let (row, rule) = (rows[event as usize], &rules[rule as usize].id);
+        let ((row, event_time), rule) = (rows[event as usize], &rules[rule as usize].id);
         let caller = Caller { object: *object, row, rule };
         let evaluation = &mut self.evaluation;
         if !evaluation.has_recalled {
             evaluation.recall(store.recall(&caller).await?);
         }
         for _ in 0..MOST_OVERTAKEN {
-            let now = clock.now();
+            let now = clock.as_ref().map_or(event_time, |clock| clock.now());
             let remembered = evaluation.remembered(call);
             if let Some(Some(answer)) = remembered {
                 return Ok((answer, true));
@@ -156,6 +180,7 @@ impl Calls<'_> {
 struct Evaluation {
     of: Option<(u32, u32)>,
     calls: u32,
+    lookups: u32,
     waited: Duration,
     has_recalled: bool,
     /// What the store remembers of an earlier reading, for as long as the rule does the same again.

@@ -9,6 +9,7 @@ use super::content::{self, Content, Problem};
 use super::engine::DetectError;
 use super::generation::Generation;
 use super::protocol::{self, LoadFault, Place};
+use super::rows;
 use super::ruleset::RuleSet;
 use super::table_problem;
 use super::worker::{WorkerCommand, WorkerError};
@@ -72,9 +73,7 @@ impl LoadPlan {
 
     /// The tables of the content, and what is wrong with them.
     pub(super) async fn tables(&self, content: &Content, last: &Arc<Tables>) -> (Arc<Tables>, Vec<Fault>) {
-        let definitions: Vec<_> = content.tables.iter().map(|table| table.definition.clone()).collect();
-        let (loading, last) = (self.moment(), last.clone());
-        let (tables, faults) = blocking(move || Tables::load(&definitions, &loading, &last)).await;
+        let (tables, faults) = rows::tables_of(content, self.moment(), last).await;
         (Arc::new(tables), faults)
     }
 
@@ -85,7 +84,7 @@ impl LoadPlan {
     ) -> Result<(Current, LoadReport), DetectError> {
         let good = last.map(|last| &*last.good);
         let directories = self.directories.clone();
-        let mut content = blocking(move || content::read(&directories)).await;
+        let mut content = blocking(move || read_steady(&directories, content::read)).await;
         content.enable_packs(&self.packs);
         if let Some(only) = &self.only {
             content.retain_only(only);
@@ -129,7 +128,7 @@ impl LoadPlan {
             let faults = faults.clone();
             set = blocking_deep(move || set.guarded(&faults)).await;
         }
-        warnings.extend(content.lookup_calls());
+        warnings.extend(rows::unknown(&content, &tables));
         warnings.extend(set.reflections().iter().map(|(place, found)| content.guard_warning(*place, found)));
         let unwalled = first.unwalled().map(str::to_owned);
         let command = self.command.clone();
@@ -145,6 +144,23 @@ impl LoadPlan {
         let good = Arc::new(content.without(&faults));
         Ok((Current { generation: Arc::new(generation), tables, good }, report))
     }
+}
+
+/// Folders may be links that are swapped while they are read: then what was read is of two states, and is read again.
+fn read_steady(directories: &[PathBuf], mut read: impl FnMut(&[PathBuf]) -> Content) -> Content {
+    /// Swaps are minutes apart.
+    const TIMES: usize = 3;
+    let targets = || directories.iter().map(|directory| directory.canonicalize().ok()).collect::<Vec<_>>();
+    let mut before = targets();
+    for _ in 1..TIMES {
+        let content = read(directories);
+        let after = targets();
+        if after == before {
+            return content;
+        }
+        before = after;
+    }
+    read(directories)
 }
 
 fn remember(problems: &mut Vec<Problem>, content: &Content, faults: &[LoadFault]) {
@@ -177,4 +193,38 @@ fn of_the_load(place: Place, error: &WorkerError) -> LoadFault {
 
 fn is_rule(fault: &LoadFault) -> bool {
     matches!(fault.place, Place::Rule(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_swapped_while_it_is_read_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        for generation in ["old", "new"] {
+            let place = folder.path().join(generation);
+            std::fs::create_dir(&place).unwrap();
+            let text = format!("AnalysisType: pack\nPackID: {generation}\nPackDefinition: {{IDs: [a]}}\n");
+            std::fs::write(place.join("pack.yml"), text).unwrap();
+        }
+        let current = folder.path().join("current");
+        let point_to = |generation: &str| {
+            let next = folder.path().join("next");
+            std::os::unix::fs::symlink(generation, &next).unwrap();
+            std::fs::rename(next, &current).unwrap();
+        };
+        point_to("old");
+        let mut reads = Vec::new();
+        let content = read_steady(std::slice::from_ref(&current), |folders| {
+            let content = content::read(folders);
+            reads.push(content.packs[0].spec.pack_id.clone());
+            if reads.len() == 1 {
+                point_to("new");
+            }
+            content
+        });
+        assert_eq!(reads, ["old", "new"]);
+        assert_eq!(content.packs[0].spec.pack_id, "new");
+    }
 }

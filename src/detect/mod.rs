@@ -6,8 +6,8 @@
 //! good versions, `generation` a rule set with its workers. In the order in which a batch travels: the tables of `crate::lookup` add what they know, `guard`
 //! decides what can be decided without Python, `plan` says which events which rules ask
 //! Python about, `profile` counts what they cost, `strikes` leaves out rules that are switched off, `worker` is one
-//! process, `key_value` answers what rules in it keep between events, `protocol` what is said over
-//! its pipe, `python` the inside of that process, and the only place that names rustpython. `outcome` applies the defaults
+//! process, `course` what it may say and when, `key_value` answers what rules in it keep between events, `rows` what lookup tables say when a rule asks, `protocol`
+//! what is said over its pipe, `python` the inside of that process, and the only place that names rustpython. `outcome` applies the defaults
 //! of production mode, `verdicts` makes matches and faults of them.
 //!
 //! `testing` runs the tests of the content, `survey` tells about its rules.
@@ -15,6 +15,7 @@
 //! No rule runs in this process, and no event is changed by one.
 
 pub mod content;
+mod course;
 mod declared;
 mod engine;
 mod generation;
@@ -27,6 +28,7 @@ mod profile;
 pub mod protocol;
 pub mod python;
 pub mod reload;
+mod rows;
 mod ruleset;
 mod spec;
 mod strikes;

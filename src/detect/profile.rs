@@ -43,6 +43,7 @@ impl Profile {
                 cost.timed_calls = spent.calls;
                 cost.python_time = Duration::from_nanos(spent.nanos);
                 cost.longest_call = Duration::from_nanos(spent.longest_nanos);
+                cost.waited = Duration::from_nanos(spent.waited_nanos);
             }
             telemetry.rule_cost(&set.rules[*rule as usize].id, cost);
         }

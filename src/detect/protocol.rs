@@ -2,7 +2,7 @@
 //!
 //! A frame is a length (4 bytes, little endian, bounded) and that many bytes of JSON. The daemon speaks first; a worker
 //! answers each request with exactly one final reply, before which [`Reply::Alive`], [`Reply::Loading`],
-//! [`Reply::Calling`], [`Reply::KeyValue`] and [`Reply::Outcomes`] may come. Events cross as the JSON text they are, not parsed on the way. Both ends are the same binary, so [`VERSION`]
+//! [`Reply::Calling`], [`Reply::KeyValue`], [`Reply::Lookup`] and [`Reply::Outcomes`] may come. Events cross as the JSON text they are, not parsed on the way. Both ends are the same binary, so [`VERSION`]
 //! only catches a binary that was replaced under a running daemon.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::declared::Declared;
 use crate::model::key_value::{Answer, Call, Refusal};
 
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Above this a request is refused by both ends. A batch is cut well below it.
 pub const REQUEST_LIMIT: usize = 256 * 1024 * 1024;
@@ -28,6 +28,12 @@ pub const MOST_CALLS: u32 = 100;
 
 /// Of what these calls say and are told.
 pub const MOST_CALLS_BYTES: usize = 4 * 1024 * 1024;
+
+/// Rows of lookup tables that a rule may ask for on one event, in all of its functions.
+pub const MOST_LOOKUPS: u32 = 1000;
+
+/// Of what it asks and of the rows that it is given.
+pub const MOST_LOOKUP_BYTES: usize = 8 * 1024 * 1024;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -53,6 +59,22 @@ pub enum Request {
     },
     /// Answer to [`Reply::KeyValue`].
     KeyValue { answer: Result<Answer, Refusal> },
+    /// Answer to [`Reply::Lookup`].
+    Looked(Looked),
+}
+
+/// What a lookup table says about a key.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Looked {
+    /// The JSON object that the row is.
+    Row(Box<RawValue>),
+    /// The table has none.
+    Nothing,
+    /// There is such a table, and its rows are not here: why.
+    Elsewhere(String),
+    /// There is no such table, or it can't be read: why.
+    NoTable(String),
 }
 
 /// The Python sources of a rule set.
@@ -169,6 +191,8 @@ pub enum Reply {
     Calling { event: u32, rule: u32 },
     /// A rule asks for what it keeps between events; the worker waits for [`Request::KeyValue`]. Position in `calls`, and rule.
     KeyValue { event: u32, rule: u32, call: Call },
+    /// A rule asks for a row of a lookup table; the worker waits for [`Request::Looked`].
+    Lookup { event: u32, rule: u32, table: String, key: String },
     /// Sent by the watchdog thread every second while the worker is busy. `steps` grows with each call and each module that
     /// is begun or ended: a worker in which it stands still is stuck, whatever else it says.
     Alive { steps: u64 },
@@ -205,6 +229,7 @@ impl Reply {
             Reply::Loaded { .. } => "loaded",
             Reply::Calling { .. } => "calling",
             Reply::KeyValue { .. } => "key_value",
+            Reply::Lookup { .. } => "lookup",
             Reply::Alive { .. } => "alive",
             Reply::Loading { .. } => "loading",
             Reply::Tampered { .. } => "tampered",
@@ -246,7 +271,7 @@ pub struct Outcome {
 }
 
 /// What the calls of one rule cost.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spent {
     pub rule: u32,
     pub calls: u64,
@@ -254,11 +279,14 @@ pub struct Spent {
     pub nanos: u64,
     /// Of the longest.
     pub longest_nanos: u64,
+    /// What they waited for the daemon, which is in none of the others.
+    pub waited_nanos: u64,
 }
 
 impl Spent {
     pub fn add_to(&self, rules: &mut BTreeMap<u32, Spent>) {
-        let sum = rules.entry(self.rule).or_insert(Spent { rule: self.rule, calls: 0, nanos: 0, longest_nanos: 0 });
+        let sum = rules.entry(self.rule).or_insert(Spent { rule: self.rule, ..Spent::default() });
+        sum.waited_nanos = sum.waited_nanos.saturating_add(self.waited_nanos);
         sum.calls = sum.calls.saturating_add(self.calls);
         sum.nanos = sum.nanos.saturating_add(self.nanos);
         sum.longest_nanos = sum.longest_nanos.max(self.longest_nanos);

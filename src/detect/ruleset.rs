@@ -191,21 +191,7 @@ impl Content {
         self.problem_at(place, Some(found.line as u64), format!("{}: {costs}", found.what))
     }
 
-    /// Calls of `event.lookup`, which finds what a test brings along and nothing else.
-    pub fn lookup_calls(&self) -> Vec<Problem> {
-        let helpers = (0..).zip(&self.globals).map(|(at, global)| (Place::Global(at), &global.module));
-        let rules = (0..).zip(&self.rules).map(|(at, rule)| (Place::Rule(at), &rule.module));
-        let mut found = Vec::new();
-        for (place, module) in helpers.chain(rules) {
-            let Some(line) = module.source.lines().position(|line| line.contains("event.lookup(")) else { continue };
-            let said = "`event.lookup` finds rows in tests only; name the field as a selector of the table, and read the row \
-                        from `p_enrichment`";
-            found.push(self.problem_at(place, Some(line as u64 + 1), said.into()));
-        }
-        found
-    }
-
-    fn problem_at(&self, place: Place, line: Option<u64>, message: String) -> Problem {
+    pub(super) fn problem_at(&self, place: Place, line: Option<u64>, message: String) -> Problem {
         let (file, item, module) = match place {
             Place::Global(index) => {
                 let global = &self.globals[index as usize];
@@ -369,14 +355,6 @@ mod tests {
         let warnings: Vec<String> = warnings.collect();
         assert!(warnings[0].starts_with("one.py:2: one: "), "{warnings:?}");
         assert_eq!(warnings.len(), 1);
-    }
-
-    #[test]
-    fn a_call_that_finds_nothing_is_told_with_its_line() {
-        let source = "def rule(event):\n    return event.lookup('t', 'k') is not None\n";
-        let content = Content { rules: vec![rule("one", source), rule("two", "1")], ..Content::default() };
-        let told: Vec<String> = content.lookup_calls().iter().map(ToString::to_string).collect();
-        assert!(told.len() == 1 && told[0].starts_with("one.py:2: one: `event.lookup`"), "{told:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The daemon's end of one rule worker: starts the process, speaks `protocol` with it, and notices how it ends.
 //! Decides nothing about rules; `generation` does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, timeout};
 
+use super::course::Course;
 use super::key_value::Calls;
 use super::protocol::{
     self, EventCalls, Functions, LoadFault, Mock, Outcome, Place, REPLY_LIMIT, REQUEST_LIMIT, Reply, Request, Sources,
@@ -28,6 +29,9 @@ const LAST_WORDS: u64 = 500;
 
 /// Functions of a rule that may run on one event.
 const FUNCTIONS: usize = 10;
+
+/// What a watched test tells at most: a function each, and what is printed, which is bounded in bytes and never empty.
+const MOST_TOLD: usize = 1024 * 1024 + 100;
 
 /// How to start a worker.
 #[derive(Clone, Debug)]
@@ -93,8 +97,38 @@ pub struct Worker {
     output: BufReader<ChildStdout>,
     errors: ChildStderr,
     call_timeout: Duration,
+    /// What it may begin and end for the request that it works on.
+    steps: Steps,
     /// Why the kernel does not keep the process from system calls, where it does not.
     unwalled: Option<String>,
+}
+
+/// How often a worker says that it has begun or ended something. As each of these has its time, their number bounds that of
+/// a request: a worker that only pretends to work is found out.
+#[derive(Default)]
+struct Steps {
+    most: u64,
+    /// As they were counted when the worker first said so, and last.
+    first: Option<u64>,
+    standing: Option<(u64, Instant)>,
+}
+
+impl Steps {
+    /// What is wrong with so many steps.
+    fn wrong(&mut self, steps: u64, patience: Duration) -> Option<&'static str> {
+        let first = *self.first.get_or_insert(steps);
+        match self.standing {
+            Some((before, since)) if before == steps => {
+                return (since.elapsed() > patience).then_some("it let a call run on");
+            }
+            Some((before, _)) if steps < before => return Some("it takes steps back"),
+            _ => self.standing = Some((steps, Instant::now())),
+        }
+        match steps.checked_sub(first) {
+            None => Some("it takes steps back"),
+            Some(taken) => (taken > self.most).then_some("it takes more steps than it was given calls"),
+        }
+    }
 }
 
 impl Worker {
@@ -121,7 +155,7 @@ impl Worker {
         let output = BufReader::new(child.stdout.take().expect("stdout was piped"));
         let errors = child.stderr.take().expect("stderr was piped");
         let call_timeout = command.call_timeout;
-        let mut worker = Worker { child, input, output, errors, call_timeout, unwalled: None };
+        let mut worker = Worker { child, input, output, errors, call_timeout, steps: Steps::default(), unwalled: None };
         let call_timeout_ms = command.call_timeout.as_millis() as u64;
         let hello = Request::Hello { version: protocol::VERSION, call_timeout_ms };
         worker.send(&hello).await.map_err(|error| error.at_start(command))?;
@@ -144,10 +178,11 @@ impl Worker {
 
     /// Imports everything; what failed comes back, the rest is loaded.
     pub async fn load(&mut self, sources: &Arc<Sources>) -> Result<Vec<LoadFault>, WorkerError> {
-        self.send(&Request::Load(sources.clone())).await?;
         let mut loading = None;
         // Some are run twice, when one of several has changed what they share.
         let mut modules = 2 * (sources.globals.len() + sources.rules.len() + sources.data_models.len());
+        self.begin(modules);
+        self.send(&Request::Load(sources.clone())).await?;
         loop {
             match self.reply(None).await {
                 Ok(Reply::Loading { place }) if modules > 0 && sources.has(place) => {
@@ -187,43 +222,33 @@ impl Worker {
         progress: &mut Progress,
         key_values: &mut Calls<'_>,
     ) -> Result<(), WorkerError> {
+        let mut course = Course::new(calls, careful);
+        self.begin(course.calls());
         self.send(&Request::Evaluate { careful, calls: calls.clone() }).await?;
-        let asked = |event: u32, rule: u32| calls.get(event as usize).is_some_and(|call| call.rules.contains(&rule));
-        let rules: BTreeSet<u32> = calls.iter().flat_map(|call| &call.rules).copied().collect();
-        let (mut calling, mut last) = (None, (progress.through, 0));
-        let mut room: usize = calls.iter().map(|call| call.rules.len()).sum();
         loop {
-            match self.reply(calling).await? {
-                Reply::Calling { event, rule } if asked(event, rule) => calling = Some((event, rule)),
-                // In turn, so that the bound on the calls of one rule on one event holds.
-                Reply::KeyValue { event, rule, call }
-                    if let Some(turn) = turn(calls, event, rule).filter(|turn| *turn >= last) =>
-                {
-                    last = turn;
+            match self.reply(course.calling()).await? {
+                Reply::Calling { event, rule } if course.announces(event, rule) => {}
+                Reply::KeyValue { event, rule, call } if course.asks(event, rule) => {
                     self.answer(event, rule, &call, key_values).await?;
                 }
-                Reply::Overrun { event, rule, function } if asked(event, rule) => {
+                Reply::Lookup { event, rule, table, key } if course.asks(event, rule) => {
+                    let looked = key_values.look_up(event, rule, &table, &key)?;
+                    self.send(&Request::Looked(looked)).await?;
+                }
+                Reply::Overrun { event, rule, function } if course.is_asked(event, rule) => {
                     return Err(WorkerError::Overrun { event, rule, function: printable(&function) });
                 }
-                Reply::Tampered { call: Some((event, rule)), what } if asked(event, rule) => {
+                Reply::Tampered { call: Some((event, rule)), what } if course.is_asked(event, rule) => {
                     return Err(WorkerError::Tampered { event, rule, what: printable(&what) });
                 }
                 Reply::Tampered { call: None, what } => {
                     let how = format!("a rule changed {}, which all rules share", printable(&what));
                     return Err(WorkerError::Died { calling: None, how });
                 }
-                Reply::Outcomes { through, outcomes, spent }
-                    if (progress.through as usize..=calls.len()).contains(&(through as usize))
-                        && outcomes.len() <= room
-                        && outcomes.iter().all(|o| asked(o.event, o.rule))
-                        && spent.iter().all(|spent| rules.contains(&spent.rule)) =>
-                {
-                    room -= outcomes.len();
-                    calling = None;
-                    progress.through = through;
-                    last = last.max((through, 0));
-                    progress.outcomes.extend(outcomes);
-                    spent.iter().for_each(|spent| spent.add_to(&mut progress.spent));
+                Reply::Outcomes { through, outcomes, spent } => {
+                    if !course.goes_on(through, outcomes, &spent, progress) {
+                        return Err(out_of_turn("outcomes"));
+                    }
                 }
                 Reply::Evaluated { busy_ns } => {
                     progress.busy = Duration::from_nanos(busy_ns);
@@ -243,12 +268,21 @@ impl Worker {
         key_values: &mut Calls<'_>,
         mut watcher: Option<&mut (dyn FnMut(Step) + Send)>,
     ) -> Result<Functions, WorkerError> {
+        self.begin(1);
         self.send(&Request::Test { rule, event, mocks, watched: watcher.is_some() }).await?;
+        let mut told = 0;
         loop {
             match (self.reply(None).await?, &mut watcher) {
-                (Reply::Step(step), Some(watcher)) => watcher(step),
+                (Reply::Step(step), Some(watcher)) if told < MOST_TOLD => {
+                    told += 1;
+                    watcher(step);
+                }
                 (Reply::KeyValue { event: 0, rule: of, call }, _) if of == rule => {
                     self.answer(0, rule, &call, key_values).await?;
+                }
+                (Reply::Lookup { event: 0, rule: of, table, key }, _) if of == rule => {
+                    let looked = key_values.look_up(0, rule, &table, &key)?;
+                    self.send(&Request::Looked(looked)).await?;
                 }
                 (Reply::Tested(functions), _) => return Ok(*functions),
                 (Reply::Overrun { event, rule, function }, _) => {
@@ -289,20 +323,25 @@ impl Worker {
         }
     }
 
+    /// A request with so many calls or modules follows.
+    fn begin(&mut self, calls: usize) {
+        // A beginning and an end each, and as many of the request before, of which the worker may speak a moment late.
+        self.steps = Steps { most: 4 * FUNCTIONS as u64 * (calls as u64 + 1), ..Steps::default() };
+    }
+
     /// The next reply that says something. `calling` is told when the worker dies instead.
     async fn reply(&mut self, calling: Option<(u32, u32)>) -> Result<Reply, WorkerError> {
-        let mut standing: Option<(u64, Instant)> = None;
+        // Each reply has its own patience: while the worker waited for an answer it stood still.
+        self.steps.standing = None;
         loop {
             match timeout(SILENCE, self.frame()).await {
                 Err(_) => return Err(self.died(calling, silent()).await),
-                Ok(Ok(Reply::Alive { steps })) => match standing {
-                    Some((before, since)) if before == steps => {
-                        if since.elapsed() > self.patience() {
-                            return Err(self.died(calling, "it let a call run on".into()).await);
-                        }
+                Ok(Ok(Reply::Alive { steps })) => {
+                    let patience = self.patience();
+                    if let Some(wrong) = self.steps.wrong(steps, patience) {
+                        return Err(self.died(calling, wrong.into()).await);
                     }
-                    _ => standing = Some((steps, Instant::now())),
-                },
+                }
                 Ok(Ok(reply)) => return Ok(reply),
                 Ok(Err(how)) => return Err(self.died(calling, how).await),
             }
@@ -324,16 +363,14 @@ impl Worker {
         self.call_timeout * FUNCTIONS as u32 * 2 + SILENCE
     }
 
-    /// Ends the process, and tells how it ended when it had ended by itself.
+    /// Ends the process, and tells how it ended when it had ended by itself. Waits for nothing that takes time: a successor
+    /// is started after this.
     async fn died(&mut self, calling: Option<(u32, u32)>, how: String) -> WorkerError {
-        // A pipe breaks a moment before the process can be waited for.
+        // A process that is ending, as its broken pipe tells, ends as it would have. Already gone is as good as killed.
+        let _ = self.child.start_kill();
         let status = match timeout(Duration::from_secs(1), self.child.wait()).await {
             Ok(Ok(status)) => status.to_string(),
-            _ => {
-                // Already gone is as good as killed.
-                let _ = self.child.start_kill();
-                "killed".to_owned()
-            }
+            _ => "killed".to_owned(),
         };
         let mut said = Vec::new();
         let words = (&mut self.errors).take(LAST_WORDS);
@@ -355,12 +392,6 @@ fn silent() -> String {
     format!("no sign of life for {SILENCE:?}")
 }
 
-/// Place of a rule among those that an event is given to, in the order in which they run.
-fn turn(calls: &[EventCalls], event: u32, rule: u32) -> Option<(u32, usize)> {
-    let at = calls.get(event as usize)?.rules.iter().position(|own| *own == rule)?;
-    Some((event, at))
-}
-
 /// The first fault of each module.
 fn one_of_each(faults: Vec<LoadFault>) -> Vec<LoadFault> {
     let mut seen = Vec::new();
@@ -373,6 +404,35 @@ fn one_of_each(faults: Vec<LoadFault>) -> Vec<LoadFault> {
 }
 
 fn unexpected(reply: &Reply) -> WorkerError {
-    // The reply itself may hold what rules said about events, which must not reach a log.
-    WorkerError::Died { calling: None, how: format!("it gave an answer out of turn: {}", reply.name()) }
+    out_of_turn(reply.name())
+}
+
+/// The reply itself may hold what rules said about events, which must not reach a log.
+fn out_of_turn(name: &str) -> WorkerError {
+    WorkerError::Died { calling: None, how: format!("it gave an answer out of turn: {name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_only_pretends_to_work_is_found_out() {
+        let patience = Duration::from_secs(50);
+        let mut steps = Steps { most: 40, ..Steps::default() };
+        for count in [100, 101, 140] {
+            assert_eq!(steps.wrong(count, patience), None, "{count}");
+        }
+        tokio::time::advance(patience).await;
+        assert_eq!(steps.wrong(140, patience), None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(steps.wrong(140, patience), Some("it let a call run on"));
+        // After another reply it has its patience again, and no more steps.
+        steps.standing = None;
+        assert_eq!(steps.wrong(140, patience), None);
+        assert_eq!(steps.wrong(139, patience), Some("it takes steps back"));
+        assert_eq!(steps.wrong(141, patience), Some("it takes more steps than it was given calls"));
+        steps.standing = None;
+        assert_eq!(steps.wrong(99, patience), Some("it takes steps back"));
+    }
 }

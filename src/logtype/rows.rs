@@ -28,6 +28,13 @@ pub struct PrimaryKey {
     pub indicators: Vec<IndicatorKind>,
 }
 
+impl PrimaryKey {
+    /// Networks that addresses of events lie in, where no schema tells of them.
+    pub fn of_network(column: Arc<str>) -> PrimaryKey {
+        PrimaryKey { column, is_list: false, is_network: true, indicators: vec![IndicatorKind::IpAddress] }
+    }
+}
+
 impl Schema {
     /// A field as a primary key, or why it can't be one.
     pub fn primary_key(&self, name: &str) -> Result<PrimaryKey, String> {

@@ -2,7 +2,7 @@
 //! the values of an event.
 //!
 //! A [`Definition`] says where a table comes from and which fields of which log types are looked up in it. `read` makes a
-//! `table` of bytes: `rows` as text, found by an `index` of the primary key. [`Tables`] are all tables of a rule set: which
+//! `table` of bytes: `rows` as text, found by an `index` of the primary key; or the bytes are a database already (`maxmind`). [`Tables`] are all tables of a rule set: which
 //! `selector`s an event of a log type has, and the event with the rows that they found under `p_enrichment`. `refresh`
 //! reads tables of a bucket anew.
 //!
@@ -11,6 +11,7 @@
 //! about costs nothing, and what one event can be given is bounded.
 
 mod index;
+mod maxmind;
 mod read;
 mod refresh;
 mod rows;
@@ -26,8 +27,8 @@ use time::OffsetDateTime;
 
 pub use refresh::Refresher;
 pub use selector::Selector;
-pub use table::Table;
-pub use tables::{Fault, Found, Tables, Wanted};
+pub use table::{Table, text_of};
+pub use tables::{Absence, Asked, Fault, Found, Tables, Wanted};
 
 use crate::logtype::Registry;
 use crate::runtime::SharedClock;
@@ -57,6 +58,19 @@ pub enum Data {
     File(PathBuf),
     Object(Source),
 }
+
+impl Data {
+    /// The rows are a MaxMind database, as the end of its name says.
+    pub fn is_maxmind(&self) -> bool {
+        match self {
+            Data::File(path) => path.extension().is_some_and(|extension| extension == MAXMIND),
+            Data::Object(source) => source.key.rsplit_once('.').is_some_and(|(_, extension)| extension == MAXMIND),
+        }
+    }
+}
+
+/// End of the name of a MaxMind database.
+const MAXMIND: &str = "mmdb";
 
 /// An object that is read anew now and then.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::Limits;
 use super::index::{Networks, Texts};
 use super::rows::{Rows, expiration};
-use super::table::{Index, Table, text_of};
+use super::table::{Contents, Index, Table, text_of};
 use crate::decode::{Decoder, Limits as DecodeLimits, Pace, Piece};
 use crate::logtype::{PrimaryKey, RowReader, Schema, stream_of};
 use crate::model::{Map, Stream, StreamType, Value};
@@ -168,15 +168,15 @@ impl<'a> Building<'a> {
         } else {
             Index::Texts(self.texts.finish())
         };
-        Table { rows: self.rows.finish(), index }
+        Table(Contents::Rows { rows: self.rows.finish(), index })
     }
 }
 
 /// Of a row. Readers of JSON refuse what is nested in 128 levels, and rows are put into events, which have some of their own.
-const MOST_DEEP: usize = 32;
+pub(super) const MOST_DEEP: usize = 32;
 
 /// Whether a value has more levels than so many.
-fn is_deeper(value: &Value, levels: usize) -> bool {
+pub(super) fn is_deeper(value: &Value, levels: usize) -> bool {
     match value {
         Value::List(_) | Value::Map(_) if levels == 0 => true,
         Value::List(items) => items.iter().any(|item| is_deeper(item, levels - 1)),

@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use time::OffsetDateTime;
 
 use super::read::Unreadable;
-use super::tables::{Refreshed, Resolved};
+use super::tables::{Refreshed, Resolved, Stamp};
 use super::{Data, Definition, Loading, Source, Wanted};
 use crate::fetch::ObjectStore;
 use crate::model::{Access, ObjectRef};
@@ -37,6 +37,14 @@ struct State {
     /// The last try failed.
     failing: bool,
     overdue: bool,
+    /// An object that can't be a table; it is not read again as long as it is the same and is to be read the same.
+    refused: Option<Refused>,
+}
+
+struct Refused {
+    stamp: Stamp,
+    etag: Option<String>,
+    reason: String,
 }
 
 impl Refresher {
@@ -57,7 +65,14 @@ impl Refresher {
         for Wanted { definition, is_read, etag } in wanted {
             let Data::Object(source) = &definition.data else { continue };
             let now = loading.now;
-            let fresh = State { definition: definition.clone(), due: now, good: now, failing: false, overdue: false };
+            let fresh = State {
+                definition: definition.clone(),
+                due: now,
+                good: now,
+                failing: false,
+                overdue: false,
+                refused: None,
+            };
             let state = self.states.entry(definition.name.clone()).or_insert(fresh);
             // A table that was read and is not there was replaced by an older set of tables, or is described otherwise.
             let is_lost = !is_read && !state.failing;
@@ -65,7 +80,7 @@ impl Refresher {
                 continue;
             }
             state.definition = definition.clone();
-            let fetched = fetch(&*self.store, &definition, source, etag.as_deref(), loading).await;
+            let fetched = fetch(&*self.store, &definition, source, etag.as_deref(), &mut state.refused, loading).await;
             let outcome = match &fetched {
                 Ok(None) => "unchanged",
                 Ok(Some(_)) => "changed",
@@ -99,12 +114,14 @@ impl Refresher {
     }
 }
 
-/// The table, unless its object is the one with the ETag.
+/// The table, unless its object is the one with the ETag. One that was `refused` before is refused again without a look at
+/// what is in it.
 async fn fetch(
     store: &dyn ObjectStore,
     definition: &Arc<Definition>,
     source: &Source,
     etag: Option<&str>,
+    refused: &mut Option<Refused>,
     loading: &Loading,
 ) -> Result<Option<Refreshed>, String> {
     let resolved = Resolved::of(definition, loading)?;
@@ -127,24 +144,37 @@ async fn fetch(
     if etag.is_some() && body.object.etag.as_deref() == etag {
         return Ok(None);
     }
+    let (stamp, etag) = (resolved.stamp, body.object.etag.clone());
+    if let Some(former) =
+        refused.as_ref().filter(|former| former.stamp == stamp && etag.is_some() && former.etag == etag)
+    {
+        return Err(former.reason.clone());
+    }
+    *refused = None;
+    let mut refuse = |reason: String| {
+        *refused = Some(Refused { stamp, etag: etag.clone(), reason: reason.clone() });
+        reason
+    };
     let most = loading.limits.max_bytes;
-    let too_large = || format!("{object} has more than {} MiB; raise `rules.max_table_mib`", most / 1024 / 1024);
     let mut bytes = Vec::new();
     let mut chunks = body.chunks;
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| error.to_string())?;
         if bytes.len() + chunk.len() > most {
-            return Err(too_large());
+            let most = most / 1024 / 1024;
+            return Err(refuse(format!("{object} has more than {most} MiB; raise `rules.max_table_mib`")));
         }
         bytes.extend_from_slice(&chunk);
     }
-    let (stamp, loading) = (resolved.stamp, loading.clone());
-    let table = blocking(move || resolved.read(&bytes, &loading)).await;
-    let table = table.map_err(|Unreadable { line, message }| match line {
-        Some(line) => format!("{object}:{line}: {message}"),
-        None => format!("{object}: {message}"),
+    let loading = loading.clone();
+    let table = blocking(move || resolved.read(bytes, &loading)).await;
+    let table = table.map_err(|Unreadable { line, message }| {
+        refuse(match line {
+            Some(line) => format!("{object}:{line}: {message}"),
+            None => format!("{object}: {message}"),
+        })
     })?;
-    Ok(Some(Refreshed { definition: definition.clone(), stamp, table: Arc::new(table), etag: body.object.etag }))
+    Ok(Some(Refreshed { definition: definition.clone(), stamp, table: Arc::new(table), etag }))
 }
 
 #[cfg(test)]
@@ -278,6 +308,19 @@ mod tests {
         assert_eq!(world.later(1).await, (Some("ann".into()), [1, 0, 1]));
         world.store.put("tables", "others.csv", "host,owner\na,bob\n");
         assert_eq!(world.later(60).await, (Some("bob".into()), [2, 0, 1]));
+    }
+
+    #[tokio::test]
+    async fn an_object_that_is_no_table_is_read_once() {
+        let mut world = World::new();
+        world.put("host,owner\na\n");
+        world.later(0).await;
+        // Whoever reads it now meets another end, and would forget why it was refused.
+        world.store.break_after("tables", "hosts.csv", 1);
+        assert_eq!(world.later(60).await, (None, [0, 0, 2]));
+        assert!(world.refresher.states["hosts"].refused.is_some(), "it is known by its ETag");
+        world.put("host,owner\na,ann\n");
+        assert_eq!(world.later(60).await, (Some("ann".into()), [1, 0, 2]));
     }
 
     #[tokio::test]

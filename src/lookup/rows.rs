@@ -52,22 +52,18 @@ impl Rows {
         self.expirations.get(row as usize).is_none_or(|end| now.unix_timestamp() < *end)
     }
 
-    pub(super) fn size(&self, row: u32) -> usize {
-        self.text_of(row).len()
-    }
-
-    /// The row with the value that found it.
-    pub(super) fn get(&self, row: u32, found_by: &str) -> Map {
-        static KEY: LazyLock<Arc<str>> = LazyLock::new(|| MATCH.into());
-        let map: Map = serde_json::from_slice(self.text_of(row)).expect("a row is what was written, and not deep");
-        map.with(&KEY, Value::str(found_by))
-    }
-
     /// The row as it is.
-    pub(super) fn text_of(&self, row: u32) -> &[u8] {
+    pub(super) fn text_of(&self, row: u32) -> &str {
         let start = (row as usize).checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.text[start as usize..self.ends[row as usize] as usize]
+        let text = &self.text[start as usize..self.ends[row as usize] as usize];
+        std::str::from_utf8(text).expect("rows are JSON text")
     }
+}
+
+/// The row with the value that found it.
+pub(super) fn with_match(row: &Map, found_by: &str) -> Map {
+    static KEY: LazyLock<Arc<str>> = LazyLock::new(|| MATCH.into());
+    row.with(&KEY, Value::str(found_by))
 }
 
 /// Seconds since 1970 of a timestamp as rows have it; one that is none never ends.

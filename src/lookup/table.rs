@@ -1,4 +1,4 @@
-//! One table: its rows and the index that finds them. Immutable; made by `read`.
+//! One table: its rows and the index that finds them. Immutable; made by `read`, or by `maxmind`.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -6,12 +6,15 @@ use std::net::IpAddr;
 use time::OffsetDateTime;
 
 use super::index::{Networks, Texts};
-use super::rows::Rows;
+use super::maxmind::MaxMind;
+use super::rows::{Rows, with_match};
 use crate::model::{Map, Value};
 
-pub struct Table {
-    pub(super) rows: Rows,
-    pub(super) index: Index,
+pub struct Table(pub(super) Contents);
+
+pub(super) enum Contents {
+    Rows { rows: Rows, index: Index },
+    MaxMind(MaxMind),
 }
 
 pub(super) enum Index {
@@ -22,40 +25,82 @@ pub(super) enum Index {
 }
 
 /// A row that a value found.
-pub(super) struct Hit<'v> {
-    pub(super) row: u32,
+pub(super) struct Hit<'t, 'v> {
+    row: Row<'t>,
     /// The value.
     pub(super) found_by: Cow<'v, str>,
+}
+
+enum Row<'t> {
+    Text(&'t str),
+    Map(Map),
 }
 
 impl Table {
     /// Rows that count at some time.
     pub fn rows(&self) -> usize {
-        self.rows.len()
+        match &self.0 {
+            Contents::Rows { rows, .. } => rows.len(),
+            Contents::MaxMind(database) => database.records(),
+        }
     }
 
     /// The row whose primary key the value matches.
     pub fn row(&self, value: &Value, now: OffsetDateTime) -> Option<Map> {
-        self.find(value, now).map(|hit| self.rows.get(hit.row, &hit.found_by))
+        self.find(value, now).map(Hit::into_map)
     }
 
-    pub(super) fn find<'v>(&self, value: &'v Value, now: OffsetDateTime) -> Option<Hit<'v>> {
+    /// The text of the row whose primary key a text matches.
+    pub(super) fn text(&self, key: &str, now: OffsetDateTime) -> Option<Cow<'_, str>> {
+        Some(match self.find(&Value::str(key), now)?.row {
+            Row::Text(text) => Cow::Borrowed(text),
+            Row::Map(map) => Cow::Owned(serde_json::to_string(&map).expect("a row has string keys")),
+        })
+    }
+
+    pub(super) fn find<'v>(&self, value: &'v Value, now: OffsetDateTime) -> Option<Hit<'_, 'v>> {
         let found_by = text_of(value)?;
-        let row = match &self.index {
-            Index::Texts(texts) => texts.find(&found_by).filter(|row| self.rows.counts(*row, now))?,
-            Index::Networks(networks) => {
-                // Most that is no address shows it in its first letter, and parsing costs more than that.
-                let first = found_by.as_bytes().first().filter(|first| first.is_ascii_hexdigit() || **first == b':');
-                let address: IpAddr = first.and_then(|_| found_by.parse().ok())?;
-                networks.find(address, |row| self.rows.counts(row, now))?
+        let row = match &self.0 {
+            Contents::Rows { rows, index } => {
+                let row = match index {
+                    Index::Texts(texts) => texts.find(&found_by).filter(|row| rows.counts(*row, now))?,
+                    Index::Networks(networks) => networks.find(address(&found_by)?, |row| rows.counts(row, now))?,
+                };
+                Row::Text(rows.text_of(row))
             }
+            Contents::MaxMind(database) => Row::Map(database.find(address(&found_by)?)?),
         };
         Some(Hit { row, found_by })
     }
 }
 
+/// Most that is no address shows it in its first letter, and parsing costs more than that.
+fn address(text: &str) -> Option<IpAddr> {
+    let first = text.as_bytes().first().filter(|first| first.is_ascii_hexdigit() || **first == b':');
+    first.and_then(|_| text.parse().ok())
+}
+
+impl Hit<'_, '_> {
+    /// Bytes of the row, as JSON.
+    pub(super) fn size(&self) -> usize {
+        match &self.row {
+            Row::Text(text) => text.len(),
+            Row::Map(map) => serde_json::to_string(map).map_or(usize::MAX, |text| text.len()),
+        }
+    }
+
+    /// The row with the value that found it.
+    pub(super) fn into_map(self) -> Map {
+        let row = match self.row {
+            Row::Text(text) => serde_json::from_str(text).expect("a row is what was written, and not deep"),
+            Row::Map(map) => map,
+        };
+        with_match(&row, &self.found_by)
+    }
+}
+
 /// A scalar as the text that keys are compared with.
-pub(super) fn text_of(value: &Value) -> Option<Cow<'_, str>> {
+pub fn text_of(value: &Value) -> Option<Cow<'_, str>> {
     Some(match value {
         Value::Str(text) => Cow::Borrowed(&**text),
         Value::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),

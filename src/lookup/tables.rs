@@ -1,6 +1,7 @@
 //! All tables of a rule set: loaded together, each with its former version where it can't be read, and looked up in for
 //! every event.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read;
@@ -10,10 +11,11 @@ use std::sync::{Arc, LazyLock};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
+use super::maxmind::MaxMind;
 use super::read::{Reading, Unreadable};
 use super::selector::{Selected, Selector};
-use super::table::Table;
-use super::{Data, Definition, ENRICHMENT, Loading};
+use super::table::{Contents, Table};
+use super::{Data, Definition, ENRICHMENT, Loading, Source};
 use crate::logtype::{PrimaryKey, Schema};
 use crate::model::{Event, Map, MapBuilder, Value};
 
@@ -30,6 +32,13 @@ pub struct Fault {
     pub message: String,
     /// It works all the same.
     pub is_warning: bool,
+}
+
+impl Fault {
+    fn place_and_message(&self) -> String {
+        let line = self.line.map_or_else(String::new, |line| format!(":{line}"));
+        format!("{}{line}: {}", self.file.display(), self.message)
+    }
 }
 
 /// A table that is read from a bucket.
@@ -51,6 +60,29 @@ pub struct Tables {
     by_log_type: HashMap<String, Vec<(usize, Vec<Selector>)>>,
     /// Of all log types: tables that are about a kind of indicator.
     everywhere: Vec<(usize, Vec<Selector>)>,
+    /// Tables that are described and whose rows are not here, with the reason.
+    absent: BTreeMap<Arc<str>, Absence>,
+}
+
+/// Why a table that is described has no rows here.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Absence {
+    /// They can't be read.
+    Broken(String),
+    /// They are somewhere else.
+    Elsewhere(String),
+}
+
+/// What a table says about a key that a rule asks for.
+#[derive(Debug, PartialEq)]
+pub enum Asked<'t> {
+    /// The JSON text of the row.
+    Row(Cow<'t, str>),
+    /// It has no such row.
+    Nothing,
+    Absent(Absence),
+    /// There is no such table; the names of those there are.
+    Unknown(Vec<&'t str>),
 }
 
 #[derive(Clone)]
@@ -66,7 +98,7 @@ struct Loaded {
     etag: Option<String>,
 }
 
-type Stamp = [u8; 32];
+pub(super) type Stamp = [u8; 32];
 
 /// What was found for the events of a batch.
 #[derive(Debug, Default, PartialEq)]
@@ -81,7 +113,7 @@ impl Tables {
     /// Reads the files of the tables. One that can't be used keeps its `former` version, and is a fault.
     pub fn load(definitions: &[Arc<Definition>], loading: &Loading, former: &Tables) -> (Tables, Vec<Fault>) {
         let mut faults = Vec::new();
-        let mut loaded = BTreeMap::new();
+        let (mut loaded, mut absent) = (BTreeMap::new(), BTreeMap::new());
         for definition in definitions {
             let of_former = former.loaded.iter().find(|one| one.definition.name == definition.name);
             match Loaded::load(definition, loading, of_former) {
@@ -93,12 +125,20 @@ impl Tables {
                     if let Some(former) = of_former {
                         fault.message += "; its last good version goes on";
                         loaded.insert(definition.name.clone(), former.clone());
+                    } else {
+                        absent.insert(definition.name.clone(), Absence::Broken(fault.place_and_message()));
                     }
                     faults.push(fault);
                 }
             }
         }
-        (Tables::of(loaded.into_values().collect(), loading), faults)
+        (Tables { absent, ..Tables::of(loaded.into_values().collect(), loading) }, faults)
+    }
+
+    /// The same with tables of which it is only known where their rows are.
+    pub fn with_rows_elsewhere(mut self, tables: impl IntoIterator<Item = (Arc<str>, String)>) -> Tables {
+        self.absent.extend(tables.into_iter().map(|(name, place)| (name, Absence::Elsewhere(place))));
+        self
     }
 
     /// These tables with the rows of some that were read from their buckets, unless those are described otherwise by now.
@@ -110,7 +150,7 @@ impl Tables {
                 (one.table, one.is_current, one.etag) = (Some(table), true, etag);
             }
         }
-        Tables::of(loaded, loading)
+        Tables { absent: self.absent.clone(), ..Tables::of(loaded, loading) }
     }
 
     fn of(loaded: Vec<Loaded>, loading: &Loading) -> Tables {
@@ -157,6 +197,21 @@ impl Tables {
     pub fn get(&self, name: &str) -> Option<&Arc<Table>> {
         let at = self.loaded.binary_search_by(|one| (*one.definition.name).cmp(name)).ok()?;
         self.loaded[at].table.as_ref()
+    }
+
+    /// What the table of this name says about a key.
+    pub fn ask(&self, name: &str, key: &str, now: OffsetDateTime) -> Asked<'_> {
+        let Ok(at) = self.loaded.binary_search_by(|one| (*one.definition.name).cmp(name)) else {
+            let names = || self.loaded.iter().map(|one| &*one.definition.name).collect();
+            return self.absent.get(name).map_or_else(|| Asked::Unknown(names()), |why| Asked::Absent(why.clone()));
+        };
+        match (&self.loaded[at].table, &self.loaded[at].definition.data) {
+            (Some(table), _) => table.text(key, now).map_or(Asked::Nothing, Asked::Row),
+            (None, Data::Object(Source { bucket, key, .. })) => {
+                Asked::Absent(Absence::Elsewhere(format!("s3://{bucket}/{key}")))
+            }
+            (None, Data::File(path)) => Asked::Absent(Absence::Elsewhere(path.display().to_string())),
+        }
     }
 
     /// Tables that are read from buckets.
@@ -237,7 +292,7 @@ fn matches(
         if many && !seen.insert(hit.found_by.clone().into_owned()) {
             continue;
         }
-        let bytes = table.rows.size(hit.row);
+        let bytes = hit.size();
         if room.rows == 0 || room.bytes < bytes {
             room.was_short = true;
             break;
@@ -245,7 +300,7 @@ fn matches(
         room.rows -= 1;
         room.bytes -= bytes;
         *rows += 1;
-        list.push(Value::Map(table.rows.get(hit.row, &hit.found_by)));
+        list.push(Value::Map(hit.into_map()));
     }
     if list.is_empty() {
         return None;
@@ -263,25 +318,37 @@ pub struct Refreshed {
 
 /// A definition with the log type that it names.
 pub(super) struct Resolved {
-    pub(super) schema: Arc<Schema>,
-    pub(super) key: PrimaryKey,
+    /// None where rows are typed by their file.
+    schema: Option<Arc<Schema>>,
+    key: PrimaryKey,
     /// Over both, and over where the rows are.
     pub(super) stamp: Stamp,
 }
 
 impl Resolved {
     pub(super) fn of(definition: &Definition, loading: &Loading) -> Result<Resolved, String> {
+        let place = format!("{:?}", definition.data);
+        if definition.data.is_maxmind() {
+            let column: Arc<str> = definition.primary_key.as_str().into();
+            let stamp = stamp_of([&b"maxmind"[..], column.as_bytes(), place.as_bytes()]);
+            return Ok(Resolved { schema: None, key: PrimaryKey::of_network(column), stamp });
+        }
         let unknown = |error: crate::logtype::UnknownLogType| format!("`Schema`: {error}");
         let schema = loading.log_types.get(&definition.schema).map_err(unknown)?.clone();
         let key = schema.primary_key(&definition.primary_key)?;
         let text = loading.log_types.text(&definition.schema).map_err(unknown)?;
-        let stamp = stamp_of([text.as_bytes(), key.column.as_bytes(), format!("{:?}", definition.data).as_bytes()]);
-        Ok(Resolved { schema, key, stamp })
+        let stamp = stamp_of([text.as_bytes(), key.column.as_bytes(), place.as_bytes()]);
+        Ok(Resolved { schema: Some(schema), key, stamp })
     }
 
-    pub(super) fn read(&self, bytes: &[u8], loading: &Loading) -> Result<Table, Unreadable> {
+    pub(super) fn read(&self, bytes: Vec<u8>, loading: &Loading) -> Result<Table, Unreadable> {
         let Loading { limits, now, .. } = *loading;
-        Reading { schema: &self.schema, key: &self.key, limits, now }.read(bytes)
+        match &self.schema {
+            Some(schema) => Reading { schema, key: &self.key, limits, now }.read(&bytes),
+            None => MaxMind::read(bytes, &self.key.column, limits)
+                .map(|database| Table(Contents::MaxMind(database)))
+                .map_err(|message| Unreadable { line: None, message }),
+        }
     }
 }
 
@@ -315,7 +382,7 @@ impl Loaded {
                 let stamp = stamp_of([&resolved.stamp[..], &bytes]);
                 // Rows that are past by now are found by no value, whether they are kept or not.
                 let same = former.filter(|former| former.stamp == stamp).and_then(|former| former.table.clone());
-                let read = || resolved.read(&bytes, loading).map(Arc::new);
+                let read = || resolved.read(bytes, loading).map(Arc::new);
                 let table = same.map_or_else(read, Ok);
                 let table = table.map_err(|Unreadable { line, message }| fault(path, line, message))?;
                 (stamp, Some(table))

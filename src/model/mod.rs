@@ -30,7 +30,7 @@ pub use detection::{Detections, Match, MatchDetail, RuleFault, RuleMeta, Switche
 pub use event::{Event, EventBatch, Position, RowId};
 pub use local::{file_etag, is_unfinished_name};
 pub use message::Message;
-pub use object::{ObjectId, ObjectRef};
+pub use object::{ObjectId, ObjectRef, s3_path};
 pub use query::SavedQuery;
 pub use receiver::Receiver;
 pub use record::{Envelope, Origin, Record, Reject};

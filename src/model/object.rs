@@ -53,6 +53,14 @@ impl fmt::Display for ObjectRef {
     }
 }
 
+/// The schemes that engines write for S3; margay writes the first.
+const S3_SCHEMES: [&str; 3] = ["s3://", "s3a://", "s3n://"];
+
+/// `BUCKET/KEY` of the address of an object or a prefix in S3.
+pub fn s3_path(address: &str) -> Option<&str> {
+    S3_SCHEMES.iter().find_map(|scheme| address.strip_prefix(scheme))
+}
+
 /// Hash of an object's identity, the key of the ledger; 32 hex digits as text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectId(pub [u8; 16]);

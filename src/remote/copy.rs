@@ -10,7 +10,7 @@
 //! A file is on disk before the link that leads to it is: a machine that loses its power finds the former generation.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub(super) const CURRENT: &str = "current";
@@ -67,15 +67,14 @@ impl Writing {
         self.copy.place.join("incoming")
     }
 
-    /// A file of the generation to be. `path` has no part that leads out of it, which `listing` sees to.
-    pub(super) fn file(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+    /// A file of the generation to be, empty: whoever fills it synchronizes it. `path` has no part that leads out of the
+    /// generation, which `listing` sees to.
+    pub(super) fn file(&self, path: &str) -> io::Result<File> {
         let path = self.incoming().join(path);
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let mut file = File::create_new(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
+        File::create_new(path)
     }
 
     /// Takes what was written into use under this name. What was read of the former generation stays readable until the

@@ -21,6 +21,11 @@ pub(super) const MOST_FILES: usize = 20_000;
 pub(super) const MOST_FILE_BYTES: u64 = 8 * 1024 * 1024;
 pub(super) const MOST_BYTES: u64 = 256 * 1024 * 1024;
 
+/// Files of data beside them, which lookup tables are made of, may be larger. Their ends are those that tables may have.
+const DATA: [&str; 6] = [".csv", ".json", ".jsonl", ".ndjson", ".gz", ".mmdb"];
+pub(super) const MOST_DATA_FILE_BYTES: u64 = 1024 * 1024 * 1024;
+pub(super) const MOST_DATA_BYTES: u64 = 4 * MOST_DATA_FILE_BYTES;
+
 /// The longest name that file systems take.
 const LONGEST_NAME: usize = 255;
 
@@ -30,13 +35,15 @@ pub(super) struct Listing {
     /// By path below the prefix. Every path stays below it, and none is both a file and a folder.
     files: BTreeMap<String, ObjectRef>,
     sums: Option<ObjectRef>,
+    /// Of what people write, and of data.
     bytes: u64,
+    data_bytes: u64,
 }
 
 impl Listing {
     /// Of all pages. The error says what can't be copied, and what to do.
     pub(super) fn new(prefix: &Prefix, listed: Vec<Listed>) -> Result<Listing, String> {
-        let mut listing = Listing { files: BTreeMap::new(), sums: None, bytes: 0 };
+        let mut listing = Listing { files: BTreeMap::new(), sums: None, bytes: 0, data_bytes: 0 };
         for Listed { object, .. } in listed {
             let path = object.key.strip_prefix(prefix.start()).unwrap_or(&object.key).to_owned();
             // What a console leaves where it made a folder.
@@ -48,12 +55,12 @@ impl Listing {
                 continue;
             }
             let size = object.size.unwrap_or(u64::MAX);
-            if size > MOST_FILE_BYTES {
-                return Err(format!(
-                    "{object} has more than {MOST_FILE_BYTES} bytes; a file of rules has not; remove it"
-                ));
+            let is_data = DATA.iter().any(|end| path.ends_with(end));
+            let (most, kind) = if is_data { (MOST_DATA_FILE_BYTES, "data") } else { (MOST_FILE_BYTES, "rules") };
+            if size > most {
+                return Err(format!("{object} has more than {most} bytes; a file of {kind} has not; remove it"));
             }
-            listing.bytes += size;
+            *(if is_data { &mut listing.data_bytes } else { &mut listing.bytes }) += size;
             if path == SUMS {
                 listing.sums = Some(object);
             } else {
@@ -75,6 +82,10 @@ impl Listing {
             return Err(format!(
                 "{prefix} holds {files} files of {bytes} bytes; {MOST_FILES} files of {MOST_BYTES} bytes are the most"
             ));
+        }
+        if self.data_bytes > MOST_DATA_BYTES {
+            let bytes = self.data_bytes;
+            return Err(format!("{prefix} holds {bytes} bytes of data; {MOST_DATA_BYTES} are the most"));
         }
         let folders: BTreeSet<&str> =
             self.files.keys().flat_map(|path| path.match_indices('/').map(|(at, _)| &path[..at])).collect();
@@ -129,10 +140,10 @@ impl Wanted {
         Wanted { path: path.to_owned(), object: object.clone(), sum }
     }
 
-    /// Whether these are its bytes.
-    pub(super) fn check(&self, bytes: &[u8]) -> Result<(), String> {
+    /// Whether its bytes have this hash.
+    pub(super) fn check(&self, hash: Sha256) -> Result<(), String> {
         match &self.sum {
-            Some(sum) if *sum != hex(&Sha256::digest(bytes)) => {
+            Some(sum) if *sum != hex(&hash.finalize()) => {
                 Err(format!("{} is not what {SUMS} says; the upload is not complete, or {SUMS} is old", self.object))
             }
             _ => Ok(()),

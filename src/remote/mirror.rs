@@ -1,8 +1,10 @@
 //! Brings what is below a prefix into its copy, when it is another than there is.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use sha2::{Digest, Sha256};
 
 use super::copy::{Copy, Writing};
 use super::listing::{Listing, MOST_FILE_BYTES, MOST_FILES, Sums, Wanted};
@@ -24,6 +26,15 @@ pub struct Mirror {
     seen: Option<String>,
     /// A listing that can't be used; it is not read again.
     refused: Option<(String, String)>,
+    /// Another listing than the copy, whole and on disk.
+    ready: Option<Ready>,
+}
+
+struct Ready {
+    id: String,
+    writing: Writing,
+    files: usize,
+    bytes: u64,
 }
 
 /// What a look at the prefix came to.
@@ -33,6 +44,8 @@ pub(super) enum Outcome {
     Unchanged,
     /// Something else is there and may still be changing; to be looked at again soon.
     Unsettled,
+    /// Something else is there, and on disk; [`Mirror::take`] brings it into use.
+    Ready,
     Fetched {
         files: usize,
         bytes: u64,
@@ -58,7 +71,7 @@ impl From<FetchError> for Failure {
 impl Mirror {
     pub fn new(prefix: Prefix, config: &Config, store: Arc<dyn ObjectStore>) -> Mirror {
         let copy = Copy::at(prefix.place(&config.path));
-        Mirror { prefix, copy, access: config.access(), store, seen: None, refused: None }
+        Mirror { prefix, copy, access: config.access(), store, seen: None, refused: None, ready: None }
     }
 
     /// Whether there is something to go on with.
@@ -68,8 +81,28 @@ impl Mirror {
 
     /// Looks once, and takes what is there if that is complete and other than the copy.
     pub(super) async fn look(&mut self) -> Result<Outcome, Failure> {
+        match self.prepare().await? {
+            Outcome::Ready => self.take().await,
+            other => Ok(other),
+        }
+    }
+
+    /// Brings what was prepared into use.
+    pub(super) async fn take(&mut self) -> Result<Outcome, Failure> {
+        let Some(Ready { id, writing, files, bytes }) = self.ready.take() else { return Ok(Outcome::Unchanged) };
+        blocking(move || writing.swap(&id)).await.map_err(|error| self.disk(&error))?;
+        self.seen = None;
+        Ok(Outcome::Fetched { files, bytes })
+    }
+
+    /// Looks once, and has what is there on disk if that is complete and other than the copy.
+    pub(super) async fn prepare(&mut self) -> Result<Outcome, Failure> {
         let listing = self.list().await?;
         let id = listing.id();
+        if self.ready.as_ref().is_some_and(|ready| ready.id == id) {
+            return Ok(Outcome::Ready);
+        }
+        self.ready = None;
         if let Some((refused, why)) = &self.refused
             && *refused == id
         {
@@ -131,22 +164,35 @@ impl Mirror {
             return Ok(Outcome::Unsettled);
         }
         let writing = Arc::into_inner(writing).expect("every file is written");
-        let id = id.to_owned();
-        blocking(move || writing.swap(&id)).await.map_err(|error| self.disk(&error))?;
-        self.seen = None;
-        Ok(Outcome::Fetched { files, bytes })
+        self.ready = Some(Ready { id: id.to_owned(), writing, files, bytes });
+        Ok(Outcome::Ready)
     }
 
     async fn fetch_file(&self, wanted: Wanted, writing: Arc<Writing>) -> Result<u64, Failure> {
-        let bytes = self.read(&wanted.object).await?;
-        wanted.check(&bytes).map_err(Failure::Refused)?;
-        let size = bytes.len() as u64;
-        let written = blocking(move || writing.file(&wanted.path, &bytes)).await;
-        written.map_err(|error| self.disk(&error))?;
+        let object = &wanted.object;
+        let mut body = self.store.open(&self.access, object).await?;
+        let path = wanted.path.clone();
+        let mut file = blocking(move || writing.file(&path)).await.map_err(|error| self.disk(&error))?;
+        let (mut hash, mut size) = (Sha256::new(), 0);
+        // No more than a chunk is in memory: data may be large.
+        while let Some(chunk) = body.chunks.try_next().await? {
+            size += chunk.len() as u64;
+            if object.size.is_none_or(|listed| size > listed) {
+                return Err(other_length(object));
+            }
+            hash.update(&chunk);
+            let written = blocking(move || file.write_all(&chunk).map(|()| file)).await;
+            file = written.map_err(|error| self.disk(&error))?;
+        }
+        if object.size != Some(size) {
+            return Err(other_length(object));
+        }
+        wanted.check(hash).map_err(Failure::Refused)?;
+        blocking(move || file.sync_all()).await.map_err(|error| self.disk(&error))?;
         Ok(size)
     }
 
-    /// The bytes of an object as it was listed: of another the ETag or the length differs.
+    /// The bytes of a small object as it was listed: of another the ETag or the length differs.
     async fn read(&self, object: &ObjectRef) -> Result<Vec<u8>, Failure> {
         let mut body = self.store.open(&self.access, object).await?;
         let most = object.size.unwrap_or(MOST_FILE_BYTES).min(MOST_FILE_BYTES);
@@ -158,7 +204,7 @@ impl Mirror {
             }
         }
         if object.size != Some(bytes.len() as u64) {
-            return Err(Failure::Failed(format!("{object} has another length than it was listed with")));
+            return Err(other_length(object));
         }
         Ok(bytes)
     }
@@ -171,4 +217,8 @@ impl Mirror {
             folder.display()
         ))
     }
+}
+
+fn other_length(object: &ObjectRef) -> Failure {
+    Failure::Failed(format!("{object} has another length than it was listed with"))
 }

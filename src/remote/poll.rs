@@ -13,6 +13,9 @@ use crate::telemetry::Telemetry;
 /// Between two looks at what may still be changing.
 const SETTLING: Duration = Duration::from_secs(5);
 
+/// Rounds in which what is ready waits for what may still be changing: about a minute.
+const MOST_HELD: u32 = 12;
+
 /// How long a start waits for a prefix …
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -61,12 +64,13 @@ async fn first_of(
             // What changes right now is taken while the daemon runs.
             Outcome::Unsettled if mirror.has_copy() => return Ok(()),
             Outcome::Unsettled => sleep(settling).await,
-            Outcome::Unchanged | Outcome::Fetched { .. } => return Ok(()),
+            Outcome::Unchanged | Outcome::Ready | Outcome::Fetched { .. } => return Ok(()),
         }
     }
 }
 
-/// Looks at each prefix `every` so often, until `shutdown`.
+/// Looks at the prefixes `every` so often, until `shutdown`. What was uploaded together comes into use together: rules of
+/// today do not meet log types of yesterday.
 pub async fn poll(
     mirrors: Vec<Mirror>,
     every: Duration,
@@ -74,29 +78,46 @@ pub async fn poll(
     telemetry: Telemetry,
     shutdown: CancellationToken,
 ) {
-    let each = mirrors.into_iter().map(|mirror| poll_one(mirror, every, &clock, &telemetry));
     tokio::select! {
         // Also when there is none.
         () = shutdown.cancelled() => {}
-        () = async { join_all(each).await; std::future::pending().await } => {}
+        () = look_for_ever(mirrors, every, &clock, &telemetry) => {}
     }
 }
 
-async fn poll_one(mut mirror: Mirror, every: Duration, clock: &SharedClock, telemetry: &Telemetry) {
-    let mut told = None;
-    let mut pause = every;
+async fn look_for_ever(mut mirrors: Vec<Mirror>, every: Duration, clock: &SharedClock, telemetry: &Telemetry) {
+    let mut told = vec![None; mirrors.len()];
+    let (mut pause, mut held) = (every, 0);
     loop {
         sleep(pause).await;
-        let outcome = mirror.look().await;
-        pause = if matches!(outcome, Ok(Outcome::Unsettled)) { SETTLING.min(every) } else { every };
-        tell(&mirror, &outcome, clock, telemetry);
-        // Once for each reason, and not at every look.
-        let reason = outcome.err().map(|failure| failure.to_string());
-        if let Some(reason) = reason.as_ref().filter(|reason| told.as_ref() != Some(*reason)) {
-            telemetry.remote_folder_kept(&mirror.prefix, reason);
+        let (outcomes, is_unsettled) = round(&mut mirrors, &mut held).await;
+        pause = if is_unsettled { SETTLING.min(every) } else { every };
+        for ((mirror, outcome), told) in mirrors.iter().zip(outcomes).zip(&mut told) {
+            tell(mirror, &outcome, clock, telemetry);
+            // Once for each reason, and not at every look.
+            let reason = outcome.err().map(|failure| failure.to_string());
+            if let Some(reason) = reason.as_ref().filter(|reason| told.as_ref() != Some(*reason)) {
+                telemetry.remote_folder_kept(&mirror.prefix, reason);
+            }
+            *told = reason;
         }
-        told = reason;
     }
+}
+
+/// One look at all of them, and whether one may still be changing. What is ready waits for that, for so many rounds.
+pub(super) async fn round(mirrors: &mut [Mirror], held: &mut u32) -> (Vec<Result<Outcome, Failure>>, bool) {
+    let mut outcomes = join_all(mirrors.iter_mut().map(Mirror::prepare)).await;
+    let has = |wanted: Outcome| outcomes.iter().any(|outcome| outcome.as_ref().is_ok_and(|outcome| *outcome == wanted));
+    let (is_unsettled, is_ready) = (has(Outcome::Unsettled), has(Outcome::Ready));
+    *held = if is_unsettled && is_ready { *held + 1 } else { 0 };
+    if !is_unsettled || *held > MOST_HELD {
+        for (mirror, outcome) in mirrors.iter_mut().zip(&mut outcomes) {
+            if matches!(outcome, Ok(Outcome::Ready)) {
+                *outcome = mirror.take().await;
+            }
+        }
+    }
+    (outcomes, is_unsettled)
 }
 
 fn tell(mirror: &Mirror, outcome: &Result<Outcome, Failure>, clock: &SharedClock, telemetry: &Telemetry) {
@@ -104,7 +125,7 @@ fn tell(mirror: &Mirror, outcome: &Result<Outcome, Failure>, clock: &SharedClock
     match outcome {
         Ok(Outcome::Fetched { files, bytes }) => telemetry.remote_folder_fetched(prefix, *files, *bytes, clock.now()),
         Ok(Outcome::Unchanged) => telemetry.remote_folder_unchanged(prefix, clock.now()),
-        Ok(Outcome::Unsettled) => telemetry.remote_folder_not_fetched(prefix, "unsettled"),
+        Ok(Outcome::Unsettled | Outcome::Ready) => telemetry.remote_folder_not_fetched(prefix, "unsettled"),
         Err(Failure::Refused(_)) => telemetry.remote_folder_not_fetched(prefix, "refused"),
         Err(Failure::Failed(_)) => telemetry.remote_folder_not_fetched(prefix, "failed"),
     }

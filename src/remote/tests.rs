@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
-use super::listing::{Listing, MOST_FILE_BYTES, MOST_FILES, Sums};
+use super::listing::{Listing, MOST_DATA_FILE_BYTES, MOST_FILE_BYTES, MOST_FILES, Sums};
 use super::mirror::{Failure, Outcome};
+use super::poll::round;
 use super::*;
 use crate::fetch::Listed;
 use crate::fetch::memory::MemoryStore;
@@ -164,6 +165,47 @@ async fn an_upload_that_tells_its_end_is_taken_at_once_and_only_as_it_says() {
 }
 
 #[tokio::test]
+async fn what_is_uploaded_together_comes_into_use_together() {
+    let case = Case::new(&FILES);
+    let types = Prefix::parse(Path::new("s3://acme-rules/types")).unwrap().unwrap();
+    let put_type = |text: &str| {
+        case.store.put(BUCKET, "types/T.yml", text.to_owned());
+    };
+    put_type("1");
+    let mut mirrors = [case.mirror(), Mirror::new(types.clone(), &case.config(), case.store.clone())];
+    let in_use =
+        || (case.found().get("a.py").cloned(), fs::read_to_string(types.folder(case.folder.path()).join("T.yml")).ok());
+    let mut held = 0;
+    let taken = async |mirrors: &mut [Mirror], held: &mut u32| {
+        let (outcomes, _) = round(mirrors, held).await;
+        outcomes.iter().filter(|outcome| matches!(outcome, Ok(Outcome::Fetched { .. }))).count()
+    };
+    assert_eq!(taken(&mut mirrors, &mut held).await, 0);
+    assert_eq!(taken(&mut mirrors, &mut held).await, 2);
+    let first = (Some("1".to_owned()), Some("1".to_owned()));
+    assert_eq!(in_use(), first);
+
+    // The rules stand still, the log types are still being written: neither is taken.
+    case.put(&[("a.py", "new")]);
+    assert_eq!(taken(&mut mirrors, &mut held).await, 0);
+    put_type("2");
+    assert_eq!(taken(&mut mirrors, &mut held).await, 0);
+    assert_eq!((in_use(), held), (first, 1));
+    assert_eq!(taken(&mut mirrors, &mut held).await, 2);
+    assert_eq!(in_use(), (Some("new".to_owned()), Some("2".to_owned())));
+
+    // What never stands still holds the others for a while.
+    case.put(&[("a.py", "newer")]);
+    let mut rounds = 0;
+    while case.found().get("a.py").map(String::as_str) != Some("newer") {
+        put_type(&"x".repeat(rounds + 3));
+        taken(&mut mirrors, &mut held).await;
+        rounds += 1;
+    }
+    assert_eq!(rounds, 14);
+}
+
+#[tokio::test]
 async fn a_copy_outlives_a_restart_and_an_outage() {
     let case = Case::new(&FILES);
     let (clock, telemetry): (SharedClock, _) = (Arc::new(SystemClock), Telemetry::new());
@@ -259,12 +301,15 @@ fn what_can_not_be_a_copy_is_refused_with_what_to_do() {
         (vec![listed(".hidden", 1), listed("folder/", 0)], "holds no file"),
         (vec![listed("a", 1), listed("a/b.py", 1)], "rename one"),
         (vec![listed("a.py", MOST_FILE_BYTES + 1)], "a file of rules has not"),
+        (vec![listed("a.csv", MOST_DATA_FILE_BYTES + 1)], "a file of data has not"),
+        ((0..5).map(|n| listed(&format!("{n}.mmdb"), MOST_DATA_FILE_BYTES)).collect(), "bytes of data"),
         ((0..33).map(|n| listed(&format!("{n}.py"), MOST_FILE_BYTES)).collect(), "are the most"),
         ((0..=MOST_FILES).map(|n| listed(&format!("{n}.py"), 1)).collect(), "are the most"),
     ] {
         let problem = of(objects).unwrap_err();
         assert!(problem.contains(why), "{problem}");
     }
+    assert!(of(vec![listed("a.py", 1), listed("a.csv.gz", MOST_FILE_BYTES + 1)]).is_ok(), "data may be larger");
     let ids = [vec![listed("a", 1)], vec![listed("a", 2)], vec![listed("b", 1)], vec![listed("a", 1), listed("b", 1)]];
     let ids: std::collections::BTreeSet<String> = ids.into_iter().map(|objects| of(objects).unwrap().id()).collect();
     assert_eq!(ids.len(), 4);

@@ -16,21 +16,19 @@ use futures_util::stream::{BoxStream, once};
 use percent_encoding::percent_decode_str;
 
 use crate::lake::tables::Ranges;
+use crate::model::s3_path;
 
 /// So much of a file's end is read at once, where the footer is: a request less for nearly every file.
 pub(super) const FOOTER: usize = 64 * 1024;
 
-/// The schemes that engines write for S3. DataFusion's paths have none.
-const SCHEMES: [&str; 3] = ["s3://", "s3a://", "s3n://"];
-
-/// The file as DataFusion is told it.
+/// The file as DataFusion is told it: its paths have no scheme.
 pub(super) fn path(location: &str) -> &str {
-    SCHEMES.iter().find_map(|scheme| location.strip_prefix(scheme)).unwrap_or(location)
+    s3_path(location).unwrap_or(location)
 }
 
 fn location(path: &Path) -> String {
     // DataFusion encodes a few characters that a location has as they are.
-    format!("{}{}", SCHEMES[0], percent_decode_str(path.as_ref()).decode_utf8_lossy())
+    format!("s3://{}", percent_decode_str(path.as_ref()).decode_utf8_lossy())
 }
 
 #[derive(Debug)]

@@ -10,6 +10,11 @@ impl Telemetry {
         tracing::warn!(target: "margay::lookup", table, reason, "lookup table not refreshed; it stays as it was, and is tried again every minute");
     }
 
+    /// A rule asked for a row.
+    pub fn lookup_called(&self, outcome: &str) {
+        self.metrics.lookup_calls_total.inc([outcome]);
+    }
+
     /// Not for so long that somebody has to know.
     pub fn lookup_overdue(&self, table: &str, since: OffsetDateTime, reason: &str) {
         self.metrics.lookup_table_overdue.set([table], 1);

@@ -202,6 +202,7 @@ metrics! {
     rule_guard_rejections_total: Counter ["rule"], "Events of the rule's log types for which its guard said no without Python.";
     rule_python_calls_total: Counter ["rule"], "Events of the rule's log types that Python had to decide; with the rejections, all of them.";
     rule_seconds_total: Seconds ["rule"], "Seconds that Python took for the rule in its workers, with everything that runs for a match.";
+    rule_wait_seconds_total: Seconds ["rule"], "Seconds that the rule waited for what it keeps between events and for rows of lookup tables; in no other metric of the rule.";
     rule_matches_total: Counter ["rule"], "Events for which a rule returned true, again when an object is read again.";
     rule_errors_total: Counter ["rule"], "Events on which a rule raised, overran its time or killed its worker, again when an object is read again.";
     rule_function_errors_total: Counter ["rule", "function"], "Failures of a rule's other functions; their default was used.";
@@ -210,6 +211,7 @@ metrics! {
     lookup_refreshes_total: Counter ["table", "outcome"], "Looks at the object of a lookup table: `changed`, `unchanged`, `failed`.";
     lookup_table_overdue: Gauge ["table"], "1 while a lookup table of a bucket was not refreshed for longer than its `AlarmPeriodMinutes`.";
     lookup_rows_found_total: Counter ["table"], "Rows that events were given for their rules, again when an object is read again.";
+    lookup_calls_total: Counter ["outcome"], "Rows that rules asked for with `event.lookup`: `found`, `nothing`, or `refused` because the table is not there.";
     lookup_events_cut_total: Counter [], "Events that had more rows than an event is given (1,000, and 256 KiB).";
     rules_disabled_total: Counter ["rule"], "Rules switched off after repeated overruns or crashes, each time for longer; loaded anew, they begin again.";
     rule_worker_restarts_total: Counter ["reason"], "Rule workers that were replaced, after a `timeout`, a `crash`, `tampering` with what rules share, or for the `memory` they had taken.";

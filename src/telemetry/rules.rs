@@ -25,6 +25,8 @@ pub struct RuleCost {
     pub timed_calls: u64,
     pub python_time: Duration,
     pub longest_call: Duration,
+    /// For answers of the daemon, in none of the others.
+    pub waited: Duration,
 }
 
 /// What a rule in use has cost since the start, as `/rules` tells it.
@@ -38,6 +40,9 @@ pub struct RuleProfile {
     /// Of Python calls, everything that runs for a match included.
     pub seconds: f64,
     pub longest_seconds: f64,
+    /// Spent waiting for what rules keep and for rows of lookup tables, in none of the others.
+    #[serde(default)]
+    pub waited_seconds: f64,
     pub matches: u64,
     pub errors: u64,
 }
@@ -118,11 +123,15 @@ impl Telemetry {
         if !cost.python_time.is_zero() {
             self.metrics.rule_seconds_total.add([&name], cost.python_time);
         }
+        if !cost.waited.is_zero() {
+            self.metrics.rule_wait_seconds_total.add([&name], cost.waited);
+        }
         self.rules.change(rule, |profile| {
             profile.evaluations += cost.guard_rejections + cost.python_calls;
             profile.guard_rejections += cost.guard_rejections;
             profile.python_calls += cost.python_calls;
             profile.seconds += cost.python_time.as_secs_f64();
+            profile.waited_seconds += cost.waited.as_secs_f64();
             profile.longest_seconds = profile.longest_seconds.max(cost.longest_call.as_secs_f64());
         });
     }
@@ -170,7 +179,15 @@ mod tests {
 
     fn cost(guard_rejections: u64, python_calls: u64, millis: u64) -> RuleCost {
         let python_time = Duration::from_millis(millis);
-        RuleCost { guard_rejections, python_calls, timed_calls: python_calls, python_time, longest_call: python_time }
+        let waited = Duration::ZERO;
+        RuleCost {
+            guard_rejections,
+            python_calls,
+            timed_calls: python_calls,
+            python_time,
+            longest_call: python_time,
+            waited,
+        }
     }
 
     #[test]

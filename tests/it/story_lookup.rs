@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::aws::{Aws, Channel};
 use crate::daemon::{Daemon, MARGAY, Setup};
-use crate::events::logins_of;
+use crate::events::{login, logins_of};
 
 /// Tells who the table says somebody is; the guard sees it, too.
 const TEAM: &str = "def rule(event):\n    return event.deep_get('p_enrichment', 'people', 'actor.alternateId', 'team') is not None\n\
@@ -145,6 +145,97 @@ async fn a_table_whose_log_type_changes_is_read_anew_and_stored_events_do_not_ha
         "{text} {}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// Asks by itself; what it is told stands in the title.
+const ASK: &str = "def rule(event):\n    return True\n\
+                   def title(event):\n    row = event.lookup('people', event.deep_get('actor', 'alternateId'))\n    \
+                   return 'nobody' if row is None else f\"{row['mail']} of {row['team']}\"\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_asks_a_table_is_told_the_same_in_production_tests_and_backtests() {
+    let setup = with_table(Setup::new().watching_directory(), "Filename: people.csv\n");
+    put(&setup, "rules/people.csv", "mail,team\nana@example.com,red\n");
+    setup.write_rule("Team", ASK);
+    let case = |name: &str, mail: &str, more: &str| {
+        format!(
+            "  - Name: {name}\n    ExpectedResult: true\n    Log: {{p_log_type: Okta.SystemLog, actor: {{alternateId: {mail}}}{more}}}\n"
+        )
+    };
+    let mocked = ", _mocked_lookup_data_: {people: {zoe: {mail: zoe, team: mocked}}}";
+    let yaml = fs::read_to_string(setup.path("rules/Team.yml")).unwrap();
+    let cases = [case("read", "ana@example.com", ""), case("none", "bea", ""), case("mocked", "zoe", mocked)].concat();
+    fs::write(setup.path("rules/Team.yml"), format!("{yaml}Tests:\n{cases}")).unwrap();
+    let tested = setup.margay(&["test", "rules", "--log-types", "types"]);
+    let said = String::from_utf8_lossy(&tested.stdout).into_owned();
+    for title in ["ana@example.com of red", "nobody", "zoe of mocked"] {
+        assert!(said.contains(&format!("[PASS] [title] {title}")), "{said}");
+    }
+
+    let logs = [logins_of("ana@example.com", 2), logins_of("bea@example.com", 1)].concat();
+    fs::create_dir(setup.path("raw")).unwrap();
+    fs::write(setup.path("raw/a.jsonl"), &logs).unwrap();
+    let output = setup.margay(&["backtest", "--config", "margay.toml", "--input", "raw", "--format", "json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["matches"], 3, "{report}");
+    assert_eq!(report["alerts"], 2, "{report}");
+
+    let daemon = setup.start().await;
+    setup.file("a.jsonl", logs);
+    daemon.until(|d| committed(d) == 1.0).await;
+    let expected = [("ana@example.com of red".to_owned(), 2), ("nobody".to_owned(), 1)];
+    assert_eq!(setup.counts(), expected.into());
+    let calls = |daemon: &Daemon<'_>, outcome: &str| {
+        daemon.metrics().get(&format!("margay_lookup_calls_total{{outcome=\"{outcome}\"}}"))
+    };
+    assert_eq!((calls(&daemon, "found"), calls(&daemon, "nothing")), (1.0, 1.0), "each key once in a batch");
+    assert!(daemon.metrics().get(r#"margay_rule_wait_seconds_total{rule="Team"}"#) > 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_not_there_is_an_error_of_the_rule_that_asks_for_it() {
+    let setup = with_table(Setup::new().watching_directory(), "Filename: people.csv\n");
+    put(&setup, "rules/people.csv", "mail,team\n");
+    setup.write_rule(
+        "Team",
+        &ASK.replace(
+            "def rule(event):\n    return True",
+            "def rule(event):\n    return event.lookup('peple', 'k') is None",
+        ),
+    );
+    let checked = setup.margay(&["check", "--config", "margay.toml"]);
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+    assert!(
+        said.contains("Team.py:2: Team: `event.lookup` asks for the table `peple`, but there is only people"),
+        "{said}"
+    );
+    let daemon = setup.start().await;
+    setup.file("a.jsonl", login());
+    daemon.until(|d| committed(d) == 1.0).await;
+    assert_eq!(daemon.metrics().get(r#"margay_rule_errors_total{rule="Team"}"#), 1.0);
+    let alerts = setup.counts();
+    assert!(alerts.keys().any(|title| title.contains("no lookup table 'peple': there is only people")), "{alerts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_maxmind_database_tells_of_addresses() {
+    let setup = Setup::new().watching_directory();
+    let database = include_bytes!("../corpus/lookup/networks.mmdb");
+    fs::write(setup.path("rules/networks.mmdb"), database).unwrap();
+    let table = "AnalysisType: lookup_table\nLookupName: networks\nEnabled: true\nFilename: networks.mmdb\nLogTypeMap:\n  \
+                 PrimaryKey: network\n  AssociatedLogTypes:\n    - {LogType: Okta.SystemLog, Selectors: [client.ipAddress]}\n";
+    fs::write(setup.path("rules/networks.yml"), table).unwrap();
+    let rule = "def rule(event):\n    \
+                return event.deep_get('p_enrichment', 'networks', 'client.ipAddress', 'asn') == 64502\n\
+                def title(event):\n    row = event.lookup('networks', '1.2.3.4')\n    \
+                return f\"{event['p_enrichment']['networks']['client.ipAddress']['network']} {row['geo']['lat']} {row['tags'][1]}\"\n";
+    setup.write_rule("Asn", rule);
+    let output = setup.margay(&["check", "--config", "margay.toml"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1 source, 1 rule, 1 lookup table: no problem\n");
+    let daemon = setup.start().await;
+    setup.file("a.jsonl", login());
+    daemon.until(|d| committed(d) == 1.0).await;
+    assert_eq!(setup.counts(), [("198.51.100.0/25 -1.5 b".to_owned(), 1)].into());
 }
 
 #[test]

@@ -1,17 +1,17 @@
 //! The raw logs: files, folders and prefixes of buckets, each as objects of a store.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures_util::stream::{BoxStream, StreamExt, once, try_unfold};
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt, once};
 
 use super::Arguments;
 use crate::app;
+use crate::cli::listing;
 use crate::config::Config;
 use crate::fetch::{FetchError, Listed, ObjectStore};
-use crate::model::{Access, ObjectRef, OnMissing, Route, Stream};
+use crate::model::{Access, ObjectRef, OnMissing, Route, Stream, s3_path};
 use crate::pipeline::Catalogue;
 use crate::runtime::Tasks;
 use crate::source::Routing;
@@ -29,7 +29,7 @@ pub(super) enum Input {
 
 impl Input {
     pub(super) fn parse(text: &str) -> Result<Input, String> {
-        if let Some(address) = text.strip_prefix("s3://") {
+        if let Some(address) = s3_path(text) {
             let (bucket, prefix) = address.split_once('/').unwrap_or((address, ""));
             if bucket.is_empty() {
                 return Err(format!("{text:?} names no bucket; write s3://bucket/prefix"));
@@ -150,29 +150,9 @@ impl Source {
             };
             return once(async move { Ok(object) }).boxed();
         }
-        struct Walk {
-            page: VecDeque<Listed>,
-            after: Option<String>,
-            more: bool,
-        }
-        let walk = Walk { page: VecDeque::new(), after: None, more: true };
-        let next = move |mut walk: Walk| async move {
-            loop {
-                while let Some(Listed { object, .. }) = walk.page.pop_front() {
-                    walk.after = Some(object.key.clone());
-                    if object.size != Some(0) && !object.key.ends_with('/') {
-                        return Ok(Some((object, walk)));
-                    }
-                }
-                if !walk.more {
-                    return Ok(None);
-                }
-                let page = self.store.list(&self.access, &self.bucket, &self.prefix, walk.after.as_deref()).await?;
-                walk.more = page.more;
-                walk.page = page.objects.into();
-            }
-        };
-        try_unfold(walk, next).boxed()
+        let prefixes = [self.prefix.clone()].into();
+        let walk = listing::walk(&self.store, &self.access, &self.bucket, prefixes, None);
+        walk.map_ok(|Listed { object, .. }| object).boxed()
     }
 }
 

@@ -14,11 +14,11 @@ use tokio::time::Instant;
 
 use self::inputs::{Input, Source};
 use self::report::Report;
-use super::{block_on, complain, print, usage};
+use super::{block_on, complain, folders, print, usage};
 use crate::app;
 use crate::config::{self, Config};
 use crate::detect::Engine;
-use crate::lookup::Surroundings;
+use crate::lookup::{Refresher, Surroundings};
 use crate::model::StreamType;
 use crate::pipeline::Catalogue;
 use crate::pipeline::scan::{ScanError, Scanner};
@@ -109,7 +109,7 @@ async fn backtest(
         ([], configured) => configured.to_vec(),
         (given, _) => given.to_vec(),
     };
-    let chosen = match rules::choose(&arguments.rules, folders).await {
+    let chosen = match rules::choose(&arguments.rules, folders::read_for(&folders)).await {
         Ok(chosen) => chosen,
         Err(problem) => return Ok(usage(&problem)),
     };
@@ -129,12 +129,17 @@ async fn backtest(
         complain(format_args!("{problem}"));
     }
     anyhow::ensure!(loaded.rules > 0, "none of the rules could be loaded");
+    let work = Tasks::new();
+    read_tables(&engine, &config, &work, &telemetry, arguments.config.is_some()).await;
     let mut run = Run {
         engine,
-        workers: if arguments.workers == 0 { crate::detect::cores() } else { arguments.workers },
+        at_once: match arguments.workers {
+            _ if chosen.keep => 1,
+            0 => crate::detect::cores(),
+            workers => workers,
+        },
         report: Report::new(chosen.ids.len(), loaded.rules, &log_types),
     };
-    let work = Tasks::new();
     let started = Instant::now();
     for input in &inputs {
         let source = Source::open(input, &config, &catalogue, &work, &log_types, arguments).await;
@@ -166,9 +171,28 @@ fn log_types(arguments: &Arguments, chosen: &rules::Chosen, catalogue: &Catalogu
     known.into_iter().map(|name| Arc::from(name.as_str())).collect()
 }
 
+/// Lookup tables of buckets are read as whom the configuration says; without one there is nobody to read them as.
+async fn read_tables(engine: &Engine, config: &Config, work: &Tasks, telemetry: &Telemetry, is_configured: bool) {
+    let wanted = engine.tables().wanted();
+    if wanted.is_empty() {
+        return;
+    }
+    if !is_configured {
+        let names: Vec<&str> = wanted.iter().map(|one| &*one.definition.name).collect();
+        complain(format_args!("lookup tables of buckets are read with `--config` only, and empty here: {names:?}"));
+        return;
+    }
+    let mut refresher = Refresher::new(app::bucket_store(config, work).await, telemetry.clone());
+    engine.refresh(&mut refresher).await;
+    for (name, _) in engine.tables().sizes().filter(|(_, rows)| rows.is_none()) {
+        complain(format_args!("lookup table {name} could not be read, and is empty here"));
+    }
+}
+
 struct Run {
     engine: Engine,
-    workers: usize,
+    /// Batches that are evaluated at the same time.
+    at_once: usize,
     report: Report,
 }
 
@@ -221,7 +245,7 @@ impl Run {
         });
         let ended = {
             // In order, so that the same logs always give the same.
-            let mut evaluated = std::pin::pin!(evaluated.buffered(self.workers));
+            let mut evaluated = std::pin::pin!(evaluated.buffered(self.at_once));
             loop {
                 match evaluated.next().await {
                     Some(Ok((batch, detections))) => self.report.add(&batch, &detections),

@@ -237,7 +237,8 @@ impl Told {
         let mut out = String::new();
         let mut line = |text: std::fmt::Arguments<'_>| writeln!(out, "{text}").expect("a String takes all text");
         let megabytes = self.decoded_bytes as f64 / 1e6;
-        line(format_args!("{} objects, {megabytes:.1} MB decompressed, {} events", self.objects, self.events));
+        let objects = if self.objects == 1 { "object" } else { "objects" };
+        line(format_args!("{} {objects}, {megabytes:.1} MB decompressed, {} events", self.objects, self.events));
         for (log_type, events) in &self.events_by_log_type {
             line(format_args!("  {log_type}: {events}"));
         }

@@ -13,6 +13,8 @@ pub(super) struct Chosen {
     pub(super) ids: BTreeSet<String>,
     pub(super) log_types: BTreeSet<String>,
     pub(super) folders: Vec<PathBuf>,
+    /// Some keep what one event tells for the next: the order of the events counts.
+    pub(super) keep: bool,
 }
 
 /// `names` are ids, YAML files and folders. Those that lie outside of the folders are read beside them.
@@ -47,12 +49,33 @@ pub(super) async fn choose(names: &[String], mut folders: Vec<PathBuf>) -> Resul
             return Err(nothing(name, &content));
         }
     }
-    let own = runnable(&content).filter(|rule| ids.contains(&*rule.meta.id));
-    let log_types = own.flat_map(|rule| rule.log_types.iter().cloned()).collect();
+    let own = || runnable(&content).filter(|rule| ids.contains(&*rule.meta.id));
+    let log_types = own().flat_map(|rule| rule.log_types.iter().cloned()).collect();
+    let keep = own().any(|rule| keeps(&rule.module.source, &content));
     if ids.is_empty() {
         return Err(format!("no rule over log types is enabled in {}", shown(&folders)));
     }
-    Ok(Chosen { ids, log_types, folders })
+    Ok(Chosen { ids, log_types, folders, keep })
+}
+
+/// Modules of the functions with which rules keep something between events.
+const KEEPING: [&str; 2] = ["panther_detection_helpers", "panther_oss_helpers"];
+
+/// Whether a module names one of these, or a helper that does. Naming is enough: one too many only costs time.
+fn keeps(source: &str, content: &Content) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut sources = vec![source];
+    while let Some(source) = sources.pop() {
+        if KEEPING.iter().any(|name| source.contains(name)) {
+            return true;
+        }
+        for global in content.globals.iter().filter(|global| source.contains(&global.module.name)) {
+            if seen.insert(&global.module.name) {
+                sources.push(&global.module.source);
+            }
+        }
+    }
+    false
 }
 
 /// Others are not run on events.

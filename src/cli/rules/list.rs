@@ -1,18 +1,16 @@
 //! `margay rules list`: one line a rule.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Surveyed, survey};
+use super::{FolderArgument, Surveyed, folders, survey};
 use crate::alert::render::{json_line, safe};
 use crate::cli::{block_on, complain, print, table, usage};
 use crate::detect::testing::Filter;
 
 #[derive(clap::Args)]
 pub(super) struct List {
-    /// Folder with detections, read recursively.
-    #[arg(default_value = "rules")]
-    pub(super) folder: PathBuf,
+    #[command(flatten)]
+    pub(super) folder: FolderArgument,
     /// Only rules whose YAML has KEY=VALUE, or has not (KEY!=VALUE). Several values, separated by commas, are
     /// alternatives; several filters must all hold.
     #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
@@ -35,7 +33,7 @@ impl List {
             Err(problem) => return usage(&problem),
         };
         block_on(async {
-            let (rules, problems) = survey(vec![self.folder.clone()], filters).await;
+            let (rules, problems) = survey(folders::read_for(&[self.folder.folder()]), filters).await;
             problems.iter().for_each(|problem| complain(format_args!("{problem}")));
             print(&match self.format {
                 Format::Table => text(&rules),

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::folders::{self, FolderArgument};
 use super::{block_on, complain, here, print, usage};
 use crate::detect::survey::{Surveyed, survey};
 
@@ -30,9 +31,8 @@ enum Command {
     Explain {
         /// Id of the rule.
         rule: String,
-        /// Folder with detections, read recursively.
-        #[arg(default_value = "rules")]
-        folder: PathBuf,
+        #[command(flatten)]
+        folder: FolderArgument,
     },
     /// Show which rules of the running daemon cost most.
     Top(top::Top),
@@ -43,25 +43,25 @@ enum Command {
 }
 
 impl Command {
-    fn folder(&self) -> Option<&PathBuf> {
+    fn folder(&self) -> Option<PathBuf> {
         match self {
-            Command::List(list) => Some(&list.folder),
-            Command::Show(show) => Some(&show.folder),
-            Command::Explain { folder, .. } => Some(folder),
+            Command::List(list) => Some(list.folder.folder()),
+            Command::Show(show) => Some(show.folder.folder()),
+            Command::Explain { folder, .. } => Some(folder.folder()),
             Command::Top(_) | Command::Stopped(_) | Command::Lift(_) => None,
         }
     }
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    if let Some(Err(problem)) = arguments.command.folder().map(|folder| here(std::slice::from_ref(folder))) {
+    if let Some(Err(problem)) = arguments.command.folder().map(|folder| here(&[folder])) {
         return usage(&problem);
     }
     match &arguments.command {
         Command::List(list) => list.run(),
         Command::Show(show) => show.run(),
         Command::Explain { rule, folder } => block_on(async {
-            let rule = one(rule, folder).await?;
+            let rule = one(rule, &folder.folder()).await?;
             print(&format!("{}\n{}", rule.meta.id, rule.guard))?;
             Ok(ExitCode::SUCCESS)
         }),
@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 
 /// The rule with this id. What could not be read beside it is told.
 async fn one(id: &str, folder: &Path) -> anyhow::Result<Surveyed> {
-    let (mut rules, problems) = survey(vec![folder.to_owned()], Vec::new()).await;
+    let (mut rules, problems) = survey(folders::read_for(&[folder.to_owned()]), Vec::new()).await;
     problems.iter().for_each(|problem| complain(format_args!("{problem}")));
     if let Some(at) = rules.iter().position(|rule| *rule.meta.id == *id) {
         return Ok(rules.swap_remove(at));

@@ -1,10 +1,9 @@
 //! `margay rules show`: one rule, as far as it can be told without running it.
 
 use std::fmt::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Surveyed, one};
+use super::{FolderArgument, Surveyed, one};
 use crate::alert::render::{json_line, safe};
 use crate::cli::{block_on, print};
 
@@ -12,9 +11,8 @@ use crate::cli::{block_on, print};
 pub(super) struct Show {
     /// Id of the rule.
     rule: String,
-    /// Folder with detections, read recursively.
-    #[arg(default_value = "rules")]
-    pub(super) folder: PathBuf,
+    #[command(flatten)]
+    pub(super) folder: FolderArgument,
     /// `text` for people, `json` (one line) for programs.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -29,7 +27,7 @@ enum Format {
 impl Show {
     pub(super) fn run(&self) -> ExitCode {
         block_on(async {
-            let rule = one(&self.rule, &self.folder).await?;
+            let rule = one(&self.rule, &self.folder.folder()).await?;
             print(&match self.format {
                 Format::Text => text(&rule),
                 Format::Json => json_line(&json(&rule)),

@@ -36,6 +36,8 @@ enum By {
     Time,
     /// The longest call.
     Longest,
+    /// Seconds of waiting for what rules keep and for rows of lookup tables.
+    Waiting,
     /// Events of the rule's log types.
     Evaluations,
     /// Events that its guard turned away.
@@ -83,7 +85,7 @@ impl Top {
 /// The first `limit` of those that have anything of what is asked for.
 fn sorted(mut rules: Vec<RuleProfile>, by: By, limit: usize) -> Vec<RuleProfile> {
     let count = |rule: &RuleProfile| match by {
-        By::Time | By::Longest => 0,
+        By::Time | By::Longest | By::Waiting => 0,
         By::Evaluations => rule.evaluations,
         By::Rejections => rule.guard_rejections,
         By::Calls => rule.python_calls,
@@ -93,6 +95,7 @@ fn sorted(mut rules: Vec<RuleProfile>, by: By, limit: usize) -> Vec<RuleProfile>
     let seconds = |rule: &RuleProfile| match by {
         By::Time => rule.seconds,
         By::Longest => rule.longest_seconds,
+        By::Waiting => rule.waited_seconds,
         _ => 0.0,
     };
     rules.retain(|rule| count(rule) > 0 || seconds(rule) > 0.0);
@@ -106,8 +109,19 @@ fn sorted(mut rules: Vec<RuleProfile>, by: By, limit: usize) -> Vec<RuleProfile>
 }
 
 fn text(rules: &[RuleProfile], all: f64) -> String {
-    let head =
-        ["RULE", "SECONDS", "SHARE", "US/CALL", "LONGEST MS", "EVALUATIONS", "REJECTED", "CALLS", "MATCHES", "ERRORS"];
+    let head = [
+        "RULE",
+        "SECONDS",
+        "SHARE",
+        "US/CALL",
+        "LONGEST MS",
+        "WAITED",
+        "EVALUATIONS",
+        "REJECTED",
+        "CALLS",
+        "MATCHES",
+        "ERRORS",
+    ];
     let rows = rules.iter().map(|rule| {
         [
             safe(&rule.rule),
@@ -115,6 +129,7 @@ fn text(rules: &[RuleProfile], all: f64) -> String {
             format!("{:.1}%", if all > 0.0 { rule.seconds / all * 100.0 } else { 0.0 }),
             format!("{:.1}", if rule.python_calls > 0 { rule.seconds * 1e6 / rule.python_calls as f64 } else { 0.0 }),
             format!("{:.1}", rule.longest_seconds * 1e3),
+            format!("{:.3}", rule.waited_seconds),
             rule.evaluations.to_string(),
             rule.guard_rejections.to_string(),
             rule.python_calls.to_string(),
@@ -122,7 +137,7 @@ fn text(rules: &[RuleProfile], all: f64) -> String {
             rule.errors.to_string(),
         ]
     });
-    table::text(std::iter::once(head.map(str::to_owned)).chain(rows), &[1, 2, 3, 4, 5, 6, 7, 8, 9])
+    table::text(std::iter::once(head.map(str::to_owned)).chain(rows), &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
 }
 
 #[cfg(test)]
@@ -145,7 +160,7 @@ mod tests {
         let shown = text(&sorted(all(), By::Time, 1), 0.8);
         assert_eq!(
             shown.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>(),
-            ["A", "0.500", "62.5%", "500000.0", "0.0", "0", "0", "1", "0", "0"]
+            ["A", "0.500", "62.5%", "500000.0", "0.0", "0.000", "0", "0", "1", "0", "0"]
         );
     }
 }

@@ -27,6 +27,8 @@ pub struct Content {
     pub packs: Vec<Pack>,
     pub queries: Vec<Query>,
     pub tables: Vec<LookupTable>,
+    /// Lookup tables whose rows are where margay does not read them, and where that is.
+    pub tables_elsewhere: Vec<(Arc<str>, String)>,
     /// Items of kinds that are not evaluated, counted by kind.
     pub not_evaluated: BTreeMap<String, usize>,
     pub problems: Vec<Problem>,
@@ -230,6 +232,7 @@ impl Content {
     fn add_table(&mut self, file: &Path, spec: &LookupTableSpec) {
         if let Some(place) = spec.not_read() {
             *self.not_evaluated.entry(format!("lookup_table of {place}")).or_default() += 1;
+            self.tables_elsewhere.push((spec.lookup_name.as_str().into(), place.to_owned()));
             return;
         }
         match spec.definition(file) {

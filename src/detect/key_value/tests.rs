@@ -9,9 +9,10 @@ use proptest::prelude::*;
 use time::OffsetDateTime;
 
 use super::*;
+use crate::lookup::Tables;
 use crate::model::key_value::{Item, Operation};
 use crate::model::{Alerting, Severity};
-use crate::runtime::SystemClock;
+use crate::runtime::{Clock, SystemClock};
 use crate::state::memory::MemoryState;
 
 fn rules() -> Vec<Arc<RuleMeta>> {
@@ -35,17 +36,23 @@ fn rules() -> Vec<Arc<RuleMeta>> {
     vec![Arc::new(rule("first")), Arc::new(rule("second"))]
 }
 
+/// Of the events, a day apart.
+fn event_time(event: u8) -> OffsetDateTime {
+    OffsetDateTime::UNIX_EPOCH + time::Duration::days(10_000 + i64::from(event))
+}
+
 /// A daemon's way to the store.
 struct Daemon {
     key_values: KeyValues,
     telemetry: Telemetry,
     rules: Vec<Arc<RuleMeta>>,
+    tables: Tables,
 }
 
 impl Daemon {
     fn over(store: Arc<dyn KeyValue>) -> Daemon {
         let key_values = KeyValues::new(store, Arc::new(SystemClock));
-        Daemon { key_values, telemetry: Telemetry::new(), rules: rules() }
+        Daemon { key_values, telemetry: Telemetry::new(), rules: rules(), tables: Tables::default() }
     }
 
     fn desk(&self, events: u8) -> Desk<'_> {
@@ -53,8 +60,9 @@ impl Daemon {
             key_values: &self.key_values,
             telemetry: &self.telemetry,
             object: ObjectId([7; 16]),
-            rows: (0..events).map(|event| RowId([event; 16])).collect(),
+            rows: (0..events).map(|event| (RowId([event; 16]), event_time(event))).collect(),
             rules: &self.rules,
+            lookups: Rows { tables: &self.tables, now: SystemClock.now() },
         }
     }
 }
@@ -275,4 +283,21 @@ async fn a_worker_that_asks_without_end_is_taken_for_broken() {
     }
     let broken = calls.answer(1, 1, &call("k", Operation::GetCounter)).await;
     assert!(matches!(broken, Err(WorkerError::Died { calling: Some((1, 1)), .. })));
+}
+
+#[tokio::test]
+async fn what_logs_of_long_ago_keep_ends_in_their_own_time() {
+    let daemon = Daemon { key_values: KeyValues::in_time_of_events(), ..Daemon::over(Arc::new(MemoryState::new())) };
+    let desk = daemon.desk(4);
+    let mut calls = desk.calls();
+    // For half a day, and the events are a day apart.
+    let count = Call { key: "k".into(), operation: Operation::IncrementCounter { by: 1, expires: Some(43_200.0) } };
+    let mut counts = Vec::new();
+    for event in 0..4 {
+        match calls.answer(event, 0, &count).await.unwrap().unwrap() {
+            Answer::Count(count) => counts.push(count),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(counts, [1, 1, 1, 1]);
 }

@@ -9,8 +9,8 @@ use rustpython_vm::{AsObject, PyObject, PyResult, VirtualMachine};
 use super::event::{self, ImmutableDict, ImmutableList};
 use crate::model::Value;
 
-/// A structure nested deeper than this is almost surely one that contains itself.
-const DEPTH_LIMIT: usize = 200;
+/// A structure nested deeper than this is almost surely one that contains itself; and who reads alerts reads 127 levels.
+const DEPTH_LIMIT: usize = 100;
 
 pub(super) fn to_json(value: &PyObject, vm: &VirtualMachine) -> PyResult<String> {
     let mut writer = Writer { out: String::new(), vm };
@@ -25,10 +25,7 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn object(&mut self, value: &PyObject, depth: usize) -> PyResult<()> {
-        if depth > DEPTH_LIMIT {
-            let said = format!("alert_context is nested deeper than {DEPTH_LIMIT} levels, or contains itself");
-            return Err(self.vm.new_value_error(said));
-        }
+        self.admit(depth)?;
         if let Some(text) = value.downcast_ref::<PyStr>() {
             self.text(&text.to_string_lossy());
         } else if self.vm.is_none(value) {
@@ -52,16 +49,25 @@ impl Writer<'_> {
         } else if let Some(tuple) = value.downcast_ref::<PyTuple>() {
             self.sequence(('[', ']'), tuple.as_slice().iter(), |writer, item| writer.object(item, depth + 1))?;
         } else if let Some(dict) = value.downcast_ref::<ImmutableDict>() {
-            self.tree(&Value::Map(dict.map().clone()))?;
+            self.tree(&Value::Map(dict.map().clone()), depth)?;
         } else if let Some(list) = value.downcast_ref::<ImmutableList>() {
-            self.tree(&Value::List(list.items().clone()))?;
+            self.tree(&Value::List(list.items().clone()), depth)?;
         } else {
             return Err(event::not_serializable(value, self.vm));
         }
         Ok(())
     }
 
-    fn tree(&mut self, value: &Value) -> PyResult<()> {
+    fn admit(&self, depth: usize) -> PyResult<()> {
+        if depth > DEPTH_LIMIT {
+            let said = format!("alert_context is nested deeper than {DEPTH_LIMIT} levels, or contains itself");
+            return Err(self.vm.new_value_error(said));
+        }
+        Ok(())
+    }
+
+    fn tree(&mut self, value: &Value, depth: usize) -> PyResult<()> {
+        self.admit(depth)?;
         match value {
             Value::Null => self.out.push_str("null"),
             Value::Bool(value) => self.out.push_str(if *value { "true" } else { "false" }),
@@ -69,11 +75,13 @@ impl Writer<'_> {
             Value::UInt(value) => self.out.push_str(&value.to_string()),
             Value::Float(value) => self.float(*value)?,
             Value::Str(text) => self.text(text),
-            Value::List(items) => self.sequence(('[', ']'), items.iter(), |writer, item| writer.tree(item))?,
+            Value::List(items) => {
+                self.sequence(('[', ']'), items.iter(), |writer, item| writer.tree(item, depth + 1))?
+            }
             Value::Map(map) => self.sequence(('{', '}'), map.iter(), |writer, (key, value)| {
                 writer.text(key);
                 writer.out.push_str(": ");
-                writer.tree(value)
+                writer.tree(value, depth + 1)
             })?,
         }
         Ok(())

@@ -79,6 +79,9 @@ const SHIMS: &[(&str, bool, &str)] = &[
     ("panther_detection_helpers.caching", false, include_str!("shims/caching.py")),
     ("panther_oss_helpers", false, include_str!("shims/panther_oss_helpers.py")),
     ("policyuniverse", true, include_str!("shims/policyuniverse.py")),
+    ("policyuniverse.action_categories", false, include_str!("shims/policyuniverse_action_categories.py")),
+    ("policyuniverse.actions", false, include_str!("shims/policyuniverse_actions.py")),
+    ("policyuniverse.expander_minimizer", false, include_str!("shims/policyuniverse_expander_minimizer.py")),
     ("policyuniverse.policy", false, include_str!("shims/policyuniverse_policy.py")),
     ("policyuniverse.statement", false, include_str!("shims/policyuniverse_statement.py")),
     ("posix", false, include_str!("shims/posix.py")),
@@ -352,6 +355,40 @@ for text in ("", "yesterday", "2024-13-01"):
         assert isinstance(error, ValueError) and (text in str(error)), error
     else:
         raise AssertionError(text)
+"#);
+    }
+
+    #[test]
+    fn actions_of_the_cloud_are_expanded_and_minimized() {
+        run(r#"
+from policyuniverse.action_categories import actions_for_category, categories_for_actions
+from policyuniverse.expander_minimizer import expand_policy, minimize_statement_actions
+from policyuniverse.policy import Policy
+
+document = {"Statement": {"Effect": "Allow", "Action": ["iam:AttachUser*", "s3:GetObject", "own:*"], "Resource": "*"}}
+expanded = expand_policy(document)
+assert expanded["Statement"][0]["Action"] == ["iam:attachuserpolicy", "own:*", "s3:getobject"], expanded
+assert document["Statement"]["Action"][0] == "iam:AttachUser*"
+assert Policy(expanded).action_summary() == {"iam": {"Permissions"}, "s3": {"Read"}, "own": {None}}
+assert categories_for_actions(["ec2:createvpc", "ec2:createtags"]) == {"ec2": {"Write", "Tagging"}}
+assert "iam:putrolepolicy" in actions_for_category("Permissions")
+every = expand_policy({"Statement": [{"Effect": "Allow", "NotAction": "s3:*"}, {"Effect": "Deny", "Action": "*"}]})
+assert len(every["Statement"][0]["Action"]) > 10000 and every["Statement"][1]["Action"] == "*"
+assert not any(action.startswith("s3:") for action in every["Statement"][0]["Action"])
+
+def minimized(*actions, **more):
+    return minimize_statement_actions({"Effect": "Allow", "Action": list(actions)}, **more)
+
+assert minimized("s3:*") == ["s3:*"] and minimized("s3:GetObjec?") == ["s3:getobject"]
+assert minimized("ec2:DescribeVpcs", "ec2:CreateVpc") == ["ec2:createvpc", "ec2:describevpcs"]
+assert "s3:*" in minimized("*") and minimized("kms:GetKeyPolicy", minchars=8) == ["kms:getkeypo*"], minimized("kms:GetKeyPolicy", minchars=8)
+for wrong in ({"Effect": "Deny", "Action": "s3:*"}, {"Effect": "Allow", "Action": "s3:NoSuchAction"}):
+    try:
+        minimize_statement_actions(wrong)
+    except Exception as error:
+        assert "minimized" in str(error) or "not known" in str(error)
+    else:
+        raise AssertionError(wrong)
 "#);
     }
 

@@ -7,12 +7,13 @@ use rustpython_vm::builtins::PyStrRef;
 use rustpython_vm::{PyObjectRef, PyResult, VirtualMachine};
 
 use super::watch::Watch;
-use crate::detect::protocol::{MOST_CALLS, MOST_CALLS_BYTES};
+use crate::detect::protocol::{Looked, MOST_CALLS, MOST_CALLS_BYTES};
 use crate::model::key_value::{Answer, Call, Refusal};
 
 /// Whoever answers. Waits for the answer.
 pub(super) trait Ask: Send + Sync {
     fn ask(&self, event: u32, rule: u32, call: Call) -> Result<Answer, Refusal>;
+    fn look_up(&self, event: u32, rule: u32, table: &str, key: &str) -> Looked;
 }
 
 /// `_margay.key_value`: the text of a call for the text of its answer.
@@ -82,6 +83,8 @@ mod tests;
 
 #[cfg(test)]
 pub(super) mod doubles {
+    use serde_json::value::RawValue;
+
     use super::*;
     use crate::model::key_value::Items;
     use crate::runtime::{Clock, SystemClock};
@@ -106,6 +109,16 @@ pub(super) mod doubles {
             calls.push(format!("{rule} on {event}: {} {}", call.operation.name(), call.key));
             items.call(&rule.to_string(), &call, SystemClock.now())
         }
+
+        fn look_up(&self, _event: u32, _rule: u32, table: &str, key: &str) -> Looked {
+            match table {
+                "people" if key == "ann" => {
+                    Looked::Row(RawValue::from_string(r#"{"name":"ann","team":{"id":1}}"#.into()).expect("it is JSON"))
+                }
+                "people" => Looked::Nothing,
+                _ => Looked::NoTable("there are people".into()),
+            }
+        }
     }
 
     /// For what has no rules.
@@ -114,6 +127,10 @@ pub(super) mod doubles {
     impl Ask for Nobody {
         fn ask(&self, _event: u32, _rule: u32, call: Call) -> Result<Answer, Refusal> {
             panic!("nobody was to ask for {}", call.key)
+        }
+
+        fn look_up(&self, _event: u32, _rule: u32, table: &str, key: &str) -> Looked {
+            panic!("nobody was to ask {table} for {key}")
         }
     }
 }

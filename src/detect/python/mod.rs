@@ -12,6 +12,7 @@
 mod context;
 mod data_model;
 mod declared;
+mod deep;
 mod event;
 mod fault;
 mod functions;
@@ -20,6 +21,7 @@ mod jsonpath;
 mod key_value;
 mod laps;
 mod loader;
+mod lookup;
 mod mocks;
 mod output;
 mod runner;

@@ -45,7 +45,7 @@ impl fmt::Debug for Live {
 
 impl Live {
     fn tell(&mut self, printed: &str) {
-        if self.room == 0 {
+        if self.room == 0 || printed.is_empty() {
             return;
         }
         let end = (0..=self.room.min(printed.len())).rev().find(|at| printed.is_char_boundary(*at)).unwrap_or(0);

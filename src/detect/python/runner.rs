@@ -11,12 +11,14 @@ use rustpython_vm::{AsObject, PyObject, PyObjectRef, PyPayload, PyResult, Virtua
 use serde_json::value::RawValue;
 
 use super::declared;
+use super::deep::parse;
 use super::event::{self, PantherEvent};
 use super::fault;
 use super::functions::{Function, Refused, Returned};
 use super::interpreter::{Python, StartError};
 use super::key_value::Ask;
 use super::loader::{self, Loaded, Rule};
+use super::lookup::Lookups;
 use super::mocks::Mocked;
 use super::output::Watcher;
 use super::watch::{Watch, Work};
@@ -28,6 +30,7 @@ pub(super) struct Runner {
     python: Python,
     loaded: Loaded,
     watch: Arc<Watch>,
+    lookups: Arc<Lookups>,
     /// Of the test that runs now.
     watcher: RefCell<Option<Watcher>>,
 }
@@ -52,8 +55,9 @@ pub(super) trait Listener {
 impl Runner {
     /// To be called on the thread that will run the rules.
     pub(super) fn start(watch: Arc<Watch>, asks: Arc<dyn Ask>) -> Result<Runner, StartError> {
-        let python = Python::start(asks, watch.clone())?;
-        Ok(Runner { python, loaded: Loaded::default(), watch, watcher: RefCell::default() })
+        let python = Python::start(asks.clone(), watch.clone())?;
+        let lookups = Arc::new(Lookups::new(asks, watch.clone()));
+        Ok(Runner { python, loaded: Loaded::default(), watch, lookups, watcher: RefCell::default() })
     }
 
     /// `announce` is told each module before it runs.
@@ -71,6 +75,7 @@ impl Runner {
 
     /// Production mode.
     pub(super) fn evaluate(&self, calls: &[EventCalls], listener: &mut impl Listener) {
+        self.lookups.begin(false);
         self.python.interpreter.enter(|vm| {
             for (event, call) in calls.iter().enumerate() {
                 let event = event as u32;
@@ -175,6 +180,7 @@ impl Runner {
     }
 
     fn tested(&self, rule_at: u32, event: &RawValue, mocks: &[Mock]) -> Functions {
+        self.lookups.begin(true);
         self.python.interpreter.enter(|vm| {
             self.python.output.clear();
             let mut functions = match (self.rule(rule_at, vm), parse(event)) {
@@ -270,7 +276,7 @@ impl Runner {
     fn event_object(&self, fields: &Map, vm: &VirtualMachine) -> PyObjectRef {
         let log_type = fields.get("p_log_type").and_then(Value::as_str);
         let model = log_type.and_then(|log_type| self.loaded.models.get(log_type)).cloned();
-        PantherEvent::new(fields.clone(), model).into_pyobject(vm)
+        PantherEvent::new(fields.clone(), model, Some(self.lookups.clone())).into_pyobject(vm)
     }
 
     fn describe(&self, error: &PyBaseExceptionRef, vm: &VirtualMachine) -> Fault {
@@ -292,11 +298,6 @@ impl Call<'_> {
     fn work(&self, function: Function) -> Work {
         Work::Call { event: self.event, rule: self.rule_at, function, kind: self.rule.kind }
     }
-}
-
-fn parse(event: &RawValue) -> Result<Map, String> {
-    serde_json::from_str(event.get())
-        .map_err(|error| format!("the event is not a JSON object that can be read: {error}"))
 }
 
 /// The results of a rule that could not decide.

@@ -20,7 +20,7 @@ use super::output::Watcher;
 use super::runner::{Listener, Runner};
 use super::walls;
 use super::watch::Watch;
-use crate::detect::protocol::{self, Outcome, Reply, Request};
+use crate::detect::protocol::{self, Looked, Outcome, Reply, Request};
 use crate::model::key_value::{Answer as KeyValueAnswer, Call, Refusal};
 
 /// The daemon went away between two requests: nothing is wrong.
@@ -179,7 +179,7 @@ fn reply_to(
         }
         Request::Evaluate { careful, calls } => {
             let began = Instant::now();
-            let mut answer = Answer::new(runner, output, careful);
+            let mut answer = Answer::new(runner, watch, output, careful);
             runner.evaluate(&calls, &mut answer);
             answer.flush(calls.len() as u32);
             answer.said?;
@@ -193,7 +193,7 @@ fn reply_to(
             end_if_tampered(runner, Some((0, rule)), output);
             Reply::Tested(Box::new(functions))
         }
-        Request::KeyValue { .. } => {
+        Request::KeyValue { .. } | Request::Looked(_) => {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "an answer that nobody waits for"));
         }
     })
@@ -210,13 +210,13 @@ struct Answer<'a, W> {
     bytes: usize,
     /// Bytes of alert contexts so far.
     contexts: usize,
-    laps: Laps,
+    laps: Laps<'a>,
     said: io::Result<()>,
 }
 
 impl<'a, W: Write> Answer<'a, W> {
-    fn new(runner: &'a Runner, output: &'a Mutex<W>, careful: bool) -> Answer<'a, W> {
-        let laps = Laps::default();
+    fn new(runner: &'a Runner, watch: &'a Watch, output: &'a Mutex<W>, careful: bool) -> Answer<'a, W> {
+        let laps = Laps::new(watch);
         Answer { runner, output, careful, calling: None, part: Vec::new(), bytes: 0, contexts: 0, laps, said: Ok(()) }
     }
 
@@ -305,6 +305,21 @@ impl<W: Write + Send> Ask for Daemon<W> {
             Some(Ok(Request::KeyValue { answer })) => answer,
             _ => {
                 complain("got something else than what a rule asked for");
+                end(STATUS_PROTOCOL)
+            }
+        }
+    }
+
+    fn look_up(&self, event: u32, rule: u32, table: &str, key: &str) -> Looked {
+        let asked = Reply::Lookup { event, rule, table: table.to_owned(), key: key.to_owned() };
+        if let Err(error) = say(&self.output, &asked) {
+            complain(&format!("could not ask for a row of a lookup table: {error}"));
+            end(STATUS_PROTOCOL);
+        }
+        match self.requests.next().as_deref().map(serde_json::from_slice) {
+            Some(Ok(Request::Looked(looked))) => looked,
+            _ => {
+                complain("got something else than the row that a rule asked for");
                 end(STATUS_PROTOCOL)
             }
         }

@@ -42,6 +42,8 @@ pub(super) struct Watch {
     budget_ms: AtomicU64,
     /// The work waits for the daemon, in whose time it is.
     waiting: AtomicBool,
+    /// Of all waits that have ended.
+    waited_nanos: AtomicU64,
     watchdog: OnceLock<Thread>,
 }
 
@@ -63,6 +65,7 @@ impl Default for Watch {
             active: AtomicBool::new(false),
             budget_ms: AtomicU64::new(UNSET_BUDGET_MS),
             waiting: AtomicBool::new(false),
+            waited_nanos: AtomicU64::new(0),
             watchdog: OnceLock::new(),
         }
     }
@@ -121,7 +124,12 @@ impl Watch {
     /// Until the guard is dropped, time is not the work's.
     pub(super) fn wait(&self) -> Waiting<'_> {
         self.waiting.store(true, Ordering::Relaxed);
-        Waiting { watch: self }
+        Waiting { watch: self, since: Instant::now() }
+    }
+
+    /// How long was waited for the daemon, all waits that have ended together.
+    pub(super) fn waited_nanos(&self) -> u64 {
+        self.waited_nanos.load(Ordering::Relaxed)
     }
 
     /// Runs on the watchdog's thread until work overruns; returns what to say before the process ends. From then on
@@ -175,10 +183,14 @@ impl Watch {
 /// The work waits for the daemon.
 pub(super) struct Waiting<'a> {
     watch: &'a Watch,
+    since: Instant,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        // A clock that is too coarse to see a wait must not deny it.
+        let nanos = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1);
+        self.watch.waited_nanos.fetch_add(nanos, Ordering::Relaxed);
         self.watch.waiting.store(false, Ordering::Relaxed);
     }
 }

@@ -14,7 +14,7 @@ use crate::lookup::{Data, Definition, Selector, Source};
 const ALARM_MINUTES: u64 = 24 * 60;
 
 /// Ends of the names of files that are watched, and so are read anew when they change.
-pub const FILES: [&str; 5] = ["csv", "json", "jsonl", "ndjson", "gz"];
+pub const FILES: [&str; 6] = ["csv", "json", "jsonl", "ndjson", "gz", "mmdb"];
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -86,11 +86,14 @@ impl LookupTableSpec {
         let sources = [self.filename.is_some(), self.query.is_some(), self.refresh.is_some() && self.query.is_none()];
         let count = sources.into_iter().filter(|given| *given).count();
         require(count == 1, "a lookup table needs exactly one of `Filename`, `Refresh` and `Query`")?;
-        // The rows of a query have the columns of the query.
-        require(self.schema.is_some() || self.query.is_some(), "`Schema` is missing")?;
+        // The rows of a query have the columns of the query, and a MaxMind database has types of its own.
+        let needs_schema = |definition: &Definition| !definition.data.is_maxmind();
         match self.not_read() {
-            Some(_) => Ok(()),
-            None => self.definition(Path::new("")).map(|_| ()).map_err(SpecError::new),
+            Some(_) => require(self.schema.is_some() || self.query.is_some(), "`Schema` is missing"),
+            None => {
+                let definition = self.definition(Path::new("")).map_err(SpecError::new)?;
+                require(self.schema.is_some() || !needs_schema(&definition), "`Schema` is missing")
+            }
         }
     }
 
@@ -100,11 +103,9 @@ impl LookupTableSpec {
             let other = |provider: &str| !provider.to_lowercase().contains("s3");
             refresh.gcs_credentials.is_some() || refresh.storage_provider.as_deref().is_some_and(other)
         };
-        let path = self.refresh.as_ref().and_then(|refresh| refresh.object_path.as_deref());
         match (&self.query, &self.refresh) {
             (Some(_), _) => Some("a query"),
             (None, Some(refresh)) if is_google(refresh) => Some("Google Cloud Storage"),
-            (None, Some(_)) if path.is_some_and(|path| path.ends_with(".mmdb")) => Some("a MaxMind database"),
             _ => None,
         }
     }
@@ -236,7 +237,7 @@ mod tests {
         for (keys, place) in [
             ("Refresh: {ObjectPath: s3://b/k.csv, PeriodMinutes: 60}", None),
             ("Refresh: {ObjectPath: s3://b/k.csv, PeriodMinutes: 60, StorageProvider: S3}", None),
-            ("Refresh: {ObjectPath: s3://b/k.mmdb, PeriodMinutes: 60}", Some("a MaxMind database")),
+            ("Refresh: {ObjectPath: s3://b/k.mmdb, PeriodMinutes: 60}", None),
             (
                 "Refresh: {ObjectPath: gs://b/k.csv, PeriodMinutes: 60, StorageProvider: GCS}",
                 Some("Google Cloud Storage"),

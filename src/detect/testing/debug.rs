@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{CaseReport, desk, empty_store, ended_by, event_of, failed, fault, judge, mocks};
+use super::{CaseReport, desk, empty_store, ended_by, event_of, failed, fault, judge, lookups, mocks};
 use crate::detect::content::{self, Content, Problem};
 use crate::detect::protocol::{LoadFault, Place, Sources, Step};
 use crate::detect::worker::{Worker, WorkerCommand, WorkerError};
+use crate::lookup::Loading;
 use crate::runtime::blocking;
 use crate::telemetry::Telemetry;
 
@@ -41,6 +42,7 @@ pub async fn debug(
     rule: &str,
     case: Option<&str>,
     command: &WorkerCommand,
+    loading: Loading,
     tell: &mut (dyn FnMut(Debugged<'_>) + Send),
 ) -> Result<bool, DebugError> {
     let mut content = blocking(move || content::read(&directories)).await;
@@ -53,6 +55,7 @@ pub async fn debug(
         return Err(DebugError::NoCase(rule.tests.iter().map(|test| test.name.clone()).collect()));
     }
     let sources = Arc::new(content.sources());
+    let tables = lookups(&content, loading).await;
     let mut worker = start(&content, &sources, command).await?;
     let (mut all_passed, telemetry) = (true, Telemetry::new());
     for test in tests {
@@ -62,7 +65,7 @@ pub async fn debug(
             Ok(event) => {
                 let mut watcher = |step: Step| tell(Debugged::Step(step));
                 let kept = empty_store();
-                let desk = desk(&kept, &telemetry, std::slice::from_ref(&rule.meta));
+                let desk = desk(&kept, &telemetry, std::slice::from_ref(&rule.meta), &tables);
                 match worker.test(0, event, mocks(test), &mut desk.calls(), Some(&mut watcher)).await {
                     Ok(functions) => functions,
                     Err(error) => {

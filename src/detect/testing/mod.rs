@@ -24,10 +24,12 @@ use super::content::{self, Content, Problem, Rule};
 use super::key_value::{Desk, KeyValues};
 use super::outcome;
 use super::protocol::{Fault, Functions, LoadFault, Mock, Place, RuleKind, Sources};
+use super::rows::{self, Rows};
 use super::spec::TestSpec;
 use super::worker::{Worker, WorkerCommand, WorkerError};
+use crate::lookup::{Loading, Tables};
 use crate::model::{ObjectId, RowId, RuleMeta};
-use crate::runtime::{SystemClock, blocking};
+use crate::runtime::{Clock, SystemClock, blocking};
 use crate::telemetry::Telemetry;
 
 /// The result of a whole run, in the order of the content.
@@ -75,6 +77,7 @@ pub async fn run(
     selection: Selection,
     command: WorkerCommand,
     workers: usize,
+    loading: Loading,
 ) -> Result<TestReport, WorkerError> {
     let folders = directories.clone();
     let keys = selection.keys;
@@ -88,7 +91,8 @@ pub async fn run(
     }
     let rules = content.rules.iter().map(|rule| rule.meta.clone()).collect();
     let (sources, telemetry) = (Arc::new(content.sources()), Telemetry::new());
-    let run = Arc::new(Run { sources, rules, telemetry, content, selection, command });
+    let tables = lookups(&content, loading).await;
+    let run = Arc::new(Run { sources, rules, telemetry, tables, content, selection, command });
 
     let share = run.content.rules.len().div_ceil(workers.max(1)).max(1);
     let count = run.content.rules.len();
@@ -111,6 +115,7 @@ struct Run {
     content: Content,
     rules: Vec<Arc<RuleMeta>>,
     telemetry: Telemetry,
+    tables: Tables,
     selection: Selection,
     sources: Arc<Sources>,
     command: WorkerCommand,
@@ -150,7 +155,7 @@ impl Run {
             Err(message) => return Ok(failed(fault("InvalidTest", message))),
         };
         let kept = empty_store();
-        let desk = desk(&kept, &self.telemetry, &self.rules);
+        let desk = desk(&kept, &self.telemetry, &self.rules, &self.tables);
         let error = match worker.test(rule, event, mocks(test), &mut desk.calls(), None).await {
             Ok(functions) => return Ok(functions),
             Err(error) => error,
@@ -183,8 +188,23 @@ fn empty_store() -> KeyValues {
     KeyValues::in_memory(Arc::new(SystemClock))
 }
 
-fn desk<'a>(key_values: &'a KeyValues, telemetry: &'a Telemetry, rules: &'a [Arc<RuleMeta>]) -> Desk<'a> {
-    Desk { key_values, telemetry, object: ObjectId([0; 16]), rows: vec![RowId([0; 16])], rules }
+fn desk<'a>(
+    key_values: &'a KeyValues,
+    telemetry: &'a Telemetry,
+    rules: &'a [Arc<RuleMeta>],
+    tables: &'a Tables,
+) -> Desk<'a> {
+    let lookups = Rows { tables, now: SystemClock.now() };
+    Desk { key_values, telemetry, object: ObjectId([0; 16]), rows: vec![(RowId([0; 16]), lookups.now)], rules, lookups }
+}
+
+/// The lookup tables that lie beside the rules. They are read when a rule may ask for a row; one that can't be read is told
+/// to the rule that does.
+async fn lookups(content: &Content, loading: Loading) -> Tables {
+    match rows::is_asked(content) {
+        true => rows::tables_of(content, loading, &Arc::default()).await.0,
+        false => Tables::default(),
+    }
 }
 
 fn mocks(test: &TestSpec) -> Vec<Mock> {

@@ -19,7 +19,7 @@ fn a_worker_has_nothing_but_its_pipes() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let hello = br#"{"hello":{"version":3,"call_timeout_ms":1000}}"#;
+    let hello = br#"{"hello":{"version":4,"call_timeout_ms":1000}}"#;
     let input = worker.stdin.as_mut().unwrap();
     input.write_all(&(hello.len() as u32).to_le_bytes()).unwrap();
     input.write_all(hello).unwrap();
@@ -28,7 +28,7 @@ fn a_worker_has_nothing_but_its_pipes() {
     output.read_exact(&mut length).unwrap();
     let mut ready = vec![0; u32::from_le_bytes(length) as usize];
     output.read_exact(&mut ready).unwrap();
-    assert_eq!(String::from_utf8(ready).unwrap(), r#"{"ready":{"version":3,"unwalled":null}}"#);
+    assert_eq!(String::from_utf8(ready).unwrap(), r#"{"ready":{"version":4,"unwalled":null}}"#);
 
     let of = |name: &str| format!("/proc/{}/{name}", worker.id());
     let mut descriptors: Vec<_> =

@@ -26,7 +26,7 @@ def say(reply):
     out.flush()
 
 hear()
-say({"ready": {"version": 3, "unwalled": None}})
+say({"ready": {"version": 4, "unwalled": None}})
 hear()
 say({"loaded": {"faults": []}})
 hear()
@@ -52,6 +52,12 @@ async fn a_worker_that_talks_nonsense_is_replaced_and_its_batch_is_evaluated() {
         "say({'step': {'printed': 'hello'}})",
         "say({'key_value': {'event': 0, 'rule': 77, 'call': {'key': 'k', 'operation': 'get_counter'}}})",
         "say({'key_value': {'event': 0, 'rule': 0, 'call': {'key': 'k', 'operation': 'drop_table'}}})",
+        "say({'lookup': {'event': 0, 'rule': 77, 'table': 't', 'key': 'k'}})",
+        "say({'calling': {'event': 0, 'rule': 0}})",
+        "while True: say({'outcomes': {'through': 0, 'outcomes': []}})",
+        "say({'alive': {'steps': 9}}); say({'alive': {'steps': 8}})",
+        "for steps in range(1000000): say({'alive': {'steps': steps}})",
+        "sys.stdout.close(); os.close(1); time.sleep(1000)",
         "sys.stderr.write('last words\\x1b[31m\\n' * 10000); sys.exit(9)",
     ] {
         let world = World::new().rule("Quiet", "def rule(event):\n    return True\n");

@@ -27,7 +27,7 @@ fn event(model: bool, vm: &VirtualMachine) -> PyObjectRef {
         ("by_method".to_owned(), Target::Method { name: "method".to_owned(), function: method.into() }),
     ];
     let model = model.then(|| DataModel { id: "Model.Id".to_owned(), targets: targets.into() }.into());
-    PantherEvent::new(serde_json::from_str(EVENT).unwrap(), model).into_pyobject(vm)
+    PantherEvent::new(serde_json::from_str(EVENT).unwrap(), model, None).into_pyobject(vm)
 }
 
 /// Each line is a Python expression that must be true.

@@ -14,7 +14,9 @@ use super::dict::ImmutableDict;
 use super::list::ImmutableList;
 use super::{from_object, only_default, text_keys, to_object, to_plain};
 use crate::detect::python::data_model::{DataModel, Resolved};
+use crate::detect::python::lookup::{Lookups, NoAnswer};
 use crate::detect::python::tree::{self, Gap, Item, Pick, Walked};
+use crate::lookup;
 use crate::model::{Map, Value};
 
 #[pyclass(module = "panther_core.enriched_event", name = "PantherEvent", base = ImmutableDict, unhashable = true)]
@@ -23,11 +25,17 @@ use crate::model::{Map, Value};
 pub(in crate::detect::python) struct PantherEvent {
     dict: ImmutableDict,
     model: Option<Arc<DataModel>>,
+    /// None of an event that a rule has made itself.
+    lookups: Option<Arc<Lookups>>,
 }
 
 impl PantherEvent {
-    pub(in crate::detect::python) fn new(map: Map, model: Option<Arc<DataModel>>) -> PantherEvent {
-        PantherEvent { dict: ImmutableDict::new(map), model }
+    pub(in crate::detect::python) fn new(
+        map: Map,
+        model: Option<Arc<DataModel>>,
+        lookups: Option<Arc<Lookups>>,
+    ) -> PantherEvent {
+        PantherEvent { dict: ImmutableDict::new(map), model, lookups }
     }
 
     fn model_or_error(&self, vm: &VirtualMachine) -> PyResult<&DataModel> {
@@ -60,7 +68,7 @@ impl Constructor for PantherEvent {
                 "PantherEvent() takes no data model here: the engine chooses it by the log type of an event",
             ));
         }
-        Ok(PantherEvent::new(ImmutableDict::map_from(&event, vm)?, None))
+        Ok(PantherEvent::new(ImmutableDict::map_from(&event, vm)?, None, None))
     }
 }
 
@@ -131,15 +139,36 @@ impl PantherEvent {
         }
     }
 
-    /// Tables are joined before rules run; what a test brings along stands under `_mocked_lookup_data_`.
+    /// The row of a lookup table whose primary key is `key`. What a test brings along under `_mocked_lookup_data_` stands for
+    /// the table of that name.
     #[pymethod]
     fn lookup(zelf: &Py<Self>, table: PyObjectRef, key: PyObjectRef, vm: &VirtualMachine) -> PyResult {
-        let path = [table, key];
-        let row = text_keys(&path).and_then(|path| {
-            let mocked = zelf.dict.map().get("_mocked_lookup_data_")?.as_map()?;
-            mocked.get(path[0])?.as_map()?.get(path[1])
-        });
-        Ok(row.map_or_else(|| vm.ctx.none(), |row| to_object(row, vm)))
+        let Some(name) = table.downcast_ref::<PyStr>().and_then(|name| name.to_str()) else {
+            return Err(vm.new_type_error(format!("lookup() takes the name of a table, not {}", table.class().name())));
+        };
+        // A field that is not there has no row.
+        if vm.is_none(&key) {
+            return Ok(vm.ctx.none());
+        }
+        let value = from_object(&key, vm)?;
+        let Some(text) = lookup::text_of(&value) else {
+            return Err(vm.new_type_error(format!("lookup() takes a text or a number, not {}", key.class().name())));
+        };
+        let lookups = zelf.lookups.as_deref();
+        let mocks = lookups.is_none_or(Lookups::takes_mocks).then(|| zelf.dict.map().get("_mocked_lookup_data_"));
+        if let Some(mocked) = mocks.flatten().and_then(|mocks| mocks.as_map()?.get(name)?.as_map()) {
+            return Ok(mocked.get(&text).map_or_else(|| vm.ctx.none(), |row| to_object(row, vm)));
+        }
+        let refused = |said: String| vm.new_exception_msg(vm.ctx.exceptions.lookup_error.to_owned(), said.into());
+        let Some(lookups) = lookups else {
+            let said = "lookup tables are known to the event that a function is given, not to one that it makes itself";
+            return Err(refused(said.to_owned()));
+        };
+        match lookups.row(name, &text) {
+            Ok(row) => Ok(row.map_or_else(|| vm.ctx.none(), |row| to_object(&Value::Map(row), vm))),
+            Err(NoAnswer::Table(said)) => Err(refused(said)),
+            Err(NoAnswer::Limit(said)) => Err(vm.new_runtime_error(said)),
+        }
     }
 
     #[pymethod]

@@ -91,6 +91,55 @@ fn of_a_rule_that_is_known_to_match_only_the_other_functions_are_called() {
 }
 
 #[test]
+fn an_event_is_evaluated_however_deep_it_is_nested() {
+    let functions = matched(
+        r#"
+def rule(event):
+    value, depth = event["a"], 0
+    while not isinstance(value, int):
+        value, depth = value["b"], depth + 1
+    return depth == 200
+def title(event):
+    return str(len(event.to_dict()))
+def alert_context(event):
+    return {"all": event["a"]}
+"#,
+        &format!(r#"{{"a":{}1{}}}"#, r#"{"b":"#.repeat(200), "}".repeat(200)),
+    );
+    assert_eq!((functions.rule, functions.title.as_deref()), (Some(true), Some("1")));
+    let fault = &functions.faults["alert_context"];
+    assert_eq!(fault.error_type, "ValueError");
+    assert!(fault.message.contains("nested deeper than 100 levels"), "{}", fault.message);
+}
+
+#[test]
+fn rows_of_tables_are_events_own_and_a_log_brings_none_along() {
+    let source = r#"
+def rule(event):
+    row = event.lookup("people", event["name"])
+    return row is not None and row["Team"]["id"] == 1 and isinstance(row, type(event["x"]))
+def title(event):
+    return str((event.lookup("people", "bob"), event.lookup("people", None), event.lookup("people", 7)))
+def description(event):
+    return event.lookup("peple", "ann")
+def runbook(event):
+    return event.lookup("people", ["ann"])
+"#;
+    let event = r#"{"name":"ann","x":{},"_mocked_lookup_data_":{"peple":{"ann":"text of a log"}}}"#;
+    let functions = matched(source, event);
+    assert_eq!(functions.title.as_deref(), Some("(None, None, None)"));
+    let fault =
+        |function: &str| (functions.faults[function].error_type.as_str(), functions.faults[function].message.as_str());
+    let (kind, said) = fault("description");
+    assert_eq!(kind, "LookupError");
+    assert!(said.starts_with("no lookup table 'peple': there are people: rule_file.py, line 8"), "{said}");
+    assert_eq!(fault("runbook").0, "TypeError");
+    // A test may.
+    let tested = load_rules(&[source]).test(0, &raw(event), &[], None);
+    assert_eq!((tested.rule, tested.description.as_deref()), (Some(true), Some("text of a log")));
+}
+
+#[test]
 fn all_functions_of_a_match_come_back() {
     let functions = matched(
         r#"

@@ -1,5 +1,7 @@
 """A policy as the union of its statements."""
 
+from collections import defaultdict
+
 from policyuniverse.statement import Statement, as_list
 
 
@@ -18,6 +20,13 @@ class Policy:
     @property
     def condition_entries(self):
         return self._union(statement.condition_entries for statement in self.statements)
+
+    def action_summary(self):
+        summary = defaultdict(set)
+        for statement in self.statements:
+            for service, categories in statement.action_summary().items():
+                summary[service] |= categories
+        return summary
 
     def is_internet_accessible(self):
         return any(statement.is_internet_accessible() for statement in self.statements)

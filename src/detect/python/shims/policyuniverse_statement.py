@@ -58,6 +58,19 @@ class Statement:
     def resources(self):
         return {"*"} if "NotResource" in self.statement else set(as_list(self.statement.get("Resource")))
 
+    @property
+    def actions_expanded(self):
+        from policyuniverse.expander_minimizer import get_actions_from_statement
+
+        return get_actions_from_statement(self.statement)
+
+    def action_summary(self):
+        """Service -> the kinds of access that the statement is about."""
+        # Only who asks for it pays for the table of all actions.
+        from policyuniverse.action_categories import categories_for_actions
+
+        return categories_for_actions(self.actions_expanded)
+
     def uses_not_principal(self):
         return "NotPrincipal" in self.statement
 

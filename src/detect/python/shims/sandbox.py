@@ -185,7 +185,8 @@ for name in ("open", "open_code", "FileIO"):
     setattr(_io, name, forbidden(f"io.{name}", NO_ACCESS))
     setattr(io, name, getattr(_io, name))
 
-sys.meta_path.insert(0, Finder)
+# Nobody changes what finds modules for all.
+sys.meta_path = (Finder, *sys.meta_path)
 sys.path[:] = []
 
 # Frozen modules have no __file__; this one asks for its own when a format has no year.

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use super::failed;
 use crate::lake::catalog::CatalogError;
 use crate::lake::tables::Ranges;
+use crate::model::s3_path;
 use crate::runtime::blocking;
 use s3::{Factory, S3};
 
@@ -80,8 +81,8 @@ impl Warehouse {
 
 /// A location without its scheme, which engines write in several ways for the same place.
 pub(super) fn bare(location: &str) -> &str {
-    let schemes = ["file://", "file:", "s3://", "s3a://", "s3n://"];
-    schemes.iter().find_map(|scheme| location.strip_prefix(scheme)).unwrap_or(location)
+    let of_files = || ["file://", "file:"].iter().find_map(|scheme| location.strip_prefix(scheme));
+    s3_path(location).or_else(of_files).unwrap_or(location)
 }
 
 fn is_empty(folder: &Path) -> walkdir::Result<bool> {

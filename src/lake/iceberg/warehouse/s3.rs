@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 
 use crate::lake::catalog::CatalogError;
 use crate::lake::tables::Ranges;
+use crate::model::s3_path;
 use crate::runtime::Backoff;
 
 /// Larger files are sent in parts of this size: one has to be through before the SDK's time-out.
@@ -52,8 +53,8 @@ pub(super) struct Place {
 impl Place {
     /// Of `s3://BUCKET/KEY`, or with the schemes that other engines write for the same.
     pub(super) fn of(location: &str) -> Result<Place> {
-        let rest = ["s3://", "s3a://", "s3n://"].iter().find_map(|scheme| location.strip_prefix(scheme));
-        let (bucket, key) = rest.map(|rest| rest.split_once('/').unwrap_or((rest, ""))).unwrap_or_default();
+        let (bucket, key) =
+            s3_path(location).map(|rest| rest.split_once('/').unwrap_or((rest, ""))).unwrap_or_default();
         if bucket.is_empty() {
             return Err(Error::new(ErrorKind::DataInvalid, format!("`{location}` is not like `s3://BUCKET/KEY`")));
         }
