@@ -41,7 +41,7 @@ pub use lake::{lake_upkeep, local_lake, tables_for_reading};
 pub use pointed::{bucket_store, folder_store};
 pub use remote::{Copies, copies};
 pub use revisions::{Held, held_to_revisions};
-pub use search::{dry_search, saved_queries};
+pub use search::{dry_search, planned_queries, saved_queries};
 
 use crate::alert::delivery::{self, Delivery};
 use crate::alert::destination::Line;
@@ -149,6 +149,10 @@ pub async fn run(
     let Pipeline { state, destinations: receivers, clock, alert_opened: wake, .. } = &*parts.pipeline;
     let (state, receivers, clock, wake) = (state.clone(), receivers.subscribe(), clock.clone(), wake.clone());
     api.open(Desk { state, receivers, clock, wake, search: queries.clone() });
+    if let Some(queries) = &queries {
+        let scheduler = search::scheduler(&config, parts.pipeline.clone(), queries.clone());
+        work.spawn_critical("scheduled queries", scheduler.run(work.token().clone()));
+    }
     work.spawn(examine::rounds(parts.pipeline.clone(), config.clone(), findings, work.clone()));
     let trouble = parts.pipeline.trouble.subscribe();
     work.spawn_critical("readiness", show_trouble(readiness.clone(), trouble, work.token().clone()));

@@ -92,6 +92,9 @@ fn summary(config: &Config, report: &LoadReport, problems: usize) -> String {
     if report.tables > 0 {
         text += &format!(", {}", count(report.tables, "lookup table"));
     }
+    if report.scheduled_queries > 0 {
+        text += &format!(", {}", count(report.scheduled_queries, "scheduled query").replace("querys", "queries"));
+    }
     for (kind, items) in &report.not_evaluated {
         text += &format!(", {items} {kind} (not evaluated)");
     }

@@ -233,6 +233,7 @@ fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
         ("search.max_unbounded_scan_mib", search.max_unbounded_scan_mib, 0, MOST_SCAN_MIB),
         ("search.keep_hours", search.keep_hours, 1, MOST_DAYS * 24),
         ("search.keep_mib", search.keep_mib, 1, MOST_MIB),
+        ("search.max_scheduled_rows", search.max_scheduled_rows as u64, 1, 100_000),
     ];
     for (key, value, least, most) in bounds {
         if !(least..=most).contains(&value) {

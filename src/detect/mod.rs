@@ -8,7 +8,7 @@
 //! Python about, `profile` counts what they cost, `strikes` leaves out rules that are switched off, `worker` is one
 //! process, `key_value` answers what rules in it keep between events, `protocol` what is said over
 //! its pipe, `python` the inside of that process, and the only place that names rustpython. `outcome` applies the defaults
-//! of production mode, `verdicts` makes matches and faults of them.
+//! of production mode, `verdicts` makes matches and faults of them. What queries find travels the same way (`scheduled`).
 //!
 //! `testing` runs the tests of the content, `survey` tells about its rules.
 //!
@@ -28,6 +28,7 @@ pub mod protocol;
 pub mod python;
 pub mod reload;
 mod ruleset;
+mod scheduled;
 mod spec;
 mod strikes;
 pub mod survey;
@@ -44,6 +45,7 @@ use crate::model::Alerting;
 pub use engine::{DetectError, Engine, Usage};
 pub use key_value::KeyValues;
 pub use load::LoadReport;
+pub use scheduled::{ScheduledQuery, topic};
 pub use worker::WorkerCommand;
 
 use crate::lookup::{Fault, Limits};

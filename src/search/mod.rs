@@ -85,6 +85,8 @@ pub struct Config {
     /// How long answers are kept, and how much of them; older ones go first.
     pub keep_hours: u64,
     pub keep_mib: u64,
+    /// Rows of a scheduled query that its rules are given.
+    pub max_scheduled_rows: usize,
 }
 
 impl Default for Config {
@@ -102,6 +104,7 @@ impl Default for Config {
             max_unbounded_scan_mib: 1024 * 1024,
             keep_hours: 24,
             keep_mib: 4096,
+            max_scheduled_rows: 10_000,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::lake::Beside;
 use crate::model::EventBatch;
 use crate::pipeline::feedback;
 use crate::pipeline::reading::Reading;
-use crate::state::{ClaimToken, Condition, Fact};
+use crate::state::ClaimToken;
 
 /// Of one object's rejects the first so many are kept; the object itself stays in its bucket with all of them.
 pub(super) const MOST_REJECTS: u64 = 10_000;
@@ -33,23 +33,11 @@ impl Work<'_> {
             tokio::join!(pipeline.lake.append(token, batch.clone()), pipeline.engine.evaluate(&batch));
         reading.tickets.push(ticket?);
         let detections = detections?;
-        let now = pipeline.clock.now();
-        for off in &detections.switched_off {
-            let detail = format!("{}; it is switched off for {} s", off.cause, off.pause.as_secs());
-            pipeline.state.note(Fact::Trouble(Condition::RuleStopped), &off.rule.id, &detail, now).await?;
-        }
+        let placed = pipeline.record(token, &detections, pipeline.clock.now()).await?;
         if detections.is_empty() {
             return Ok(());
         }
-        let recorded = pipeline.state.record(token, &detections, &pipeline.destinations(), now).await?;
-        pipeline.telemetry.alerts_held(recorded.held);
-        if !recorded.opened.is_empty() {
-            for alert in &recorded.opened {
-                pipeline.telemetry.alert_opened(&alert.id, &alert.rule_id, alert.severity, alert.kind);
-            }
-            pipeline.alert_opened.notify_one();
-        }
-        let found = Beside::Found { batch: &batch, detections: &detections, placed: &recorded.placed };
+        let found = Beside::Found { batch: &batch, detections: &detections, placed: &placed };
         reading.tickets.push(pipeline.lake.append_beside(token, found).await?);
         Ok(())
     }

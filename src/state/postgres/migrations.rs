@@ -24,6 +24,7 @@ const VERSIONS: &[(i64, &str, &str)] = &[
     (2, "notices", include_str!("migrations/0002_notices.sql")),
     (3, "key_value", include_str!("migrations/0003_key_value.sql")),
     (4, "leases", include_str!("migrations/0004_leases.sql")),
+    (5, "schedules", include_str!("migrations/0005_schedules.sql")),
 ];
 
 #[derive(Debug)]

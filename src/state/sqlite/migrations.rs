@@ -26,6 +26,7 @@ const VERSIONS: &[(i64, &str, &str)] = &[
     (8, "notices", include_str!("migrations/0008_notices.sql")),
     (9, "key_value", include_str!("migrations/0009_key_value.sql")),
     (10, "leases", include_str!("migrations/0010_leases.sql")),
+    (11, "schedules", include_str!("migrations/0011_schedules.sql")),
 ];
 
 #[derive(Debug)]
