@@ -2,7 +2,7 @@
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when it
 //! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts
 //! for commands, `pointed` is a store for what a command is pointed at, `lake` is where events are kept, `search` what asks
-//! for them, `lookups` keeps the tables of buckets fresh, `remote` takes what lies in S3, `upkeep` is what the daemon does
+//! for them (`live`: also of what is no file), `lookups` keeps the tables of buckets fresh, `remote` takes what lies in S3, `upkeep` is what the daemon does
 //! for its state beside its work, `duty` what one of many daemons does at a time.
 
 mod catalogue;
@@ -13,6 +13,7 @@ pub mod errand;
 mod examine;
 mod explain;
 mod lake;
+mod live;
 mod lookups;
 mod pointed;
 mod remote;
@@ -41,7 +42,7 @@ pub use lake::{lake_upkeep, local_lake, tables_for_reading};
 pub use pointed::{bucket_store, folder_store};
 pub use remote::{Copies, copies};
 pub use revisions::{Held, held_to_revisions};
-pub use search::{dry_search, planned_queries, saved_queries};
+pub use search::{dry_search, planned_queries, saved_queries, search_for_reading};
 
 use crate::alert::delivery::{self, Delivery};
 use crate::alert::destination::Line;

@@ -9,7 +9,7 @@ use super::{ConfigArgument, block_on, complain, moment, print};
 use crate::app;
 use crate::config::Config;
 use crate::runtime::{Clock, SystemClock};
-use crate::search::{Answer, Limits, Search, SearchError, indicators, output};
+use crate::search::{Answer, Limits, SearchError, indicators, output};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -112,7 +112,7 @@ pub(super) fn run_named(named: &Named) -> ExitCode {
 
 async fn answer(config: &Config, sql: &str, now: OffsetDateTime, output: &Output) -> anyhow::Result<ExitCode> {
     let limits = Limits { rows: output.limit, time: Duration::from_secs(output.timeout), ..limits_of(config) };
-    let search = Search::new(app::tables_for_reading(config).await?, limits);
+    let search = app::search_for_reading(config, limits).await?;
     let answer = search.run(sql, now).await?;
     answer.warnings.iter().for_each(|warning| complain(format_args!("{warning}")));
     print(&written(&answer, output.format)?)?;

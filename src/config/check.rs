@@ -184,7 +184,7 @@ const MOST_RECORD_MIB: u64 = 32;
 
 fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
     let Config { queue, fetch, rules, remote, alerts, pipeline, state, lake, http, search, .. } = config;
-    let bounds: [(&str, u64, u64, u64); 45] = [
+    let bounds: [(&str, u64, u64, u64); 46] = [
         ("http.max_connections", http.max_connections as u64, 1, 100_000),
         ("queue.directory.scan_interval_ms", queue.directory.scan_interval_ms, 1, MOST_MS),
         ("queue.sqs.visibility_timeout_seconds", queue.sqs.visibility_timeout_seconds.into(), 30, 43_200),

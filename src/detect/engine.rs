@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Config;
 #[cfg(test)]
 use super::content::Content;
-use super::content::Problem;
+use super::content::{Problem, Query};
 #[cfg(test)]
 use super::generation::Generation;
 use super::generation::{Evaluated, Turnover};
@@ -310,7 +310,7 @@ impl Engine {
 
     /// Queries over the lake that stand beside the rules.
     pub fn queries(&self) -> Vec<SavedQuery> {
-        self.inner.current().good.queries.iter().map(|query| query.spec.saved()).collect()
+        self.inner.current().good.queries.iter().map(Query::saved).collect()
     }
 
     /// Those of them that run by themselves.

@@ -29,6 +29,8 @@ pub struct ScheduledQuery {
     pub schedule: Schedule,
     /// A run that takes longer is stopped; `None`: as long as any search may take.
     pub timeout: Option<Duration>,
+    /// Its ranges of time begin so much earlier, for events that come late.
+    pub lookback: Duration,
 }
 
 impl Content {

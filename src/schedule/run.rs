@@ -187,6 +187,7 @@ impl<'a> Run<'a> {
             name: Some(self.query.name.clone()),
             reference_time: Some(self.planned.due),
             time: self.query.timeout,
+            lookback: self.query.lookback,
             ..Ask::sql(&self.query.sql)
         };
         let record = match queries.submit(USER, ask).await {

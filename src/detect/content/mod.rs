@@ -15,7 +15,7 @@ use super::declared::Declared;
 use super::protocol::{DataModelSource, Mapping, MappingTarget, ModuleSource, RuleKind};
 use super::spec::{self, DataModelSpec, GlobalSpec, Item, Keys, LookupTableSpec, PackSpec, QuerySpec, TestSpec};
 use crate::lookup::Definition;
-use crate::model::{Alerting, RuleMeta};
+use crate::model::{Alerting, RuleMeta, SavedQuery};
 use crate::runtime::files_below;
 
 /// What a set of folders holds.
@@ -67,6 +67,13 @@ pub struct Query {
     /// It runs by its schedule.
     pub enabled: bool,
     pub spec: QuerySpec,
+}
+
+impl Query {
+    /// As it is found and run by its name.
+    pub fn saved(&self) -> SavedQuery {
+        SavedQuery { is_enabled: self.enabled, ..self.spec.saved() }
+    }
 }
 
 #[derive(Clone, Debug)]

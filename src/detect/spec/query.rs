@@ -79,6 +79,9 @@ impl QuerySpec {
             name: self.query_name.clone(),
             sql: self.text().unwrap_or_default().to_owned(),
             schedule: schedule.read().ok()?,
+            lookback: Duration::from_secs(
+                self.lookback_window_seconds.filter(|_| self.lookback.unwrap_or_default()).unwrap_or(0),
+            ),
             timeout: schedule.timeout_minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60))),
         })
     }
@@ -109,6 +112,11 @@ impl QuerySpec {
             (None, false) => {}
         }
         require(!scheduled || self.enabled.is_some(), "`Enabled` is missing")?;
+        let year = 366 * 24 * 3600;
+        require(
+            self.lookback_window_seconds.is_none_or(|seconds| seconds <= year),
+            "`LookbackWindowSeconds` must be at most a year",
+        )?;
         Ok(self)
     }
 }
