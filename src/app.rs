@@ -3,7 +3,7 @@
 //! changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same parts
 //! for commands, `pointed` is a store for what a command is pointed at, `lake` is where events are kept, `search` what asks
 //! for them (`live`: also of what is no file), `lookups` keeps the tables of buckets fresh, `remote` takes what lies in S3, `upkeep` is what the daemon does
-//! for its state beside its work, `duty` what one of many daemons does at a time.
+//! for its state beside its work, `tally` tells what rules do, `duty` what one of many daemons does at a time.
 
 mod catalogue;
 mod destinations;
@@ -19,6 +19,7 @@ mod pointed;
 mod remote;
 mod revisions;
 mod search;
+mod tally;
 mod upkeep;
 
 use std::path::{Path, PathBuf};
@@ -320,6 +321,7 @@ impl Parts {
         work.spawn_critical("self check", upkeep::check_itself(pipeline.clone(), config.clone(), shutdown.clone()));
         if config.lake.kind != crate::lake::Kind::None {
             work.spawn_critical("audit", upkeep::audit(pipeline.clone(), config.clone(), shutdown.clone()));
+            work.spawn_critical("rule statistics", tally::tell(pipeline.clone(), shutdown.clone()));
         }
         work.spawn_critical("parked objects", upkeep::replay_parked(pipeline.clone(), shutdown.clone()));
         work.spawn_critical(

@@ -51,7 +51,8 @@ impl Of {
     }
 
     fn columns(self) -> Vec<Column> {
-        let named = |columns: &[(&str, Shape)]| columns.iter().map(|(name, shape)| column(name, shape.clone())).collect();
+        let named =
+            |columns: &[(&str, Shape)]| columns.iter().map(|(name, shape)| column(name, shape.clone())).collect();
         let texts = || Shape::List(Box::new(Shape::Text));
         match self {
             Of::Alerts => named(&[

@@ -16,10 +16,10 @@ use crate::model::SavedQuery;
 use crate::pipeline::Pipeline;
 use crate::runtime::{Clock, SystemClock, Tasks, blocking};
 use crate::schedule::Scheduler;
-use crate::search::{Limits, Search};
 use crate::search::dry::DryTables;
 use crate::search::queries::Queries;
 use crate::search::saved::Saved;
+use crate::search::{Limits, Search};
 use crate::state::Planned;
 
 /// Searches over the lake of the parts, if they have one; `work` looks after what they leave.

@@ -52,7 +52,9 @@ impl Content {
                         format!("`ScheduledQueries` names `{name}`, which has no schedule; make it a `scheduled_query`")
                     }
                     Some(query) if !query.enabled => {
-                        format!("`ScheduledQueries` names `{name}`, which is not enabled, so the rule sees no row of it")
+                        format!(
+                            "`ScheduledQueries` names `{name}`, which is not enabled, so the rule sees no row of it"
+                        )
                     }
                     Some(_) => continue,
                     None => {
@@ -89,7 +91,8 @@ mod tests {
         content::read(&[folder.path().into()])
     }
 
-    const DAILY: &str = "AnalysisType: scheduled_query\nEnabled: true\nSchedule: {RateMinutes: 1440, TimeoutMinutes: 2}\n";
+    const DAILY: &str =
+        "AnalysisType: scheduled_query\nEnabled: true\nSchedule: {RateMinutes: 1440, TimeoutMinutes: 2}\n";
 
     #[test]
     fn enabled_queries_have_their_schedule() {
@@ -98,7 +101,10 @@ mod tests {
         assert_eq!(content.problems, []);
         let queries = content.scheduled_queries();
         assert_eq!(queries.iter().map(|query| &*query.name).collect::<Vec<_>>(), ["A", "B"]);
-        assert_eq!((queries[0].schedule.to_string().as_str(), queries[0].timeout), ("every 1440 minutes", Some(Duration::from_secs(120))));
+        assert_eq!(
+            (queries[0].schedule.to_string().as_str(), queries[0].timeout),
+            ("every 1440 minutes", Some(Duration::from_secs(120)))
+        );
         assert_eq!(content.rules_without_rows(), []);
         assert_eq!(content.rules[0].log_types, [topic("A")]);
     }
@@ -107,8 +113,11 @@ mod tests {
     fn rules_that_wait_in_vain_are_told() {
         let off = DAILY.replace("true", "false");
         let queries = [("Alpha", DAILY), ("Off", &*off), ("Saved", "AnalysisType: saved_query\n")];
-        let told: Vec<String> =
-            read(&queries, "Alhpa, Off, Saved").rules_without_rows().into_iter().map(|problem| problem.message).collect();
+        let told: Vec<String> = read(&queries, "Alhpa, Off, Saved")
+            .rules_without_rows()
+            .into_iter()
+            .map(|problem| problem.message)
+            .collect();
         assert!(told[0].contains("no folder has that query; did you mean `Alpha`?"), "{told:?}");
         assert!(told[1].contains("not enabled") && told[2].contains("no schedule"), "{told:?}");
     }

@@ -147,7 +147,9 @@ mod tests {
             let refused = Schedule::cron(expression).unwrap_err();
             assert!(refused.contains(said), "{expression}: {refused}");
         }
-        for expression in ["60 * * * *", "* 24 * * *", "* * 32 * *", "* * 0 * *", "* * * 13 *", "* * * * 8", "5-1 * * * *"] {
+        for expression in
+            ["60 * * * *", "* 24 * * *", "* * 32 * *", "* * 0 * *", "* * * 13 *", "* * * * 8", "5-1 * * * *"]
+        {
             assert!(Schedule::cron(expression).is_err(), "{expression}");
         }
         assert!(Schedule::rate(0).is_err() && Schedule::rate(LONGEST + 1).is_err());

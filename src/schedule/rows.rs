@@ -30,11 +30,7 @@ const MOST_BYTES: usize = 16 * 1024 * 1024;
 const BATCH: usize = 500;
 
 /// Rows as they are kept, a line each, and whether there were more.
-pub(super) fn kept(
-    lines: impl BufRead,
-    columns: &[Column],
-    most: usize,
-) -> std::io::Result<(Bytes, bool)> {
+pub(super) fn kept(lines: impl BufRead, columns: &[Column], most: usize) -> std::io::Result<(Bytes, bool)> {
     let times: Vec<&str> =
         columns.iter().filter(|column| column.kind == "timestamp").map(|column| &*column.name).collect();
     let mut kept = Vec::new();
@@ -54,7 +50,9 @@ fn as_event(row: &Map, times: &[&str]) -> Map {
     let mut fields = MapBuilder::default();
     for (key, value) in row.iter() {
         let value = match value {
-            Value::Str(text) if times.contains(&&**key) => time(text).map_or_else(|| value.clone(), |at| Value::str(stored_time(at))),
+            Value::Str(text) if times.contains(&&**key) => {
+                time(text).map_or_else(|| value.clone(), |at| Value::str(stored_time(at)))
+            }
             Value::Str(text) if text.starts_with(['{', '[']) => {
                 serde_json::from_str(text).unwrap_or_else(|_| value.clone())
             }
@@ -69,7 +67,8 @@ fn as_event(row: &Map, times: &[&str]) -> Map {
 fn time(text: &str) -> Option<OffsetDateTime> {
     let stored = format_description!("[year]-[month]-[day] [hour]:[minute]:[second].[subsecond]");
     let written = OffsetDateTime::parse(text, &Iso8601::DEFAULT).ok();
-    let plain = || PrimitiveDateTime::parse(text, &Iso8601::DEFAULT).or_else(|_| PrimitiveDateTime::parse(text, stored));
+    let plain =
+        || PrimitiveDateTime::parse(text, &Iso8601::DEFAULT).or_else(|_| PrimitiveDateTime::parse(text, stored));
     written.or_else(|| Some(plain().ok()?.assume_utc()))
 }
 
@@ -128,7 +127,9 @@ pub(super) fn stored(batch: &EventBatch, query: &str) -> EventBatch {
     let (log_type, name): (Arc<str>, Value) = (LOG_TYPE.into(), Value::str(query));
     let event = |event: &Event| {
         let mut fields = MapBuilder::default();
-        for (key, value) in event.fields.iter().filter(|(key, value)| &***key != "p_parse_time" && **value != Value::Null) {
+        for (key, value) in
+            event.fields.iter().filter(|(key, value)| &***key != "p_parse_time" && **value != Value::Null)
+        {
             fields.insert(key.clone(), value.clone());
         }
         fields.insert("p_query_name", name.clone());

@@ -45,7 +45,12 @@ pub(super) struct Run<'a> {
 
 /// How a try went.
 enum Tried {
-    Ended { rows: u64, bytes: u64, is_cut: bool, matches: u64 },
+    Ended {
+        rows: u64,
+        bytes: u64,
+        is_cut: bool,
+        matches: u64,
+    },
     /// Later times have passed, too: the run is for the last of them.
     Missed(OffsetDateTime),
     /// Somebody else has ended it.
@@ -293,7 +298,8 @@ impl<'a> Run<'a> {
     /// Another try, unless this was the last one, or the next time comes before it.
     async fn failed(&self, token: &ClaimToken, error: &str) -> Result<(), StateError> {
         let (name, due, now) = (&self.query.name, self.planned.due, self.pipeline().clock.now());
-        let is_over = self.planned.tries >= RETRIES || now + delay(self.planned.tries) >= self.query.schedule.after(now);
+        let is_over =
+            self.planned.tries >= RETRIES || now + delay(self.planned.tries) >= self.query.schedule.after(now);
         self.pipeline().telemetry.scheduled_run_failed(name, &error, is_over);
         if !is_over {
             return self.again(token, error).await;

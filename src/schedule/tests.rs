@@ -54,7 +54,8 @@ struct Daemon {
 
 /// An hourly query, and a rule over its rows.
 fn write_rules(folder: &std::path::Path, sql: &str) {
-    let query = "AnalysisType: scheduled_query\nQueryName: Q\nEnabled: true\nSchedule: {RateMinutes: 60, TimeoutMinutes: 1}\n";
+    let query =
+        "AnalysisType: scheduled_query\nQueryName: Q\nEnabled: true\nSchedule: {RateMinutes: 60, TimeoutMinutes: 1}\n";
     std::fs::write(folder.join("q.yml"), format!("{query}Query: \"{sql}\"\n")).unwrap();
     let rule = "AnalysisType: scheduled_rule\nRuleID: R\nEnabled: true\nSeverity: Low\nScheduledQueries: [Q]\n\
                 Detection: [{Key: a, Condition: Exists}]\n";
@@ -103,7 +104,8 @@ impl World {
         (pipeline.lake, pipeline.engine) = (lake.clone(), engine);
         let telemetry = pipeline.telemetry.clone();
         let registry = crate::logtype::Registry::default();
-        let config = search::Config { threads: 1, path: self.folder.path().join("search"), ..search::Config::default() };
+        let config =
+            search::Config { threads: 1, path: self.folder.path().join("search"), ..search::Config::default() };
         let search = Search::new(Arc::new(DryTables::new("margay_", registry.schemas())), config.limits());
         let saved = Saved::new(Vec::new);
         let queries = Queries::open(&config, search, saved, clock, telemetry.clone()).await.unwrap();

@@ -9,8 +9,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::json::ReaderBuilder;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
 use datafusion::catalog::streaming::StreamingTable;
+use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::TableType;
 use datafusion::execution::TaskContext;
@@ -115,7 +115,8 @@ impl PartitionStream for LivePages {
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (schema, id) = (self.schema.clone(), self.id.clone());
         let batches = (self.pages)().map(move |page| {
-            let failed = |reason: String| DataFusionError::External(format!("table {id} could not be read: {reason}").into());
+            let failed =
+                |reason: String| DataFusionError::External(format!("table {id} could not be read: {reason}").into());
             batch(&schema, page.map_err(failed)?).map_err(|error| failed(error.to_string()))
         });
         Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), batches))
@@ -123,7 +124,10 @@ impl PartitionStream for LivePages {
 }
 
 /// Rows as columns. What a column can't hold is its JSON, where it is one of text.
-fn batch(schema: &SchemaRef, rows: Vec<Map<String, Value>>) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
+fn batch(
+    schema: &SchemaRef,
+    rows: Vec<Map<String, Value>>,
+) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
     let texts: Vec<&str> = schema
         .fields()
         .iter()

@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 
 use super::window::{Opening, Window, context};
 use super::{
-    AlertMatch, Attempts, Audited, Ended, Fact, Noted, ObjectOutcome, ObjectState, PendingDelivery, Placed, Planned, StateError,
-    Storm, Summary, Waiting,
+    AlertMatch, Attempts, Audited, Ended, Fact, Noted, ObjectOutcome, ObjectState, PendingDelivery, Placed, Planned,
+    StateError, Storm, Summary, Waiting,
 };
 use crate::model::key_value::{Call, Item, Next};
 use crate::model::{Alert, DeliveryResponse, MatchDetail, ObjectRef, RowId, Triage};

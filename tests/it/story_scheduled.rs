@@ -54,11 +54,15 @@ fn write_rules(setup: &Setup) {
 
 /// Starts another daemon; each has a folder of its own for what is searched.
 async fn daemon(setup: &Setup, number: u32, flush_seconds: u32) -> Daemon<'_> {
-    let lines = setup.config().lines().map(|line| match line.split_once(" = ") {
-        Some(("path", path)) if path.starts_with("\"search-") => format!("path = \"search-{number}\"\n"),
-        Some(("flush_seconds", _)) => format!("flush_seconds = {flush_seconds}\n"),
-        _ => format!("{line}\n"),
-    }).collect::<String>();
+    let lines = setup
+        .config()
+        .lines()
+        .map(|line| match line.split_once(" = ") {
+            Some(("path", path)) if path.starts_with("\"search-") => format!("path = \"search-{number}\"\n"),
+            Some(("flush_seconds", _)) => format!("flush_seconds = {flush_seconds}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect::<String>();
     setup.reconfigure(&lines);
     setup.start().await
 }

@@ -26,7 +26,15 @@ pub struct Ask {
 
 impl Ask {
     pub fn sql(sql: impl Into<String>) -> Ask {
-        Ask { sql: sql.into(), origin: Origin::Sql, name: None, reference_time: None, rows: None, time: None, lookback: Duration::ZERO }
+        Ask {
+            sql: sql.into(),
+            origin: Origin::Sql,
+            name: None,
+            reference_time: None,
+            rows: None,
+            time: None,
+            lookback: Duration::ZERO,
+        }
     }
 
     pub fn saved(query: SavedQuery) -> Ask {

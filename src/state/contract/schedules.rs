@@ -104,7 +104,8 @@ pub(in crate::state) async fn failures_are_counted_until_a_run_succeeds<S: State
 }
 
 pub(in crate::state) async fn old_runs_are_forgotten_and_no_object<S: StateStore>(store: &S) {
-    let outcome = ObjectOutcome { state: ObjectState::Committed, reason: String::new(), events: 1, rejects: 0, bytes: 1 };
+    let outcome =
+        ObjectOutcome { state: ObjectState::Committed, reason: String::new(), events: 1, rejects: 0, bytes: 1 };
     let runs: Vec<_> = (0..4).map(|hour| run_of(QUERY, START + Duration::HOUR * hour)).collect();
     for (at, claimed) in runs.iter().chain([&object("key")]).enumerate() {
         let now = START + Duration::MINUTE * i32::try_from(at).unwrap();
