@@ -2,10 +2,8 @@
 //! stories in the integration tests; here every row matches.
 
 use std::collections::BTreeSet;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::sync::Mutex;
-use std::task::Poll;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use time::macros::datetime;
 
@@ -50,6 +48,7 @@ struct Daemon {
     scheduler: Scheduler,
     lake: Arc<Committer<MemoryCatalog>>,
     telemetry: Telemetry,
+    _search: tempfile::TempDir,
 }
 
 /// An hourly query, and a rule over its rows.
@@ -85,12 +84,18 @@ impl World {
     }
 
     async fn daemon(&self) -> Daemon {
+        self.daemon_that(|| {}).await
+    }
+
+    /// Calls back whenever its rules are asked.
+    async fn daemon_that(&self, asked: impl Fn() + Send + Sync + 'static) -> Daemon {
         let clock: SharedClock = self.clock.clone();
         let limits = Limits { retries: 0, ..Limits::default() };
         let lake = Committer::new(self.catalog.clone(), self.state.clone(), clock.clone(), Telemetry::new(), limits);
         let lake = Arc::new(lake);
         let rule = Arc::new(fixtures::rule("R"));
         let found = move |batch: &EventBatch| {
+            asked();
             let matches = batch.events.iter().map(|event| Match {
                 row_id: event.row_id,
                 log_type: event.log_type.clone(),
@@ -104,13 +109,13 @@ impl World {
         (pipeline.lake, pipeline.engine) = (lake.clone(), engine);
         let telemetry = pipeline.telemetry.clone();
         let registry = crate::logtype::Registry::default();
-        let config =
-            search::Config { threads: 1, path: self.folder.path().join("search"), ..search::Config::default() };
+        let search_folder = tempfile::tempdir().unwrap();
+        let config = search::Config { threads: 1, path: search_folder.path().to_owned(), ..search::Config::default() };
         let search = Search::new(Arc::new(DryTables::new("margay_", registry.schemas())), config.limits());
         let saved = Saved::new(Vec::new);
         let queries = Queries::open(&config, search, saved, clock, telemetry.clone()).await.unwrap();
         let scheduler = Scheduler { pipeline: Arc::new(pipeline), queries, most_rows: 4 };
-        Daemon { scheduler, lake, telemetry }
+        Daemon { scheduler, lake, telemetry, _search: search_folder }
     }
 
     /// Row ids that the rule has matched, in the store of the state and in the lake.
@@ -147,18 +152,23 @@ impl Daemon {
     }
 }
 
-/// Ends work at its so many-th point of waiting; whether it had come to its own end.
-async fn crashed_at(work: impl Future<Output = ()>, waits: u32) -> bool {
-    let mut work = pin!(work);
-    let mut left = waits;
-    poll_fn(move |context| {
-        if work.as_mut().poll(context).is_ready() {
-            return Poll::Ready(true);
+/// The death of a daemon at one of the calls that it makes while rules run and their finds become durable.
+#[derive(Clone)]
+struct Death {
+    left: Arc<AtomicU32>,
+    came: CancellationToken,
+}
+
+impl Death {
+    fn at(call: u32) -> Death {
+        Death { left: Arc::new(AtomicU32::new(call)), came: CancellationToken::new() }
+    }
+
+    fn called(&self) {
+        if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.came.cancel();
         }
-        left = left.saturating_sub(1);
-        if left == 0 { Poll::Ready(false) } else { Poll::Pending }
-    })
-    .await
+    }
 }
 
 fn unique(ids: &[crate::model::RowId]) -> usize {
@@ -195,22 +205,35 @@ const EVER_NEW: &str = "SELECT random() AS a FROM (VALUES (1), (2)) AS t(b)";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wherever_a_run_is_broken_off_another_ends_it_and_nothing_counts_twice() {
-    let mut waits = 1;
+    let mut call = 0;
     loop {
         let world = World::new(EVER_NEW).await;
-        let ended = crashed_at(world.daemon().await.turn(), waits).await;
+        call += 1;
+        let death = Death::at(call);
+        let (at_catalog, at_rules) = (death.clone(), death.clone());
+        world.catalog.inject(move |_, _| {
+            at_catalog.called();
+            Fault::None
+        });
+        let daemon = world.daemon_that(move || at_rules.called()).await;
+        let died = tokio::select! {
+            biased;
+            () = death.came.cancelled() => true,
+            () = daemon.turn() => false,
+        };
+        drop(daemon);
+        world.catalog.inject(|_, _| Fault::None);
         world.set(DUE + time::Duration::MINUTE);
         world.daemon().await.turn().await;
         let (counted, in_lake) = world.matched().await;
-        assert_eq!((counted, in_lake.len(), unique(&in_lake)), (2, 2, 2), "broken off at {waits}");
+        assert_eq!((counted, in_lake.len(), unique(&in_lake)), (2, 2, 2), "broken off at call {call}");
         let planned = world.planned().await;
-        assert_eq!((planned.due, planned.last.unwrap().matches), (DUE + HOUR, 2), "broken off at {waits}");
-        if ended {
+        assert_eq!((planned.due, planned.last.unwrap().matches), (DUE + HOUR, 2), "broken off at call {call}");
+        if !died {
             break;
         }
-        waits += 1;
     }
-    assert!(waits > 10, "a run waits often: {waits}");
+    assert!(call > 6, "rules are asked, and two tables are loaded, staged and committed: {call}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
