@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const RETRIES: u32 = 3;
 const DELAYS: Backoff = Backoff::new(Duration::from_secs(60), Duration::from_secs(600));
 
+/// Characters that are kept of an error.
+const MOST_TOLD: usize = 2000;
+
 /// By this name the history of searches knows who asked.
 const USER: &str = "schedule";
 
@@ -305,7 +308,8 @@ impl<'a> Run<'a> {
             return self.again(token, error).await;
         }
         self.release(token, "query", error).await?;
-        let run = LastRun { due, ended: now, rows: 0, is_cut: false, matches: 0, error: Some(error.to_owned()) };
+        let error = error.chars().take(MOST_TOLD).collect();
+        let run = LastRun { due, ended: now, rows: 0, is_cut: false, matches: 0, error: Some(error) };
         self.pipeline().state.conclude(name, due, &self.next(run)).await.map(|_| ())
     }
 
