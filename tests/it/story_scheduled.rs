@@ -36,14 +36,13 @@ async fn setup() -> Setup {
     let url = server::empty_schema().await;
     let setup = Setup::new().watching_directory().with_variable("ANALYST", TOKEN);
     let warehouse = setup.path("warehouse");
-    let setup = setup.configured(&format!(
+    setup.configured(&format!(
         "[[http.tokens]]\nname = \"analyst\"\ntoken = \"env:ANALYST\"\n\
          [state]\ntype = \"postgres\"\n[state.postgres]\nurl = \"{url}\"\n\
          [lake]\ntype = \"postgres\"\nwarehouse = \"{}\"\nflush_seconds = 1\nmaintain_seconds = 0\n\
          [search]\npath = \"search-0\"\n",
         warehouse.display()
-    ));
-    setup
+    ))
 }
 
 fn write_rules(setup: &Setup) {
