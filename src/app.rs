@@ -2,9 +2,10 @@
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when
 //! it changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same
 //! parts for commands, `pointed` is a store for what a command is pointed at, `lake` is where events are kept, `search`
-//! what asks for them, `lookups` keeps the tables of buckets fresh, `remote` takes what lies in S3, `secrets` reads what
-//! the configuration refers to, `traces` sends traces, `upkeep` is what the daemon does for its state beside its work,
-//! `duty` what one of many daemons does at a time, `signals` what it listens to.
+//! what asks for them (`live`: also of what is no file), `lookups` keeps the tables of buckets fresh, `remote` takes
+//! what lies in S3, `secrets` reads what the configuration refers to, `traces` sends traces, `upkeep` is what the daemon
+//! does for its state beside its work, `tally` tells what rules do, `duty` what one of many daemons does at a time,
+//! `signals` what it listens to.
 
 mod catalogue;
 mod destinations;
@@ -14,6 +15,7 @@ pub mod errand;
 mod examine;
 mod explain;
 mod lake;
+mod live;
 mod lookups;
 mod pointed;
 mod remote;
@@ -21,6 +23,7 @@ mod revisions;
 mod search;
 mod secrets;
 mod signals;
+mod tally;
 mod traces;
 mod upkeep;
 
@@ -45,7 +48,7 @@ pub use lake::{lake_upkeep, local_lake, tables_for_reading};
 pub use pointed::{bucket_store, folder_store};
 pub use remote::{Copies, copies};
 pub use revisions::{Held, held_to_revisions};
-pub use search::{dry_search, saved_queries, summary_attributes};
+pub use search::{dry_search, planned_queries, saved_queries, search_for_reading, summary_attributes};
 pub use secrets::api;
 use signals::{Hangups, Signals};
 pub use traces::exporter;
@@ -163,6 +166,10 @@ pub async fn run(
         Arc::new(move |rule: &str| engine.rule(rule).map(|own| own.summary_attributes.clone()).unwrap_or_default());
     let (state, receivers, clock, wake) = (state.clone(), receivers.subscribe(), clock.clone(), wake.clone());
     api.open(Desk { state, receivers, clock, wake, search: queries.clone(), attributes });
+    if let Some(queries) = &queries {
+        let scheduler = search::scheduler(&config, parts.pipeline.clone(), queries.clone());
+        work.spawn_critical("scheduled queries", scheduler.run(work.token().clone()));
+    }
     work.spawn(examine::rounds(parts.pipeline.clone(), config.clone(), findings, work.clone()));
     let trouble = parts.pipeline.trouble.subscribe();
     work.spawn_critical("readiness", show_trouble(readiness.clone(), trouble, work.token().clone()));
@@ -320,6 +327,7 @@ impl Parts {
         work.spawn_critical("self check", upkeep::check_itself(pipeline.clone(), config.clone(), shutdown.clone()));
         if config.lake.kind != crate::lake::Kind::None {
             work.spawn_critical("audit", upkeep::audit(pipeline.clone(), config.clone(), shutdown.clone()));
+            work.spawn_critical("rule statistics", tally::tell(pipeline.clone(), shutdown.clone()));
         }
         work.spawn_critical("parked objects", upkeep::replay_parked(pipeline.clone(), shutdown.clone()));
         let prompts = catalogue::Prompts { hangups: hangups.catalogue, vault };

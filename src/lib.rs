@@ -43,6 +43,7 @@
 //! - [`lake`]: Where every event is kept: ports, buffers, commits that show each row once, Iceberg tables.
 //! - [`search`]: SQL over the lake, read only.
 //! - [`pipeline`]: One message from receipt to acknowledgement.
+//! - [`schedule`]: Queries that run by themselves, and rules over what they find.
 //! - [`http`]: Health, readiness, metrics, log levels, the API for alerts and searches.
 //! - [`telemetry`]: Logs and metrics, each declared once.
 //! - [`runtime`]: Clock, tasks, back-off, byte budget.
@@ -89,6 +90,7 @@ pub mod alert;
 pub mod lake;
 pub mod search;
 pub mod pipeline;
+pub mod schedule;
 pub mod http;
 pub mod telemetry;
 pub mod runtime;

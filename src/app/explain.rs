@@ -45,7 +45,7 @@ pub(super) async fn explainer_over(
 }
 
 /// The state store, where a daemon has made one.
-async fn state_if_there(config: &Config) -> anyhow::Result<Option<Arc<dyn StateStore>>> {
+pub(super) async fn state_if_there(config: &Config) -> anyhow::Result<Option<Arc<dyn StateStore>>> {
     let there = match config.state.kind {
         state::Kind::Sqlite => {
             let path = &config.state.sqlite.path;

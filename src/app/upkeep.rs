@@ -25,7 +25,7 @@ pub(super) struct Ages {
     /// `None`: for ever.
     objects: Option<Duration>,
     kept: Duration,
-    /// Calls of rules on events of objects that came to no end.
+    /// Calls of rules on events of objects that came to no end, and runs of scheduled queries.
     calls: Duration,
 }
 
@@ -131,6 +131,7 @@ async fn forget(pipeline: &Pipeline, ages: &Ages) -> Result<(), StateError> {
             batch += pipeline.state.forget_objects(now - age, BATCH).await?;
         }
         batch += pipeline.state.forget_items(now, now - ages.calls, BATCH).await?;
+        batch += pipeline.state.forget_runs(now - ages.calls, BATCH).await?;
         forgotten += batch;
         if batch == 0 {
             break;

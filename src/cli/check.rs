@@ -8,6 +8,7 @@ use super::{ConfigArgument, EXIT_USAGE, block_on, print};
 use crate::app;
 use crate::config::Config;
 use crate::detect::{Engine, LoadReport};
+use crate::lake;
 use crate::logtype::Registry;
 use crate::lookup::{Surroundings, Wanted};
 use crate::runtime::SystemClock;
@@ -42,6 +43,9 @@ async fn check(argument: &ConfigArgument, config: Config) -> anyhow::Result<Exit
             text,
             "note: the lookup table {name} is read from its bucket by the daemon; its rows are not checked here"
         )?;
+    }
+    if report.scheduled_queries > 0 && config.lake.kind == lake::Kind::None {
+        writeln!(text, "note: no scheduled query runs: `lake.type` is `none`, so there is nothing to search")?;
     }
     match &catalogue {
         Ok(catalogue) => {
@@ -94,6 +98,9 @@ fn summary(config: &Config, report: &LoadReport, problems: usize) -> String {
     let mut text = format!("{}, {}", count(config.sources.len(), "source"), count(report.rules, "rule"));
     if report.tables > 0 {
         text += &format!(", {}", count(report.tables, "lookup table"));
+    }
+    if report.scheduled_queries > 0 {
+        text += &format!(", {}", count(report.scheduled_queries, "scheduled query").replace("querys", "queries"));
     }
     for (kind, items) in &report.not_evaluated {
         text += &format!(", {items} {kind} (not evaluated)");

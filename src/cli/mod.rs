@@ -21,6 +21,7 @@ mod moment;
 mod parse;
 mod progress;
 mod quarantine;
+mod queries;
 mod replay;
 mod rule_worker;
 mod rules;
@@ -80,6 +81,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Search the stored events with SQL, or for indicators.
     Search(search::Arguments),
+    /// List, show and run the queries of the rule folders, and tell how those with a schedule fare.
+    Queries(queries::Arguments),
     /// Look after the tables of the lake.
     Lake(lake::Arguments),
     /// List alerts, show one, work on them, send one again.
@@ -149,6 +152,7 @@ pub fn main() -> ExitCode {
         Command::Source(arguments) => source::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Search(arguments) => search::run(&arguments),
+        Command::Queries(arguments) => queries::run(&arguments),
         Command::Lake(arguments) => lake::run(&arguments),
         Command::Alerts(arguments) => alerts::run(&arguments),
         Command::Destinations(arguments) => destinations::run(&arguments),

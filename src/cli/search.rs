@@ -9,7 +9,7 @@ use super::{ConfigArgument, block_on, complain, moment, print};
 use crate::app;
 use crate::config::Config;
 use crate::runtime::{Clock, SystemClock};
-use crate::search::{Answer, Limits, Search, SearchError, indicators, output};
+use crate::search::{Answer, Limits, SearchError, indicators, output};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -39,6 +39,27 @@ pub(super) struct Arguments {
     /// Show the events of this table that the indicators are in, instead of where they are.
     #[arg(long, value_name = "TABLE", requires = "indicators")]
     table: Option<String>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// A query of the rule folders, for `margay queries run`.
+#[derive(clap::Args)]
+pub(super) struct Named {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Its `QueryName`.
+    name: String,
+    /// What its time macros count from, instead of now: a time, a date, or how long ago.
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    at: Option<OffsetDateTime>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// How much of an answer, and how it is printed.
+#[derive(clap::Args)]
+struct Output {
     /// `table` for people, `json` (an object a line) and `csv` for programs.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
@@ -70,23 +91,37 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             return check_saved(&config).await;
         }
         let now = arguments.at.unwrap_or_else(|| SystemClock.now());
-        let limits =
-            Limits { rows: arguments.limit, time: Duration::from_secs(arguments.timeout), ..limits_of(&config) };
-        let search = Search::new(app::tables_for_reading(&config).await?, limits);
         let sql = match &arguments.saved {
             Some(name) => app::saved_queries(&config).await.get(name)?.sql,
             None => query(arguments, now)?,
         };
-        let answer = search.run(&sql, now).await?;
-        answer.warnings.iter().for_each(|warning| complain(format_args!("{warning}")));
-        print(&written(&answer, arguments.format)?)?;
-        if answer.is_cut && answer.rows() < arguments.limit {
-            complain(format_args!("the answer is cut: its rows have more than `search.max_result_mib`"));
-        } else if answer.is_cut {
-            complain(format_args!("there are more than {} rows; --limit shows more", arguments.limit));
-        }
-        Ok(ExitCode::SUCCESS)
+        answer(&config, &sql, now, &arguments.output).await
     })
+}
+
+pub(super) fn run_named(named: &Named) -> ExitCode {
+    let config = match named.config.load() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    block_on(async {
+        let sql = app::saved_queries(&config).await.get(&named.name)?.sql;
+        answer(&config, &sql, named.at.unwrap_or_else(|| SystemClock.now()), &named.output).await
+    })
+}
+
+async fn answer(config: &Config, sql: &str, now: OffsetDateTime, output: &Output) -> anyhow::Result<ExitCode> {
+    let limits = Limits { rows: output.limit, time: Duration::from_secs(output.timeout), ..limits_of(config) };
+    let search = app::search_for_reading(config, limits).await?;
+    let answer = search.run(sql, now).await?;
+    answer.warnings.iter().for_each(|warning| complain(format_args!("{warning}")));
+    print(&written(&answer, output.format)?)?;
+    if answer.is_cut && answer.rows() < output.limit {
+        complain(format_args!("the answer is cut: its rows have more than `search.max_result_mib`"));
+    } else if answer.is_cut {
+        complain(format_args!("there are more than {} rows; --limit shows more", output.limit));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Of a command, which has the machine for itself while somebody waits for it.

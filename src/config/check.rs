@@ -195,7 +195,7 @@ const MOST_RECORD_MIB: u64 = 32;
 
 fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
     let Config { queue, fetch, rules, remote, alerts, pipeline, state, lake, http, search, .. } = config;
-    let bounds: [(&str, u64, u64, u64); 45] = [
+    let bounds: [(&str, u64, u64, u64); 46] = [
         ("http.max_connections", http.max_connections as u64, 1, 100_000),
         ("queue.directory.scan_interval_ms", queue.directory.scan_interval_ms, 1, MOST_MS),
         ("queue.sqs.visibility_timeout_seconds", queue.sqs.visibility_timeout_seconds.into(), 30, 43_200),
@@ -244,6 +244,7 @@ fn check_numbers(config: &Config, findings: &mut Vec<Finding>) {
         ("search.max_unbounded_scan_mib", search.max_unbounded_scan_mib, 0, MOST_SCAN_MIB),
         ("search.keep_hours", search.keep_hours, 1, MOST_DAYS * 24),
         ("search.keep_mib", search.keep_mib, 1, MOST_MIB),
+        ("search.max_scheduled_rows", search.max_scheduled_rows as u64, 1, 100_000),
     ];
     for (key, value, least, most) in bounds {
         if !(least..=most).contains(&value) {

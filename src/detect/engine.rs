@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Config;
 #[cfg(test)]
 use super::content::Content;
-use super::content::Problem;
+use super::content::{Problem, Query};
 #[cfg(test)]
 use super::generation::Generation;
 use super::generation::{Evaluated, Turnover};
@@ -18,6 +18,7 @@ use super::load::{Current, LoadPlan, LoadReport, split};
 use super::plan::{Plan, Tally};
 use super::rows::Rows;
 use super::ruleset::RuleSet;
+use super::scheduled::{ScheduledQuery, topic};
 use super::verdicts::Verdicts;
 use super::worker::{WorkerCommand, WorkerError};
 #[cfg(test)]
@@ -207,13 +208,21 @@ impl Engine {
     pub(crate) fn evaluating(
         double: impl Fn(&EventBatch) -> Result<Detections, DetectError> + Send + Sync + 'static,
     ) -> Engine {
+        Engine::evaluating_for(Content::default(), double)
+    }
+
+    /// The same over these rules and queries, of which none is run.
+    #[cfg(test)]
+    pub(crate) fn evaluating_for(
+        content: Content,
+        double: impl Fn(&EventBatch) -> Result<Detections, DetectError> + Send + Sync + 'static,
+    ) -> Engine {
         let command = WorkerCommand {
             program: PathBuf::new(),
             memory_mib: 0,
             call_timeout: Duration::ZERO,
             require_seccomp: false,
         };
-        let content = Content::default();
         let set = RuleSet::new(&content, Arc::new(content.sources()), &[]);
         let generation = Arc::new(Generation::without_workers(set, command.clone()));
         let plan = LoadPlan {
@@ -302,7 +311,18 @@ impl Engine {
 
     /// Queries over the lake that stand beside the rules.
     pub fn queries(&self) -> Vec<SavedQuery> {
-        self.inner.current().good.queries.iter().map(|query| query.spec.saved()).collect()
+        self.inner.current().good.queries.iter().map(Query::saved).collect()
+    }
+
+    /// Those of them that run by themselves.
+    pub fn scheduled_queries(&self) -> Vec<ScheduledQuery> {
+        self.inner.current().good.scheduled_queries()
+    }
+
+    /// Whether rules wait for what a query finds.
+    pub fn waits_for(&self, query: &str) -> bool {
+        let (set, topic) = (self.inner.current().generation, topic(query));
+        !set.set.for_log_type(&topic).is_empty() || !set.set.broken_for(&topic).is_empty()
     }
 
     /// Rules that are switched off for the moment, because they overran or crashed again and again.

@@ -49,6 +49,7 @@ pub(super) struct Current {
 pub struct LoadReport {
     pub rules: usize,
     pub tables: usize,
+    pub scheduled_queries: usize,
     pub problems: Vec<Problem>,
     /// What takes the guards of rules away, and tables that nothing is looked up in.
     pub warnings: Vec<Problem>,
@@ -129,6 +130,7 @@ impl LoadPlan {
             set = blocking_deep(move || set.guarded(&faults)).await;
         }
         warnings.extend(rows::unknown(&content, &tables));
+        warnings.extend(content.rules_without_rows());
         warnings.extend(set.reflections().iter().map(|(place, found)| content.guard_warning(*place, found)));
         let unwalled = first.unwalled().map(str::to_owned);
         let command = self.command.clone();
@@ -136,6 +138,7 @@ impl LoadPlan {
         let report = LoadReport {
             rules: content.rules.len() - faults.iter().filter(|fault| is_rule(fault)).count(),
             tables: tables.len(),
+            scheduled_queries: content.scheduled_queries().len(),
             problems,
             warnings,
             not_evaluated,

@@ -6,9 +6,10 @@
 //! good versions, `generation` a rule set with its workers. In the order in which a batch travels: the tables of `crate::lookup` add what they know, `guard`
 //! decides what can be decided without Python, `plan` says which events which rules ask
 //! Python about, `profile` counts what they cost, `strikes` leaves out rules that are switched off, `worker` is one
-//! process, `course` what it may say and when, `key_value` answers what rules in it keep between events, `rows` what lookup tables say when a rule asks, `protocol`
-//! what is said over its pipe, `python` the inside of that process, and the only place that names rustpython. `outcome` applies the defaults
-//! of production mode, `verdicts` makes matches and faults of them.
+//! process, `course` what it may say and when, `key_value` answers what rules in it keep between events, `rows` what
+//! lookup tables say when a rule asks, `protocol` what is said over its pipe, `python` the inside of that process, and the
+//! only place that names rustpython. `outcome` applies the defaults of production mode, `verdicts` makes matches and
+//! faults of them. What queries find travels the same way (`scheduled`).
 //!
 //! `testing` runs the tests of the content, `survey` tells about its rules.
 //!
@@ -30,6 +31,7 @@ pub mod python;
 pub mod reload;
 mod rows;
 mod ruleset;
+mod scheduled;
 mod spec;
 mod strikes;
 pub mod survey;
@@ -46,6 +48,7 @@ use crate::model::Alerting;
 pub use engine::{DetectError, Engine, Usage};
 pub use key_value::KeyValues;
 pub use load::LoadReport;
+pub use scheduled::{ScheduledQuery, topic};
 pub use worker::WorkerCommand;
 
 use crate::lookup::{Fault, Limits};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::content::{Content, LookupTable, Problem, Rule};
 use super::guard::{Admitted, Guards, Reach, Reflection};
 use super::protocol::{Fault, LoadFault, Place, RuleKind, RuleSource, Sources};
+use super::scheduled::is_topic;
 use crate::model::{Map, RuleMeta};
 
 /// The rules that events can visit.
@@ -66,7 +67,8 @@ impl RuleSet {
     pub fn for_event(&self, log_type: &str, fields: &Map) -> Admitted {
         let rules = self.for_log_type(log_type);
         match &self.guards {
-            Some(guards) if !rules.is_empty() => guards.admitted(log_type, fields, rules),
+            // Rows of a query are few, and may be called what no log type calls them.
+            Some(guards) if !rules.is_empty() && !is_topic(log_type) => guards.admitted(log_type, fields, rules),
             _ => Admitted { rules: rules.to_vec(), matching: Vec::new() },
         }
     }
@@ -80,15 +82,18 @@ impl RuleSet {
         self.broken.get(log_type).map_or(&[], Vec::as_slice)
     }
 
+    /// Of events, and not of what queries find.
     pub fn log_types(&self) -> impl Iterator<Item = &str> {
-        self.by_log_type.keys().chain(self.broken.keys()).map(String::as_str)
+        let all = self.by_log_type.keys().chain(self.broken.keys()).map(String::as_str);
+        all.filter(|log_type| !is_topic(log_type))
     }
 }
 
 impl Content {
-    /// Leaves what the daemon runs on events: enabled rules over log types, enabled data models and lookup tables.
+    /// Leaves what the daemon runs: enabled rules over events and over what queries find, enabled data models and lookup
+    /// tables.
     pub fn retain_runnable(&mut self) {
-        self.rules.retain(|rule| rule.enabled && rule.kind == RuleKind::Rule);
+        self.rules.retain(|rule| rule.enabled && rule.kind != RuleKind::Policy);
         self.data_models.retain(|model| model.enabled);
         self.tables.retain(|table| table.enabled);
     }

@@ -19,7 +19,7 @@ pub struct Surveyed {
     pub file: PathBuf,
     /// The Python file, unless the YAML decides alone.
     pub python: Option<PathBuf>,
-    /// Empty for a scheduled rule and a policy.
+    /// Of a scheduled rule what stands for its queries; empty for a policy.
     pub log_types: Vec<String>,
     pub enabled: bool,
     pub guard: Explanation,

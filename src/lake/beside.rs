@@ -12,13 +12,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
 use super::LakeError;
 use super::columns::{EVENT_TIME, PARSE_TIME, ROW_ID};
 use super::encode::microseconds;
-use super::families::{CLASSIFICATION_FAILURES, DATA_AUDIT, RULE_ERRORS, RULE_MATCHES, SIGNALS, SOURCE_HEALTH};
+use super::families::{
+    CLASSIFICATION_FAILURES, DATA_AUDIT, RULE_ERRORS, RULE_MATCHES, RULE_STATS, SIGNALS, SOURCE_HEALTH,
+};
 use crate::model::{
     Detections, Event, EventBatch, Map, MapBuilder, Match, ObjectId, Position, Reject, RowId, RuleFault, RuleMeta,
     Value, stored_time,
@@ -47,6 +50,23 @@ pub enum Beside<'a> {
         at: OffsetDateTime,
         findings: &'a [Finding],
     },
+    /// What rules have done and cost from one time to another, in one daemon; as what is examined.
+    Counted {
+        since: OffsetDateTime,
+        at: OffsetDateTime,
+        rules: &'a [RuleCount],
+    },
+}
+
+/// What a rule has done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleCount {
+    pub rule: String,
+    pub runs: u64,
+    pub python_calls: u64,
+    pub python_time: Duration,
+    pub matches: u64,
+    pub errors: u64,
 }
 
 /// What one step of an examination says about a source.
@@ -87,10 +107,13 @@ pub(super) fn rows(object: ObjectId, beside: Beside<'_>) -> Result<Vec<BesideRow
             "".into()
         }
         Beside::Examined { at, findings } => {
-            let position =
-                |index: usize| Position { ordinal: moment(at), index: u32::try_from(index).unwrap_or(u32::MAX) };
-            let positions = (0..).map(position);
-            positions.zip(findings).for_each(|(position, finding)| tables.add_finding(object, position, at, finding));
+            positions(at)
+                .zip(findings)
+                .for_each(|(position, finding)| tables.add_finding(object, position, at, finding));
+            "".into()
+        }
+        Beside::Counted { since, at, rules } => {
+            positions(at).zip(rules).for_each(|(position, rule)| tables.add_count(object, position, (since, at), rule));
             "".into()
         }
     };
@@ -238,6 +261,35 @@ impl Tables {
         rows.bytes += ROW + finding.message.len();
         rows.events.push(Event { log_type: "".into(), row_id, position, time: at, fields });
     }
+
+    fn add_count(
+        &mut self,
+        object: ObjectId,
+        position: Position,
+        (since, at): (OffsetDateTime, OffsetDateTime),
+        rule: &RuleCount,
+    ) {
+        let row_id = RowId::new(object, position.ordinal, position.index);
+        let fields = record([
+            (ROW_ID, Value::str(row_id.to_string())),
+            (EVENT_TIME, time(since)),
+            (PARSE_TIME, time(at)),
+            ("p_rule_id", Value::str(&rule.rule)),
+            ("runs", count(rule.runs)),
+            ("python_calls", count(rule.python_calls)),
+            ("python_us", count(u64::try_from(rule.python_time.as_micros()).unwrap_or(u64::MAX))),
+            ("matches", count(rule.matches)),
+            ("errors", count(rule.errors)),
+        ]);
+        let rows = self.0.entry(RULE_STATS.table("")).or_default();
+        rows.bytes += ROW;
+        rows.events.push(Event { log_type: "".into(), row_id, position, time: at, fields });
+    }
+}
+
+/// Rows of one time, behind each other.
+fn positions(at: OffsetDateTime) -> impl Iterator<Item = Position> {
+    (0..).map(move |index| Position { ordinal: moment(at), index })
 }
 
 /// Rows that are of no object stand at their time, in microseconds since 1970.

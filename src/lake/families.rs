@@ -182,8 +182,24 @@ pub static SOURCE_HEALTH: Family = Family {
     ],
 };
 
-pub static FAMILIES: [&Family; 7] =
-    [&LOGS, &RULE_MATCHES, &RULE_ERRORS, &SIGNALS, &CLASSIFICATION_FAILURES, &DATA_AUDIT, &SOURCE_HEALTH];
+pub static RULE_STATS: Family = Family {
+    namespace: "monitor",
+    tables: Named::One("rule_stats"),
+    partition: PARSE_TIME,
+    retention: Retention::AsMonitoring,
+    fields: Fields::OfRecord,
+    own: &[
+        RULE_ID,
+        ("runs", Kind::Long, "Events that the rule had to decide on, in one daemon from p_event_time to p_parse_time"),
+        ("python_calls", Kind::Long, "How often Python decided"),
+        ("python_us", Kind::Long, "Microseconds in Python"),
+        ("matches", Kind::Long, "Events that it matched"),
+        ("errors", Kind::Long, "Events that it failed on"),
+    ],
+};
+
+pub static FAMILIES: [&Family; 8] =
+    [&LOGS, &RULE_MATCHES, &RULE_ERRORS, &SIGNALS, &CLASSIFICATION_FAILURES, &DATA_AUDIT, &SOURCE_HEALTH, &RULE_STATS];
 
 const RULE_ID: Own = ("p_rule_id", Kind::Text, "The rule");
 const RULE_VERSION: Own = ("p_rule_version", Kind::Text, "Hash of the rule as it was");

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-pub use beside::{Beside, Finding, told_through};
+pub use beside::{Beside, Finding, RuleCount, told_through};
 pub use committer::FLUSH_WAITING;
 pub use rows::{Rows, Slice};
 pub use ticket::CommitTicket;

@@ -45,6 +45,11 @@ impl Table {
         }
     }
 
+    /// A row by its place, as the JSON text that it is.
+    pub fn text_of(&self, row: usize) -> &[u8] {
+        self.rows.text_of(u32::try_from(row).unwrap_or(u32::MAX))
+    }
+
     /// The row whose primary key the value matches.
     pub fn row(&self, value: &Value, now: OffsetDateTime) -> Option<Map> {
         self.find(value, now).map(Hit::into_map)

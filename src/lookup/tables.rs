@@ -194,6 +194,11 @@ impl Tables {
         self.loaded.iter().map(|one| (&*one.definition.name, one.table.as_ref().map(|table| table.rows())))
     }
 
+    /// What a table is described as.
+    pub fn definition(&self, name: &str) -> Option<&Definition> {
+        self.loaded.iter().find(|one| *one.definition.name == *name).map(|one| &*one.definition)
+    }
+
     pub fn get(&self, name: &str) -> Option<&Arc<Table>> {
         let at = self.loaded.binary_search_by(|one| (*one.definition.name).cmp(name)).ok()?;
         self.loaded[at].table.as_ref()

@@ -11,4 +11,9 @@ pub struct SavedQuery {
     pub sql: String,
     /// It has a schedule of its own, too.
     pub is_scheduled: bool,
+    /// That in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// It runs by its schedule.
+    pub is_enabled: bool,
 }

@@ -1,4 +1,5 @@
-//! Tells in the lake of what is no row of an object: how every object ended, and what examinations of the sources found.
+//! Tells in the lake of what is no row of an object: how every object ended, what examinations of the sources found, and what
+//! rules have done.
 //!
 //! The ledger is where an outcome becomes durable, and a message need not wait for the copy of it. How far the copy has come
 //! is the progress of one claim of its own, in the ledger of commits: so each outcome is there once, whatever crashes, and
@@ -10,8 +11,8 @@ use time::OffsetDateTime;
 
 use super::Pipeline;
 use super::stop::Stop;
-use crate::lake::families::{DATA_AUDIT, Family, SOURCE_HEALTH};
-use crate::lake::{Beside, Finding, told_through};
+use crate::lake::families::{DATA_AUDIT, Family, RULE_STATS, SOURCE_HEALTH};
+use crate::lake::{Beside, Finding, RuleCount, told_through};
 use crate::model::ObjectRef;
 use crate::state::{Claim, ClaimToken, StateError};
 
@@ -52,6 +53,28 @@ pub async fn tell_health(pipeline: &Pipeline, findings: &[Finding]) -> Result<()
             Ok(ticket.committed().await?)
         };
         let told = told.await;
+        release(pipeline, &token, told).await
+    };
+    told.await.map_err(|stop: Stop| stop.to_string())
+}
+
+/// Tells what the rules of this daemon have done since a time; `false` while another daemon is telling.
+pub async fn tell_rules(
+    pipeline: &Pipeline,
+    since: OffsetDateTime,
+    at: OffsetDateTime,
+    rules: &[RuleCount],
+) -> Result<bool, String> {
+    let told = async {
+        let Some(token) = claim(pipeline, &RULE_STATS).await? else { return Ok(false) };
+        let told = async {
+            // Another daemon may have told of a later time.
+            let last = last_told(pipeline, &RULE_STATS).await?.map(|last| last + Duration::from_micros(1));
+            let at = last.max(Some(at)).expect("one of them is a time");
+            let ticket = pipeline.lake.append_beside(&token, Beside::Counted { since, at, rules }).await?;
+            Ok(ticket.committed().await?)
+        };
+        let told = told.await.map(|()| true);
         release(pipeline, &token, told).await
     };
     told.await.map_err(|stop: Stop| stop.to_string())

@@ -41,16 +41,17 @@ mod stop;
 mod trace;
 mod unrouted;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use audit::{audit, tell_health};
+pub use audit::{audit, tell_health, tell_rules};
 pub use catalogue::{Catalogue, CurrentCatalogue};
 pub use discovery::Discoveries;
 pub use intake::run;
@@ -64,10 +65,10 @@ use crate::decode::Limits;
 use crate::detect::Engine;
 use crate::fetch::ObjectStore;
 use crate::lake::Lake;
-use crate::model::Receiver;
+use crate::model::{Detections, Receiver};
 use crate::queue::MessageQueue;
 use crate::runtime::{ByteBudget, SharedClock};
-use crate::state::StateStore;
+use crate::state::{ClaimToken, Condition, Fact, Placed, StateError, StateStore};
 use crate::telemetry::Telemetry;
 use crate::topic::Confirmations;
 
@@ -147,5 +148,29 @@ impl Pipeline {
     /// Where a new alert may go to now.
     pub fn destinations(&self) -> Arc<[Receiver]> {
         self.destinations.borrow().clone()
+    }
+
+    /// Makes durable what rules found under a claim, and has new alerts delivered; where each of it counts.
+    pub async fn record(
+        &self,
+        token: &ClaimToken,
+        detections: &Detections,
+        now: OffsetDateTime,
+    ) -> Result<Vec<Placed>, StateError> {
+        for off in &detections.switched_off {
+            self.state.note(Fact::Trouble(Condition::RuleStopped), &off.rule.id, &off.to_string(), now).await?;
+        }
+        if detections.is_empty() {
+            return Ok(Vec::new());
+        }
+        let recorded = self.state.record(token, detections, &self.destinations(), now).await?;
+        self.telemetry.alerts_held(recorded.held);
+        if !recorded.opened.is_empty() {
+            for alert in &recorded.opened {
+                self.telemetry.alert_opened(&alert.id, &alert.rule_id, alert.severity, alert.kind);
+            }
+            self.alert_opened.notify_one();
+        }
+        Ok(recorded.placed)
     }
 }

@@ -103,7 +103,7 @@ async fn world_leasing(lease: Duration) -> World {
 }
 
 /// A pipeline over a state and a clock, for what needs none of its other ports.
-pub(super) fn pipeline_of(state: Arc<dyn StateStore>, clock: SharedClock) -> Pipeline {
+pub(crate) fn pipeline_of(state: Arc<dyn StateStore>, clock: SharedClock) -> Pipeline {
     let telemetry = Telemetry::new();
     Pipeline {
         queue: Arc::new(MemoryQueue::new(LEASE)),

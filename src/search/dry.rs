@@ -50,7 +50,7 @@ impl DryTables {
 }
 
 /// As the lake stores it.
-fn data_type(shape: &Shape) -> DataType {
+pub(super) fn data_type(shape: &Shape) -> DataType {
     match shape {
         Shape::Text | Shape::Json => DataType::Utf8,
         Shape::Int => DataType::Int32,

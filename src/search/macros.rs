@@ -100,13 +100,22 @@ fn argument_as_sql(argument: Vec<TokenWithSpan>, is_wanted: bool, end: &TokenWit
     }
 }
 
-/// Replaces the macros; `now` is what they count from.
-pub(super) fn expand(statement: &mut Statement, now: OffsetDateTime) -> Result<(), SearchError> {
+/// What macros count from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) now: OffsetDateTime,
+    /// Ranges of time that begin somewhere begin so much earlier.
+    pub(super) lookback: Duration,
+}
+
+/// Replaces the macros.
+pub(super) fn expand(statement: &mut Statement, moment: Moment) -> Result<(), SearchError> {
+    let now = moment.now;
     let replaced = visit_expressions_mut(statement, |expression| {
         let Expr::Function(function) = expression else { return ControlFlow::Continue(()) };
         let name = function.name.to_string().to_lowercase();
         let written = match MACROS.iter().find(|(known, _)| *known == name) {
-            Some((_, needs)) => written_out(&name, *needs, function, now),
+            Some((_, needs)) => written_out(&name, *needs, function, moment),
             None if NOW.contains(&&*name) => parsed(&timestamp(now)),
             None if name == "current_date" => parsed(&format!("CAST('{}' AS DATE)", now.date())),
             None if name.starts_with(MACRO) => {
@@ -131,7 +140,12 @@ pub(super) fn expand(statement: &mut Statement, now: OffsetDateTime) -> Result<(
     }
 }
 
-fn written_out(name: &str, needs: usize, function: &Function, now: OffsetDateTime) -> Result<Expr, String> {
+fn written_out(name: &str, needs: usize, function: &Function, counted: Moment) -> Result<Expr, String> {
+    let Moment { now, lookback } = counted;
+    let earlier = match lookback.whole_microseconds() {
+        0 => String::new(),
+        _ => format!(" - INTERVAL '{} seconds'", lookback.whole_seconds()),
+    };
     let arguments = arguments(function)?;
     if !(needs..=needs + 2).contains(&arguments.len()) {
         return Err(format!("it takes {needs} to {} arguments and has {}", needs + 2, arguments.len()));
@@ -142,13 +156,14 @@ fn written_out(name: &str, needs: usize, function: &Function, now: OffsetDateTim
     let column = alias.map_or(column.clone(), |alias| format!("{alias}.{column}"));
     let text = match name {
         "p_occurs_between" => {
-            format!("({column} >= {} AND {column} <= {})", time(&arguments[0])?, time(&arguments[1])?)
+            format!("({column} >= {}{earlier} AND {column} <= {})", time(&arguments[0])?, time(&arguments[1])?)
         }
         "p_occurs_since" => {
-            let since = now.checked_sub(offset(&arguments[0])?).ok_or("the time is out of range")?;
+            let since = now.checked_sub(offset(&arguments[0])?).and_then(|since| since.checked_sub(lookback));
+            let since = since.ok_or("the time is out of range")?;
             format!("({column} >= {})", timestamp(since))
         }
-        "p_occurs_after" => format!("({column} > {})", time(&arguments[0])?),
+        "p_occurs_after" => format!("({column} > {}{earlier})", time(&arguments[0])?),
         "p_occurs_before" => format!("({column} < {})", time(&arguments[0])?),
         "p_occurs_on" => {
             let day = literal(&arguments[0]).and_then(|text| moment(&text)).ok_or("write the day as '2026-01-31'")?;
@@ -274,9 +289,26 @@ mod tests {
     use crate::search::statement::parse;
 
     fn expanded(condition: &str) -> Result<String, String> {
+        expanded_back(condition, Duration::ZERO)
+    }
+
+    fn expanded_back(condition: &str, lookback: Duration) -> Result<String, String> {
         let mut statement = parse(&format!("SELECT 1 FROM t WHERE {condition}")).unwrap().sql;
-        expand(&mut statement, datetime!(2026-01-31 12:00 UTC)).map_err(|error| error.to_string())?;
+        let moment = Moment { now: datetime!(2026-01-31 12:00 UTC), lookback };
+        expand(&mut statement, moment).map_err(|error| error.to_string())?;
         Ok(statement.to_string().trim_start_matches("SELECT 1 FROM t WHERE ").to_owned())
+    }
+
+    #[test]
+    fn ranges_that_begin_somewhere_begin_earlier_by_what_is_looked_back() {
+        for (condition, expected) in [
+            ("p_occurs_since('2 hours')", "(p_event_time >= CAST('2026-01-31T09:00:00.000000' AS TIMESTAMP(6)))"),
+            ("p_occurs_before(x)", "(p_event_time < x)"),
+            ("p_occurs_after(x)", "(p_event_time > x - INTERVAL '3600 seconds')"),
+            ("p_occurs_between(x, y)", "(p_event_time >= x - INTERVAL '3600 seconds' AND p_event_time <= y)"),
+        ] {
+            assert_eq!(expanded_back(condition, Duration::HOUR).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! into JSON. DataFusion plans and runs the rest over [`table`], which opens only the files and row groups that may hold
 //! what is looked for ([`skip`], [`partition`]), on this machine or another ([`remote`]); [`scans`] keeps an eye on what
 //! that is, and [`variant`] are the functions over JSON that it lacks. [`views`] are unions over many tables, [`dry`] are
-//! tables without rows, to try a query on. [`rows`] is an answer as it comes, [`output`] prints rows.
+//! tables without rows, to try a query on, [`live`] those that are no files. [`rows`] is an answer as it comes, [`output`] prints rows.
 //!
 //! [`indicators`] and [`attributes`] make queries of their own, of values from anywhere and of the events of an alert.
 //!
@@ -23,6 +23,7 @@ mod flatten;
 mod functions;
 mod event_json;
 pub mod indicators;
+pub mod live;
 mod literal;
 mod macros;
 pub mod output;
@@ -59,6 +60,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::lake::names::TableId;
 use crate::lake::tables::Tables;
 pub use error::{Place, SearchError};
+use live::LiveTables;
 use relations::Named;
 pub use rows::{Answer, Rows};
 use scans::Scans;
@@ -88,6 +90,8 @@ pub struct Config {
     /// How long answers are kept, and how much of them; older ones go first.
     pub keep_hours: u64,
     pub keep_mib: u64,
+    /// Rows of a scheduled query that its rules are given.
+    pub max_scheduled_rows: usize,
 }
 
 impl Default for Config {
@@ -105,6 +109,7 @@ impl Default for Config {
             max_unbounded_scan_mib: 1024 * 1024,
             keep_hours: 24,
             keep_mib: 4096,
+            max_scheduled_rows: 10_000,
         }
     }
 }
@@ -148,17 +153,30 @@ impl Default for Limits {
 #[derive(Clone)]
 pub struct Search {
     tables: Arc<dyn Tables>,
+    live: Option<Arc<dyn LiveTables>>,
     limits: Limits,
+    lookback: time::Duration,
 }
 
 impl Search {
     pub fn new(tables: Arc<dyn Tables>, limits: Limits) -> Search {
-        Search { tables, limits }
+        Search { tables, live: None, limits, lookback: time::Duration::ZERO }
+    }
+
+    /// The same with tables that are no files.
+    pub fn with_live(self, live: Arc<dyn LiveTables>) -> Search {
+        Search { live: Some(live), ..self }
     }
 
     /// The same within other limits.
     pub fn within(&self, limits: Limits) -> Search {
         Search { limits, ..self.clone() }
+    }
+
+    /// The same where the ranges of time macros begin so much earlier.
+    pub fn looking_back(self, lookback: Duration) -> Search {
+        let lookback = time::Duration::try_from(lookback).unwrap_or(time::Duration::MAX);
+        Search { lookback, ..self }
     }
 
     pub fn limits(&self) -> &Limits {
@@ -172,7 +190,13 @@ impl Search {
 
     /// Every table, sorted.
     pub async fn tables(&self) -> Result<Vec<TableId>, SearchError> {
-        Ok(self.tables.list().await?)
+        let mut all = self.tables.list().await?;
+        if let Some(live) = &self.live {
+            all.extend(live.list());
+            all.sort();
+            all.dedup();
+        }
+        Ok(all)
     }
 
     /// The columns of a table, by any of its names.
@@ -198,7 +222,7 @@ impl Search {
     async fn planned(&self, sql: &str, now: OffsetDateTime, deadline: Instant) -> Result<Rows, SearchError> {
         let statement = statement::parse(sql)?;
         if let statement::Question::Tables = statement.question {
-            return Ok(Rows::of(output::names(&self.tables.list().await?)));
+            return Ok(Rows::of(output::names(&self.tables().await?)));
         }
         let scans = Arc::new(Scans::new(self.limits.unbounded_scan));
         let context = self.context(scans.clone())?;
@@ -215,7 +239,7 @@ impl Search {
         mut sql: datafusion::sql::sqlparser::ast::Statement,
         now: OffsetDateTime,
     ) -> Result<LogicalPlan, SearchError> {
-        let all = self.tables.list().await?;
+        let all = self.tables().await?;
         let named = relations::resolve(&mut sql, self.tables.prefix(), &all)?;
         let mut tables = Vec::new();
         for relation in named {
@@ -223,7 +247,7 @@ impl Search {
             register(context, &id, provider.clone())?;
             tables.push((id, provider.schema()));
         }
-        macros::expand(&mut sql, now)?;
+        macros::expand(&mut sql, macros::Moment { now, lookback: self.lookback })?;
         flatten::write_out(&mut sql)?;
         functions::write_out(&mut sql)?;
         let plan = with_aliases(context, sql, &tables).await?;
@@ -242,6 +266,12 @@ impl Search {
     ) -> Result<(TableId, Arc<dyn TableProvider>), SearchError> {
         match relation {
             Named::Table(id) => {
+                if let Some(live) = &self.live
+                    && let Some(table) = live.open(&id).await
+                {
+                    let provider = live::provider(&id, &table)?;
+                    return Ok((id, provider));
+                }
                 let provider = table::open(&*self.tables, &id).await?;
                 Ok((id, provider))
             }

@@ -17,6 +17,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::live::LiveProvider;
 use super::remote::{self, Remote};
 use super::scans::Scans;
 use super::{SearchError, partition, skip};
@@ -36,7 +37,11 @@ pub(super) async fn open(
 
 /// The columns of a table whose text is JSON.
 pub(super) fn json_columns(table: &Arc<dyn TableProvider>) -> &[String] {
-    table.as_any().downcast_ref::<LakeTable>().map_or(&[], |table| table.snapshot.json_columns())
+    let table = table.as_any();
+    match table.downcast_ref::<LakeTable>() {
+        Some(table) => table.snapshot.json_columns(),
+        None => table.downcast_ref::<LiveProvider>().map_or(&[], |table| &table.json_columns),
+    }
 }
 
 struct LakeTable {

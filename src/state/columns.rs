@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use super::window::{Opening, Window, context};
 use super::{
     AlertMatch, Attempts, Audited, Ended, Fact, Lift, Noted, ObjectOutcome, ObjectState, PendingDelivery, Placed,
-    StateError, Storm, Summary, Waiting,
+    Planned, StateError, Storm, Summary, Waiting,
 };
 use crate::model::key_value::{Call, Item, Next};
 use crate::model::{Alert, DeliveryResponse, MatchDetail, ObjectRef, RowId, Triage};
@@ -78,6 +78,22 @@ pub(super) fn named<T: for<'de> Deserialize<'de>>(row: &impl Columns, column: &s
 
 pub(super) fn structured<T: DeserializeOwned>(row: &impl Columns, column: &str) -> Result<T, StateError> {
     serde_json::from_str(&text(row, column)?).map_err(|error| unreadable(column, error))
+}
+
+/// A row of `schedules`.
+pub(super) fn planned(row: &impl Columns) -> Result<Planned, StateError> {
+    Ok(Planned {
+        query: text(row, "query")?,
+        schedule: text(row, "schedule")?,
+        due: moment(row, "due")?,
+        tries: small(row, "tries")?,
+        not_before: moment(row, "not_before")?,
+        failures: small(row, "failures")?,
+        last: match row.text_or_null("last")? {
+            None => None,
+            Some(_) => structured(row, "last")?,
+        },
+    })
 }
 
 /// A row of `alerts`.

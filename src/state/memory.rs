@@ -11,6 +11,7 @@ mod leases;
 mod ledger;
 mod notices;
 mod revisions;
+mod schedules;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -67,6 +68,8 @@ struct Tables {
     items: Items,
     calls: BTreeMap<key_value::CallerKey, key_value::Calls>,
     leases: BTreeMap<String, super::leases::Held>,
+    /// With the rows that are kept of the run which is due.
+    schedules: BTreeMap<String, (super::Planned, Option<super::KeptRows>)>,
 }
 
 struct Delivery {

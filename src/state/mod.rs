@@ -1,5 +1,5 @@
 //! What must survive a restart, behind one port: object ledger, commits into the lake, alert windows and matches, outbox,
-//! quarantine, revisions of schemas, what rules keep between events, leases of duties.
+//! quarantine, revisions of schemas, what rules keep between events, leases of duties, times of scheduled queries.
 //!
 //! `sqlite` is the embedded adapter for one daemon, `postgres` the one for many, `memory` the honest fake of tests.
 //! `columns` and `archive` are what both databases read alike. `transient` holds what rules keep for a command alone.
@@ -27,6 +27,7 @@ pub mod postgres;
 mod rehearsal;
 mod revisions;
 mod route;
+mod schedules;
 pub mod sqlite;
 mod stopped;
 mod storm;
@@ -46,6 +47,7 @@ pub use backlog::{Archive, Backlog, Ended, KeptFilter, KnownVersion, LedgerEntry
 pub use commits::{CommitId, Commits, Doubt, Earlier, Intended, Part};
 pub use leases::{Lease, Leases};
 pub use revisions::{FIELD_LIMIT, Revisions};
+pub use schedules::{Conclusion, KeptRows, LastRun, Planned, Schedules, run_of};
 
 pub use desk::{AlertMatch, Audited, Desk, OWN_NAME, Summary, TriageChange};
 pub use key_value::{Caller, Changed, KeyValue, Remember, Told};
@@ -466,6 +468,7 @@ pub trait StateStore:
     + Storms
     + KeyValue
     + Leases
+    + Schedules
 {
 }
 
@@ -485,6 +488,7 @@ impl<T> StateStore for T where
         + Storms
         + KeyValue
         + Leases
+        + Schedules
 {
 }
 

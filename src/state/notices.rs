@@ -37,10 +37,12 @@ pub enum Condition {
     LakeStalled,
     /// The queue is not worked off.
     QueueOld,
+    /// The last run of a scheduled query failed.
+    QueryFailed,
 }
 
 impl Condition {
-    pub const ALL: [Condition; 9] = [
+    pub const ALL: [Condition; 10] = [
         Condition::SourceUnhealthy,
         Condition::Unclassified,
         Condition::ObjectFailed,
@@ -50,6 +52,7 @@ impl Condition {
         Condition::AlertStorm,
         Condition::LakeStalled,
         Condition::QueueOld,
+        Condition::QueryFailed,
     ];
 
     /// In the place of the id of a rule.
@@ -64,6 +67,7 @@ impl Condition {
             Condition::AlertStorm => "Margay.AlertStorm",
             Condition::LakeStalled => "Margay.LakeStalled",
             Condition::QueueOld => "Margay.QueueOld",
+            Condition::QueryFailed => "Margay.ScheduledQueryFailure",
         }
     }
 

@@ -208,6 +208,39 @@ impl Telemetry {
     }
 }
 
+/// Scheduled queries.
+impl Telemetry {
+    /// `late` is from when it was due until its end.
+    pub fn scheduled_run_ended(&self, query: &str, rows: u64, is_cut: bool, matches: u64, late: std::time::Duration) {
+        self.metrics.scheduled_runs_total.inc([if is_cut { "cut" } else { "succeeded" }]);
+        let late = late.as_secs();
+        if is_cut {
+            let said = "a scheduled query found more rows than its rules are given (search.max_scheduled_rows)";
+            tracing::warn!(target: "margay::schedule", query, rows, matches, late, "{said}");
+        } else {
+            tracing::info!(target: "margay::schedule", query, rows, matches, late, "scheduled query ended");
+        }
+    }
+
+    /// A try that is followed by another, or by none.
+    pub fn scheduled_run_failed(&self, query: &str, error: &dyn std::fmt::Display, is_over: bool) {
+        if is_over {
+            self.metrics.scheduled_runs_total.inc(["failed"]);
+            tracing::error!(target: "margay::schedule", query, %error, "scheduled query failed; its next run is at its next time");
+        } else {
+            tracing::warn!(target: "margay::schedule", query, %error, "scheduled query failed and is tried again");
+        }
+    }
+
+    pub fn scheduled_run_handed_over(&self, query: &str, why: &str) {
+        tracing::info!(target: "margay::schedule", query, why, "the run of a scheduled query goes to another daemon");
+    }
+
+    pub fn scheduled_queries_failing(&self, count: usize) {
+        self.metrics.scheduled_queries_failing.set([], count as u64);
+    }
+}
+
 /// Objects and events.
 impl Telemetry {
     /// One record of a message: in which notification format it came and what became of it.

@@ -234,6 +234,8 @@ metrics! {
     search_queries_running: Gauge [], "Queries of the API that run.";
     search_queries_waiting: Gauge [], "Queries of the API that wait for their turn.";
     search_bytes_read_total: Counter [], "Bytes of the files of the lake that queries of the API read.";
+    scheduled_runs_total: Counter ["outcome"], "Runs of scheduled queries that ended: `succeeded`, `cut` with more rows than their rules were given, or `failed` after their last try.";
+    scheduled_queries_failing: Gauge [], "Scheduled queries whose last run failed.";
     state_errors_total: Counter [], "Calls to the state store that failed.";
 }
 

@@ -39,6 +39,7 @@ mod story_parquet;
 mod story_remote;
 mod story_replay;
 mod story_rollout;
+mod story_scheduled;
 mod story_search;
 mod story_source;
 mod story_tools;

@@ -67,6 +67,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("search", &["model", "runtime", "telemetry", "lake", "logtype"]),
+    ("schedule", &["model", "runtime", "telemetry", "search", "detect", "state", "lake", "pipeline"]),
     ("http", &["model", "runtime", "telemetry", "state", "alert", "search"]),
 ];
 

@@ -15,7 +15,7 @@ use super::declared::Declared;
 use super::protocol::{DataModelSource, Mapping, MappingTarget, ModuleSource, RuleKind};
 use super::spec::{self, DataModelSpec, GlobalSpec, Item, Keys, LookupTableSpec, PackSpec, QuerySpec, TestSpec};
 use crate::lookup::Definition;
-use crate::model::{Alerting, RuleMeta};
+use crate::model::{Alerting, RuleMeta, SavedQuery};
 use crate::runtime::files_below;
 
 /// What a set of folders holds.
@@ -48,7 +48,7 @@ pub struct Rule {
     pub meta: Arc<RuleMeta>,
     pub enabled: bool,
     pub kind: RuleKind,
-    /// Empty for a scheduled rule and a policy.
+    /// Of a scheduled rule what stands for its queries; empty for a policy.
     pub log_types: Vec<String>,
     /// Without a line of Python when the YAML says it all.
     pub module: ModuleSource,
@@ -66,7 +66,16 @@ pub struct Pack {
 #[derive(Clone, Debug)]
 pub struct Query {
     pub origin: PathBuf,
+    /// It runs by its schedule.
+    pub enabled: bool,
     pub spec: QuerySpec,
+}
+
+impl Query {
+    /// As it is found and run by its name.
+    pub fn saved(&self) -> SavedQuery {
+        SavedQuery { is_enabled: self.enabled, ..self.spec.saved() }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -147,6 +156,8 @@ impl Content {
             listed.for_each(|model| model.enabled = true);
             let listed = self.tables.iter_mut().filter(|table| ids.contains(&*table.definition.name));
             listed.for_each(|table| table.enabled = true);
+            let listed = self.queries.iter_mut().filter(|query| ids.contains(query.spec.query_name.as_str()));
+            listed.for_each(|query| query.enabled = query.spec.is_scheduled());
         }
     }
 
@@ -180,11 +191,8 @@ impl Content {
                 Item::DataModel(spec) => self.add_data_model(file, spec),
                 Item::LookupTable(spec) => self.add_table(file, &spec),
                 Item::Query(spec) => {
-                    // It runs when somebody asks for it; its schedule is not kept yet.
-                    if spec.is_scheduled() {
-                        *self.not_evaluated.entry(spec.analysis_type.clone()).or_default() += 1;
-                    }
-                    self.queries.push(Query { origin: file.into(), spec: *spec });
+                    let enabled = spec.is_scheduled() && spec.enabled.unwrap_or_default();
+                    self.queries.push(Query { origin: file.into(), enabled, spec: *spec });
                 }
                 Item::NotEvaluated(kind) => *self.not_evaluated.entry(kind).or_default() += 1,
             }

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{Rule, module};
 use crate::detect::declared::Declared;
 use crate::detect::protocol::{ModuleSource, RuleKind};
+use crate::detect::scheduled::topic;
 use crate::detect::spec::{PolicySpec, RuleSpec};
 use crate::model::{RuleMeta, Severity};
 
@@ -66,7 +67,10 @@ pub(super) fn rule(written: &Written, base: Option<&Written>) -> Result<Rule, Ve
         origin: written.file.clone(),
         enabled: spec.enabled.unwrap_or_default(),
         kind,
-        log_types: spec.log_types.clone().unwrap_or_default(),
+        log_types: match kind {
+            RuleKind::ScheduledRule => spec.scheduled_queries.iter().flatten().map(|query| topic(query)).collect(),
+            RuleKind::Rule | RuleKind::Policy => spec.log_types.clone().unwrap_or_default(),
+        },
         meta: Arc::new(meta(&spec, severity, version(&yaml, &module.source))),
         module,
         declared,

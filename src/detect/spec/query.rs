@@ -1,11 +1,15 @@
 //! `saved_query` and `scheduled_query`: SQL over the lake that has a name, and perhaps a schedule.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::SpecError;
 use super::unevaluated::require;
+use crate::detect::scheduled::ScheduledQuery;
 use crate::model::SavedQuery;
+use crate::runtime;
 
 const MOST_TAGS: usize = 100;
 
@@ -63,7 +67,23 @@ impl QuerySpec {
             tags: self.tags.clone().unwrap_or_default(),
             sql: self.text().unwrap_or_default().to_owned(),
             is_scheduled: self.is_scheduled(),
+            schedule: self.scheduled().map(|scheduled| scheduled.schedule.to_string()),
+            is_enabled: self.enabled.unwrap_or_default(),
         }
+    }
+
+    /// As it runs by itself; `None` of a query without a schedule.
+    pub fn scheduled(&self) -> Option<ScheduledQuery> {
+        let schedule = self.schedule.as_ref().filter(|_| self.is_scheduled())?;
+        Some(ScheduledQuery {
+            name: self.query_name.clone(),
+            sql: self.text().unwrap_or_default().to_owned(),
+            schedule: schedule.read().ok()?,
+            lookback: Duration::from_secs(
+                self.lookback_window_seconds.filter(|_| self.lookback.unwrap_or_default()).unwrap_or(0),
+            ),
+            timeout: schedule.timeout_minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60))),
+        })
     }
 
     /// In the dialect that is nearest to the one here.
@@ -92,24 +112,33 @@ impl QuerySpec {
             (None, false) => {}
         }
         require(!scheduled || self.enabled.is_some(), "`Enabled` is missing")?;
+        let year = 366 * 24 * 3600;
+        require(
+            self.lookback_window_seconds.is_none_or(|seconds| seconds <= year),
+            "`LookbackWindowSeconds` must be at most a year",
+        )?;
         Ok(self)
     }
 }
 
 impl Schedule {
     pub(super) fn check(&self) -> Result<(), SpecError> {
-        match (&self.cron_expression, self.rate_minutes) {
-            (Some(cron), None) => require(
-                cron.split_whitespace().count() == 5,
-                "`CronExpression` must have five fields: minute, hour, day, month, day of the week",
-            ),
-            (None, Some(rate)) => {
-                require(rate > 1, "`RateMinutes` must be above 1")?;
-                let timeout = self.timeout_minutes.unwrap_or(0);
-                require(rate >= timeout, "`RateMinutes` must not be below `TimeoutMinutes`")
-            }
-            _ => Err(SpecError::new("`Schedule` needs exactly one of `CronExpression` and `RateMinutes`")),
+        require(self.timeout_minutes != Some(0), "`TimeoutMinutes` must be at least 1")?;
+        if let (None, Some(rate)) = (&self.cron_expression, self.rate_minutes) {
+            require(rate > 1, "`RateMinutes` must be above 1")?;
+            let timeout = self.timeout_minutes.unwrap_or(0);
+            require(rate >= timeout, "`RateMinutes` must not be below `TimeoutMinutes`")?;
         }
+        self.read().map(|_| ())
+    }
+
+    fn read(&self) -> Result<runtime::Schedule, SpecError> {
+        let (schedule, key) = match (&self.cron_expression, self.rate_minutes) {
+            (Some(cron), None) => (runtime::Schedule::cron(cron), "CronExpression"),
+            (None, Some(rate)) => (runtime::Schedule::rate(rate), "RateMinutes"),
+            _ => return Err(SpecError::new("`Schedule` needs exactly one of `CronExpression` and `RateMinutes`")),
+        };
+        schedule.map_err(|problem| SpecError::new(format!("`{key}`: {problem}")))
     }
 }
 
@@ -131,6 +160,8 @@ mod tests {
             ("Schedule: {RateMinutes: 1}\n", "above 1"),
             ("Schedule: {RateMinutes: 5, TimeoutMinutes: 9}\n", "below `TimeoutMinutes`"),
             ("Schedule: {CronExpression: '* * *'}\n", "five fields"),
+            ("Schedule: {CronExpression: '0 5 * * MON'}\n", "`CronExpression`: `MON` is not understood"),
+            ("Schedule: {RateMinutes: 5, TimeoutMinutes: 0}\n", "`TimeoutMinutes`"),
             ("Schedule: {RateMinutes: 5, CronExpression: '* * * * *'}\n", "exactly one"),
         ] {
             assert!(problem(&format!("{query}{rest}")).contains(said), "{rest}");

@@ -83,6 +83,7 @@ pub(super) fn router(surface: Surface) -> Router<Surface> {
         .route("/api/v1/rules/{id}/lift", axum::routing::post(rules::lift))
         .route("/api/v1/search", get(search::list).post(search::submit))
         .route("/api/v1/search/saved", get(search::saved))
+        .route("/api/v1/search/scheduled", get(search::scheduled))
         .route("/api/v1/search/databases", get(search::databases))
         .route("/api/v1/search/databases/{database}/tables", get(search::tables))
         .route("/api/v1/search/databases/{database}/tables/{table}", get(search::columns))

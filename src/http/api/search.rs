@@ -16,8 +16,9 @@ use tokio_util::io::ReaderStream;
 use url::form_urlencoded;
 
 use super::query::{moment, number};
-use super::{Caller, Refusal, body, json_text};
+use super::{Caller, Refusal, body, failed, json_text};
 use crate::http::Surface;
+use crate::model::rfc3339;
 use crate::search::queries::{Ask, Column, Filter, Origin, Queries, Refused};
 use crate::search::{SearchError, indicators, output};
 
@@ -214,6 +215,23 @@ fn csv(columns: Vec<Column>, file: tokio::fs::File) -> impl Stream<Item = io::Re
 
 pub(super) async fn saved(State(surface): State<Surface>) -> Answer {
     Ok(json_text(&json!({ "queries": queries(&surface)?.saved().all() })).into_response())
+}
+
+/// Queries with a schedule, when they run next, and how they ran last.
+pub(super) async fn scheduled(State(surface): State<Surface>) -> Answer {
+    let planned = surface.desk()?.state.planned().await.map_err(|error| failed(&surface, &error))?;
+    let queries = queries(&surface)?.saved().all().into_iter().filter(|query| query.is_scheduled);
+    let told = queries.map(|query| {
+        let planned = planned.iter().find(|planned| planned.query == query.name);
+        let next = planned.filter(|_| query.is_enabled).map(|planned| rfc3339(planned.due.max(planned.not_before)));
+        let last = planned.and_then(|planned| planned.last.as_ref());
+        let mut told = json!(query);
+        told["nextRun"] = json!(next);
+        told["failures"] = json!(planned.map_or(0, |planned| planned.failures));
+        told["lastRun"] = json!(last);
+        told
+    });
+    Ok(json_text(&json!({ "queries": told.collect::<Vec<_>>() })).into_response())
 }
 
 pub(super) async fn databases(State(surface): State<Surface>) -> Answer {

@@ -37,7 +37,15 @@ async fn server() -> Server {
     let search = Search::new(Arc::new(tables), config.limits());
     let saved = Saved::new(|| {
         let sql = "SELECT p_current_timestamp() AS at".to_owned();
-        vec![SavedQuery { name: "The time".into(), description: None, tags: vec!["a".into()], sql, is_scheduled: true }]
+        vec![SavedQuery {
+            name: "The time".into(),
+            description: None,
+            tags: vec!["a".into()],
+            sql,
+            is_scheduled: true,
+            schedule: Some("every 60 minutes".into()),
+            is_enabled: true,
+        }]
     });
     let queries = Queries::open(&config, search, saved, Arc::new(SystemClock), Telemetry::new()).await.unwrap();
     let (subscriber, log) = telemetry::build(&telemetry::Config::default(), false, false, std::io::sink).unwrap();

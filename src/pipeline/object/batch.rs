@@ -8,7 +8,7 @@ use crate::lake::Beside;
 use crate::model::EventBatch;
 use crate::pipeline::feedback;
 use crate::pipeline::reading::Reading;
-use crate::state::{ClaimToken, Condition, Fact};
+use crate::state::ClaimToken;
 use crate::telemetry::Step;
 
 /// Of one object's rejects the first so many are kept; the object itself stays in its bucket with all of them.
@@ -36,24 +36,12 @@ impl Work<'_> {
         let (ticket, detections) = tokio::join!(buffer, detect);
         reading.tickets.push(ticket?);
         let detections = detections?;
-        let now = pipeline.clock.now();
-        for off in &detections.switched_off {
-            pipeline.state.note(Fact::Trouble(Condition::RuleStopped), &off.rule.id, &off.to_string(), now).await?;
-        }
+        let record = pipeline.record(token, &detections, pipeline.clock.now());
+        let placed = self.spans.time(Step::Record, record).await?;
         if detections.is_empty() {
             return Ok(());
         }
-        let destinations = pipeline.destinations();
-        let record = pipeline.state.record(token, &detections, &destinations, now);
-        let recorded = self.spans.time(Step::Record, record).await?;
-        pipeline.telemetry.alerts_held(recorded.held);
-        if !recorded.opened.is_empty() {
-            for alert in &recorded.opened {
-                pipeline.telemetry.alert_opened(&alert.id, &alert.rule_id, alert.severity, alert.kind);
-            }
-            pipeline.alert_opened.notify_one();
-        }
-        let found = Beside::Found { batch: &batch, detections: &detections, placed: &recorded.placed };
+        let found = Beside::Found { batch: &batch, detections: &detections, placed: &placed };
         reading.tickets.push(self.spans.time(Step::Buffer, pipeline.lake.append_beside(token, found)).await?);
         Ok(())
     }

@@ -153,6 +153,10 @@ fn words(condition: Condition, subject: &str) -> (String, String) {
             "More replicas, or more memory and `pipeline.max_in_flight` for each; `alerts.queue_age_limit_minutes` \
              says what age is usual.",
         ),
+        Condition::QueryFailed => (
+            format!("Scheduled query {subject} fails"),
+            "`margay queries show` tells how its last run went, and `margay queries run` runs it.",
+        ),
     };
     (title, runbook.to_owned())
 }

@@ -20,11 +20,21 @@ pub struct Ask {
     /// Below those of the configuration.
     pub rows: Option<usize>,
     pub time: Option<Duration>,
+    /// Ranges of time macros begin so much earlier.
+    pub lookback: Duration,
 }
 
 impl Ask {
     pub fn sql(sql: impl Into<String>) -> Ask {
-        Ask { sql: sql.into(), origin: Origin::Sql, name: None, reference_time: None, rows: None, time: None }
+        Ask {
+            sql: sql.into(),
+            origin: Origin::Sql,
+            name: None,
+            reference_time: None,
+            rows: None,
+            time: None,
+            lookback: Duration::ZERO,
+        }
     }
 
     pub fn saved(query: SavedQuery) -> Ask {

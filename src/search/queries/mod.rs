@@ -96,7 +96,13 @@ impl Queries {
             }
             let ended = CancellationToken::new();
             ended.cancel();
-            let entry = Entry { limits: *search.limits(), stop: CancellationToken::new(), ended, record };
+            let entry = Entry {
+                limits: *search.limits(),
+                lookback: Duration::ZERO,
+                stop: CancellationToken::new(),
+                ended,
+                record,
+            };
             entries.insert(entry.record.id.clone(), entry);
         }
         let inner = Inner {
@@ -168,8 +174,13 @@ impl Queries {
             time: ask.time.map_or(own.time, |time| time.min(own.time)),
             ..*own
         };
-        let entry =
-            Entry { record: record.clone(), limits, stop: CancellationToken::new(), ended: CancellationToken::new() };
+        let entry = Entry {
+            record: record.clone(),
+            limits,
+            lookback: ask.lookback,
+            stop: CancellationToken::new(),
+            ended: CancellationToken::new(),
+        };
         if state.is_ending {
             return Err(Refused::Ending);
         }
@@ -185,15 +196,16 @@ impl Queries {
             let Some(entry) = state.entries.get_mut(&id) else { continue };
             entry.record.status = Status::Running;
             entry.record.started_at = Some(self.0.clock.now());
-            let (record, limits, stop) = (entry.record.clone(), entry.limits, entry.stop.clone());
-            self.0.aside.spawn(self.clone().run(record, limits, stop));
+            let (record, stop) = (entry.record.clone(), entry.stop.clone());
+            let search = self.0.search.within(entry.limits).looking_back(entry.lookback);
+            self.0.aside.spawn(self.clone().run(record, search, stop));
         }
         self.0.telemetry.searches(state.line.running(), state.line.waiting());
     }
 
-    async fn run(self, record: Record, limits: Limits, stop: CancellationToken) {
+    async fn run(self, record: Record, search: Search, stop: CancellationToken) {
         // A query that makes the engine panic fails alone.
-        let work = AssertUnwindSafe(self.answer(&record, limits)).catch_unwind();
+        let work = AssertUnwindSafe(self.answer(&record, &search)).catch_unwind();
         let outcome = tokio::select! {
             biased;
             () = stop.cancelled() => Outcome { status: Status::Cancelled, error: None },
@@ -209,8 +221,9 @@ impl Queries {
         self.end(&record, outcome).await;
     }
 
-    async fn answer(&self, record: &Record, limits: Limits) -> Result<(), SearchError> {
-        let mut rows = self.0.search.within(limits).start(&record.sql, record.reference_time).await?;
+    async fn answer(&self, record: &Record, search: &Search) -> Result<(), SearchError> {
+        let limits = search.limits();
+        let mut rows = search.start(&record.sql, record.reference_time).await?;
         let (columns, warnings) = (Column::of(rows.schema()), rows.warnings().to_vec());
         self.note(&record.id, |record| (record.columns, record.warnings) = (columns, warnings));
         let failed = |error: std::io::Error| SearchError::new(format!("the rows could not be kept: {error}"));

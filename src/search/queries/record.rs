@@ -84,6 +84,8 @@ pub enum Origin {
     Sql,
     Indicators,
     Saved,
+    /// By the schedule of a query.
+    Scheduled,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! What is known of all queries, and what of it is forgotten. Pure.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,7 @@ pub(super) struct State {
 pub(super) struct Entry {
     pub(super) record: Record,
     pub(super) limits: Limits,
+    pub(super) lookback: Duration,
     pub(super) stop: CancellationToken,
     pub(super) ended: CancellationToken,
 }

@@ -132,6 +132,8 @@ async fn open(config: &Config, gate: &Arc<Gate>, clock: &Arc<At>, telemetry: &Te
         tags: Vec::new(),
         sql: "SELECT 1 AS one".into(),
         is_scheduled: false,
+        schedule: None,
+        is_enabled: false,
     };
     let saved = Saved::new(move || vec![query.clone()]);
     Queries::open(config, search, saved, clock.clone(), telemetry.clone()).await.unwrap()

@@ -15,6 +15,7 @@ pub(super) mod outbox;
 pub(super) mod quarantine;
 pub(super) mod replicas;
 pub(super) mod revisions;
+pub(super) mod schedules;
 pub(super) mod storms;
 
 use time::{Duration, OffsetDateTime};
@@ -153,6 +154,14 @@ macro_rules! contract_tests {
                 a_lost_lease_can_not_be_prolonged,
                 duties_are_apart,
                 one_of_many_at_once_gets_the_duty,
+            ],
+            schedules: [
+                a_query_is_planned_once_and_anew_with_another_schedule,
+                a_missed_run_is_replaced_unless_it_has_rows,
+                the_rows_that_are_kept_first_stay_until_the_run_has_ended,
+                one_of_many_keeps_the_rows_and_one_ends_the_run,
+                failures_are_counted_until_a_run_succeeds,
+                old_runs_are_forgotten_and_no_object,
             ],
             revisions: [
                 the_last_revision_of_each_log_type_is_remembered,

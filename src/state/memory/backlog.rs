@@ -90,7 +90,7 @@ impl Tables {
 
 impl Tables {
     /// Forgets the oldest entries whose age is told and before then, with everything that belongs to them.
-    fn forget_old(
+    pub(super) fn forget_old(
         &mut self,
         before: OffsetDateTime,
         limit: u32,

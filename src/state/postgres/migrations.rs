@@ -25,6 +25,7 @@ const VERSIONS: &[(i64, &str, &str)] = &[
     (3, "key_value", include_str!("migrations/0003_key_value.sql")),
     (4, "leases", include_str!("migrations/0004_leases.sql")),
     (5, "follow_ups", include_str!("migrations/0005_follow_ups.sql")),
+    (6, "schedules", include_str!("migrations/0006_schedules.sql")),
 ];
 
 #[derive(Debug)]

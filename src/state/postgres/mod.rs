@@ -29,6 +29,7 @@ mod outbox;
 mod quarantine;
 mod record;
 mod revisions;
+mod schedules;
 mod summary;
 mod upkeep;
 

@@ -54,6 +54,12 @@ const FORGET_UNROUTED: &str = forget_where!(
     "finished_at"
 );
 
+/// The condition is that of the index `objects_runs`.
+pub(super) const FORGET_RUNS: &str = forget_where!(
+    "bucket = 'margay:scheduled' AND claimed_at < $1 AND (claimed_until IS NULL OR claimed_until <= $1)",
+    "claimed_at"
+);
+
 const FORGET_MESSAGES: &str = "
     DELETE FROM quarantined_messages WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM quarantined_messages WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED))";
@@ -64,7 +70,7 @@ const FORGET_REJECTS: &str = "
 
 const ATTEMPT: &str = "forget what is old";
 
-async fn forget<'c>(
+pub(super) async fn forget<'c>(
     connection: impl Executor<'c, Database = Postgres>,
     query: &'static str,
     before: OffsetDateTime,

@@ -27,6 +27,7 @@ const VERSIONS: &[(i64, &str, &str)] = &[
     (9, "key_value", include_str!("migrations/0009_key_value.sql")),
     (10, "leases", include_str!("migrations/0010_leases.sql")),
     (11, "follow_ups", include_str!("migrations/0011_follow_ups.sql")),
+    (12, "schedules", include_str!("migrations/0012_schedules.sql")),
 ];
 
 #[derive(Debug)]

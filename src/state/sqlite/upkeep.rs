@@ -40,7 +40,7 @@ const FORGET_UNROUTED: &str = "
     RETURNING id";
 
 /// Deletes what the query finds, with everything that belongs to it, and tells how many.
-async fn forget(
+pub(super) async fn forget(
     connection: &mut SqliteConnection,
     query: &'static str,
     before: OffsetDateTime,

@@ -11,9 +11,10 @@ use super::ports::call;
 use super::world::Fault;
 use crate::model::{Alert, Detections, News, ObjectId, ObjectRef, Position, Receiver, Reject, RowId, Taken};
 use crate::state::{
-    AlertFilter, AlertMatch, AlertStore, Audited, Claim, ClaimToken, CommitId, Commits, Desk, Fact, Failed, Intended,
-    Lease, Leases, Ledger, Lift, Noted, Notice, Notices, ObjectOutcome, Outbox, Part, PendingDelivery, Quarantine,
-    Quarantined, Recorded, StateError, Storm, Storms, Summary, TriageChange, Waiting,
+    AlertFilter, AlertMatch, AlertStore, Audited, Claim, ClaimToken, CommitId, Commits, Conclusion, Desk, Fact, Failed,
+    Intended, KeptRows, Lease, Leases, Ledger, Lift, Noted, Notice, Notices, ObjectOutcome, Outbox, Part,
+    PendingDelivery, Planned, Quarantine, Quarantined, Recorded, Schedules, StateError, Storm, Storms, Summary,
+    TriageChange, Waiting,
 };
 
 pub(super) struct StateView(pub(super) Arc<Life>);
@@ -266,6 +267,40 @@ impl Leases for StateView {
 
     async fn prolong(&self, lease: &Lease, until: OffsetDateTime) -> Result<bool, StateError> {
         self.call(&format!("prolong {}", lease.duty), self.state().prolong(lease, until)).await
+    }
+}
+
+#[async_trait]
+impl Schedules for StateView {
+    async fn planned(&self) -> Result<Vec<Planned>, StateError> {
+        self.call("planned", self.state().planned()).await
+    }
+
+    async fn plan(
+        &self,
+        query: &str,
+        schedule: &str,
+        due: OffsetDateTime,
+        instead_of: Option<OffsetDateTime>,
+    ) -> Result<(), StateError> {
+        self.call(&format!("plan {query}"), self.state().plan(query, schedule, due, instead_of)).await
+    }
+
+    async fn keep_rows(
+        &self,
+        query: &str,
+        due: OffsetDateTime,
+        rows: Option<&KeptRows>,
+    ) -> Result<Option<KeptRows>, StateError> {
+        self.call(&format!("keep rows of {query}"), self.state().keep_rows(query, due, rows)).await
+    }
+
+    async fn conclude(&self, query: &str, due: OffsetDateTime, conclusion: &Conclusion) -> Result<bool, StateError> {
+        self.call(&format!("conclude {query}"), self.state().conclude(query, due, conclusion)).await
+    }
+
+    async fn forget_runs(&self, before: OffsetDateTime, limit: u32) -> Result<u64, StateError> {
+        self.call("forget runs", self.state().forget_runs(before, limit)).await
     }
 }
 

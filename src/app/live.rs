@@ -1,0 +1,227 @@
+//! Tables of searches that are no files: alerts and their deliveries as the store of the state has them now, and the lookup
+//! tables that rules see. The store is where people change alerts: a copy in the lake would be of yesterday.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{iter, try_unfold};
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+use crate::lake::columns::{Column, EVENT_TIME, PARSE_TIME, Shape, columns};
+use crate::lake::names::{TableId, table_name};
+use crate::logtype::Registry;
+use crate::lookup::Tables;
+use crate::model::{Alert, DeliveryResponse, stored_time};
+use crate::search::live::{LiveTable, LiveTables, Pages, column};
+use crate::state::{AlertFilter, AlertPlace, StateStore};
+
+/// Alerts, or rows of a lookup table, that are read at a time.
+const PAGE: u32 = 500;
+
+/// The store of the state, or why there is none.
+pub(super) type State = Arc<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn StateStore>, String>> + Send + Sync>;
+
+pub(super) struct Live {
+    pub(super) prefix: String,
+    /// Asked when a table of it is read.
+    pub(super) state: State,
+    /// Names of lookup tables, those tables as they are at the moment, and the log types that their rows are of.
+    pub(super) names: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    pub(super) lookups: Box<dyn Fn() -> BoxFuture<'static, Arc<Tables>> + Send + Sync>,
+    pub(super) log_types: Box<dyn Fn() -> Arc<Registry> + Send + Sync>,
+}
+
+#[derive(Clone, Copy)]
+enum Of {
+    Alerts,
+    Deliveries,
+}
+
+impl Of {
+    const ALL: [Of; 2] = [Of::Alerts, Of::Deliveries];
+
+    fn name(self) -> &'static str {
+        match self {
+            Of::Alerts => "alerts",
+            Of::Deliveries => "deliveries",
+        }
+    }
+
+    fn columns(self) -> Vec<Column> {
+        let named =
+            |columns: &[(&str, Shape)]| columns.iter().map(|(name, shape)| column(name, shape.clone())).collect();
+        let texts = || Shape::List(Box::new(Shape::Text));
+        match self {
+            Of::Alerts => named(&[
+                (EVENT_TIME, Shape::Time),
+                (PARSE_TIME, Shape::Time),
+                ("id", Shape::Text),
+                ("type", Shape::Text),
+                ("rule_id", Shape::Text),
+                ("rule_version", Shape::Text),
+                ("rule_display_name", Shape::Text),
+                ("title", Shape::Text),
+                ("severity", Shape::Text),
+                ("status", Shape::Text),
+                ("description", Shape::Text),
+                ("reference", Shape::Text),
+                ("runbook", Shape::Text),
+                ("context", Shape::Json),
+                ("dedup", Shape::Text),
+                ("destinations", texts()),
+                ("event_count", Shape::Long),
+                ("log_types", texts()),
+                ("tags", texts()),
+                ("reports", Shape::Json),
+                ("first_event_match_time", Shape::Time),
+                ("created_at", Shape::Time),
+                ("updated_at", Shape::Time),
+                ("assignee", Shape::Text),
+                ("last_updated_by", Shape::Text),
+                ("last_updated_by_time", Shape::Time),
+            ]),
+            Of::Deliveries => named(&[
+                (EVENT_TIME, Shape::Time),
+                (PARSE_TIME, Shape::Time),
+                ("alert_id", Shape::Text),
+                ("rule_id", Shape::Text),
+                ("destination", Shape::Text),
+                ("attempt", Shape::Long),
+                ("dispatched_at", Shape::Time),
+                ("status_code", Shape::Int),
+                ("success", Shape::Boolean),
+                ("message", Shape::Text),
+            ]),
+        }
+    }
+
+    fn rows(self, alert: &Alert) -> Vec<Map<String, Value>> {
+        match self {
+            Of::Alerts => vec![alert_row(alert)],
+            Of::Deliveries => alert.delivery_responses.iter().map(|sent| delivery_row(alert, sent)).collect(),
+        }
+    }
+}
+
+#[async_trait]
+impl LiveTables for Live {
+    fn list(&self) -> Vec<TableId> {
+        let of_state = Of::ALL.into_iter().map(|of| self.id("monitor", of.name()));
+        let names = (self.names)();
+        let mut all: Vec<TableId> = of_state.chain(names.iter().map(|name| self.id("lookups", name))).collect();
+        all.sort();
+        all
+    }
+
+    async fn open(&self, table: &TableId) -> Option<LiveTable> {
+        let of_state = Of::ALL.into_iter().find(|of| self.id("monitor", of.name()) == *table);
+        if let Some(of) = of_state {
+            let state = self.state.clone();
+            return Some(LiveTable { columns: of.columns(), pages: Arc::new(move || alerts(state.clone(), of)) });
+        }
+        let name = (self.names)().into_iter().find(|name| self.id("lookups", name) == *table)?;
+        let lookups = (self.lookups)().await;
+        let log_types = (self.log_types)();
+        let schema = log_types.get(&lookups.definition(&name)?.schema).ok()?;
+        // Its rows are no events.
+        let mut columns = columns(Some(schema));
+        columns.retain(|column| !column.name.starts_with("p_"));
+        Some(LiveTable { columns, pages: Arc::new(move || rows_of(lookups.clone(), name.clone())) })
+    }
+}
+
+impl Live {
+    fn id(&self, namespace: &str, name: &str) -> TableId {
+        TableId { namespace: format!("{}{namespace}", self.prefix), name: table_name(name) }
+    }
+}
+
+/// Newest first, each once: the place of the last one says where the next page begins.
+fn alerts(state: State, of: Of) -> Pages {
+    let pages = try_unfold((None, None, false), move |(opened, after, is_over)| {
+        let state = state.clone();
+        async move {
+            if is_over {
+                return Ok(None);
+            }
+            let state: Arc<dyn StateStore> = match opened {
+                Some(opened) => opened,
+                None => state().await?,
+            };
+            let filter = AlertFilter { after, limit: Some(PAGE), ..AlertFilter::default() };
+            let page = state.alerts(&filter).await.map_err(|error| error.to_string())?;
+            let rows: Vec<_> = page.iter().flat_map(|alert| of.rows(alert)).collect();
+            let is_over = page.len() < PAGE as usize;
+            Ok(Some((rows, (Some(state), page.last().map(AlertPlace::from), is_over))))
+        }
+    });
+    pages.boxed()
+}
+
+fn rows_of(lookups: Arc<Tables>, name: String) -> Pages {
+    let count = lookups.get(&name).map_or(0, |table| table.rows());
+    let pages = (0..count).step_by(PAGE as usize).map(move |from| {
+        let table = lookups.get(&name).expect("a table that was counted is there");
+        let rows = (from..count.min(from + PAGE as usize)).map(|row| serde_json::from_slice(table.text_of(row)));
+        rows.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())
+    });
+    iter(pages).boxed()
+}
+
+fn alert_row(alert: &Alert) -> Map<String, Value> {
+    let optional = |at: Option<OffsetDateTime>| at.map(stored_time);
+    object(json!({
+        EVENT_TIME: stored_time(alert.created_at),
+        PARSE_TIME: stored_time(alert.updated_at),
+        "id": alert.id,
+        "type": alert.kind,
+        "rule_id": alert.rule_id,
+        "rule_version": alert.rule_version,
+        "rule_display_name": alert.rule_display_name,
+        "title": alert.title,
+        "severity": alert.severity,
+        "status": alert.status,
+        "description": alert.description,
+        "reference": alert.reference,
+        "runbook": alert.runbook,
+        "context": alert.context,
+        "dedup": alert.dedup,
+        "destinations": alert.destinations,
+        "event_count": alert.event_count,
+        "log_types": alert.log_types,
+        "tags": alert.tags,
+        "reports": alert.reports,
+        "first_event_match_time": stored_time(alert.first_event_match_time),
+        "created_at": stored_time(alert.created_at),
+        "updated_at": stored_time(alert.updated_at),
+        "assignee": alert.triage.assignee,
+        "last_updated_by": alert.triage.last_updated_by,
+        "last_updated_by_time": optional(alert.triage.last_updated_by_time),
+    }))
+}
+
+fn delivery_row(alert: &Alert, sent: &DeliveryResponse) -> Map<String, Value> {
+    let at = sent.dispatched_at.unwrap_or(alert.created_at);
+    object(json!({
+        EVENT_TIME: stored_time(at),
+        PARSE_TIME: stored_time(at),
+        "alert_id": alert.id,
+        "rule_id": alert.rule_id,
+        "destination": sent.destination_id,
+        "attempt": sent.attempt,
+        "dispatched_at": sent.dispatched_at.map(stored_time),
+        "status_code": sent.status_code,
+        "success": sent.success,
+        "message": sent.message,
+    }))
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(row) => row,
+        _ => unreachable!("it is written as an object"),
+    }
+}
