@@ -50,7 +50,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use audit::{audit, tell_health};
+pub use audit::{MOST_AUDITED, audit, tell_health};
 pub use catalogue::{Catalogue, CurrentCatalogue};
 pub use discovery::Discoveries;
 pub use intake::run;

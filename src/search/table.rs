@@ -11,6 +11,7 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{DataFusionError, Result, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -96,7 +97,8 @@ impl TableProvider for LakeTable {
             }
         };
         let store = state.runtime_env().object_store(&url)?;
-        let files = skip::by_blooms(files, &needles, &store).await?;
+        let footers = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let files = skip::by_blooms(files, &needles, &store, &footers).await?;
         // A look at some rows, or their count, reads little of a table.
         let is_look = filters.is_empty() && (limit.is_some() || projection.is_some_and(Vec::is_empty));
         if !is_look && let Some(scans) = state.config().get_extension::<Scans>() {
@@ -104,7 +106,9 @@ impl TableProvider for LakeTable {
         }
         let groups = groups(files, state.config().target_partitions());
         let options = state.config().options().execution.parquet.clone();
+        let reader = CachedParquetFileReaderFactory::new(store, footers);
         let source = ParquetSource::new(self.schema.clone())
+            .with_parquet_file_reader_factory(Arc::new(reader))
             .with_pushdown_filters(options.pushdown_filters)
             .with_reorder_filters(options.reorder_filters)
             .with_enable_page_index(true)
