@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::array::Array;
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Schema, TimeUnit};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
@@ -49,6 +49,23 @@ fn collect(filter: &Expr, schema: &Schema, conditions: &mut Vec<Condition>) {
     }
 }
 
+/// A filter that is nothing but a comparison of a time with a moment. Of these a file may prove that all its rows pass.
+pub(super) fn of_time(filter: &Expr, schema: &Schema) -> Option<Condition> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = filter else { return None };
+    let is_exact = |column: &Expr, value: &Expr| {
+        matches!(column, Expr::Column(_))
+            && matches!(value, Expr::Literal(ScalarValue::TimestampMicrosecond(Some(_), None), _))
+    };
+    if !is_exact(left, right) && !is_exact(right, left) {
+        return None;
+    }
+    let comparison = comparison(*op)?;
+    let found = condition(left, comparison, right, schema);
+    let found = found.or_else(|| condition(right, turned_round(comparison), left, schema))?;
+    let kind = schema.field_with_name(&found.column).ok()?.data_type();
+    (*kind == DataType::Timestamp(TimeUnit::Microsecond, None)).then_some(found)
+}
+
 fn comparison(operator: Operator) -> Option<Comparison> {
     Some(match operator {
         Operator::Eq => Comparison::Equal,
@@ -88,9 +105,10 @@ pub(super) fn column_of(expression: &Expr) -> Option<&str> {
 
 fn scalar(value: &ScalarValue, data_type: &DataType) -> Option<Scalar> {
     match (value, data_type) {
-        (ScalarValue::Utf8(text) | ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text), DataType::Utf8) => {
-            text.clone().map(Scalar::Text)
-        }
+        (
+            ScalarValue::Utf8(text) | ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text),
+            DataType::Utf8 | DataType::Utf8View,
+        ) => text.clone().map(Scalar::Text),
         (ScalarValue::TimestampSecond(at, _), DataType::Timestamp(..)) => Some(Scalar::Time(at.as_ref()? * 1_000_000)),
         (ScalarValue::TimestampMillisecond(at, _), DataType::Timestamp(..)) => Some(Scalar::Time(at.as_ref()? * 1000)),
         (ScalarValue::TimestampMicrosecond(at, _), DataType::Timestamp(..)) => at.map(Scalar::Time),
