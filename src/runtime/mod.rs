@@ -1,5 +1,5 @@
 //! What every asynchronous part shares: the clock, tracked tasks with one cancellation, a runtime aside for what computes
-//! for long, back-off, the byte budget, and files that are watched.
+//! for long, back-off, the byte budget, files that are watched, and how memory is taken from the system.
 //! Knows nothing of logs, rules or alerts.
 
 mod aside;
@@ -7,6 +7,7 @@ mod backoff;
 mod budget;
 mod clock;
 mod files;
+mod memory;
 mod tasks;
 mod watch;
 
@@ -15,5 +16,6 @@ pub use backoff::Backoff;
 pub use budget::{ByteBudget, BytePermit};
 pub use clock::{Clock, SharedClock, SystemClock};
 pub use files::files_below;
+pub use memory::few_arenas;
 pub use tasks::{Tasks, blocking, blocking_deep};
 pub use watch::{Look, Watch, Watched};
