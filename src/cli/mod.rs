@@ -130,6 +130,7 @@ impl ConfigArgument {
 
 /// Runs the command of this process.
 pub fn main() -> ExitCode {
+    crate::runtime::few_arenas();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

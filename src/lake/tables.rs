@@ -53,6 +53,31 @@ pub struct ParquetFile {
     pub location: String,
     pub bytes: u64,
     pub rows: Option<u64>,
+    /// Of the times in it, where its partition tells.
+    pub times: Option<Times>,
+}
+
+/// Every row has a time in this column, which is at or after the one and before the other; in microseconds since 1970, UTC.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Times {
+    pub column: String,
+    pub from: i64,
+    pub to: i64,
+}
+
+impl Times {
+    /// Whether every row meets the condition.
+    pub fn meet(&self, condition: &Condition) -> bool {
+        let Scalar::Time(at) = condition.value else { return false };
+        self.column == condition.column
+            && match condition.comparison {
+                Comparison::Equal => false,
+                Comparison::Less => at >= self.to,
+                Comparison::LessOrEqual => at >= self.to - 1,
+                Comparison::Greater => at < self.from,
+                Comparison::GreaterOrEqual => at <= self.from,
+            }
+    }
 }
 
 /// What rows that are looked for have in a column of the table.
@@ -78,4 +103,26 @@ pub enum Scalar {
     Number(i64),
     /// Microseconds since 1970, UTC.
     Time(i64),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_is_met_by_all_times_or_it_is_not() {
+        let times = Times { column: "at".into(), from: 10, to: 20 };
+        let meet = |comparison, at| times.meet(&Condition { column: "at".into(), comparison, value: Scalar::Time(at) });
+        for (comparison, met, not) in [
+            (Comparison::GreaterOrEqual, 10, 11),
+            (Comparison::Greater, 9, 10),
+            (Comparison::Less, 20, 19),
+            (Comparison::LessOrEqual, 19, 18),
+        ] {
+            assert!(meet(comparison, met) && !meet(comparison, not), "{comparison:?}");
+        }
+        assert!(!meet(Comparison::Equal, 10));
+        let other = Condition { column: "other".into(), comparison: Comparison::Greater, value: Scalar::Time(0) };
+        assert!(!times.meet(&other));
+    }
 }

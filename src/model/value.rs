@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
+use super::part::Part;
 use super::tape::{self, Children, Tape};
 
 /// One JSON value. Integers are exact from `i64::MIN` to `u64::MAX`; other numbers are `f64`.
@@ -132,6 +133,18 @@ impl Map {
 
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Value)> {
         (0..self.len()).filter_map(|position| self.entry(position))
+    }
+
+    /// Shows each entry, in the order of the input, of those on a tape without making their values.
+    pub fn each<'m>(&'m self, show: &mut dyn FnMut(&'m str, Part<'m>)) {
+        match &*self.0 {
+            Inner::Taped(taped) => taped.members().for_each(|member| show(member.key(), Part::Taped(member))),
+            Inner::Longer(Longer { map, last: (key, value) }) => {
+                map.each(show);
+                show(key, Part::Made(value));
+            }
+            Inner::Built(built) => built.entries.iter().for_each(|(key, value)| show(key, Part::Made(value))),
+        }
     }
 
     /// The entry at a position of the input order.

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 
 use super::Pipeline;
 use super::stop::Stop;
@@ -22,12 +23,15 @@ const PAGE: u32 = 1000;
 /// Of those, in one round: what it buffers is bounded by this, beside the lake's own bounds.
 const PAGES: usize = 20;
 
+/// Outcomes that one round copies at most.
+pub const MOST_AUDITED: usize = PAGE as usize * PAGES;
+
 /// How long one round may take before another daemon may begin one.
 const LEASE: Duration = Duration::from_secs(10 * 60);
 
 /// Copies what has ended by now, without the last `settling`: so long after it was given its time, an outcome may still be
-/// on its way into the ledger. How many there were.
-pub async fn audit(pipeline: &Pipeline, settling: Duration) -> Result<usize, String> {
+/// on its way into the ledger. How many there were: as many as a round takes, or those until `shutdown`.
+pub async fn audit(pipeline: &Pipeline, settling: Duration, shutdown: &CancellationToken) -> Result<usize, String> {
     let until = pipeline.clock.now() - settling;
     let copied = async {
         let after = copied_through(pipeline).await?;
@@ -35,7 +39,7 @@ pub async fn audit(pipeline: &Pipeline, settling: Duration) -> Result<usize, Str
             return Ok(0);
         }
         let Some(token) = claim(pipeline, &DATA_AUDIT).await? else { return Ok(0) };
-        let copied = copy(pipeline, &token, until).await;
+        let copied = copy(pipeline, &token, until, shutdown).await;
         release(pipeline, &token, copied).await
     };
     copied.await.map_err(|stop: Stop| stop.to_string())
@@ -81,10 +85,18 @@ pub async fn tell_rules(
 }
 
 /// Under the claim, because another daemon may have copied since.
-async fn copy(pipeline: &Pipeline, token: &ClaimToken, until: OffsetDateTime) -> Result<usize, Stop> {
+async fn copy(
+    pipeline: &Pipeline,
+    token: &ClaimToken,
+    until: OffsetDateTime,
+    shutdown: &CancellationToken,
+) -> Result<usize, Stop> {
     let mut after = copied_through(pipeline).await?;
     let (mut tickets, mut copied) = (Vec::new(), 0);
     for _ in 0..PAGES {
+        if shutdown.is_cancelled() {
+            break;
+        }
         let page = pipeline.state.ended(after, until, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.at);

@@ -51,7 +51,7 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use audit::{audit, tell_health, tell_rules};
+pub use audit::{MOST_AUDITED, audit, tell_health, tell_rules};
 pub use catalogue::{Catalogue, CurrentCatalogue};
 pub use discovery::Discoveries;
 pub use intake::run;

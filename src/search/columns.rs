@@ -317,7 +317,7 @@ impl<'a> Resolver<'a> {
                     text = format!("array_element({text}, {index} + 1)");
                     data_type = item.data_type();
                 }
-                (DataType::Utf8, _) => {
+                (DataType::Utf8 | DataType::Utf8View, _) => {
                     let keys = path[at..].iter().map(Step::as_sql);
                     return parsed(&format!("json_as_text({text}, {})", keys.collect::<Vec<_>>().join(", ")));
                 }
@@ -346,7 +346,7 @@ fn is_comparison(operator: &BinaryOperator) -> bool {
 fn leads_into_json(data_type: &DataType, path: &[Step]) -> bool {
     match (data_type, path) {
         (_, []) => false,
-        (DataType::Utf8, _) => true,
+        (DataType::Utf8 | DataType::Utf8View, _) => true,
         (DataType::List(item), [_, rest @ ..]) => leads_into_json(item.data_type(), rest),
         (DataType::Struct(fields), [Step::Key(key), rest @ ..]) => {
             let field = fields.iter().find(|field| field.name().eq_ignore_ascii_case(key));

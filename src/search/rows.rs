@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use datafusion::common::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -62,7 +64,7 @@ impl Rows {
         warnings: Vec<String>,
     ) -> Result<Rows> {
         let stream = execute_stream(plan.clone(), task)?;
-        let schema = with_names_of_their_own(&plan.schema());
+        let schema = as_given_out(&plan.schema());
         let running = Running { stream, plan, limits: *limits, deadline, rows: 0, bytes: 0 };
         Ok(Rows { schema, warnings, source: Source::Plan(Box::new(running)), is_cut: false })
     }
@@ -100,10 +102,15 @@ impl Rows {
         self.is_cut = batch.num_rows() > room;
         let batch = batch.slice(0, batch.num_rows().min(room));
         running.rows += batch.num_rows();
-        running.bytes += batch.columns().iter().map(|column| size(column)).sum::<u64>();
+        let columns = self.schema.fields().iter().zip(batch.columns());
+        let columns = columns.map(|(field, column)| cast(column, field.data_type()));
+        let columns = columns.collect::<std::result::Result<Vec<ArrayRef>, ArrowError>>();
+        let columns = columns.map_err(|error| SearchError::new(error.to_string()))?;
+        running.bytes += columns.iter().map(|column| size(column)).sum::<u64>();
         // What comes after it is not looked for: there may be nothing.
         self.is_cut |= running.bytes > running.limits.bytes;
-        let named = RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec());
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let named = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options);
         named.map(Some).map_err(|error| SearchError::new(error.to_string()))
     }
 
@@ -134,19 +141,30 @@ fn bytes_scanned(plan: &dyn ExecutionPlan) -> u64 {
     own as u64 + plan.children().into_iter().map(|child| bytes_scanned(&**child)).sum::<u64>()
 }
 
-/// Joins give two columns one name, of which JSON keeps one: the second `a` is `a_2`.
-fn with_names_of_their_own(schema: &SchemaRef) -> SchemaRef {
+/// Joins give two columns one name, of which JSON keeps one: the second `a` is `a_2`. Text is plain, however it was read.
+fn as_given_out(schema: &SchemaRef) -> SchemaRef {
     let mut seen: HashMap<String, usize> = HashMap::new();
     let field = |field: &Arc<Field>| {
         let count = seen.entry(field.name().clone()).and_modify(|count| *count += 1).or_insert(1);
+        let plain = plain(field);
         if *count == 1 {
-            field.clone()
+            plain
         } else {
-            Arc::new(field.as_ref().clone().with_name(format!("{}_{count}", field.name())))
+            Arc::new(plain.as_ref().clone().with_name(format!("{}_{count}", field.name())))
         }
     };
     let fields: Vec<Arc<Field>> = schema.fields().iter().map(field).collect();
     Arc::new(Schema::new(fields))
+}
+
+fn plain(field: &Arc<Field>) -> Arc<Field> {
+    let data_type = match field.data_type() {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::List(item) => DataType::List(plain(item)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(plain).collect()),
+        _ => return field.clone(),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
 pub(super) fn too_slow(limits: &Limits) -> SearchError {

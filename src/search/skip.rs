@@ -4,14 +4,17 @@
 use std::sync::Arc;
 
 use arrow::array::Array;
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Schema, TimeUnit};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
+use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
+use datafusion::execution::cache::cache_manager::FileMetadataCache;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
 use datafusion::object_store::ObjectStore;
 use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::ParquetObjectReader;
 
 use crate::lake::tables::{Comparison, Condition, Scalar};
@@ -44,6 +47,23 @@ fn collect(filter: &Expr, schema: &Schema, conditions: &mut Vec<Condition>) {
         }
         _ => {}
     }
+}
+
+/// A filter that is nothing but a comparison of a time with a moment. Of these a file may prove that all its rows pass.
+pub(super) fn of_time(filter: &Expr, schema: &Schema) -> Option<Condition> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = filter else { return None };
+    let is_exact = |column: &Expr, value: &Expr| {
+        matches!(column, Expr::Column(_))
+            && matches!(value, Expr::Literal(ScalarValue::TimestampMicrosecond(Some(_), None), _))
+    };
+    if !is_exact(left, right) && !is_exact(right, left) {
+        return None;
+    }
+    let comparison = comparison(*op)?;
+    let found = condition(left, comparison, right, schema);
+    let found = found.or_else(|| condition(right, turned_round(comparison), left, schema))?;
+    let kind = schema.field_with_name(&found.column).ok()?.data_type();
+    (*kind == DataType::Timestamp(TimeUnit::Microsecond, None)).then_some(found)
 }
 
 fn comparison(operator: Operator) -> Option<Comparison> {
@@ -85,9 +105,10 @@ pub(super) fn column_of(expression: &Expr) -> Option<&str> {
 
 fn scalar(value: &ScalarValue, data_type: &DataType) -> Option<Scalar> {
     match (value, data_type) {
-        (ScalarValue::Utf8(text) | ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text), DataType::Utf8) => {
-            text.clone().map(Scalar::Text)
-        }
+        (
+            ScalarValue::Utf8(text) | ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text),
+            DataType::Utf8 | DataType::Utf8View,
+        ) => text.clone().map(Scalar::Text),
         (ScalarValue::TimestampSecond(at, _), DataType::Timestamp(..)) => Some(Scalar::Time(at.as_ref()? * 1_000_000)),
         (ScalarValue::TimestampMillisecond(at, _), DataType::Timestamp(..)) => Some(Scalar::Time(at.as_ref()? * 1000)),
         (ScalarValue::TimestampMicrosecond(at, _), DataType::Timestamp(..)) => at.map(Scalar::Time),
@@ -169,11 +190,12 @@ pub(super) async fn by_blooms(
     files: Vec<PartitionedFile>,
     needles: &[Needle],
     store: &Arc<dyn ObjectStore>,
+    footers: &Arc<dyn FileMetadataCache>,
 ) -> Result<Vec<PartitionedFile>> {
     if needles.is_empty() {
         return Ok(files);
     }
-    let asked = iter(files).map(|file| with_access_plan(file, needles, store.clone()));
+    let asked = iter(files).map(|file| with_access_plan(file, needles, store.clone(), footers.clone()));
     let kept: Vec<Option<PartitionedFile>> = asked.buffered(AT_ONCE).try_collect().await?;
     Ok(kept.into_iter().flatten().collect())
 }
@@ -182,11 +204,16 @@ async fn with_access_plan(
     file: PartitionedFile,
     needles: &[Needle],
     store: Arc<dyn ObjectStore>,
+    footers: Arc<dyn FileMetadataCache>,
 ) -> Result<Option<PartitionedFile>> {
-    let reader =
-        ParquetObjectReader::new(store, file.object_meta.location.clone()).with_file_size(file.object_meta.size);
-    let mut reader = ParquetRecordBatchStreamBuilder::new(reader).await?;
-    let metadata = reader.metadata().clone();
+    let footer = DFParquetMetadata::new(&*store, &file.object_meta)
+        .with_metadata_size_hint(file.metadata_size_hint)
+        .with_file_metadata_cache(Some(footers));
+    let metadata = footer.fetch_metadata().await?;
+    let known = ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new())?;
+    let reader = ParquetObjectReader::new(store.clone(), file.object_meta.location.clone())
+        .with_file_size(file.object_meta.size);
+    let mut reader = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, known);
     let mut plan = ParquetAccessPlan::new_all(metadata.num_row_groups());
     for group in 0..metadata.num_row_groups() {
         for needle in needles {

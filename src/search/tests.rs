@@ -345,7 +345,7 @@ impl Haystack {
             writer.write(&batch).unwrap();
             writer.close().unwrap();
             let bytes = std::fs::metadata(&path).unwrap().len();
-            ParquetFile { location: format!("file://{}", path.display()), bytes, rows: Some(2) }
+            ParquetFile { location: format!("file://{}", path.display()), bytes, rows: Some(2), times: None }
         };
         let files = (0..count).map(file).collect();
         Haystack { folder, files }

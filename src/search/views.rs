@@ -136,7 +136,8 @@ async fn open_member(tables: &dyn Tables, id: TableId) -> Result<(TableId, Arc<d
 
 /// The `p_` columns of any member, the known ones first.
 fn schema<'t>(view: View, members: impl Iterator<Item = &'t Arc<dyn TableProvider>>) -> Schema {
-    let known = |column: &Column| Arc::new(Field::new(&*column.name, data_type(&column.shape), true));
+    let of = |shape: &Shape| if *shape == Shape::Text { DataType::Utf8View } else { data_type(shape) };
+    let known = |column: &Column| Arc::new(Field::new(&*column.name, of(&column.shape), true));
     let mut fields: Vec<Arc<Field>> = view.known_columns().iter().map(known).collect();
     let mut names: HashSet<String> = fields.iter().map(|field| field.name().clone()).collect();
     for table in members {

@@ -5,6 +5,7 @@
 //! one odd value never costs a row.
 
 mod cells;
+mod left;
 mod time_text;
 
 use arrow::array::RecordBatch;
@@ -12,8 +13,9 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
 use super::columns::{Column, EVENT_TIME, EXTRA, LOG_TYPE, PARSE_TIME, ROW_ID, Shape};
-use crate::model::{Event, MapBuilder, Value};
+use crate::model::{Event, Part, Value};
 use cells::Fields;
+use left::Left;
 pub(super) use time_text::microseconds;
 
 /// Times that margay gives: digits beyond microseconds are no data, and would fill `p_extra` in every row. Those of a log
@@ -37,36 +39,30 @@ impl Encoder {
     }
 
     pub(super) fn push(&mut self, event: &Event) {
-        let mut rest = MapBuilder::default();
-        self.fields.begin();
-        for (key, value) in event.fields.iter() {
-            let left = match self.fields.position(key) {
-                Some(at) if Some(at) != self.extra => self.fields.put(at, value),
-                _ => Some(value.clone()),
+        let (fields, extra) = (&mut self.fields, self.extra);
+        let mut rest = Vec::new();
+        fields.begin();
+        event.fields.each(&mut |key, part| {
+            let left = match fields.position(key) {
+                Some(at) if Some(at) != extra => fields.put(at, part),
+                _ => Some(Left::Whole(part)),
             };
-            if let Some(left) = left.filter(|_| !OWN_TIMES.contains(&&**key)) {
-                rest.insert(key.clone(), left);
-            }
-        }
+            rest.extend(left.filter(|_| !OWN_TIMES.contains(&key)).map(|left| (key, left)));
+        });
         // The lake relies on these, whoever made the event.
-        for (name, value) in [
-            (LOG_TYPE, Value::Str(event.log_type.clone())),
-            (ROW_ID, Value::str(event.row_id.to_string())),
-            (EVENT_TIME, Value::str(crate::model::stored_time(event.time))),
-        ] {
-            if let Some(at) = self.fields.position(name)
-                && !self.fields.has(at)
-            {
-                self.fields.put(at, &value);
+        let mut own = |name: &str, value: &dyn Fn() -> Value| {
+            if let Some(at) = fields.position(name).filter(|at| !fields.has(*at)) {
+                fields.put(at, Part::Made(&value()));
             }
-        }
-        let rest = rest.build();
-        if let Some(extra) = self.extra
-            && !rest.is_empty()
+        };
+        own(LOG_TYPE, &|| Value::Str(event.log_type.clone()));
+        own(ROW_ID, &|| Value::str(event.row_id.to_string()));
+        own(EVENT_TIME, &|| Value::str(crate::model::stored_time(event.time)));
+        if let Some(extra) = extra
+            && let Some(left) = Left::of_map(rest)
         {
-            self.fields.put(extra, &Value::Map(rest));
+            fields.put_left(extra, &left);
         }
-        self.fields.end();
     }
 
     /// The rows since the last batch.

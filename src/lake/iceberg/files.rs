@@ -1,11 +1,13 @@
 //! Record batches -> one Parquet file, and what Iceberg's manifests say about it.
 //!
 //! Rows come sorted by event time. Text that margay itself writes as JSON has no statistics, because no search compares it.
-//! Indicators and row ids have Bloom filters where a file is large enough to be skipped by them.
+//! Indicators and row ids have Bloom filters where a file is large enough to be skipped by them. Text that hardly repeats
+//! has no dictionary.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef as ArrowSchemaRef;
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, PrimitiveType, Schema, Struct};
 use parquet::arrow::ArrowWriter;
@@ -25,7 +27,18 @@ const BLOOM_FROM: usize = 8 * 1024;
 
 const BLOOM_FALSE_POSITIVES: f64 = 0.01;
 
-const ZSTD: i32 = 3;
+/// Much of a log is text that does not compress: ids, and hashes. Higher levels look for repetitions in it that are none,
+/// take longer, and for that the files of measured events became larger.
+const ZSTD: i32 = 1;
+
+/// A column is judged by so many of its rows.
+const SAMPLE: usize = 2048;
+
+/// Of the values of a sample, so few are of a kind that a dictionary would be all of them once more.
+const SELDOM: f64 = 0.8;
+
+/// Fewer values say nothing about a column.
+const LEAST_VALUES: usize = 64;
 
 /// A file that is written but in no table.
 pub(super) struct Encoded {
@@ -59,10 +72,39 @@ fn properties(columns: &[Column], batches: &[RecordBatch]) -> WriterProperties {
         properties = properties.set_column_statistics_enabled(ColumnPath::from(&*column.name), EnabledStatistics::None);
     }
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    if let Some(batch) = batches.first() {
+        let len = batch.num_rows().min(SAMPLE);
+        let sample = batch.slice((batch.num_rows() - len) / 2, len);
+        for (field, column) in sample.schema().fields().iter().zip(sample.columns()) {
+            properties = without_dictionaries(properties, &mut vec![field.name().clone()], column);
+        }
+    }
     if rows >= BLOOM_FROM {
         properties = with_blooms(properties, columns, batches, rows);
     }
     properties.build()
+}
+
+/// For text whose values hardly repeat. Lists of text keep theirs: what is in them is in many rows.
+fn without_dictionaries(
+    mut properties: WriterPropertiesBuilder,
+    path: &mut Vec<String>,
+    column: &ArrayRef,
+) -> WriterPropertiesBuilder {
+    if let Some(fields) = column.as_struct_opt() {
+        for (field, column) in fields.fields().iter().zip(fields.columns()) {
+            path.push(field.name().clone());
+            properties = without_dictionaries(properties, path, column);
+            path.pop();
+        }
+    } else if let Some(texts) = column.as_string_opt::<i32>() {
+        let values = texts.len() - texts.null_count();
+        let distinct: HashSet<&str> = texts.iter().flatten().collect();
+        if values >= LEAST_VALUES && distinct.len() as f64 > values as f64 * SELDOM {
+            properties = properties.set_column_dictionary_enabled(ColumnPath::new(path.clone()), false);
+        }
+    }
+    properties
 }
 
 fn with_blooms(
@@ -91,16 +133,22 @@ fn with_blooms(
     properties
 }
 
+/// About how many there are: counted by the marks that they leave, which is quicker than to keep them.
 fn distinct_elements(column: &str, batches: &[RecordBatch]) -> usize {
-    let lists: Vec<&ArrayRef> = batches.iter().filter_map(|batch| batch.column_by_name(column)).collect();
-    let mut distinct: HashSet<&str> = HashSet::new();
-    for list in lists {
-        let Some(texts) = list.as_list_opt::<i32>().and_then(|list| list.values().as_string_opt::<i32>()) else {
-            continue;
-        };
-        distinct.extend(texts.iter().flatten());
+    let lists = batches.iter().filter_map(|batch| batch.column_by_name(column)?.as_list_opt::<i32>());
+    let texts: Vec<&StringArray> = lists.filter_map(|list| list.values().as_string_opt::<i32>()).collect();
+    let count: usize = texts.iter().map(|texts| texts.len() - texts.null_count()).sum();
+    // Two marks for each at the least, so that few fall on one.
+    let places = (2 * count).next_power_of_two().max(64);
+    let mut marks = vec![0u64; places / 64];
+    let hashes = BuildHasherDefault::<DefaultHasher>::default();
+    for text in texts.iter().flat_map(|texts| texts.iter().flatten()) {
+        let place = hashes.hash_one(text) as usize & (places - 1);
+        marks[place / 64] |= 1 << (place % 64);
     }
-    distinct.len()
+    let free: u32 = marks.iter().map(|word| word.count_zeros()).sum();
+    let (places, free) = (places as f64, f64::from(free.max(1)));
+    ((places * (places / free).ln()).ceil() as usize).min(count)
 }
 
 /// What a manifest says about a file.
@@ -213,5 +261,54 @@ fn bounds(kind: &PrimitiveType, statistics: &Statistics) -> Option<(Datum, Datum
             both(text(of.min_opt()), text(of.max_opt()), Datum::string)
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::ListArray;
+    use arrow::array::builder::{ListBuilder, StringBuilder};
+    use arrow::datatypes::{DataType, Field, Schema as ArrowSchema};
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn lists(texts: impl Iterator<Item = String>) -> RecordBatch {
+        let mut list = ListBuilder::new(StringBuilder::new());
+        for text in texts {
+            list.values().append_value(text);
+            list.append(true);
+        }
+        let list: ListArray = list.finish();
+        let field = Field::new("p_any_ip_addresses", list.data_type().clone(), true);
+        RecordBatch::try_new(Arc::new(ArrowSchema::new(vec![field])), vec![Arc::new(list)]).unwrap()
+    }
+
+    #[test]
+    fn distinct_elements_are_counted_well_enough_for_a_filter() {
+        for (distinct, each) in [(0, 1), (1, 1000), (700, 20), (20_000, 1)] {
+            let all = (0..distinct * each).map(|n| format!("10.0.{}", n % distinct));
+            let found = distinct_elements("p_any_ip_addresses", &[lists(all)]);
+            assert!(found.abs_diff(distinct) <= distinct / 20, "{found} of {distinct}");
+        }
+        assert_eq!(distinct_elements("p_any_emails", &[lists(std::iter::empty())]), 0);
+    }
+
+    #[test]
+    fn only_text_that_repeats_has_a_dictionary() {
+        let names = ["id", "kind", "few"];
+        let text = |value: &dyn Fn(usize) -> Option<String>| -> ArrayRef {
+            Arc::new((0..3000).map(value).collect::<StringArray>())
+        };
+        let columns = vec![
+            text(&|n| Some(format!("{n:032x}"))),
+            text(&|n| Some(format!("kind {}", n % 9))),
+            text(&|n| (n % 500 == 0).then(|| n.to_string())),
+        ];
+        let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect();
+        let batch = RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), columns).unwrap();
+        let properties = properties(&[], &[batch]);
+        let has = names.map(|name| properties.dictionary_enabled(&ColumnPath::from(name)));
+        assert_eq!(has, [false, true, true]);
     }
 }

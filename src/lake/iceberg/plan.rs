@@ -7,14 +7,16 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::expr::{Predicate, Reference};
-use iceberg::spec::{DataFileFormat, Datum, PrimitiveType};
+use iceberg::spec::{
+    DataFileFormat, Datum, Literal, PrimitiveLiteral, PrimitiveType, Struct, TableMetadata, Transform,
+};
 use iceberg::table::Table;
 
 use super::{IcebergCatalog, TABLE, evolve, failed};
 use crate::lake::catalog::CatalogError;
 use crate::lake::columns::Shape;
 use crate::lake::names::TableId;
-use crate::lake::tables::{Comparison, Condition, ParquetFile, Ranges, Scalar, Snapshot, Tables};
+use crate::lake::tables::{Comparison, Condition, ParquetFile, Ranges, Scalar, Snapshot, Tables, Times};
 
 #[async_trait]
 impl Tables for IcebergCatalog {
@@ -93,7 +95,9 @@ impl Snapshot for IcebergSnapshot {
                     self.id
                 )));
             }
-            Ok(ParquetFile { location: task.data_file_path, bytes: task.file_size_in_bytes, rows: task.record_count })
+            let times = task.partition.as_ref().and_then(|partition| times(self.table.metadata(), partition));
+            let (bytes, rows) = (task.file_size_in_bytes, task.record_count);
+            Ok(ParquetFile { location: task.data_file_path, bytes, rows, times })
         };
         let mut files: Vec<ParquetFile> = tasks.into_iter().map(file).collect::<Result<_, _>>()?;
         files.sort_by(|a, b| a.location.cmp(&b.location));
@@ -104,6 +108,29 @@ impl Snapshot for IcebergSnapshot {
         self.remote.clone()
     }
 }
+
+/// The hour or day that a partition is of. `None` where the table has been partitioned in several ways: a partition alone
+/// does not tell of which it is.
+fn times(metadata: &TableMetadata, partition: &Struct) -> Option<Times> {
+    let spec = metadata.default_partition_spec();
+    let ([field], [Some(Literal::Primitive(PrimitiveLiteral::Int(at)))], 1) =
+        (spec.fields(), partition.fields(), metadata.partition_specs_iter().len())
+    else {
+        return None;
+    };
+    let width = match field.transform {
+        Transform::Hour => HOUR,
+        Transform::Day => 24 * HOUR,
+        _ => return None,
+    };
+    let column = metadata.current_schema().field_by_id(field.source_id)?;
+    let is_time = column.field_type.as_primitive_type() == Some(&PrimitiveType::Timestamp);
+    let from = i64::from(*at).checked_mul(width).filter(|_| is_time)?;
+    Some(Times { column: column.name.clone(), from, to: from.checked_add(width)? })
+}
+
+/// In microseconds.
+const HOUR: i64 = 3_600_000_000;
 
 /// `None` where the manifests tell nothing about it.
 fn predicate(schema: &iceberg::spec::Schema, condition: &Condition) -> Option<Predicate> {

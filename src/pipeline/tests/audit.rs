@@ -18,8 +18,9 @@ impl World {
                 tokio::task::yield_now().await;
             }
         };
+        let shutdown = CancellationToken::new();
         tokio::select! {
-            copied = audit(&self.pipeline, Duration::ZERO) => copied,
+            copied = audit(&self.pipeline, Duration::ZERO, &shutdown) => copied,
             () = commits => unreachable!("it goes on for ever"),
         }
     }
@@ -87,6 +88,20 @@ async fn a_copy_whose_answer_is_lost_is_not_repeated() {
     world.handle(1).await;
     assert_eq!(world.audit().await, Ok(1));
     assert_eq!(world.audited(), ["okta/a committed", "okta/b committed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_shutdown_finds_gives_up_its_claim() {
+    let world = world().await;
+    world.announce("okta/a", logins(1));
+    world.handle(1).await;
+    let shutdown = CancellationToken::new();
+    shutdown.cancel();
+    assert_eq!(audit(&world.pipeline, Duration::ZERO, &shutdown).await, Ok(0));
+    assert_eq!(world.audited(), [""; 0]);
+    // Who comes next need not wait for the end of a lease.
+    assert_eq!(world.audit().await, Ok(1));
+    assert_eq!(world.audited(), ["okta/a committed"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
