@@ -134,6 +134,18 @@ impl Map {
         (0..self.len()).filter_map(|position| self.entry(position))
     }
 
+    /// Every key with its position, in input order, without making a value.
+    pub fn each_key(&self, look: &mut dyn FnMut(usize, &str)) {
+        match self.stands() {
+            Stands::Built(built) => built.entries.iter().enumerate().for_each(|(at, (key, _))| look(at, key)),
+            Stands::Taped(taped) => taped.members().enumerate().for_each(|(at, member)| look(at, member.key())),
+            Stands::Longer(Longer { map, last: (key, _) }) => {
+                map.each_key(look);
+                look(map.len(), key);
+            }
+        }
+    }
+
     /// The entry at a position of the input order.
     pub fn entry(&self, position: usize) -> Option<(&Arc<str>, &Value)> {
         let (key, value) = match self.stands() {

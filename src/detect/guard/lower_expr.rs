@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ruff_python_ast::{self as ast, Expr as Tree, InterpolatedStringElement, UnaryOp};
 use ruff_text_size::Ranged;
 
+use super::address::{Made, Property};
 use super::constant::Const;
 use super::lower::{Lower, Meaning, Scope};
 use super::program::{Arguments, Builtin, Compare, Comprehension, Expr, Method, Quantifier, Reduce, Type};
@@ -69,9 +70,10 @@ impl<'a> Lower<'a> {
                 }
             }
             Tree::Call(call) => self.call(call, scope),
-            Tree::Attribute(attribute) => match self.attribute(attribute, scope) {
-                Some(value) => Expr::Const(value),
-                None => self.unknown("an attribute", tree.start(), scope),
+            Tree::Attribute(attribute) => match (self.attribute(attribute, scope), Property::named(&attribute.attr)) {
+                (Some(value), _) => Expr::Const(value),
+                (None, Some(property)) => Expr::Property(Box::new(self.expr(&attribute.value, scope)), property),
+                (None, None) => self.unknown("an attribute", tree.start(), scope),
             },
             // A container is made anew by each evaluation, and nothing here changes it.
             other => match self.literal(scope.module, other) {
@@ -209,6 +211,30 @@ impl<'a> Lower<'a> {
                 Some(types) => Expr::IsInstance(Box::new(self.expr(of, scope)), types),
                 None => self.unknown("this type", types.start(), scope),
             },
+            (Meaning::Builtin, "hasattr", [of, Tree::StringLiteral(name)]) if plain && *name.value.to_str() == *"get" => {
+                Expr::HasGet(Box::new(self.expr(of, scope)))
+            }
+            (Meaning::Native("ipaddress", name), _, [of]) if plain && let Some(made) = Made::named(name) => {
+                Expr::Address(made, Box::new(self.expr(of, scope)))
+            }
+            (Meaning::Native("re", name), _, [pattern, of, flags @ ..])
+                if let Some(method @ (Method::Search | Method::Match | Method::FullMatch)) = Method::named(name) =>
+            {
+                match self.pattern(pattern, flags, &call.arguments.keywords, scope) {
+                    Some(pattern) => {
+                        let of = self.expr(of, scope);
+                        let arguments = Arguments { plain: vec![(of, false)], ..Arguments::default() };
+                        Expr::Method(Box::new(Expr::Const(Arc::new(pattern))), method, arguments)
+                    }
+                    None => self.unknown("this pattern", pattern.start(), scope),
+                }
+            }
+            (Meaning::Native("re", "compile"), _, [pattern, flags @ ..]) => {
+                match self.pattern(pattern, flags, &call.arguments.keywords, scope) {
+                    Some(pattern) => Expr::Const(Arc::new(pattern)),
+                    None => self.unknown("this pattern", pattern.start(), scope),
+                }
+            }
             (Meaning::Builtin, "any" | "all", [Tree::Generator(generator)]) if plain => {
                 let quantifier = if name == "any" { Quantifier::Any } else { Quantifier::All };
                 match self.comprehension(&generator.elt, &generator.generators, scope) {
@@ -234,6 +260,26 @@ impl<'a> Lower<'a> {
                 None => self.unknown(&format!("the function `{name}`"), call.start(), scope),
             },
             _ => self.unknown(&format!("the function `{name}`"), call.start(), scope),
+        }
+    }
+
+    /// A pattern that stands in the source, or is made there by `re.compile`.
+    fn pattern(
+        &mut self,
+        tree: &'a Tree,
+        flags: &'a [Tree],
+        named: &'a [ast::Keyword],
+        scope: &Scope<'a>,
+    ) -> Option<Const> {
+        let of_local = |part: &Tree| matches!(part, Tree::Name(name) if scope.slot(&name.id).is_some());
+        let mut parts = flags.iter().chain(named.iter().map(|keyword| &keyword.value)).chain([tree]);
+        if parts.any(|part| ast::helpers::any_over_expr(part, of_local)) {
+            return None;
+        }
+        match self.constant(scope.module, tree)? {
+            Const::Str(text) => self.compiled(scope.module, &text, flags, named),
+            pattern @ Const::Pattern(_) if flags.is_empty() && named.is_empty() => Some(pattern),
+            _ => None,
         }
     }
 
@@ -344,6 +390,7 @@ impl<'a> Lower<'a> {
                     (Meaning::Builtin, "tuple") => Type::Tuple,
                     (Meaning::Native("collections.abc", "Mapping"), _) => Type::Mapping,
                     (Meaning::Native("collections.abc", "Sequence"), _) => Type::Sequence,
+                    (Meaning::Native("unittest.mock", "MagicMock" | "Mock"), _) => Type::Mock,
                     _ => return None,
                 };
                 Some(vec![one])

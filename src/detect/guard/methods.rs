@@ -5,9 +5,11 @@ use std::rc::Rc;
 
 use super::constant::Const;
 use super::eval::{Frame, Run, TEXT_LIMIT};
+use super::exception::Exception;
 use super::fields::{Fields, Found};
+use super::pattern::{Pattern, Place};
 use super::program::{Arguments, Builtin, Method, Type};
-use super::value::{Ask, Notes, Result, Truth, V};
+use super::value::{Ask, Notes, Raises, Result, Truth, V};
 use crate::model::Value;
 
 /// Python's blanks in ASCII.
@@ -25,11 +27,17 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
         frame: &mut Frame<'e>,
     ) -> Result<V<'e>> {
         if let (V::Event, Some(path), Method::Item) = (of, arguments.path, method) {
-            let Found::Value(value) = self.fields.path(self.program, path) else { return Err(Ask) };
-            return Ok(value);
+            return match self.fields.path(self.program, path) {
+                Found::Value(value) => Ok(value),
+                Found::Either if !self.fields.choose()? => Ok(V::Any),
+                Found::Missing | Found::Either => Err(Raises(Exception::KeyError)),
+            };
         }
         if let (V::Event, Some(path), Method::Get | Method::DeepGet) = (of, arguments.path, method) {
             return self.event_path(method, path, arguments, frame);
+        }
+        if lacks(of, method) {
+            return Err(Raises(Exception::AttributeError));
         }
         let (plain, named) = self.arguments(arguments, frame)?;
         let bare = named.is_empty();
@@ -43,7 +51,15 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
             },
             (V::Event, Method::Udm) => self.udm(&plain, &named),
             (V::Event, Method::Get | Method::DeepGet) => {
-                let map = self.fields.map().ok_or(Ask)?;
+                let Some(map) = self.fields.map() else {
+                    let keys = match (method, &*plain) {
+                        (Method::Get, [key] | [key, _]) => std::slice::from_ref(key),
+                        (Method::DeepGet, keys) => keys,
+                        _ => return Err(Ask),
+                    };
+                    let known = bare && keys.iter().all(|key| key.text().is_some());
+                    return if known { Ok(V::Any) } else { Err(Ask) };
+                };
                 self.map_get(&V::Json { value: Value::Map(map.clone()), wrapped: true }, method, plain, named)
             }
             (V::Json { value: Value::Map(_), .. } | V::Const(Const::Dict(..)), Method::Get | Method::DeepGet) => {
@@ -54,10 +70,28 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
             {
                 Ok(V::Keys(Rc::new(of.clone())))
             }
+            (V::Const(Const::Pattern(pattern)), Method::Search | Method::Match | Method::FullMatch) if bare => {
+                self.search(pattern, method, &plain)
+            }
             (_, Method::Values | Method::Items) if plain.is_empty() && bare => views(of, method == Method::Items),
             _ if bare => self.text_method(of, method, &plain),
             _ => Err(Ask),
         }
+    }
+
+    fn search(&self, pattern: &Pattern, method: Method, arguments: &[V<'e>]) -> Result<V<'e>> {
+        let place = match method {
+            Method::Match => Place::Start,
+            Method::FullMatch => Place::Whole,
+            _ => Place::Anywhere,
+        };
+        let found = match arguments {
+            [V::None | V::Bool(_) | V::Int(_) | V::Float(_)] => return Err(Raises(Exception::TypeError)),
+            [V::AnyText | V::Other] => self.fields.choose()?,
+            [text] => pattern.matches(text.text().filter(|text| text.is_ascii()).ok_or(Ask)?, place),
+            _ => return Err(Ask),
+        };
+        Ok(if found { V::Found } else { V::None })
     }
 
     fn event_path(
@@ -146,10 +180,14 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
     pub(super) fn subscript(&self, of: &V<'e>, at: &V<'e>) -> Result<V<'e>> {
         self.pay(of)?;
         if let (V::Event, Some(map)) = (of, self.fields.map()) {
-            return self.item(&V::Json { value: Value::Map(map.clone()), wrapped: true }, at)?.ok_or(Ask);
+            let event = V::Json { value: Value::Map(map.clone()), wrapped: true };
+            return self.item(&event, at)?.ok_or(Raises(Exception::KeyError));
         }
         match (of, at) {
-            (V::Json { value: Value::Map(_), .. } | V::Const(Const::Dict(..)), _) => self.item(of, at)?.ok_or(Ask),
+            (V::Json { value: Value::Map(_), .. } | V::Const(Const::Dict(..)), _) => {
+                self.item(of, at)?.ok_or(Raises(Exception::KeyError))
+            }
+            (V::None | V::Bool(_) | V::Int(_) | V::Float(_), _) => Err(Raises(Exception::TypeError)),
             (_, V::Int(at)) => {
                 let elements = match of {
                     V::Json { value: Value::List(_), .. } | V::List(_) | V::Tuple(_) => of.elements()?,
@@ -157,8 +195,8 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
                     _ => return Err(Ask),
                 };
                 let at = if *at < 0 { at + elements.len() as i128 } else { *at };
-                let at = usize::try_from(at).map_err(|_| Ask)?;
-                elements.get(at).cloned().ok_or(Ask)
+                let element = usize::try_from(at).ok().and_then(|at| elements.get(at).cloned());
+                element.ok_or(Raises(Exception::IndexError))
             }
             _ => Err(Ask),
         }
@@ -314,6 +352,18 @@ fn imagined_text_method<'e>(of: &V<'e>, method: Method, arguments: &[V<'e>], not
     }
 }
 
+/// Whether Python finds no such method at the value, before it looks at the arguments.
+fn lacks(of: &V<'_>, method: Method) -> bool {
+    match of {
+        V::None | V::Bool(_) | V::Int(_) | V::Float(_) => method != Method::Item,
+        V::Str(_) | V::Text(_) => matches!(
+            method,
+            Method::DeepGet | Method::DeepWalk | Method::Get | Method::Items | Method::Keys | Method::Udm | Method::Values
+        ),
+        _ => false,
+    }
+}
+
 fn views<'e>(of: &V<'e>, items: bool) -> Result<V<'e>> {
     let pair = |key: V<'e>, value: V<'e>| if items { V::Tuple([key, value].into()) } else { value };
     let elements: Rc<[V<'e>]> = match of {
@@ -359,7 +409,14 @@ fn integer<'e>(value: &V<'e>) -> Result<V<'e>> {
         V::Int(value) => Ok(V::Int(*value)),
         V::Bool(value) => Ok(V::Int((*value).into())),
         _ => {
-            let text = value.text().ok_or(Ask)?;
+            let text = match value {
+                V::None => return Err(Raises(Exception::TypeError)),
+                value => value.text().ok_or(Ask)?,
+            };
+            // No number has a letter in it.
+            if text.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+                return Err(Raises(Exception::ValueError));
+            }
             let digits = text.strip_prefix('-').unwrap_or(text);
             let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
             let number: i64 = text.parse().map_err(|_| Ask)?;
@@ -413,8 +470,8 @@ pub(super) fn is_instance(value: &V<'_>, types: &[Type]) -> Result<Truth> {
         V::List(_) | V::Const(Const::List(_)) => &[Type::List, Type::Sequence],
         V::Tuple(_) | V::Const(Const::Tuple(_)) => &[Type::Tuple, Type::Sequence],
         V::Set(_) | V::Const(Const::Set(_)) => &[Type::Set],
-        V::Any => return Ok(Truth::Either),
-        V::Iterable(_) | V::Keys(_) | V::Const(_) => return Err(Ask),
+        V::Any => return Ok(if types.iter().all(|of| *of == Type::Mock) { Truth::False } else { Truth::Either }),
+        V::Iterable(_) | V::Keys(_) | V::Const(_) | V::Address(_) | V::Found => return Err(Ask),
     };
     Ok(types.iter().any(|of| own.contains(of)).into())
 }

@@ -10,10 +10,12 @@
 //! their names. `module` and `uses` read that off each module, `changes` follows it to the others. Where a module can reach
 //! anything (`reflection`), there are no guards.
 
+mod address;
 mod changes;
 mod constant;
 mod eval;
 mod event;
+mod exception;
 mod explore;
 mod fields;
 mod explain;
@@ -24,6 +26,9 @@ mod lower_constant;
 mod lower_expr;
 mod methods;
 mod module;
+mod outer_names;
+mod pattern;
+mod places;
 mod program;
 mod reflection;
 #[cfg(test)]
@@ -43,6 +48,8 @@ use self::fields::RealEvent;
 use self::index::{Index, Key};
 use self::lower::Lower;
 use self::module::Module;
+use self::places::Places;
+pub use self::places::Scratch;
 use self::program::{Program, Udm};
 pub use self::reflection::{Reach, Reflection};
 use super::protocol::{LoadFault, MappingTarget, ModuleSource, Place, RuleKind, Sources};
@@ -93,9 +100,10 @@ impl Guards {
     }
 
     /// Of the rules of the event's log type, those that Python has to run.
-    pub fn admitted(&self, log_type: &str, fields: &Map, rules: &[u32]) -> Admitted {
-        let event = RealEvent::new(fields, &self.program);
-        let mut visited = Vec::new();
+    pub fn admitted(&self, log_type: &str, fields: &Map, rules: &[u32], scratch: &mut Scratch) -> Admitted {
+        let mut visited = std::mem::take(&mut scratch.rules);
+        visited.clear();
+        let event = RealEvent::new(fields, &self.program, scratch);
         match self.by_log_type.get(log_type) {
             // The index holds for events that say themselves what they are.
             Some(index) if fields.get("p_log_type").and_then(crate::model::Value::as_str) == Some(log_type) => {
@@ -103,23 +111,26 @@ impl Guards {
             }
             _ => visited.extend(rules),
         }
-        let mut matching = Vec::new();
-        visited.retain(|rule| {
+        let mut admitted = Admitted::default();
+        for rule in &visited {
             let verdict = self.decide(*rule, &event);
             if verdict == Verdict::Yes {
-                matching.push(*rule);
+                admitted.matching.push(*rule);
             }
-            verdict != Verdict::No
-        });
-        Admitted { rules: visited, matching }
+            if verdict != Verdict::No {
+                admitted.rules.push(*rule);
+            }
+        }
+        scratch.rules = visited;
+        admitted
     }
 
     /// What the rule says about an event, whatever its log type.
     pub fn verdict(&self, rule: u32, fields: &Map) -> Verdict {
-        self.decide(rule, &RealEvent::new(fields, &self.program))
+        self.decide(rule, &RealEvent::new(fields, &self.program, &mut Scratch::default()))
     }
 
-    fn decide<'e>(&'e self, rule: u32, event: &RealEvent<'e>) -> Verdict {
+    fn decide<'e>(&'e self, rule: u32, event: &RealEvent<'e, '_>) -> Verdict {
         match self.rules[rule as usize] {
             Some(function) => eval::verdict(&self.program, function, event),
             None => Verdict::Ask,
@@ -195,10 +206,11 @@ impl<'a> Trees<'a> {
         let rules = sources.rules.iter().zip(&self.rules);
         let rules = rules.map(|(rule, module)| match (rule.kind, module) {
             // What the YAML decides, or lets through, is asked where it can fail as it would without guards.
-            (RuleKind::Rule, Some(at)) if !rule.declared.judges() => lower.function_named(*at, "rule"),
+            (RuleKind::Rule, Some(at)) if !rule.declared.judges() => lower.rule(*at),
             _ => None,
         });
         let rules = rules.collect();
+        lower.program.places = Places::new(&lower.program.paths);
         Guards { program: lower.program, rules, reflections, ..Guards::default() }
     }
 }
