@@ -4,15 +4,13 @@
 //! The one exception is an imagined event ([`super::explore`]), of which a run takes one of several possible ways.
 
 use std::cell::Cell;
-use std::rc::Rc;
 
 use super::address::Address;
 use super::constant::Const;
 use super::exception::Exception;
 use super::fields::Fields;
 use super::program::{
-    Arguments, Compare, Comprehension, Expr, Function, Handler, Method, Program, Quantifier, Reduce, Slot, Stmt, Target,
-    Try, Type,
+    Arguments, Compare, Comprehension, Expr, Function, Method, Program, Quantifier, Reduce, Slot, Type,
 };
 use super::value::{Ask, Raises, Result, Truth, V};
 
@@ -62,10 +60,10 @@ pub(super) struct Run<'e, 'r, F> {
     pub(super) program: &'e Program,
     pub(super) fields: &'r F,
     fuel: Cell<u32>,
-    depth: Cell<u32>,
-    calls: Cell<u32>,
+    pub(super) depth: Cell<u32>,
+    pub(super) calls: Cell<u32>,
     /// Names of its module have their first values now.
-    has_reset: Cell<bool>,
+    pub(super) has_reset: Cell<bool>,
 }
 
 pub(super) type Frame<'e> = Vec<Option<V<'e>>>;
@@ -73,7 +71,7 @@ pub(super) type Frame<'e> = Vec<Option<V<'e>>>;
 /// Arguments by position and by name.
 type Given<'e> = (Vec<V<'e>>, Vec<(&'e str, V<'e>)>);
 
-enum Flow<'e> {
+pub(super) enum Flow<'e> {
     Next,
     Break,
     Continue,
@@ -85,7 +83,8 @@ fn walks_over_keys(reduce: &Reduce) -> bool {
     let [left, right] = reduce.slots;
     let is = |expr: &Expr, slot: Slot| matches!(expr, Expr::Slot(of) if *of == slot);
     let Expr::If(parts) = &reduce.body else { return false };
-    let [Expr::IsInstance(tested, types), Expr::Method(of, Method::Get, arguments), Expr::Slot(_) | Expr::Const(_)] = &**parts
+    let [Expr::IsInstance(tested, types), Expr::Method(of, Method::Get, arguments), Expr::Slot(_) | Expr::Const(_)] =
+        &**parts
     else {
         return false;
     };
@@ -98,7 +97,7 @@ fn walks_over_keys(reduce: &Reduce) -> bool {
 }
 
 impl<'e, F: Fields<'e>> Run<'e, '_, F> {
-    fn spend(&self) -> Result<()> {
+    pub(super) fn spend(&self) -> Result<()> {
         self.spend_steps(1)
     }
 
@@ -154,117 +153,6 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
             }
         }
         Ok(frame)
-    }
-
-    fn block(&self, body: &'e [Stmt], frame: &mut Frame<'e>) -> Result<Flow<'e>> {
-        for statement in body {
-            match self.statement(statement, frame)? {
-                Flow::Next => {}
-                other => return Ok(other),
-            }
-        }
-        Ok(Flow::Next)
-    }
-
-    fn statement(&self, statement: &'e Stmt, frame: &mut Frame<'e>) -> Result<Flow<'e>> {
-        match statement {
-            Stmt::Assign(target, value) => {
-                let value = self.eval(value, frame)?;
-                self.assign(target, value, frame)?;
-            }
-            Stmt::Do(value) => drop(self.eval(value, frame)?),
-            Stmt::If(branches, orelse) => {
-                for (test, body) in branches {
-                    if self.test(test, frame)? {
-                        return self.block(body, frame);
-                    }
-                }
-                return self.block(orelse, frame);
-            }
-            Stmt::For(each) => {
-                for element in self.ordered(&self.eval(&each.over, frame)?)?.iter() {
-                    self.spend()?;
-                    self.assign(&each.target, element.clone(), frame)?;
-                    match self.block(&each.body, frame)? {
-                        Flow::Next | Flow::Continue => {}
-                        Flow::Break => return Ok(Flow::Next),
-                        returned => return Ok(returned),
-                    }
-                }
-                return self.block(&each.orelse, frame);
-            }
-            Stmt::Try(attempt) => return self.attempt(attempt, frame),
-            Stmt::Reset => self.has_reset.set(true),
-            Stmt::Return(value) => return Ok(Flow::Return(self.eval(value, frame)?)),
-            Stmt::Break => return Ok(Flow::Break),
-            Stmt::Continue => return Ok(Flow::Continue),
-            Stmt::Pass => {}
-            Stmt::Unknown => return Err(Ask),
-        }
-        Ok(Flow::Next)
-    }
-
-    fn attempt(&self, attempt: &'e Try, frame: &mut Frame<'e>) -> Result<Flow<'e>> {
-        let Try { body, handlers, orelse, last } = attempt;
-        let level = (self.depth.get(), self.calls.get());
-        let ended = match self.block(body, frame) {
-            Ok(Flow::Next) => self.block(orelse, frame),
-            Err(Raises(raised)) => {
-                self.depth.set(level.0);
-                self.calls.set(level.1);
-                self.handle(raised, handlers, frame)
-            }
-            other => other,
-        };
-        if matches!(ended, Err(Ask)) {
-            return ended;
-        }
-        self.depth.set(level.0);
-        self.calls.set(level.1);
-        match self.block(last, frame)? {
-            Flow::Next => ended,
-            overriding => Ok(overriding),
-        }
-    }
-
-    fn handle(&self, raised: Exception, handlers: &'e [Handler], frame: &mut Frame<'e>) -> Result<Flow<'e>> {
-        for Handler { catches, name, body } in handlers {
-            if catches.catch(raised).ok_or(Ask)? {
-                // It is gone again when the handler has ended.
-                name.iter().for_each(|slot| frame[*slot] = None);
-                let flow = self.block(body, frame);
-                name.iter().for_each(|slot| frame[*slot] = None);
-                return flow;
-            }
-        }
-        Err(Raises(raised))
-    }
-
-    /// Elements in the order in which Python sees them; that of a set is not known.
-    pub(super) fn ordered(&self, iterable: &V<'e>) -> Result<Rc<[V<'e>]>> {
-        self.pay(iterable)?;
-        match iterable {
-            V::None | V::Bool(_) | V::Int(_) | V::Float(_) => Err(Raises(Exception::TypeError)),
-            V::Set(_) | V::Const(Const::Set(_)) => Err(Ask),
-            V::Keys(of) => self.ordered(of),
-            other => other.elements(),
-        }
-    }
-
-    fn assign(&self, target: &Target, value: V<'e>, frame: &mut Frame<'e>) -> Result<()> {
-        match target {
-            Target::Slot(slot) => frame[*slot] = Some(value),
-            Target::Several(targets) => {
-                let values = self.ordered(&value)?;
-                if values.len() != targets.len() {
-                    return Err(Ask);
-                }
-                for (target, value) in targets.iter().zip(values.iter()) {
-                    self.assign(target, value.clone(), frame)?;
-                }
-            }
-        }
-        Ok(())
     }
 
     pub(super) fn decide(&self, truth: Truth) -> Result<bool> {
@@ -386,7 +274,7 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
             },
             Expr::IsInstance(of, types) => {
                 let of = self.eval(of, frame)?;
-                super::methods::is_instance(&of, types).map(Truth::value)
+                super::builtins::is_instance(&of, types).map(Truth::value)
             }
             Expr::Quantified(quantifier, over) => {
                 let stop = *quantifier == Quantifier::Any;

@@ -85,8 +85,8 @@ impl<'a> Lower<'a> {
         let (mut module, mut name) = (module, name);
         for _ in 0..IMPORT_STEPS {
             // Were there a way to have mocks outside of tests, then names could be set for them.
-            let mocked = self.modules[module].outer_names.set_for_mocks.contains(name)
-                && self.changes.outside("unittest.mock");
+            let mocked =
+                self.modules[module].outer_names.set_for_mocks.contains(name) && self.changes.outside("unittest.mock");
             if mocked || self.changes.of_name(module, name) {
                 return Meaning::Unknown;
             }

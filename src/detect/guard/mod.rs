@@ -1,16 +1,18 @@
 //! Guards: what rules say, found out without Python.
 //!
 //! The source of each rule, and of the helpers it calls, is read into a small language (`module`, `lower`, `program`) that
-//! runs natively on the event (`eval`, `fields`, `value`, `methods`, `event`). It answers no or yes when it is certain to do what
-//! Python would, and otherwise that Python has to be asked: for what it does not understand, what has effects, what would
-//! raise. There is no other approximation, so a guard is right or silent. `explore` and `index` find the rules that an
-//! event has to visit at all by the values of its fields.
+//! runs natively on the event (`eval`, `statements`, `fields`, `value`, `methods`, `builtins`, `event`; of Python's library
+//! `pattern` and `address`). It answers no or yes when it is certain to do what Python would, and otherwise that Python has
+//! to be asked: for what it does not understand, what has effects that somebody could see (`outer_names`), what would raise.
+//! There is no other approximation, so a guard is right or silent. `explore` and `index` find the rules that an event has to
+//! visit at all by the values of its fields, `places` finds these.
 //!
 //! What is certain rests on one thing about a rule set: that it is known who can change functions and constants behind
 //! their names. `module` and `uses` read that off each module, `changes` follows it to the others. Where a module can reach
 //! anything (`reflection`), there are no guards.
 
 mod address;
+mod builtins;
 mod changes;
 mod constant;
 mod eval;
@@ -22,6 +24,7 @@ mod explain;
 mod imported;
 mod index;
 mod lower;
+mod lower_call;
 mod lower_constant;
 mod lower_expr;
 mod methods;
@@ -31,6 +34,7 @@ mod pattern;
 mod places;
 mod program;
 mod reflection;
+mod statements;
 #[cfg(test)]
 mod tests;
 mod uses;

@@ -121,7 +121,11 @@ impl<'a> Visitor<'a> for Finder<'_, 'a> {
             Stmt::If(branch) => {
                 if let Some(name) = self.waits_for_mock(branch) {
                     self.found.set_for_mocks.insert(name);
-                    branch.body.iter().filter_map(Stmt::as_assign_stmt).for_each(|assign| self.visit_expr(&assign.value));
+                    branch
+                        .body
+                        .iter()
+                        .filter_map(Stmt::as_assign_stmt)
+                        .for_each(|assign| self.visit_expr(&assign.value));
                     branch.elif_else_clauses.iter().for_each(|clause| self.visit_elif_else_clause(clause));
                     return;
                 }

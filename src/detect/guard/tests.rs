@@ -109,7 +109,10 @@ fn what_tables_know_of_an_event_counts_as_what_it_says_itself() {
     ] {
         let enriched = event.with(&crate::lookup::ENRICHMENT.into(), crate::model::Value::Map(map(rows)));
         let written = map(&serde_json::to_string(&enriched).unwrap());
-        assert_eq!(guards.admitted("T", &enriched, &all, &mut Scratch::default()), guards.admitted("T", &written, &all, &mut Scratch::default()));
+        assert_eq!(
+            guards.admitted("T", &enriched, &all, &mut Scratch::default()),
+            guards.admitted("T", &written, &all, &mut Scratch::default())
+        );
         assert_eq!(guards.admitted("T", &enriched, &all, &mut Scratch::default()).matching, matching, "{rows}");
     }
 }
@@ -132,7 +135,12 @@ fn the_index_leads_to_the_rules_of_a_value() {
     assert_eq!(visited(r#"{"name":"b","size":"x"}"#), [1]);
     assert_eq!(visited(r#"{"name":"c","size":3}"#), [2]);
     assert_eq!(visited(r#"{"name":["a"]}"#), [0, 1]);
-    assert!(guards.admitted("T", &map(r#"{"p_log_type":"T","name":"b","size":"x"}"#), &[0, 1, 2], &mut Scratch::default()).rules.is_empty());
+    assert!(
+        guards
+            .admitted("T", &map(r#"{"p_log_type":"T","name":"b","size":"x"}"#), &[0, 1, 2], &mut Scratch::default())
+            .rules
+            .is_empty()
+    );
     let admitted = guards.admitted("T", &map(r#"{"name":"a","size":3}"#), &[0, 1, 2], &mut Scratch::default());
     assert_eq!(admitted, Admitted { rules: vec![0, 2], matching: vec![0, 2] });
 }
@@ -141,8 +149,7 @@ fn the_index_leads_to_the_rules_of_a_value() {
 fn what_is_unusual_in_an_event_leads_to_rules_that_are_found_by_the_usual() {
     let enriched = "def rule(event):\n    if event.deep_get('p_enrichment', 't'):\n        return True\n    return event.get('name') == 'a'\n";
     let text = "def rule(event):\n    return event.get('arn', '').endswith('x') and event.get('name') == 'a'\n";
-    let guards =
-        Guards::derive(&sources(&[enriched, text], ""), &HashMap::from([("T".to_owned(), vec![0, 1])]), &[]);
+    let guards = Guards::derive(&sources(&[enriched, text], ""), &HashMap::from([("T".to_owned(), vec![0, 1])]), &[]);
     let visited = |event: &str| {
         let (event, mut visited, mut scratch) = (map(event), Vec::new(), Scratch::default());
         let event = RealEvent::new(&event, &guards.program, &mut scratch);
@@ -178,8 +185,7 @@ fn keys_are_found_as_the_event_finds_them() {
 
 #[test]
 fn an_explanation_names_fields_and_what_was_not_understood() {
-    let rule =
-        "import re\ndef rule(event):\n    return event.get('name') in ('a', 'b') and bool(re.sub('x', '', event['c']))\n";
+    let rule = "import re\ndef rule(event):\n    return event.get('name') in ('a', 'b') and bool(re.sub('x', '', event['c']))\n";
     let explanation = guards(rule, "").explain(0, &["T".to_owned()]);
     assert!(explanation.guarded);
     let text = explanation.to_string();

@@ -44,12 +44,37 @@ const PATTERNS: &[&str] = &[
 ];
 
 /// These they leave to Python.
-const OTHERS: &[&str] = &["(?=a)", "(?!a)", r"(a)\1", "(?<!a)b", "$a", "(a$)b", "a$*", "é", "a++", "(?>a)", "(?m)^a", "a{", "{"];
+const OTHERS: &[&str] =
+    &["(?=a)", "(?!a)", r"(a)\1", "(?<!a)b", "$a", "(a$)b", "a$*", "é", "a++", "(?>a)", "(?m)^a", "a{", "{"];
 
 /// Letters that the patterns know.
 const LETTERS: &[&str] = &[
-    "a", "b", "c", "ab", "A", "B", "x", "1", "23", ".", "-", ":", "/", "\n", "\t", " ", "\u{1c}", "]", "\\", "^", "@", "_", "[", "i-",
-    ":assumed-role/", "d",
+    "a",
+    "b",
+    "c",
+    "ab",
+    "A",
+    "B",
+    "x",
+    "1",
+    "23",
+    ".",
+    "-",
+    ":",
+    "/",
+    "\n",
+    "\t",
+    " ",
+    "\u{1c}",
+    "]",
+    "\\",
+    "^",
+    "@",
+    "_",
+    "[",
+    "i-",
+    ":assumed-role/",
+    "d",
 ];
 
 fn texts(count: usize) -> Vec<String> {
@@ -98,7 +123,9 @@ fn patterns_match_what_they_match_in_python() {
         let mut rules = Vec::new();
         for pattern in PATTERNS {
             let of = format!("r'''{pattern}'''");
-            rules.push(format!("import re\nP = re.compile({of})\ndef rule(event):\n    return P.search(event['t']) is not None\n"));
+            rules.push(format!(
+                "import re\nP = re.compile({of})\ndef rule(event):\n    return P.search(event['t']) is not None\n"
+            ));
             rules.push(format!("import re\ndef rule(event):\n    return bool(re.match({of}, event['t'], re.I))\n"));
             rules.push(format!("from re import fullmatch, DOTALL as D\ndef rule(event):\n    if fullmatch({of}, event['t'], flags=D):\n        return True\n    return False\n"));
         }
@@ -137,7 +164,10 @@ fn addresses_are_those_of_python() {
             texts.push((0..random.below(10)).map(|_| *random.pick(&parts)).collect());
         }
         let mut events: Vec<Map> = texts.iter().map(|text| event_of(text)).collect();
-        events.extend([r#"{"t":null}"#, r#"{"t":5}"#, r#"{"t":true}"#, r#"{"t":1.5}"#, r#"{"t":["8.8.8.8"]}"#, r#"{"t":{}}"#].map(map));
+        events.extend(
+            [r#"{"t":null}"#, r#"{"t":5}"#, r#"{"t":true}"#, r#"{"t":1.5}"#, r#"{"t":["8.8.8.8"]}"#, r#"{"t":{}}"#]
+                .map(map),
+        );
         let rules: Vec<String> = ["ip_address", "ipaddress.IPv4Address", "ipaddress.IPv6Address"]
             .iter()
             .flat_map(|made| {
