@@ -86,7 +86,7 @@ impl<'a> Lower<'a> {
         for _ in 0..IMPORT_STEPS {
             // Were there a way to have mocks outside of tests, then names could be set for them.
             let mocked =
-                self.modules[module].outer_names.set_for_mocks.contains(name) && self.changes.outside("unittest.mock");
+                self.modules[module].outer_names.set_for_mocks.contains(name) && self.finds_mocks_elsewhere(module);
             if mocked || self.changes.of_name(module, name) {
                 return Meaning::Unknown;
             }
@@ -103,6 +103,12 @@ impl<'a> Lower<'a> {
             }
         }
         Meaning::Unknown
+    }
+
+    /// Whether what tells a mock may come to mean something else.
+    fn finds_mocks_elsewhere(&self, module: usize) -> bool {
+        let words = ["isinstance", "MagicMock", "Mock"];
+        self.changes.outside("unittest.mock") || words.iter().any(|word| self.changes.of_name(module, word))
     }
 
     /// What `module.name` stands for, where `module` was imported under that name.

@@ -36,6 +36,10 @@ impl<'a> OuterNames<'a> {
         let Finder { has_patterns, mut declared, stored, mut found, .. } = finder;
         declared.retain(|name| has_patterns || stored.contains(name));
         found.set = declared;
+        // Some scope has another meaning for what tells a mock.
+        if ["isinstance", "MagicMock", "Mock"].iter().any(|word| stored.contains(word)) {
+            found.set.extend(found.set_for_mocks.drain());
+        }
         found.set_for_mocks.retain(|name| !found.set.contains(name));
         found
     }
@@ -90,10 +94,12 @@ impl<'a> Finder<'_, 'a> {
         let (Expr::Name(function), [Expr::Name(name), Expr::Name(class)]) = (&*call.func, &*call.arguments.args) else {
             return None;
         };
-        let is_class = matches!(
-            self.module.binding(&class.id),
-            Some(Binding::Imported { module: "unittest.mock", name: "MagicMock" | "Mock" })
-        );
+        let is_class = match self.module.binding(&class.id) {
+            Some(Binding::Imported { module: "unittest.mock", name }) => {
+                matches!(name, "MagicMock" | "Mock") && *class.id == *name
+            }
+            _ => false,
+        };
         (*function.id == *"isinstance" && self.module.binding("isinstance").is_none() && is_class).then_some(&*name.id)
     }
 }
@@ -150,12 +156,19 @@ impl<'a> Visitor<'a> for Finder<'_, 'a> {
                 }
                 return call.arguments.keywords.iter().for_each(|keyword| self.visit_expr(&keyword.value));
             }
+            // What they return calls a function later.
+            Expr::Name(name) if matches!(&*name.id, "map" | "filter") => self.found.has_hidden_calls = true,
             Expr::Lambda(_) | Expr::Generator(_) | Expr::Yield(_) | Expr::YieldFrom(_) | Expr::Await(_) => {
                 self.found.has_hidden_calls = true;
             }
             _ => {}
         }
         visitor::walk_expr(self, expr);
+    }
+
+    fn visit_parameter(&mut self, parameter: &'a ast::Parameter) {
+        self.stored.insert(&parameter.name);
+        visitor::walk_parameter(self, parameter);
     }
 
     fn visit_except_handler(&mut self, handler: &'a ast::ExceptHandler) {
