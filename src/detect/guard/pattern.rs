@@ -245,7 +245,8 @@ impl Reader<'_> {
                 }
                 let least = if least.is_empty() { "0" } else { least };
                 let repeat = format!("{{{least},{most}}}");
-                (0..bounds.len() + 1).for_each(|_| drop(self.rest.next()));
+                // The last of it is taken below, as that of every other repeat.
+                self.rest.nth(bounds.len());
                 repeat
             }
             _ => return Some(item),
@@ -256,7 +257,9 @@ impl Reader<'_> {
         self.rest.next();
         match self.rest.peek() {
             // Whether as much or as little as can be is taken, is the same here.
-            Some('?') => drop(self.rest.next()),
+            Some('?') => {
+                self.rest.next();
+            }
             // It gives nothing back, or it is an error.
             Some('+' | '*' | '{') => return None,
             _ => {}

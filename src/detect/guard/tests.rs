@@ -63,7 +63,7 @@ fn what_is_not_understood_is_asked_only_when_the_rule_gets_there() {
     let rule = "import re\ndef rule(event):\n    if event.deep_get('a', 'b') != 1:\n        return False\n    return bool(re.sub('x', '', event['c']))\n";
     assert_eq!(verdicts(rule, &["{}", r#"{"a":{"B":1.0}}"#, r#"{"a":[1]}"#]), [No, Ask, No]);
     for effect in
-        ["print(1)", "global X; X = 1", "event.x = 1", "raise ValueError", "import re", "KV.add(1)", "yield 1"]
+        ["print(1)", "global X; X = event", "event.x = 1", "raise ValueError", "import re", "KV.add(1)", "yield 1"]
     {
         let rule = format!("KV = set()\ndef rule(event):\n    {effect}\n    return False\n");
         assert_eq!(verdicts(&rule, &["{}"]), [Ask], "{effect}");

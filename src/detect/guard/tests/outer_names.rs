@@ -54,9 +54,9 @@ fn names_that_a_rule_begins_with_are_set_before_anybody_looks() {
         ),
         case(
             &[
-                "from unittest.mock import MagicMock\nALLOWED = []\ndef rule(event):\n    global ALLOWED\n    if isinstance(ALLOWED, list):\n        ALLOWED = event.get('l') or ALLOWED\n    return 'z' in ALLOWED\n",
+                "from unittest.mock import MagicMock\nALLOWED = []\ndef rule(event):\n    global ALLOWED\n    if isinstance(ALLOWED, list):\n        ALLOWED = list(event.get('l') or ALLOWED)\n    return 'z' in ALLOWED\n",
             ],
-            &[Some(false), Some(false), Some(true), Some(true)],
+            &[Some(false), Some(false), Some(true), Some(false)],
         ),
         case(
             &[
