@@ -16,6 +16,8 @@ pub(super) enum Made {
     Either,
     V4,
     V6,
+    /// A network, of which only those of one address of version 4 are known: they say of themselves what the address says.
+    Network,
 }
 
 /// What is asked of an address.
@@ -32,6 +34,7 @@ impl Made {
             "ip_address" => Some(Made::Either),
             "IPv4Address" => Some(Made::V4),
             "IPv6Address" => Some(Made::V6),
+            "ip_network" => Some(Made::Network),
             _ => None,
         }
     }
@@ -39,7 +42,7 @@ impl Made {
     /// What the function raises for what is no address.
     pub(super) fn refusal(self) -> Exception {
         match self {
-            Made::Either => Exception::ValueError,
+            Made::Either | Made::Network => Exception::ValueError,
             Made::V4 | Made::V6 => Exception::AddressValueError,
         }
     }
@@ -59,6 +62,13 @@ impl Made {
             Made::Either => text.parse().ok(),
             Made::V4 => text.parse().ok().map(|address: Ipv4Addr| address.into()),
             Made::V6 => text.parse().ok().map(|address: Ipv6Addr| address.into()),
+            Made::Network => {
+                let text = text.strip_suffix("/32").unwrap_or(text);
+                if text.contains([':', '/']) {
+                    return Err(Ask);
+                }
+                text.parse().ok().map(|address: Ipv4Addr| address.into())
+            }
         };
         address.map(|address| V::Address(Address(Some(address)))).ok_or(Raises(self.refusal()))
     }

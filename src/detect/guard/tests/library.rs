@@ -151,7 +151,7 @@ fn addresses_are_those_of_python() {
     on_deep_stack(|| {
         let known = "0.0.0.0 10.1.2.3 8.8.8.8 100.64.0.1 127.0.0.1 169.254.1.1 172.16.0.1 172.32.0.1 192.0.0.8 192.0.0.9 \
                      192.0.0.170 192.0.2.1 198.18.0.1 198.51.100.1 203.0.113.9 224.0.0.1 240.0.0.1 255.255.255.255 01.2.3.4 \
-                     1.2.3 1.2.3.4.5 256.1.1.1 1.2.3.4/32 1.2.3.-4 0x1.2.3.4 1..2.3 :: ::1 ::ffff:10.0.0.1 ::ffff:8.8.8.8 \
+                     1.2.3 1.2.3.4.5 256.1.1.1 1.2.3.4/32 10.0.0.1/32 8.8.8.8/24 8.8.8.0/24 8.8.8.8/33 8.8.8.8/ /32 8.8.8.8/32/32 1.2.3.-4 0x1.2.3.4 1..2.3 :: ::1 ::ffff:10.0.0.1 ::ffff:8.8.8.8 \
                      2606:4700::1111 fe80::1 fe80::1%eth0 fc00::1 ff02::1 2001:db8::1 2001:: 2001:1::1 2001:1::3 2001:3::1 \
                      2001:4:112::1 2001:20::1 2001:30::1 2001:200::1 2002::1 3fff::1 3fff:1000::1 64:ff9b::1 64:ff9b:1::1 100::1 \
                      100:0:0:1::1 101::1 1::2::3 1:2:3:4:5:6:7:8 1:2:3:4:5:6:7:: ::2:3:4:5:6:7:8 1:2:3:4:5:6:7:8:9 :1:2:3:4:5:6:7 \
@@ -168,18 +168,20 @@ fn addresses_are_those_of_python() {
             [r#"{"t":null}"#, r#"{"t":5}"#, r#"{"t":true}"#, r#"{"t":1.5}"#, r#"{"t":["8.8.8.8"]}"#, r#"{"t":{}}"#]
                 .map(map),
         );
-        let rules: Vec<String> = ["ip_address", "ipaddress.IPv4Address", "ipaddress.IPv6Address"]
+        let rules: Vec<String> = ["ip_address", "ipaddress.IPv4Address", "ipaddress.IPv6Address", "ip_network"]
             .iter()
             .flat_map(|made| {
                 ["True", "address.is_private", "address.is_global", "address.version == 4"].map(|test| {
                     format!(
-                        "import ipaddress\nfrom ipaddress import ip_address\ndef rule(event):\n    try:\n        address = {made}(event.get('t'))\n    except ValueError:\n        return False\n    return {test}\n"
+                        "import ipaddress\nfrom ipaddress import ip_address, ip_network\ndef rule(event):\n    try:\n        address = {made}(event.get('t'))\n    except ValueError:\n        return False\n    return {test}\n"
                     )
                 })
             })
             .collect();
         let asked = compared(&rules, &events);
-        assert!(asked.iter().all(|asked| *asked <= 4), "scopes and numbers only: {asked:?}");
+        let (networks, addresses) = (asked[rules.len() - 1], &asked[..rules.len() - 4]);
+        assert!(addresses.iter().all(|asked| *asked <= 4), "scopes and numbers only: {asked:?}");
+        assert!(networks < events.len() / 2, "those of version 4 are known: {asked:?}");
     });
 }
 
