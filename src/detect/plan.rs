@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
-use super::guard::Admitted;
+use super::guard::{Admitted, Scratch};
 use super::protocol::EventCalls;
 use super::ruleset::RuleSet;
 use crate::lookup::{Found, Tables};
@@ -46,7 +46,7 @@ impl Plan {
     /// For the events of the batch from a position on. CPU work: the caller runs it where it may block.
     pub(super) fn of(set: &RuleSet, tables: &Tables, now: OffsetDateTime, batch: &EventBatch, from: usize) -> Plan {
         let mut plan = Plan { positions: Vec::new(), calls: Vec::new(), tally: Tally::default(), through: from };
-        let mut bytes = 0;
+        let (mut bytes, mut scratch) = (0, Scratch::default());
         for (at, event) in batch.events.iter().enumerate().skip(from) {
             if bytes > ENOUGH_BYTES {
                 break;
@@ -64,7 +64,7 @@ impl Plan {
             let enriched = tables.enriched(event, now, &mut plan.tally.found);
             let fields = enriched.as_ref().unwrap_or(&event.fields);
             let Admitted { rules, matching } = match batch.bytes {
-                ..=MOST_GUARDED_BYTES => set.for_event(&event.log_type, fields),
+                ..=MOST_GUARDED_BYTES => set.for_event(&event.log_type, fields, &mut scratch),
                 _ => Admitted { rules: set.for_log_type(&event.log_type).to_vec(), matching: Vec::new() },
             };
             if rules.is_empty() {

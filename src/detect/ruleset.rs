@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::content::{Content, LookupTable, Problem, Rule};
-use super::guard::{Admitted, Guards, Reach, Reflection};
+use super::guard::{Admitted, Guards, Reach, Reflection, Scratch};
 use super::protocol::{Fault, LoadFault, Place, RuleKind, RuleSource, Sources};
 use super::scheduled::is_topic;
 use crate::model::{Map, RuleMeta};
@@ -64,11 +64,13 @@ impl RuleSet {
     }
 
     /// The rules of a log type that Python has to run over an event of it, with these fields.
-    pub fn for_event(&self, log_type: &str, fields: &Map) -> Admitted {
+    pub fn for_event(&self, log_type: &str, fields: &Map, scratch: &mut Scratch) -> Admitted {
         let rules = self.for_log_type(log_type);
         match &self.guards {
             // Rows of a query are few, and may be called what no log type calls them.
-            Some(guards) if !rules.is_empty() && !is_topic(log_type) => guards.admitted(log_type, fields, rules),
+            Some(guards) if !rules.is_empty() && !is_topic(log_type) => {
+                guards.admitted(log_type, fields, rules, scratch)
+            }
             _ => Admitted { rules: rules.to_vec(), matching: Vec::new() },
         }
     }

@@ -137,13 +137,25 @@ impl Map {
 
     /// Shows each entry, in the order of the input, of those on a tape without making their values.
     pub fn each<'m>(&'m self, show: &mut dyn FnMut(&'m str, Part<'m>)) {
-        match &*self.0 {
-            Inner::Taped(taped) => taped.members().for_each(|member| show(member.key(), Part::Taped(member))),
-            Inner::Longer(Longer { map, last: (key, value) }) => {
+        match self.stands() {
+            Stands::Taped(taped) => taped.members().for_each(|member| show(member.key(), Part::Taped(member))),
+            Stands::Longer(Longer { map, last: (key, value) }) => {
                 map.each(show);
                 show(key, Part::Made(value));
             }
-            Inner::Built(built) => built.entries.iter().for_each(|(key, value)| show(key, Part::Made(value))),
+            Stands::Built(built) => built.entries.iter().for_each(|(key, value)| show(key, Part::Made(value))),
+        }
+    }
+
+    /// Every key with its position, in input order, without making a value.
+    pub fn each_key(&self, look: &mut dyn FnMut(usize, &str)) {
+        match self.stands() {
+            Stands::Built(built) => built.entries.iter().enumerate().for_each(|(at, (key, _))| look(at, key)),
+            Stands::Taped(taped) => taped.members().enumerate().for_each(|(at, member)| look(at, member.key())),
+            Stands::Longer(Longer { map, last: (key, _) }) => {
+                map.each_key(look);
+                look(map.len(), key);
+            }
         }
     }
 

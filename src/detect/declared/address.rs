@@ -22,7 +22,7 @@ pub(super) fn overlap(one: &IpNet, other: &IpNet) -> bool {
 }
 
 /// Whether the registries of special addresses keep it from the internet.
-pub(super) fn is_private(address: IpAddr) -> bool {
+pub(in crate::detect) fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => is_special_v4(address) && !is_shared(address),
         IpAddr::V6(address) => is_special_v6(address),
@@ -30,7 +30,7 @@ pub(super) fn is_private(address: IpAddr) -> bool {
 }
 
 /// Whether it is reachable over the internet. Shared space (100.64.0.0/10) is neither public nor private.
-pub(super) fn is_public(address: IpAddr) -> bool {
+pub(in crate::detect) fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => !is_special_v4(address),
         IpAddr::V6(address) => !is_special_v6(address),
@@ -60,7 +60,7 @@ fn is_special_v4(address: Ipv4Addr) -> bool {
 
 /// <https://www.iana.org/assignments/iana-ipv6-special-registry>
 fn is_special_v6(address: Ipv6Addr) -> bool {
-    let [a, b, c, ..] = address.segments();
+    let [a, b, c, d, ..] = address.segments();
     let is_protocol_assignment = a == 0x2001 && b < 0x200;
     // Anycast, AMT, AS112, ORCHIDv2 and drone identification of that block are global.
     let is_global_assignment = address == Ipv6Addr::new(0x2001, 1, 0, 0, 0, 0, 0, 1)
@@ -71,7 +71,7 @@ fn is_special_v6(address: Ipv6Addr) -> bool {
     address.is_unspecified()
         || address.is_loopback()
         || (a, b, c) == (0x64, 0xff9b, 1)
-        || a & 0xff00 == 0x100 && (b, c) == (0, 0)
+        || (a, b, c, d) == (0x100, 0, 0, 0)
         || (is_protocol_assignment && !is_global_assignment)
         || (a, b) == (0x2001, 0xdb8)
         || a == 0x2002

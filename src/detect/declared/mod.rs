@@ -4,7 +4,7 @@
 //! `field` finds what they look at, `address` knows networks. A worker evaluates them on the event beside the rule's
 //! functions, which win where both say something. Pure.
 
-mod address;
+pub(super) mod address;
 mod condition;
 mod field;
 mod operator;

@@ -10,8 +10,49 @@ use super::module::{Module, first};
 use super::uses;
 
 /// What the functions that guards know are made of, of modules outside of the rule set.
-const BELOW: &[(&str, &[&str])] =
-    &[("collections", &["abc"]), ("fnmatch", &["functools", "itertools", "os", "posixpath", "re"])];
+const BELOW: &[(&str, &[&str])] = &[
+    ("collections", &["abc"]),
+    ("fnmatch", &["functools", "itertools", "os", "posixpath", "re"]),
+    ("ipaddress", &["functools"]),
+    ("re", &["copyreg", "enum", "functools"]),
+];
+
+/// Modules of which guards know objects, and what of these can be handed on: functions, exceptions and numbers. Whoever
+/// holds one of their classes can change what its objects do.
+const OBJECTS_OF: &[(&str, &[&str])] = &[
+    ("ipaddress", &["AddressValueError", "NetmaskValueError", "ip_address", "ip_interface", "ip_network"]),
+    (
+        "re",
+        &[
+            "A",
+            "ASCII",
+            "DOTALL",
+            "I",
+            "IGNORECASE",
+            "M",
+            "MULTILINE",
+            "S",
+            "VERBOSE",
+            "X",
+            "compile",
+            "error",
+            "escape",
+            "findall",
+            "finditer",
+            "fullmatch",
+            "match",
+            "search",
+            "split",
+            "sub",
+            "subn",
+        ],
+    ),
+];
+
+/// Whether guards know objects of the module.
+pub(super) fn has_objects(module: &str) -> bool {
+    OBJECTS_OF.iter().any(|(of, _)| *of == module)
+}
 
 /// All names of a module.
 const ALL: &str = "*";
@@ -24,6 +65,8 @@ pub(super) struct Changes<'a> {
     names: HashSet<(usize, &'a str)>,
     /// Modules outside of the rule set of which the same is true.
     outside: HashSet<&'a str>,
+    /// Code may run that nobody sees called: when objects are compared, or dropped.
+    hidden_calls: bool,
 }
 
 impl<'a> Changes<'a> {
@@ -34,6 +77,7 @@ impl<'a> Changes<'a> {
         let hides =
             |module: &Module<'_>| module.rebound.iter().any(|(_, attribute)| uses::BUILTINS.contains(attribute));
         let operators = modules.iter().any(|module| module.has_operators || hides(module));
+        finder.changes.hidden_calls = operators || modules.iter().any(|module| module.has_finalizers);
         for (at, module) in modules.iter().enumerate() {
             module.escaped.iter().for_each(|(name, attribute)| finder.escape(at, name, *attribute));
             if operators {
@@ -49,6 +93,9 @@ impl<'a> Changes<'a> {
             if module.registers {
                 finder.changes.outside.insert("collections");
             }
+            if module.finds_classes {
+                finder.changes.outside.extend(OBJECTS_OF.iter().map(|(of, _)| *of));
+            }
         }
         finder.changes
     }
@@ -59,6 +106,10 @@ impl<'a> Changes<'a> {
 
     pub(super) fn of_name(&self, module: usize, name: &'a str) -> bool {
         self.names.contains(&(module, name)) || self.names.contains(&(module, ALL))
+    }
+
+    pub(super) fn hidden_calls(&self) -> bool {
+        self.hidden_calls
     }
 
     pub(super) fn outside(&self, module: &str) -> bool {
@@ -93,7 +144,13 @@ impl<'a> Finder<'_, 'a> {
                 (None, None, Some("abc")) | (Some("abc"), None, None) => {
                     self.changes.outside.insert(first(import.module));
                 }
-                (_, None, _) => {}
+                (part, None, attribute) => {
+                    let part = part.or(attribute).unwrap_or_default();
+                    let known = OBJECTS_OF.iter().find(|(of, _)| *of == import.module);
+                    if known.is_some_and(|(_, parts)| !parts.contains(&part)) {
+                        self.changes.outside.insert(first(import.module));
+                    }
+                }
             }
         }
     }

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::pattern::Pattern;
+
 #[derive(Clone, Debug)]
 pub(super) enum Const {
     None,
@@ -14,6 +16,7 @@ pub(super) enum Const {
     Tuple(Items),
     Set(Items),
     Dict(Items, Vec<Const>),
+    Pattern(Box<Pattern>),
     /// Not known, or an object inside another that somebody may change.
     Opaque,
 }
@@ -80,7 +83,8 @@ impl Const {
     pub(super) fn is_hashable(&self) -> bool {
         match self {
             Const::Tuple(items) => items.list.iter().all(Const::is_hashable),
-            Const::Opaque => false,
+            // Not that one couldn't; nobody does.
+            Const::Opaque | Const::Pattern(_) => false,
             other => !other.is_mutable(),
         }
     }

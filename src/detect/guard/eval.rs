@@ -4,13 +4,15 @@
 //! The one exception is an imagined event ([`super::explore`]), of which a run takes one of several possible ways.
 
 use std::cell::Cell;
-use std::rc::Rc;
 
+use super::address::Address;
+use super::constant::Const;
+use super::exception::Exception;
 use super::fields::Fields;
 use super::program::{
-    Arguments, Compare, Comprehension, Expr, Function, Program, Quantifier, Reduce, Slot, Stmt, Target,
+    Arguments, Compare, Comprehension, Expr, Function, Method, Program, Quantifier, Reduce, Slot, Type,
 };
-use super::value::{Ask, Result, Truth, V};
+use super::value::{Ask, Raises, Result, Truth, V};
 
 /// Expressions evaluated for one rule on one event. A rule that does more is Python's to run.
 const FUEL: u32 = 5000;
@@ -34,15 +36,22 @@ pub enum Verdict {
 
 /// What `rule(event)` would return.
 pub(super) fn verdict<'e>(program: &'e Program, rule: usize, fields: &impl Fields<'e>) -> Verdict {
-    let run = Run { program, fields, fuel: Cell::new(FUEL), depth: Cell::new(0), calls: Cell::new(0) };
-    match run.call(rule, vec![V::Event], Vec::new()) {
-        Ok(V::Bool(true)) => Verdict::Yes,
-        Ok(V::Bool(false)) => Verdict::No,
-        Ok(V::AnyBool) => match fields.choose() {
-            Ok(false) => Verdict::No,
-            Ok(true) => Verdict::Yes,
-            Err(Ask) => Verdict::Ask,
-        },
+    let run = Run {
+        program,
+        fields,
+        fuel: Cell::new(FUEL),
+        depth: Cell::new(0),
+        calls: Cell::new(0),
+        has_reset: Cell::new(false),
+    };
+    let said = match run.call(rule, vec![V::Event], Vec::new()) {
+        Ok(V::Bool(said)) => Ok(said),
+        Ok(V::AnyBool) => fields.choose(),
+        _ => Err(Ask),
+    };
+    match said {
+        Ok(false) => Verdict::No,
+        Ok(true) if !run.has_reset.get() => Verdict::Yes,
         _ => Verdict::Ask,
     }
 }
@@ -51,8 +60,10 @@ pub(super) struct Run<'e, 'r, F> {
     pub(super) program: &'e Program,
     pub(super) fields: &'r F,
     fuel: Cell<u32>,
-    depth: Cell<u32>,
-    calls: Cell<u32>,
+    pub(super) depth: Cell<u32>,
+    pub(super) calls: Cell<u32>,
+    /// Names of its module have their first values now.
+    pub(super) has_reset: Cell<bool>,
 }
 
 pub(super) type Frame<'e> = Vec<Option<V<'e>>>;
@@ -60,15 +71,33 @@ pub(super) type Frame<'e> = Vec<Option<V<'e>>>;
 /// Arguments by position and by name.
 type Given<'e> = (Vec<V<'e>>, Vec<(&'e str, V<'e>)>);
 
-enum Flow<'e> {
+pub(super) enum Flow<'e> {
     Next,
     Break,
     Continue,
     Return(V<'e>),
 }
 
+/// `lambda value, key: value.get(key, default) if isinstance(value, Mapping) else default`
+fn walks_over_keys(reduce: &Reduce) -> bool {
+    let [left, right] = reduce.slots;
+    let is = |expr: &Expr, slot: Slot| matches!(expr, Expr::Slot(of) if *of == slot);
+    let Expr::If(parts) = &reduce.body else { return false };
+    let [Expr::IsInstance(tested, types), Expr::Method(of, Method::Get, arguments), Expr::Slot(_) | Expr::Const(_)] =
+        &**parts
+    else {
+        return false;
+    };
+    let simple = match &*arguments.plain {
+        [(key, false)] => is(key, right),
+        [(key, false), (Expr::Slot(_) | Expr::Const(_), false)] => is(key, right),
+        _ => false,
+    };
+    simple && arguments.named.is_empty() && **types == [Type::Mapping] && is(tested, left) && is(of, left)
+}
+
 impl<'e, F: Fields<'e>> Run<'e, '_, F> {
-    fn spend(&self) -> Result<()> {
+    pub(super) fn spend(&self) -> Result<()> {
         self.spend_steps(1)
     }
 
@@ -124,88 +153,6 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
             }
         }
         Ok(frame)
-    }
-
-    fn block(&self, body: &'e [Stmt], frame: &mut Frame<'e>) -> Result<Flow<'e>> {
-        for statement in body {
-            match self.statement(statement, frame)? {
-                Flow::Next => {}
-                other => return Ok(other),
-            }
-        }
-        Ok(Flow::Next)
-    }
-
-    fn statement(&self, statement: &'e Stmt, frame: &mut Frame<'e>) -> Result<Flow<'e>> {
-        match statement {
-            Stmt::Assign(target, value) => {
-                let value = self.eval(value, frame)?;
-                self.assign(target, value, frame)?;
-            }
-            Stmt::Do(value) => drop(self.eval(value, frame)?),
-            Stmt::If(branches, orelse) => {
-                for (test, body) in branches {
-                    if self.test(test, frame)? {
-                        return self.block(body, frame);
-                    }
-                }
-                return self.block(orelse, frame);
-            }
-            Stmt::For(each) => {
-                for element in self.ordered(&self.eval(&each.over, frame)?)?.iter() {
-                    self.spend()?;
-                    self.assign(&each.target, element.clone(), frame)?;
-                    match self.block(&each.body, frame)? {
-                        Flow::Next | Flow::Continue => {}
-                        Flow::Break => return Ok(Flow::Next),
-                        returned => return Ok(returned),
-                    }
-                }
-                return self.block(&each.orelse, frame);
-            }
-            Stmt::Try { body, orelse, last } => {
-                let mut flow = self.block(body, frame)?;
-                if matches!(flow, Flow::Next) {
-                    flow = self.block(orelse, frame)?;
-                }
-                return match self.block(last, frame)? {
-                    Flow::Next => Ok(flow),
-                    overriding => Ok(overriding),
-                };
-            }
-            Stmt::Return(value) => return Ok(Flow::Return(self.eval(value, frame)?)),
-            Stmt::Break => return Ok(Flow::Break),
-            Stmt::Continue => return Ok(Flow::Continue),
-            Stmt::Pass => {}
-            Stmt::Unknown => return Err(Ask),
-        }
-        Ok(Flow::Next)
-    }
-
-    /// Elements in the order in which Python sees them; that of a set is not known.
-    pub(super) fn ordered(&self, iterable: &V<'e>) -> Result<Rc<[V<'e>]>> {
-        self.pay(iterable)?;
-        match iterable {
-            V::Set(_) | V::Const(super::constant::Const::Set(_)) => Err(Ask),
-            V::Keys(of) => self.ordered(of),
-            other => other.elements(),
-        }
-    }
-
-    fn assign(&self, target: &Target, value: V<'e>, frame: &mut Frame<'e>) -> Result<()> {
-        match target {
-            Target::Slot(slot) => frame[*slot] = Some(value),
-            Target::Several(targets) => {
-                let values = self.ordered(&value)?;
-                if values.len() != targets.len() {
-                    return Err(Ask);
-                }
-                for (target, value) in targets.iter().zip(values.iter()) {
-                    self.assign(target, value.clone(), frame)?;
-                }
-            }
-        }
-        Ok(())
     }
 
     pub(super) fn decide(&self, truth: Truth) -> Result<bool> {
@@ -307,22 +254,42 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
                 let arguments = self.eval_all(arguments, frame)?;
                 self.builtin(*builtin, &arguments)
             }
+            Expr::Address(made, of) => match self.eval(of, frame)? {
+                // Whatever an event has there, it is an address or it is none.
+                V::Any | V::AnyBool | V::AnyText | V::Other if self.fields.choose()? => Err(Raises(made.refusal())),
+                V::Any | V::AnyBool | V::AnyText | V::Other => Ok(V::Address(Address::SOME)),
+                of => made.address(&of),
+            },
+            Expr::Property(of, property) => match self.eval(of, frame)? {
+                V::Address(address) => Ok(address.property(*property)),
+                V::None => Err(Raises(Exception::AttributeError)),
+                _ => Err(Ask),
+            },
+            Expr::HasGet(of) => match self.eval(of, frame)? {
+                V::None | V::Bool(_) | V::Int(_) | V::Float(_) | V::Str(_) | V::Text(_) => Ok(V::Bool(false)),
+                V::Event | V::Json { value: crate::model::Value::Map(_), .. } | V::Const(Const::Dict(..)) => {
+                    Ok(V::Bool(true))
+                }
+                _ => Err(Ask),
+            },
             Expr::IsInstance(of, types) => {
                 let of = self.eval(of, frame)?;
-                super::methods::is_instance(&of, types).map(Truth::value)
+                super::builtins::is_instance(&of, types).map(Truth::value)
             }
             Expr::Quantified(quantifier, over) => {
                 let stop = *quantifier == Quantifier::Any;
-                let mut result = !stop;
-                // All elements of a set are looked at, since another order might meet one that raises first.
+                let mut result = Truth::from(!stop);
+                // All elements of a set are looked at, since another order might meet one that raises first. What is not
+                // known of one is not decided here: there may be many.
                 self.each(over, 0, true, frame, &mut |value| {
-                    let truth = self.decide(value.truth(self.fields)?)?;
-                    if truth == stop {
-                        result = stop;
+                    let truth = value.truth(self.fields)?;
+                    let stops = truth == Truth::from(stop);
+                    if stops || (truth == Truth::Either && result != Truth::from(stop)) {
+                        result = truth;
                     }
-                    Ok(truth != stop)
+                    Ok(!stops)
                 })?;
-                Ok(V::Bool(result))
+                Ok(result.value())
             }
             Expr::Reduce(reduce) => self.reduce(reduce, frame),
             Expr::Unknown => Err(Ask),
@@ -400,22 +367,28 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
             return body(element);
         };
         let iterable = self.eval(iterable, frame)?;
-        let unordered = matches!(iterable, V::Set(_) | V::Const(super::constant::Const::Set(_)));
+        let unordered = matches!(iterable, V::Set(_) | V::Const(Const::Set(_)));
         self.pay(&iterable)?;
         let elements = if unordered && whole { iterable.elements()? } else { self.ordered(&iterable)? };
         let mut more = true;
         for element in elements.iter() {
             self.spend()?;
-            self.assign(target, element.clone(), frame)?;
-            let mut fits = true;
-            for condition in conditions {
-                fits = fits && self.test(condition, frame)?;
-            }
-            if fits && !self.each(over, clause + 1, whole, frame, body)? {
-                more = false;
-                if !unordered {
-                    break;
+            let mut one = || {
+                self.assign(target, element.clone(), frame)?;
+                for condition in conditions {
+                    if !self.test(condition, frame)? {
+                        return Ok(true);
+                    }
                 }
+                self.each(over, clause + 1, whole, frame, body)
+            };
+            match one() {
+                // In another order it might not get there.
+                Err(Raises(_)) if unordered => return Err(Ask),
+                on => more &= on?,
+            }
+            if !more && !unordered {
+                break;
             }
         }
         Ok(more)
@@ -425,6 +398,11 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
         let over = self.eval(&reduce.over, frame)?;
         let mut value = self.eval(&reduce.initial, frame)?;
         let [left, right]: [Slot; 2] = reduce.slots;
+        // From an imagined event, a walk over keys that stops at what is no object leads to anything, and raises nothing.
+        if self.fields.map().is_none() && matches!(value, V::Event | V::Any) && walks_over_keys(reduce) {
+            let keys = self.ordered(&over)?;
+            return if keys.iter().all(|key| key.text().is_some()) { Ok(V::Any) } else { Err(Ask) };
+        }
         for element in self.ordered(&over)?.iter() {
             frame[left] = Some(value);
             frame[right] = Some(element.clone());

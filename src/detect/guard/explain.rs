@@ -31,6 +31,9 @@ pub struct Needed {
     /// Texts that the value may begin with.
     pub prefixes: Vec<String>,
     pub or_missing: bool,
+    /// Fields that lead to the rule by being there, or when they are no texts.
+    pub or_there: Vec<String>,
+    pub or_no_text: Vec<String>,
 }
 
 /// How much of a rule is decided without Python.
@@ -105,13 +108,19 @@ impl Guards {
 
 impl Guards {
     fn needed(&self, key: Key) -> Needed {
-        let field = self.program.paths[key.path].join(".");
-        match key.found {
-            Found::Present => Needed { field, texts: Vec::new(), prefixes: Vec::new(), or_missing: false },
-            Found::Text { mut texts, prefixes, missing } => {
-                texts.retain(|text| !text.is_empty());
-                Needed { field, texts, prefixes, or_missing: missing }
-            }
+        let named = |path: &usize| self.program.paths[*path].join(".");
+        let (mut texts, prefixes, or_missing) = match key.found {
+            Found::Present => (Vec::new(), Vec::new(), false),
+            Found::Text { texts, prefixes, missing } => (texts, prefixes, missing),
+        };
+        texts.retain(|text| !text.is_empty());
+        Needed {
+            field: named(&key.path),
+            texts,
+            prefixes,
+            or_missing,
+            or_there: key.usual.missing.iter().map(named).collect(),
+            or_no_text: key.usual.texts.iter().map(named).collect(),
         }
     }
 }
@@ -165,6 +174,10 @@ impl fmt::Display for Needed {
                 write!(f, "{or} beginning with {}", prefixes[..prefixes.len().min(TEXTS_SHOWN)].join(", "))?;
             }
         }
-        if self.or_missing { write!(f, ", or without it") } else { Ok(()) }
+        if self.or_missing {
+            write!(f, ", or without it")?;
+        }
+        self.or_there.iter().try_for_each(|field| write!(f, ", or with {field}"))?;
+        self.or_no_text.iter().try_for_each(|field| write!(f, ", or whose {field} is no text"))
     }
 }

@@ -4,16 +4,17 @@
 //! after the other. If every one of them ends in a plain no, then so does the rule on each event of that kind.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::eval::{Verdict, verdict};
 use super::fields::{Fields, Found};
 use super::program::Program;
 use super::value::{Ask, Notes, Result, V};
+use crate::lookup::ENRICHMENT;
 use crate::model::Map;
 
 /// Ways through one rule. A rule with more is not indexed.
-const WAYS: usize = 256;
+const WAYS: usize = 512;
 
 /// What is known of the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +32,17 @@ pub(super) enum Probe {
 pub(super) enum Fancy {
     /// Anything.
     Any,
-    /// Fields are texts, or missing: what an event of some use looks like to a rule. No ground for an index.
+    /// Anything, but no table knows about the event.
+    Unenriched,
+    /// Nor that, and fields are texts, or missing: what an event of some use looks like to a rule.
     Texts,
+}
+
+impl Fancy {
+    /// Whether the field is missing in such an event.
+    pub(super) fn is_missing(self, program: &Program, path: usize) -> bool {
+        self != Fancy::Any && program.paths[path].first().is_some_and(|key| **key == *ENRICHMENT)
+    }
 }
 
 /// What came out of all ways.
@@ -70,6 +80,7 @@ pub(super) fn explore(
         fancy,
         ways: RefCell::new(Vec::new()),
         at: Cell::new(0),
+        decided: RefCell::default(),
         texts: RefCell::default(),
         prefixes: RefCell::default(),
         paths: RefCell::default(),
@@ -77,6 +88,7 @@ pub(super) fn explore(
     let mut explored = Explored::default();
     for _ in 0..WAYS {
         event.at.set(0);
+        event.decided.borrow_mut().clear();
         match verdict(program, rule, &event) {
             Verdict::No => explored.no = true,
             Verdict::Yes => explored.yes = true,
@@ -97,6 +109,8 @@ struct Imagined<'e> {
     /// What was decided on this way, in order; the next way changes the last decision that was not changed yet.
     ways: RefCell<Vec<bool>>,
     at: Cell<usize>,
+    /// Fields that are missing on this way, or texts.
+    decided: RefCell<HashMap<usize, bool>>,
     texts: RefCell<HashSet<String>>,
     prefixes: RefCell<HashSet<String>>,
     paths: RefCell<BTreeSet<usize>>,
@@ -147,12 +161,16 @@ impl<'e> Fields<'e> for Imagined<'e> {
                 Probe::Missing => Found::Missing,
                 Probe::Null => Found::Value(V::None),
             },
-            _ if *program.paths[path] == [std::sync::Arc::from("p_log_type")] => Found::Value(V::Str(self.log_type)),
-            _ if self.fancy == Fancy::Any => Found::Either,
-            _ => match self.choose() {
-                Ok(true) => Found::Missing,
-                _ => Found::Value(V::AnyText),
-            },
+            _ if program.is_log_type(path) => Found::Value(V::Str(self.log_type)),
+            _ if self.fancy.is_missing(program, path) => Found::Missing,
+            _ if self.fancy != Fancy::Texts => Found::Either,
+            _ => {
+                let known = self.decided.borrow().get(&path).copied();
+                // A way with too many decisions is one of too many ways.
+                let missing = known.unwrap_or_else(|| self.choose().unwrap_or(true));
+                self.decided.borrow_mut().insert(path, missing);
+                if missing { Found::Missing } else { Found::Value(V::AnyText) }
+            }
         }
     }
 

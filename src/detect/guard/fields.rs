@@ -3,6 +3,7 @@
 
 use std::cell::{OnceCell, RefCell};
 
+use super::places::Scratch;
 use super::program::Program;
 use super::value::{Ask, Notes, Result, V};
 use crate::model::{Map, Value};
@@ -29,32 +30,34 @@ pub(super) enum Found<'e> {
 }
 
 /// An event, with what was looked up in it.
-pub(super) struct RealEvent<'e> {
+pub(super) struct RealEvent<'e, 's> {
     pub(super) fields: &'e Map,
-    looked_up: RefCell<Vec<Option<Option<&'e Value>>>>,
+    pub(super) scratch: RefCell<&'s mut Scratch>,
     exact: OnceCell<bool>,
 }
 
-impl<'e> RealEvent<'e> {
-    pub(super) fn new(fields: &'e Map, program: &Program) -> RealEvent<'e> {
-        RealEvent { fields, looked_up: RefCell::new(vec![None; program.paths.len()]), exact: OnceCell::new() }
+impl<'e, 's> RealEvent<'e, 's> {
+    pub(super) fn new(fields: &'e Map, program: &Program, scratch: &'s mut Scratch) -> RealEvent<'e, 's> {
+        scratch.begin(&program.places);
+        RealEvent { fields, scratch: RefCell::new(scratch), exact: OnceCell::new() }
     }
 
     pub(super) fn value(&self, program: &Program, path: usize) -> Option<&'e Value> {
-        *self.looked_up.borrow_mut()[path].get_or_insert_with(|| {
-            let (first, rest) = program.paths[path].split_first()?;
-            rest.iter().try_fold(self.fields.get_ignore_case(first)?, |value, key| value.as_map()?.get_ignore_case(key))
-        })
+        self.value_at(program, program.places.of_path(path))
+    }
+
+    pub(super) fn value_at(&self, program: &Program, node: u32) -> Option<&'e Value> {
+        self.scratch.borrow_mut().value(&program.places, self.fields, node)
     }
 }
 
-impl Notes for RealEvent<'_> {
+impl Notes for RealEvent<'_, '_> {
     fn note(&self, _text: &str) {}
 
     fn note_prefix(&self, _text: &str) {}
 }
 
-impl<'e> Fields<'e> for RealEvent<'e> {
+impl<'e> Fields<'e> for RealEvent<'e, '_> {
     fn path(&self, program: &Program, path: usize) -> Found<'e> {
         self.value(program, path).map_or(Found::Missing, |value| Found::Value(V::seen(value)))
     }

@@ -11,8 +11,9 @@ use ruff_text_size::{Ranged, TextSize};
 
 use super::changes::Changes;
 use super::constant::Const;
+use super::exception::{Catches, Exception};
 use super::module::{Binding, Module, line};
-use super::program::{Expr, For, Function, Parameter, Program, Slot, Stmt, Target, Unknown};
+use super::program::{Expr, For, Function, Handler, Parameter, Program, Slot, Stmt, Target, Try, Type, Unknown};
 
 /// An import can lead to an import, and so on.
 const IMPORT_STEPS: usize = 8;
@@ -25,6 +26,8 @@ pub(super) struct Lower<'a> {
     pub(super) program: Program,
     functions: HashMap<(usize, &'a str), usize>,
     pub(super) constants: HashMap<(usize, &'a str), Option<Arc<Const>>>,
+    /// The module of the rule that is being read, when its names may be reset.
+    resets: Option<usize>,
     pub(super) paths: HashMap<Vec<Arc<str>>, usize>,
 }
 
@@ -65,6 +68,7 @@ impl<'a> Lower<'a> {
             program: Program::default(),
             functions: HashMap::new(),
             constants: HashMap::new(),
+            resets: None,
             paths: HashMap::new(),
         }
     }
@@ -80,7 +84,10 @@ impl<'a> Lower<'a> {
     pub(super) fn attribute_of(&self, module: usize, name: &'a str) -> Meaning<'a> {
         let (mut module, mut name) = (module, name);
         for _ in 0..IMPORT_STEPS {
-            if self.changes.of_name(module, name) {
+            // Were there a way to have mocks outside of tests, then names could be set for them.
+            let mocked =
+                self.modules[module].outer_names.set_for_mocks.contains(name) && self.finds_mocks_elsewhere(module);
+            if mocked || self.changes.of_name(module, name) {
                 return Meaning::Unknown;
             }
             match self.modules[module].binding(name) {
@@ -96,6 +103,12 @@ impl<'a> Lower<'a> {
             }
         }
         Meaning::Unknown
+    }
+
+    /// Whether what tells a mock may come to mean something else.
+    fn finds_mocks_elsewhere(&self, module: usize) -> bool {
+        let words = ["isinstance", "MagicMock", "Mock"];
+        self.changes.outside("unittest.mock") || words.iter().any(|word| self.changes.of_name(module, word))
     }
 
     /// What `module.name` stands for, where `module` was imported under that name.
@@ -117,6 +130,18 @@ impl<'a> Lower<'a> {
             Meaning::Function(owner, def) => Some(self.function(owner, def)),
             _ => None,
         }
+    }
+
+    /// The function that decides, of the module of a rule.
+    pub(super) fn rule(&mut self, module: usize) -> Option<usize> {
+        let Meaning::Function(owner, def) = self.meaning(module, "rule") else { return None };
+        let names = &self.modules[module].outer_names;
+        let private = names.are_private(&self.modules[module]) && !self.changes.hidden_calls();
+        // Nobody can import the module of a rule.
+        self.resets = (private && owner == module).then_some(module);
+        let function = self.function(owner, def);
+        self.resets = None;
+        Some(function)
     }
 
     pub(super) fn function(&mut self, module: usize, def: &'a ast::StmtFunctionDef) -> usize {
@@ -169,8 +194,35 @@ impl<'a> Lower<'a> {
         for name in locals.names.into_iter().filter(|name| !locals.global.contains(name)) {
             scope.local(name);
         }
-        let body = self.block(&def.body, scope);
+        let (resets, after) = def.body.split_at(self.resets(def, scope));
+        let mut body: Vec<Stmt> = resets.iter().map(|_| Stmt::Reset).collect();
+        body.extend(self.block(after, scope));
         Function { parameters: plain, rest, keyword_only, body, ..Function::default() }
+    }
+
+    /// How many statements at the beginning do nothing but give names of the module values that are always the same.
+    fn resets(&mut self, def: &'a ast::StmtFunctionDef, scope: &Scope<'a>) -> usize {
+        // The functions that a rule calls are read meanwhile; those do not begin each run.
+        if self.resets.take() != Some(scope.module) || *def.name != *"rule" {
+            return 0;
+        }
+        let mut last = 0;
+        for (at, statement) in def.body.iter().enumerate() {
+            match statement {
+                Statement::Global(_) => {}
+                Statement::Expr(value) if value.value.is_string_literal_expr() => {}
+                Statement::Assign(assign) => match &*assign.targets {
+                    [Tree::Name(name)]
+                        if scope.slot(&name.id).is_none() && self.literal(scope.module, &assign.value).is_some() =>
+                    {
+                        last = at + 1;
+                    }
+                    _ => break,
+                },
+                _ => break,
+            }
+        }
+        last
     }
 
     fn parameter(&mut self, parameter: &'a ast::ParameterWithDefault, scope: &mut Scope<'a>) -> Parameter {
@@ -203,7 +255,11 @@ impl<'a> Lower<'a> {
                 None => self.unknown_statement("a type of something but a name", statement.start(), scope),
             },
             Statement::If(branch) => {
-                let mut branches = vec![(self.expr(&branch.test, scope), self.block(&branch.body, scope))];
+                let test = self.expr(&branch.test, scope);
+                // Nothing that a guard sees is a mock.
+                let never = matches!(&test, Expr::IsInstance(_, types) if types.iter().all(|of| *of == Type::Mock));
+                let body = if never { vec![Stmt::Unknown] } else { self.block(&branch.body, scope) };
+                let mut branches = vec![(test, body)];
                 let mut orelse = Vec::new();
                 for clause in &branch.elif_else_clauses {
                     match &clause.test {
@@ -221,11 +277,23 @@ impl<'a> Lower<'a> {
                 let (body, orelse) = (self.block(&each.body, scope), self.block(&each.orelse, scope));
                 Stmt::For(Box::new(For { target, over, body, orelse }))
             }
-            Statement::Try(attempt) => Stmt::Try {
-                body: self.block(&attempt.body, scope),
-                orelse: self.block(&attempt.orelse, scope),
-                last: self.block(&attempt.finalbody, scope),
-            },
+            Statement::Try(attempt) => {
+                let handlers = attempt.handlers.iter().map(|ast::ExceptHandler::ExceptHandler(handler)| Handler {
+                    catches: match &handler.type_ {
+                        _ if attempt.is_star => Catches::Unknown,
+                        None => Catches::All,
+                        Some(classes) => self.exceptions(classes, scope).map_or(Catches::Unknown, Catches::These),
+                    },
+                    name: handler.name.as_ref().and_then(|name| scope.slot(name)),
+                    body: self.block(&handler.body, scope),
+                });
+                Stmt::Try(Box::new(Try {
+                    handlers: handlers.collect(),
+                    body: self.block(&attempt.body, scope),
+                    orelse: self.block(&attempt.orelse, scope),
+                    last: self.block(&attempt.finalbody, scope),
+                }))
+            }
             Statement::Return(returned) => Stmt::Return(match &returned.value {
                 Some(value) => self.expr(value, scope),
                 None => Expr::Const(Arc::new(Const::None)),
@@ -234,6 +302,33 @@ impl<'a> Lower<'a> {
             Statement::Break(_) => Stmt::Break,
             Statement::Continue(_) => Stmt::Continue,
             other => self.unknown_statement(kind(other), other.start(), scope),
+        }
+    }
+
+    /// `None` unless all of them are known.
+    fn exceptions(&self, classes: &'a Tree, scope: &Scope<'a>) -> Option<Vec<Exception>> {
+        match classes {
+            Tree::Tuple(several) => {
+                let each = several.elts.iter().map(|one| self.exceptions(one, scope));
+                Some(each.collect::<Option<Vec<_>>>()?.concat())
+            }
+            one => match (self.named(one, scope)?, one) {
+                (Meaning::Builtin, Tree::Name(name)) => Exception::builtin(&name.id).map(|class| vec![class]),
+                (Meaning::Native("ipaddress", "AddressValueError"), _) => Some(vec![Exception::AddressValueError]),
+                _ => None,
+            },
+        }
+    }
+
+    /// What `name` or `module.name` stands for, unless it is a local's.
+    pub(super) fn named(&self, tree: &'a Tree, scope: &Scope<'a>) -> Option<Meaning<'a>> {
+        match tree {
+            Tree::Name(name) if scope.slot(&name.id).is_none() => Some(self.meaning(scope.module, &name.id)),
+            Tree::Attribute(attribute) => match self.named(&attribute.value, scope)? {
+                Meaning::Module(module) => Some(self.member(module, &attribute.attr)),
+                _ => None,
+            },
+            _ => None,
         }
     }
 

@@ -7,6 +7,7 @@ use ruff_python_ast::{self as ast, Expr as Tree, Number, UnaryOp};
 
 use super::constant::{Const, Items};
 use super::lower::{Lower, Meaning};
+use super::pattern::{Flags, Pattern};
 
 impl<'a> Lower<'a> {
     pub(super) fn constant_named(&mut self, owner: usize, name: &'a str, value: &'a Tree) -> Option<Arc<Const>> {
@@ -81,7 +82,65 @@ impl<'a> Lower<'a> {
         })
     }
 
+    /// A pattern with the flags that it is compiled with.
+    pub(super) fn compiled(
+        &self,
+        module: usize,
+        text: &str,
+        flags: &'a [Tree],
+        named: &'a [ast::Keyword],
+    ) -> Option<Const> {
+        let flags = match (flags, named) {
+            ([], []) => Flags::default(),
+            ([flags], []) => self.flags(module, flags)?,
+            ([], [named]) if named.arg.as_ref()?.as_str() == "flags" => self.flags(module, &named.value)?,
+            _ => return None,
+        };
+        Some(Const::Pattern(Box::new(Pattern::new(text, flags)?)))
+    }
+
+    fn flags(&self, module: usize, tree: &'a Tree) -> Option<Flags> {
+        let name = match tree {
+            Tree::BinOp(ast::ExprBinOp { left, op: ast::Operator::BitOr, right, .. }) => {
+                let (left, right) = (self.flags(module, left)?, self.flags(module, right)?);
+                return Some(left.with(right));
+            }
+            other => match self.outside_name(module, other)? {
+                ("re", name) => name,
+                _ => return None,
+            },
+        };
+        match name {
+            "I" | "IGNORECASE" => Some(Flags { ignore_case: true, ..Flags::default() }),
+            "S" | "DOTALL" => Some(Flags { dot_all: true, ..Flags::default() }),
+            // Of texts in ASCII it changes nothing.
+            "A" | "ASCII" => Some(Flags::default()),
+            _ => None,
+        }
+    }
+
+    /// Of a name, or an attribute of a module, that stands for something outside of the rule set.
+    fn outside_name(&self, module: usize, tree: &'a Tree) -> Option<(&'a str, &'a str)> {
+        let meaning = match tree {
+            Tree::Name(name) => self.meaning(module, &name.id),
+            Tree::Attribute(attribute) => match &*attribute.value {
+                Tree::Name(name) => match self.meaning(module, &name.id) {
+                    Meaning::Module(of) => self.member(of, &attribute.attr),
+                    _ => return None,
+                },
+                _ => return None,
+            },
+            _ => return None,
+        };
+        if let Meaning::Native(module, name) = meaning { Some((module, name)) } else { None }
+    }
+
     fn constant_call(&mut self, module: usize, call: &'a ast::ExprCall) -> Option<Const> {
+        if self.outside_name(module, &call.func) == Some(("re", "compile")) {
+            let [text, flags @ ..] = &*call.arguments.args else { return None };
+            let Const::Str(text) = self.constant(module, text)? else { return None };
+            return self.compiled(module, &text, flags, &call.arguments.keywords);
+        }
         let Tree::Name(name) = &*call.func else { return None };
         let builtin = matches!(self.meaning(module, &name.id), Meaning::Builtin);
         if !builtin || !call.arguments.keywords.is_empty() {

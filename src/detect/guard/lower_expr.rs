@@ -5,9 +5,11 @@ use std::sync::Arc;
 use ruff_python_ast::{self as ast, Expr as Tree, InterpolatedStringElement, UnaryOp};
 use ruff_text_size::Ranged;
 
+use super::address::Property;
 use super::constant::Const;
 use super::lower::{Lower, Meaning, Scope};
-use super::program::{Arguments, Builtin, Compare, Comprehension, Expr, Method, Quantifier, Reduce, Type};
+use super::lower_call::starred;
+use super::program::{Arguments, Compare, Comprehension, Expr, Method, Type};
 
 impl<'a> Lower<'a> {
     pub(super) fn expr(&mut self, tree: &'a Tree, scope: &mut Scope<'a>) -> Expr {
@@ -69,9 +71,10 @@ impl<'a> Lower<'a> {
                 }
             }
             Tree::Call(call) => self.call(call, scope),
-            Tree::Attribute(attribute) => match self.attribute(attribute, scope) {
-                Some(value) => Expr::Const(value),
-                None => self.unknown("an attribute", tree.start(), scope),
+            Tree::Attribute(attribute) => match (self.attribute(attribute, scope), Property::named(&attribute.attr)) {
+                (Some(value), _) => Expr::Const(value),
+                (None, Some(property)) => Expr::Property(Box::new(self.expr(&attribute.value, scope)), property),
+                (None, None) => self.unknown("an attribute", tree.start(), scope),
             },
             // A container is made anew by each evaluation, and nothing here changes it.
             other => match self.literal(scope.module, other) {
@@ -81,7 +84,7 @@ impl<'a> Lower<'a> {
         }
     }
 
-    fn exprs(&mut self, trees: &'a [Tree], scope: &mut Scope<'a>) -> Vec<Expr> {
+    pub(super) fn exprs(&mut self, trees: &'a [Tree], scope: &mut Scope<'a>) -> Vec<Expr> {
         trees.iter().map(|tree| self.expr(tree, scope)).collect()
     }
 
@@ -132,7 +135,7 @@ impl<'a> Lower<'a> {
     }
 
     /// `None` after noting why.
-    fn comprehension(
+    pub(super) fn comprehension(
         &mut self,
         element: &'a Tree,
         clauses: &'a [ast::Comprehension],
@@ -163,157 +166,6 @@ impl<'a> Lower<'a> {
         read
     }
 
-    fn call(&mut self, call: &'a ast::ExprCall, scope: &mut Scope<'a>) -> Expr {
-        match &*call.func {
-            Tree::Name(name) if scope.slot(&name.id).is_some() => {
-                self.unknown("a call of a local", call.start(), scope)
-            }
-            Tree::Name(name) => {
-                let meaning = self.meaning(scope.module, &name.id);
-                self.call_of(meaning, &name.id, call, scope)
-            }
-            Tree::Attribute(attribute) => {
-                if let Tree::Name(name) = &*attribute.value
-                    && scope.slot(&name.id).is_none()
-                    && let Meaning::Module(module) = self.meaning(scope.module, &name.id)
-                {
-                    let meaning = self.member(module, &attribute.attr);
-                    return self.call_of(meaning, &attribute.attr, call, scope);
-                }
-                let Some(method) = Method::named(&attribute.attr) else {
-                    return self.unknown(&format!("the method `{}`", attribute.attr), call.start(), scope);
-                };
-                let of = self.expr(&attribute.value, scope);
-                match self.arguments(&call.arguments, Some(method), scope) {
-                    Some(arguments) => Expr::Method(Box::new(of), method, arguments),
-                    None => self.unknown("these arguments", call.start(), scope),
-                }
-            }
-            _ => self.unknown("a call of something computed", call.start(), scope),
-        }
-    }
-
-    fn call_of(&mut self, meaning: Meaning<'a>, name: &'a str, call: &'a ast::ExprCall, scope: &mut Scope<'a>) -> Expr {
-        let arguments = &*call.arguments.args;
-        let plain = call.arguments.keywords.is_empty() && !starred(arguments);
-        match (meaning, name, arguments) {
-            (Meaning::Function(owner, def), ..) => {
-                let function = self.function(owner, def);
-                scope.calls.push(function);
-                match self.arguments(&call.arguments, None, scope) {
-                    Some(arguments) => Expr::Call(function, arguments),
-                    None => self.unknown("these arguments", call.start(), scope),
-                }
-            }
-            (Meaning::Builtin, "isinstance", [of, types]) if plain => match self.types(types, scope) {
-                Some(types) => Expr::IsInstance(Box::new(self.expr(of, scope)), types),
-                None => self.unknown("this type", types.start(), scope),
-            },
-            (Meaning::Builtin, "any" | "all", [Tree::Generator(generator)]) if plain => {
-                let quantifier = if name == "any" { Quantifier::Any } else { Quantifier::All };
-                match self.comprehension(&generator.elt, &generator.generators, scope) {
-                    Some(over) => Expr::Quantified(quantifier, Box::new(over)),
-                    None => Expr::Unknown,
-                }
-            }
-            (Meaning::Native("functools", "reduce"), _, [Tree::Lambda(lambda), over, initial]) if plain => {
-                self.reduce(lambda, [over, initial], scope)
-            }
-            (meaning, ..) if plain => match known(&meaning, name) {
-                Some(builtin) => {
-                    // These go through a generator, to others it is an object of its own.
-                    let lists =
-                        matches!(builtin, Builtin::All | Builtin::Any | Builtin::List | Builtin::Set | Builtin::Tuple);
-                    let argument = |argument: &'a Tree| match argument {
-                        argument if lists => self.listed(argument, scope),
-                        argument => self.expr(argument, scope),
-                    };
-                    let arguments = arguments.iter().map(argument).collect();
-                    Expr::Builtin(builtin, arguments)
-                }
-                None => self.unknown(&format!("the function `{name}`"), call.start(), scope),
-            },
-            _ => self.unknown(&format!("the function `{name}`"), call.start(), scope),
-        }
-    }
-
-    /// An argument of a function that takes all of a generator at once.
-    fn listed(&mut self, tree: &'a Tree, scope: &mut Scope<'a>) -> Expr {
-        match tree {
-            Tree::Generator(generator) => match self.comprehension(&generator.elt, &generator.generators, scope) {
-                Some(comprehension) => Expr::Comprehension(Box::new(comprehension)),
-                None => Expr::Unknown,
-            },
-            other => self.expr(other, scope),
-        }
-    }
-
-    fn reduce(&mut self, lambda: &'a ast::ExprLambda, [over, initial]: [&'a Tree; 2], scope: &mut Scope<'a>) -> Expr {
-        let names: Vec<&str> =
-            lambda.parameters.iter().flat_map(|all| all.args.iter()).map(|one| one.name().as_str()).collect();
-        let only = lambda.parameters.as_ref().is_some_and(|all| all.iter().count() == 2);
-        let [left, right] = *names else { return self.unknown("this lambda", lambda.start(), scope) };
-        if !only || lambda.parameters.iter().any(|all| all.iter().any(|one| one.default().is_some())) {
-            return self.unknown("this lambda", lambda.start(), scope);
-        }
-        let [over, initial] = [over, initial].map(|tree| self.expr(tree, scope));
-        let depth = scope.inner.len();
-        let slots = [scope.enter(left), scope.enter(right)];
-        scope.nested += 1;
-        let body = self.expr(&lambda.body, scope);
-        scope.nested -= 1;
-        scope.inner.truncate(depth);
-        Expr::Reduce(Box::new(Reduce { slots, body, over, initial }))
-    }
-
-    fn arguments(
-        &mut self,
-        arguments: &'a ast::Arguments,
-        method: Option<Method>,
-        scope: &mut Scope<'a>,
-    ) -> Option<Arguments> {
-        let mut read = Arguments::default();
-        for argument in &arguments.args {
-            read.plain.push(match argument {
-                Tree::Starred(starred) => (self.expr(&starred.value, scope), true),
-                other if method == Some(Method::Join) => (self.listed(other, scope), false),
-                other => (self.expr(other, scope), false),
-            });
-        }
-        for keyword in &arguments.keywords {
-            let name = keyword.arg.as_ref()?;
-            read.named.push((name.as_str().into(), self.expr(&keyword.value, scope)));
-        }
-        let keys = match method {
-            Some(Method::Get) => read.plain.get(..1)?,
-            Some(Method::DeepGet) => &read.plain[..],
-            _ => return Some(read),
-        };
-        read.path = self.path(keys);
-        Some(read)
-    }
-
-    /// The number of a path of constant keys.
-    fn path(&mut self, keys: &[(Expr, bool)]) -> Option<usize> {
-        let key = |(key, unpacked): &(Expr, bool)| match key {
-            Expr::Const(value) if !unpacked => {
-                if let Const::Str(text) = &**value {
-                    Some(text.clone())
-                } else {
-                    None
-                }
-            }
-            _ => None,
-        };
-        let path = keys.iter().map(key).collect::<Option<Vec<_>>>().filter(|path| !path.is_empty());
-        path.map(|path| {
-            *self.paths.entry(path).or_insert_with_key(|path| {
-                self.program.paths.push(path.clone());
-                self.program.paths.len() - 1
-            })
-        })
-    }
-
     /// `helper.NAME`, where the helper is a module of the rule set.
     fn attribute(&mut self, attribute: &'a ast::ExprAttribute, scope: &Scope<'a>) -> Option<Arc<Const>> {
         let Tree::Name(name) = &*attribute.value else { return None };
@@ -327,7 +179,7 @@ impl<'a> Lower<'a> {
         }
     }
 
-    fn types(&mut self, tree: &'a Tree, scope: &Scope<'a>) -> Option<Vec<Type>> {
+    pub(super) fn types(&mut self, tree: &'a Tree, scope: &Scope<'a>) -> Option<Vec<Type>> {
         match tree {
             Tree::Tuple(several) => {
                 Some(several.elts.iter().map(|one| self.types(one, scope)).collect::<Option<Vec<_>>>()?.concat())
@@ -344,6 +196,7 @@ impl<'a> Lower<'a> {
                     (Meaning::Builtin, "tuple") => Type::Tuple,
                     (Meaning::Native("collections.abc", "Mapping"), _) => Type::Mapping,
                     (Meaning::Native("collections.abc", "Sequence"), _) => Type::Sequence,
+                    (Meaning::Native("unittest.mock", "MagicMock" | "Mock"), _) => Type::Mock,
                     _ => return None,
                 };
                 Some(vec![one])
@@ -351,26 +204,6 @@ impl<'a> Lower<'a> {
             _ => None,
         }
     }
-}
-
-fn known(meaning: &Meaning<'_>, name: &str) -> Option<Builtin> {
-    Some(match (meaning, name) {
-        (Meaning::Builtin, "all") => Builtin::All,
-        (Meaning::Builtin, "any") => Builtin::Any,
-        (Meaning::Builtin, "bool") => Builtin::Bool,
-        (Meaning::Builtin, "int") => Builtin::Int,
-        (Meaning::Builtin, "len") => Builtin::Len,
-        (Meaning::Builtin, "list") => Builtin::List,
-        (Meaning::Builtin, "set") => Builtin::Set,
-        (Meaning::Builtin, "str") => Builtin::Str,
-        (Meaning::Builtin, "tuple") => Builtin::Tuple,
-        (Meaning::Native("fnmatch", "fnmatch" | "fnmatchcase"), _) => Builtin::Fnmatch,
-        _ => return None,
-    })
-}
-
-fn starred(trees: &[Tree]) -> bool {
-    trees.iter().any(|tree| matches!(tree, Tree::Starred(_)))
 }
 
 fn names_of(target: &Tree) -> Vec<&str> {

@@ -1,20 +1,19 @@
-//! What guards know of the methods of Python's values and of its builtin functions. Texts outside ASCII are left to Python
+//! What guards know of the methods of Python's values, and of getting at their parts. Texts outside ASCII are left to Python
 //! wherever the two could disagree about case or blanks.
 
 use std::rc::Rc;
 
 use super::constant::Const;
 use super::eval::{Frame, Run, TEXT_LIMIT};
+use super::exception::Exception;
 use super::fields::{Fields, Found};
-use super::program::{Arguments, Builtin, Method, Type};
-use super::value::{Ask, Notes, Result, Truth, V};
+use super::pattern::{Pattern, Place};
+use super::program::{Arguments, Method};
+use super::value::{Ask, Notes, Raises, Result, Truth, V};
 use crate::model::Value;
 
 /// Python's blanks in ASCII.
 const BLANKS: [char; 10] = [' ', '\t', '\n', '\x0b', '\x0c', '\r', '\x1c', '\x1d', '\x1e', '\x1f'];
-
-/// Steps of one match of a file name pattern.
-const MATCH_LIMIT: usize = 100_000;
 
 impl<'e, F: Fields<'e>> Run<'e, '_, F> {
     pub(super) fn method(
@@ -25,11 +24,17 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
         frame: &mut Frame<'e>,
     ) -> Result<V<'e>> {
         if let (V::Event, Some(path), Method::Item) = (of, arguments.path, method) {
-            let Found::Value(value) = self.fields.path(self.program, path) else { return Err(Ask) };
-            return Ok(value);
+            return match self.fields.path(self.program, path) {
+                Found::Value(value) => Ok(value),
+                Found::Either if !self.fields.choose()? => Ok(V::Any),
+                Found::Missing | Found::Either => Err(Raises(Exception::KeyError)),
+            };
         }
         if let (V::Event, Some(path), Method::Get | Method::DeepGet) = (of, arguments.path, method) {
             return self.event_path(method, path, arguments, frame);
+        }
+        if lacks(of, method) {
+            return Err(Raises(Exception::AttributeError));
         }
         let (plain, named) = self.arguments(arguments, frame)?;
         let bare = named.is_empty();
@@ -43,7 +48,15 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
             },
             (V::Event, Method::Udm) => self.udm(&plain, &named),
             (V::Event, Method::Get | Method::DeepGet) => {
-                let map = self.fields.map().ok_or(Ask)?;
+                let Some(map) = self.fields.map() else {
+                    let keys = match (method, &*plain) {
+                        (Method::Get, [key] | [key, _]) => std::slice::from_ref(key),
+                        (Method::DeepGet, keys) => keys,
+                        _ => return Err(Ask),
+                    };
+                    let known = bare && keys.iter().all(|key| key.text().is_some());
+                    return if known { Ok(V::Any) } else { Err(Ask) };
+                };
                 self.map_get(&V::Json { value: Value::Map(map.clone()), wrapped: true }, method, plain, named)
             }
             (V::Json { value: Value::Map(_), .. } | V::Const(Const::Dict(..)), Method::Get | Method::DeepGet) => {
@@ -54,10 +67,28 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
             {
                 Ok(V::Keys(Rc::new(of.clone())))
             }
+            (V::Const(Const::Pattern(pattern)), Method::Search | Method::Match | Method::FullMatch) if bare => {
+                self.search(pattern, method, &plain)
+            }
             (_, Method::Values | Method::Items) if plain.is_empty() && bare => views(of, method == Method::Items),
             _ if bare => self.text_method(of, method, &plain),
             _ => Err(Ask),
         }
+    }
+
+    fn search(&self, pattern: &Pattern, method: Method, arguments: &[V<'e>]) -> Result<V<'e>> {
+        let place = match method {
+            Method::Match => Place::Start,
+            Method::FullMatch => Place::Whole,
+            _ => Place::Anywhere,
+        };
+        let found = match arguments {
+            [V::None | V::Bool(_) | V::Int(_) | V::Float(_)] => return Err(Raises(Exception::TypeError)),
+            [V::AnyText | V::Other] => self.fields.choose()?,
+            [text] => pattern.matches(text.text().filter(|text| text.is_ascii()).ok_or(Ask)?, place),
+            _ => return Err(Ask),
+        };
+        Ok(if found { V::Found } else { V::None })
     }
 
     fn event_path(
@@ -146,10 +177,14 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
     pub(super) fn subscript(&self, of: &V<'e>, at: &V<'e>) -> Result<V<'e>> {
         self.pay(of)?;
         if let (V::Event, Some(map)) = (of, self.fields.map()) {
-            return self.item(&V::Json { value: Value::Map(map.clone()), wrapped: true }, at)?.ok_or(Ask);
+            let event = V::Json { value: Value::Map(map.clone()), wrapped: true };
+            return self.item(&event, at)?.ok_or(Raises(Exception::KeyError));
         }
         match (of, at) {
-            (V::Json { value: Value::Map(_), .. } | V::Const(Const::Dict(..)), _) => self.item(of, at)?.ok_or(Ask),
+            (V::Json { value: Value::Map(_), .. } | V::Const(Const::Dict(..)), _) => {
+                self.item(of, at)?.ok_or(Raises(Exception::KeyError))
+            }
+            (V::None | V::Bool(_) | V::Int(_) | V::Float(_), _) => Err(Raises(Exception::TypeError)),
             (_, V::Int(at)) => {
                 let elements = match of {
                     V::Json { value: Value::List(_), .. } | V::List(_) | V::Tuple(_) => of.elements()?,
@@ -157,8 +192,8 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
                     _ => return Err(Ask),
                 };
                 let at = if *at < 0 { at + elements.len() as i128 } else { *at };
-                let at = usize::try_from(at).map_err(|_| Ask)?;
-                elements.get(at).cloned().ok_or(Ask)
+                let element = usize::try_from(at).ok().and_then(|at| elements.get(at).cloned());
+                element.ok_or(Raises(Exception::IndexError))
             }
             _ => Err(Ask),
         }
@@ -211,42 +246,6 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
             }
         }
         Ok(if known { V::Text(whole.into()) } else { V::AnyText })
-    }
-
-    pub(super) fn builtin(&self, builtin: Builtin, arguments: &[V<'e>]) -> Result<V<'e>> {
-        arguments.iter().try_for_each(|argument| self.pay(argument))?;
-        let result = match (builtin, arguments) {
-            (Builtin::Bool, [value]) => value.truth(self.fields)?.value(),
-            (Builtin::Len, [value]) => V::Int(value.length()? as i128),
-            (Builtin::Str, [value]) => value.to_text()?,
-            (Builtin::Int, [value]) => integer(value)?,
-            (Builtin::List, []) => V::List(Rc::new([])),
-            (Builtin::List, [value]) => V::List(self.ordered(value)?),
-            (Builtin::Tuple, [value]) => V::Tuple(self.ordered(value)?),
-            (Builtin::Set, []) => V::Set(Rc::new([])),
-            (Builtin::Set, [value]) => {
-                let elements = value.elements()?;
-                elements.iter().try_for_each(V::hashable)?;
-                V::Set(elements)
-            }
-            (Builtin::Any | Builtin::All, [value]) => {
-                let stop = builtin == Builtin::Any;
-                let mut result = !stop;
-                for element in value.elements()?.iter() {
-                    if self.decide(element.truth(self.fields)?)? == stop {
-                        result = stop;
-                    }
-                }
-                V::Bool(result)
-            }
-            (Builtin::Fnmatch, [name, pattern]) => match (name.text(), pattern.text()) {
-                (Some(name), Some(pattern)) => V::Bool(file_name_matches(name, pattern)?),
-                (None, Some(_)) if matches!(name, V::AnyText | V::Other) => V::AnyBool,
-                _ => return Err(Ask),
-            },
-            _ => return Err(Ask),
-        };
-        Ok(result)
     }
 
     fn text_method(&self, of: &V<'e>, method: Method, arguments: &[V<'e>]) -> Result<V<'e>> {
@@ -314,6 +313,24 @@ fn imagined_text_method<'e>(of: &V<'e>, method: Method, arguments: &[V<'e>], not
     }
 }
 
+/// Whether Python finds no such method at the value, before it looks at the arguments.
+fn lacks(of: &V<'_>, method: Method) -> bool {
+    match of {
+        V::None | V::Bool(_) | V::Int(_) | V::Float(_) => method != Method::Item,
+        V::Str(_) | V::Text(_) => matches!(
+            method,
+            Method::DeepGet
+                | Method::DeepWalk
+                | Method::Get
+                | Method::Items
+                | Method::Keys
+                | Method::Udm
+                | Method::Values
+        ),
+        _ => false,
+    }
+}
+
 fn views<'e>(of: &V<'e>, items: bool) -> Result<V<'e>> {
     let pair = |key: V<'e>, value: V<'e>| if items { V::Tuple([key, value].into()) } else { value };
     let elements: Rc<[V<'e>]> = match of {
@@ -352,69 +369,4 @@ fn strip<'e>(text: &str, method: Method, of: &[char]) -> V<'e> {
         }
         .into(),
     )
-}
-
-fn integer<'e>(value: &V<'e>) -> Result<V<'e>> {
-    match value {
-        V::Int(value) => Ok(V::Int(*value)),
-        V::Bool(value) => Ok(V::Int((*value).into())),
-        _ => {
-            let text = value.text().ok_or(Ask)?;
-            let digits = text.strip_prefix('-').unwrap_or(text);
-            let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-            let number: i64 = text.parse().map_err(|_| Ask)?;
-            if plain { Ok(V::Int(number.into())) } else { Err(Ask) }
-        }
-    }
-}
-
-/// `fnmatch.fnmatch` for patterns without character sets.
-fn file_name_matches(name: &str, pattern: &str) -> Result<bool> {
-    let (name, pattern): (Vec<char>, Vec<char>) = (name.chars().collect(), pattern.chars().collect());
-    if pattern.contains(&'[') || name.len() * (pattern.len() + 1) > MATCH_LIMIT {
-        return Err(Ask);
-    }
-    let (mut at, mut wanted) = (0, 0);
-    // Where the last star stands, and what it has swallowed up to.
-    let mut star = None;
-    while at < name.len() {
-        match pattern.get(wanted) {
-            Some('*') => {
-                star = Some((wanted, at));
-                wanted += 1;
-            }
-            Some(one) if *one == '?' || *one == name[at] => {
-                at += 1;
-                wanted += 1;
-            }
-            _ => {
-                let Some((position, swallowed)) = star else { return Ok(false) };
-                star = Some((position, swallowed + 1));
-                at = swallowed + 1;
-                wanted = position + 1;
-            }
-        }
-    }
-    Ok(pattern[wanted..].iter().all(|rest| *rest == '*'))
-}
-
-pub(super) fn is_instance(value: &V<'_>, types: &[Type]) -> Result<Truth> {
-    let own: &[Type] = match value {
-        V::None => &[],
-        V::Bool(_) | V::AnyBool => &[Type::Bool, Type::Int],
-        V::Int(_) => &[Type::Int],
-        V::Float(_) => &[Type::Float],
-        V::Str(_) | V::Text(_) | V::AnyText | V::Other => &[Type::Str, Type::Sequence],
-        V::Event => &[Type::Mapping],
-        V::Json { value: Value::List(_), wrapped: true } => &[Type::Sequence],
-        V::Json { value: Value::List(_), wrapped: false } => &[Type::List, Type::Sequence],
-        V::Json { wrapped: true, .. } => &[Type::Mapping],
-        V::Json { wrapped: false, .. } | V::Const(Const::Dict(..)) => &[Type::Dict, Type::Mapping],
-        V::List(_) | V::Const(Const::List(_)) => &[Type::List, Type::Sequence],
-        V::Tuple(_) | V::Const(Const::Tuple(_)) => &[Type::Tuple, Type::Sequence],
-        V::Set(_) | V::Const(Const::Set(_)) => &[Type::Set],
-        V::Any => return Ok(Truth::Either),
-        V::Iterable(_) | V::Keys(_) | V::Const(_) => return Err(Ask),
-    };
-    Ok(types.iter().any(|of| own.contains(of)).into())
 }

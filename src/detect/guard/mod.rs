@@ -1,31 +1,40 @@
 //! Guards: what rules say, found out without Python.
 //!
 //! The source of each rule, and of the helpers it calls, is read into a small language (`module`, `lower`, `program`) that
-//! runs natively on the event (`eval`, `fields`, `value`, `methods`, `event`). It answers no or yes when it is certain to do what
-//! Python would, and otherwise that Python has to be asked: for what it does not understand, what has effects, what would
-//! raise. There is no other approximation, so a guard is right or silent. `explore` and `index` find the rules that an
-//! event has to visit at all by the values of its fields.
+//! runs natively on the event (`eval`, `statements`, `fields`, `value`, `methods`, `builtins`, `event`; of Python's library
+//! `pattern` and `address`). It answers no or yes when it is certain to do what Python would, and otherwise that Python has
+//! to be asked: for what it does not understand, what has effects that somebody could see (`outer_names`), what would raise.
+//! There is no other approximation, so a guard is right or silent. `explore` and `index` find the rules that an event has to
+//! visit at all by the values of its fields, `places` finds these.
 //!
 //! What is certain rests on one thing about a rule set: that it is known who can change functions and constants behind
 //! their names. `module` and `uses` read that off each module, `changes` follows it to the others. Where a module can reach
 //! anything (`reflection`), there are no guards.
 
+mod address;
+mod builtins;
 mod changes;
 mod constant;
 mod eval;
 mod event;
+mod exception;
 mod explore;
 mod fields;
 mod explain;
 mod imported;
 mod index;
 mod lower;
+mod lower_call;
 mod lower_constant;
 mod lower_expr;
 mod methods;
 mod module;
+mod outer_names;
+mod pattern;
+mod places;
 mod program;
 mod reflection;
+mod statements;
 #[cfg(test)]
 mod tests;
 mod uses;
@@ -43,6 +52,8 @@ use self::fields::RealEvent;
 use self::index::{Index, Key};
 use self::lower::Lower;
 use self::module::Module;
+use self::places::Places;
+pub use self::places::Scratch;
 use self::program::{Program, Udm};
 pub use self::reflection::{Reach, Reflection};
 use super::protocol::{LoadFault, MappingTarget, ModuleSource, Place, RuleKind, Sources};
@@ -93,9 +104,10 @@ impl Guards {
     }
 
     /// Of the rules of the event's log type, those that Python has to run.
-    pub fn admitted(&self, log_type: &str, fields: &Map, rules: &[u32]) -> Admitted {
-        let event = RealEvent::new(fields, &self.program);
-        let mut visited = Vec::new();
+    pub fn admitted(&self, log_type: &str, fields: &Map, rules: &[u32], scratch: &mut Scratch) -> Admitted {
+        let mut visited = std::mem::take(&mut scratch.rules);
+        visited.clear();
+        let event = RealEvent::new(fields, &self.program, scratch);
         match self.by_log_type.get(log_type) {
             // The index holds for events that say themselves what they are.
             Some(index) if fields.get("p_log_type").and_then(crate::model::Value::as_str) == Some(log_type) => {
@@ -103,23 +115,26 @@ impl Guards {
             }
             _ => visited.extend(rules),
         }
-        let mut matching = Vec::new();
-        visited.retain(|rule| {
+        let mut admitted = Admitted::default();
+        for rule in &visited {
             let verdict = self.decide(*rule, &event);
             if verdict == Verdict::Yes {
-                matching.push(*rule);
+                admitted.matching.push(*rule);
             }
-            verdict != Verdict::No
-        });
-        Admitted { rules: visited, matching }
+            if verdict != Verdict::No {
+                admitted.rules.push(*rule);
+            }
+        }
+        scratch.rules = visited;
+        admitted
     }
 
     /// What the rule says about an event, whatever its log type.
     pub fn verdict(&self, rule: u32, fields: &Map) -> Verdict {
-        self.decide(rule, &RealEvent::new(fields, &self.program))
+        self.decide(rule, &RealEvent::new(fields, &self.program, &mut Scratch::default()))
     }
 
-    fn decide<'e>(&'e self, rule: u32, event: &RealEvent<'e>) -> Verdict {
+    fn decide<'e>(&'e self, rule: u32, event: &RealEvent<'e, '_>) -> Verdict {
         match self.rules[rule as usize] {
             Some(function) => eval::verdict(&self.program, function, event),
             None => Verdict::Ask,
@@ -195,10 +210,11 @@ impl<'a> Trees<'a> {
         let rules = sources.rules.iter().zip(&self.rules);
         let rules = rules.map(|(rule, module)| match (rule.kind, module) {
             // What the YAML decides, or lets through, is asked where it can fail as it would without guards.
-            (RuleKind::Rule, Some(at)) if !rule.declared.judges() => lower.function_named(*at, "rule"),
+            (RuleKind::Rule, Some(at)) if !rule.declared.judges() => lower.rule(*at),
             _ => None,
         });
         let rules = rules.collect();
+        lower.program.places = Places::new(&lower.program.paths);
         Guards { program: lower.program, rules, reflections, ..Guards::default() }
     }
 }

@@ -9,6 +9,7 @@ use ruff_python_ast::visitor::{self, Visitor};
 use ruff_python_ast::{self as ast, Expr, ExprContext, Stmt};
 use ruff_text_size::TextSize;
 
+use super::outer_names::OuterNames;
 use super::reflection::{self, Reach, Reflection};
 use super::uses;
 use crate::detect::protocol::ModuleSource;
@@ -31,6 +32,11 @@ pub(super) struct Module<'a> {
     pub(super) has_operators: bool,
     /// It makes classes pass for others.
     pub(super) registers: bool,
+    /// It gets at classes, or at what they share, through their objects.
+    pub(super) finds_classes: bool,
+    /// A class has code that runs when an object is dropped.
+    pub(super) has_finalizers: bool,
+    pub(super) outer_names: OuterNames<'a>,
     pub(super) reflection: Option<Reflection>,
     /// Its names are unknown.
     opaque: bool,
@@ -67,11 +73,17 @@ impl<'a> Module<'a> {
             reached: Vec::new(),
             has_operators: false,
             registers: false,
+            finds_classes: false,
+            has_finalizers: false,
+            outer_names: OuterNames::default(),
             reflection: None,
             opaque: false,
         };
         tree.body.iter().for_each(|statement| module.top_level(statement));
         uses::find(&mut module, tree);
+        module.outer_names = OuterNames::find(&module, tree);
+        let set: Vec<&str> = module.outer_names.set.iter().copied().collect();
+        set.into_iter().for_each(|name| module.unbind(name));
         module.opaque |= module.reflection.is_some();
         module
     }

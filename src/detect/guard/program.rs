@@ -6,7 +6,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::address::{Made, Property};
 use super::constant::Const;
+use super::exception::Catches;
+use super::places::Places;
 use crate::detect::python::JsonPath;
 
 pub(super) type Slot = usize;
@@ -17,9 +20,18 @@ pub(super) struct Program {
     pub(super) functions: Vec<Function>,
     /// Constant keys that are looked up in events, each once.
     pub(super) paths: Vec<Vec<Arc<str>>>,
+    /// Where they are in an event; made when the program is whole.
+    pub(super) places: Places,
     /// By log type. Absent when the log type has no data model.
     pub(super) models: HashMap<String, Model>,
     pub(super) unknown: Vec<Unknown>,
+}
+
+impl Program {
+    /// Whether a path leads to the event's log type, which an index knows.
+    pub(super) fn is_log_type(&self, path: usize) -> bool {
+        matches!(&*self.paths[path], [key] if **key == *"p_log_type")
+    }
 }
 
 /// A part that was not understood.
@@ -65,17 +77,29 @@ pub(super) enum Stmt {
     Do(Expr),
     If(Vec<(Expr, Vec<Stmt>)>, Vec<Stmt>),
     For(Box<For>),
-    /// What is raised in the body is Python's affair, so handlers never run here.
-    Try {
-        body: Vec<Stmt>,
-        orelse: Vec<Stmt>,
-        last: Vec<Stmt>,
-    },
+    Try(Box<Try>),
+    /// A name of the module gets the value with which each run of the rule begins. Nobody sees the one before, so that a
+    /// run that ends in no can be left out; the functions after the rule see what is in it, so that no other can.
+    Reset,
     Return(Expr),
     Break,
     Continue,
     Pass,
     Unknown,
+}
+
+pub(super) struct Try {
+    pub(super) body: Vec<Stmt>,
+    pub(super) handlers: Vec<Handler>,
+    pub(super) orelse: Vec<Stmt>,
+    pub(super) last: Vec<Stmt>,
+}
+
+pub(super) struct Handler {
+    pub(super) catches: Catches,
+    /// Where the exception itself is, of which nothing is known.
+    pub(super) name: Option<Slot>,
+    pub(super) body: Vec<Stmt>,
 }
 
 pub(super) struct For {
@@ -113,6 +137,11 @@ pub(super) enum Expr {
     Call(usize, Arguments),
     Method(Box<Expr>, Method, Arguments),
     Builtin(Builtin, Vec<Expr>),
+    Address(Made, Box<Expr>),
+    /// Of an address.
+    Property(Box<Expr>, Property),
+    /// Whether it has the method `get`.
+    HasGet(Box<Expr>),
     IsInstance(Box<Expr>, Vec<Type>),
     /// `any` or `all` over a generator.
     Quantified(Quantifier, Box<Comprehension>),
@@ -185,6 +214,8 @@ pub(super) enum Type {
     Int,
     List,
     Mapping,
+    /// A mock stands in for a name of a module in tests, never for a value here.
+    Mock,
     Sequence,
     Set,
     Str,
@@ -213,6 +244,7 @@ methods! {
     DeepGet "deep_get"
     DeepWalk "deep_walk"
     EndsWith "endswith"
+    FullMatch "fullmatch"
     Get "get"
     IsDigit "isdigit"
     Item "__getitem__"
@@ -221,8 +253,10 @@ methods! {
     Keys "keys"
     Lower "lower"
     LeftStrip "lstrip"
+    Match "match"
     Replace "replace"
     RightStrip "rstrip"
+    Search "search"
     Split "split"
     StartsWith "startswith"
     Strip "strip"

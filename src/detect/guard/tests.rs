@@ -4,7 +4,9 @@ mod compared;
 mod effects;
 mod generated;
 mod holes;
+mod library;
 mod mutations;
+mod outer_names;
 mod programs;
 mod reflections;
 mod sequences;
@@ -58,10 +60,10 @@ fn conditions_are_decided_and_what_would_raise_is_not() {
 
 #[test]
 fn what_is_not_understood_is_asked_only_when_the_rule_gets_there() {
-    let rule = "import re\ndef rule(event):\n    if event.deep_get('a', 'b') != 1:\n        return False\n    return bool(re.match('x', event['c']))\n";
+    let rule = "import re\ndef rule(event):\n    if event.deep_get('a', 'b') != 1:\n        return False\n    return bool(re.sub('x', '', event['c']))\n";
     assert_eq!(verdicts(rule, &["{}", r#"{"a":{"B":1.0}}"#, r#"{"a":[1]}"#]), [No, Ask, No]);
     for effect in
-        ["print(1)", "global X; X = 1", "event.x = 1", "raise ValueError", "import re", "KV.add(1)", "yield 1"]
+        ["print(1)", "global X; X = event", "event.x = 1", "raise ValueError", "import re", "KV.add(1)", "yield 1"]
     {
         let rule = format!("KV = set()\ndef rule(event):\n    {effect}\n    return False\n");
         assert_eq!(verdicts(&rule, &["{}"]), [Ask], "{effect}");
@@ -99,7 +101,7 @@ fn what_tables_know_of_an_event_counts_as_what_it_says_itself() {
         Guards::derive(&sources(&[team, any, walk], ""), &HashMap::from([("T".to_owned(), vec![0, 1, 2])]), &[]);
     let event = map(r#"{"p_log_type":"T","actor":{"name":"ann"}}"#);
     let all = [0, 1, 2];
-    assert_eq!(guards.admitted("T", &event, &all).rules, [] as [u32; 0]);
+    assert_eq!(guards.admitted("T", &event, &all, &mut Scratch::default()).rules, [] as [u32; 0]);
     for (rows, matching) in [
         (r#"{"people":{"actor.name":{"team":"red"}}}"#, vec![0, 1]),
         (r#"{"people":{"actor.name":{"team":"blue"}}}"#, vec![1]),
@@ -107,8 +109,11 @@ fn what_tables_know_of_an_event_counts_as_what_it_says_itself() {
     ] {
         let enriched = event.with(&crate::lookup::ENRICHMENT.into(), crate::model::Value::Map(map(rows)));
         let written = map(&serde_json::to_string(&enriched).unwrap());
-        assert_eq!(guards.admitted("T", &enriched, &all), guards.admitted("T", &written, &all));
-        assert_eq!(guards.admitted("T", &enriched, &all).matching, matching, "{rows}");
+        assert_eq!(
+            guards.admitted("T", &enriched, &all, &mut Scratch::default()),
+            guards.admitted("T", &written, &all, &mut Scratch::default())
+        );
+        assert_eq!(guards.admitted("T", &enriched, &all, &mut Scratch::default()).matching, matching, "{rows}");
     }
 }
 
@@ -121,26 +126,69 @@ fn the_index_leads_to_the_rules_of_a_value() {
     let sources = sources(&[&a, &b, any], "");
     let guards = Guards::derive(&sources, &HashMap::from([("T".to_owned(), vec![0, 1, 2])]), &[]);
     let visited = |event: &str| {
-        let (event, mut visited) = (map(event), Vec::new());
-        guards.by_log_type["T"].visit(&guards.program, &RealEvent::new(&event, &guards.program), &mut visited);
+        let (event, mut visited, mut scratch) = (map(event), Vec::new(), Scratch::default());
+        let event = RealEvent::new(&event, &guards.program, &mut scratch);
+        guards.by_log_type["T"].visit(&guards.program, &event, &mut visited);
         visited
     };
     assert_eq!(visited(r#"{"name":"a"}"#), [0]);
     assert_eq!(visited(r#"{"name":"b","size":"x"}"#), [1]);
     assert_eq!(visited(r#"{"name":"c","size":3}"#), [2]);
     assert_eq!(visited(r#"{"name":["a"]}"#), [0, 1]);
-    assert!(guards.admitted("T", &map(r#"{"p_log_type":"T","name":"b","size":"x"}"#), &[0, 1, 2]).rules.is_empty());
-    let admitted = guards.admitted("T", &map(r#"{"name":"a","size":3}"#), &[0, 1, 2]);
+    assert!(
+        guards
+            .admitted("T", &map(r#"{"p_log_type":"T","name":"b","size":"x"}"#), &[0, 1, 2], &mut Scratch::default())
+            .rules
+            .is_empty()
+    );
+    let admitted = guards.admitted("T", &map(r#"{"name":"a","size":3}"#), &[0, 1, 2], &mut Scratch::default());
     assert_eq!(admitted, Admitted { rules: vec![0, 2], matching: vec![0, 2] });
 }
 
 #[test]
+fn what_is_unusual_in_an_event_leads_to_rules_that_are_found_by_the_usual() {
+    let enriched = "def rule(event):\n    if event.deep_get('p_enrichment', 't'):\n        return True\n    return event.get('name') == 'a'\n";
+    let text = "def rule(event):\n    return event.get('arn', '').endswith('x') and event.get('name') == 'a'\n";
+    let guards = Guards::derive(&sources(&[enriched, text], ""), &HashMap::from([("T".to_owned(), vec![0, 1])]), &[]);
+    let visited = |event: &str| {
+        let (event, mut visited, mut scratch) = (map(event), Vec::new(), Scratch::default());
+        let event = RealEvent::new(&event, &guards.program, &mut scratch);
+        guards.by_log_type["T"].visit(&guards.program, &event, &mut visited);
+        visited
+    };
+    assert_eq!(visited("{}"), [] as [u32; 0]);
+    assert_eq!(visited(r#"{"arn":"x","name":"b","p_enrichment":{}}"#), [] as [u32; 0]);
+    assert_eq!(visited(r#"{"arn":"x","NAME":"A"}"#), [0, 1]);
+    assert_eq!(visited(r#"{"name":"b","P_Enrichment":{"T":null}}"#), [0]);
+    assert_eq!(visited(r#"{"name":"b","Arn":null}"#), [1]);
+    assert_eq!(visited(r#"{"name":"b","arn":["x"]}"#), [1]);
+    let said = guards.explain(0, &["T".to_owned()]).to_string();
+    assert!(said.contains("name = a, or with p_enrichment.t"), "{said}");
+    let said = guards.explain(1, &["T".to_owned()]).to_string();
+    assert!(said.contains("name = a, or whose arn is no text"), "{said}");
+}
+
+#[test]
+fn keys_are_found_as_the_event_finds_them() {
+    let rule = "def rule(event):\n    return (event.get('name') == 'a' or event.get('Name') == 'b') and event.deep_get('o', 'K') == 1\n";
+    for (event, verdict) in [
+        (r#"{"name":"a","o":{"k":1}}"#, Yes),
+        (r#"{"NAME":"a","name":"x","O":{"k":2,"K":1}}"#, No),
+        (r#"{"NAME":"x","name":"a","O":{"k":1,"K":2}}"#, No),
+        (r#"{"NAME":"x","Name":"b","O":{"K":1,"k":2}}"#, Yes),
+        (r#"{"naMe":"b","é":1,"O":{"\u212a":1}}"#, Yes),
+        (r#"{"naMe":"b","O":[{"K":1}]}"#, No),
+    ] {
+        assert_eq!(verdicts(rule, &[event]), [verdict], "{event}");
+    }
+}
+
+#[test]
 fn an_explanation_names_fields_and_what_was_not_understood() {
-    let rule =
-        "import re\ndef rule(event):\n    return event.get('name') in ('a', 'b') and bool(re.match('x', event['c']))\n";
+    let rule = "import re\ndef rule(event):\n    return event.get('name') in ('a', 'b') and bool(re.sub('x', '', event['c']))\n";
     let explanation = guards(rule, "").explain(0, &["T".to_owned()]);
     assert!(explanation.guarded);
     let text = explanation.to_string();
     assert!(text.contains("name in a, b"), "{text}");
-    assert!(text.contains("rule_file.py:3: the function `match`"), "{text}");
+    assert!(text.contains("rule_file.py:3: the function `sub`"), "{text}");
 }

@@ -7,6 +7,7 @@ use ruff_python_ast::visitor::{self, Visitor};
 use ruff_python_ast::{self as ast, Expr, ExprContext, InterpolatedStringElement, Stmt};
 use ruff_text_size::{Ranged, TextSize};
 
+use super::changes::has_objects;
 use super::imported;
 use super::module::{Import, Module};
 use super::reflection::{self, Reach};
@@ -60,6 +61,11 @@ struct Uses<'m, 'a> {
     stored: HashSet<&'a str>,
     /// Functions and classes around.
     depth: usize,
+}
+
+/// From an object to its class, or to what its class shares among objects.
+fn leads_to_class(attribute: &str) -> bool {
+    matches!(attribute, "__class__" | "_constants" | "_netmask_cache")
 }
 
 /// The name at the bottom of `name.a.b`, and the attributes.
@@ -120,6 +126,7 @@ impl<'a> Uses<'_, 'a> {
             }
         }
         self.module.registers |= attributes.contains(&"register");
+        self.module.finds_classes |= *name.id == *"type" || attributes.iter().any(|name| leads_to_class(name));
     }
 
     /// What stands in for anything keeps what it is compared with.
@@ -151,7 +158,10 @@ impl<'a> Uses<'_, 'a> {
             ("vars", [], []) => {}
             ("vars", [], [_]) => {}
             ("getattr" | "setattr" | "delattr", [], [_, Expr::StringLiteral(text), ..])
-                if !reflection::is_reflecting_attribute(text.value.to_str()) => {}
+                if !reflection::is_reflecting_attribute(text.value.to_str()) =>
+            {
+                self.module.finds_classes |= leads_to_class(text.value.to_str());
+            }
             ("__import__", [], [Expr::StringLiteral(text), ..]) => self.reach(text.value.to_str(), call.start()),
             (_, _, [Expr::StringLiteral(text)]) if imports => self.reach(text.value.to_str(), call.start()),
             _ => return None,
@@ -182,6 +192,8 @@ impl<'a> Uses<'_, 'a> {
                 let reach = if BY_NAME.contains(&&*attribute.attr) { Reach::Own } else { Reach::Everything };
                 self.reflects("reaches into its own namespace", attribute.start(), reach);
             }
+            // A call of a function of a module hands on neither.
+            Expr::Attribute(attribute) if self.is_of_library(&attribute.value) => self.looked_at(&call.func),
             Expr::Attribute(attribute) if READING.contains(&&*attribute.attr) => self.looked_at(&attribute.value),
             Expr::Attribute(attribute) if READING_ARGUMENTS.contains(&&*attribute.attr) => {
                 keeps = !self.is_plain(&attribute.value);
@@ -197,6 +209,13 @@ impl<'a> Uses<'_, 'a> {
                 self.looked_at(argument);
             }
         }
+    }
+
+    /// A module outside of the rule set of which guards know objects.
+    fn is_of_library(&self, expr: &Expr) -> bool {
+        let Expr::Name(name) = expr else { return false };
+        let mut imports = self.module.imports.iter().filter(|import| import.alias == &*name.id).peekable();
+        imports.peek().is_some() && imports.all(|import| import.name.is_none() && has_objects(import.module))
     }
 
     /// A text or a set, for certain.
@@ -220,10 +239,15 @@ impl<'a> Uses<'_, 'a> {
     fn class(&mut self, class: &'a ast::StmtClassDef) {
         for statement in &class.body {
             match statement {
-                Stmt::FunctionDef(def) => self.module.has_operators |= reflection::takes_operands(&def.name),
+                Stmt::FunctionDef(def) => {
+                    self.module.has_operators |= reflection::takes_operands(&def.name);
+                    self.module.has_finalizers |= *def.name == *"__del__";
+                }
                 Stmt::Assign(assign) => {
-                    let mut names = assign.targets.iter().filter_map(Expr::as_name_expr);
-                    self.module.has_operators |= names.any(|name| reflection::takes_operands(&name.id));
+                    for name in assign.targets.iter().filter_map(Expr::as_name_expr) {
+                        self.module.has_operators |= reflection::takes_operands(&name.id);
+                        self.module.has_finalizers |= *name.id == *"__del__";
+                    }
                 }
                 _ => {}
             }
@@ -240,7 +264,6 @@ impl<'a> Visitor<'a> for Uses<'_, 'a> {
                 visitor::walk_stmt(self, statement);
                 self.depth -= 1;
             }
-            Stmt::Global(global) => global.names.iter().for_each(|name| self.module.unbind(name)),
             Stmt::For(each) => {
                 self.looked_at(&each.iter);
                 self.visit_expr(&each.target);
@@ -348,5 +371,6 @@ impl<'a> Uses<'_, 'a> {
             self.reflects(format!("uses `.{}`", attribute.attr), attribute.start(), Reach::Everything);
         }
         self.module.registers |= &*attribute.attr == "register";
+        self.module.finds_classes |= leads_to_class(&attribute.attr);
     }
 }

@@ -1,20 +1,30 @@
 //! Values while a guard runs, and Python's truth, equality, order and membership over them.
 //!
 //! Three kinds exist only when an event is imagined (see [`super::explore`]): something, some text, and a text that equals
-//! nothing it is compared with. A test of these answers [`Truth::Either`]. What would raise is [`Ask`].
+//! nothing it is compared with. A test of these answers [`Truth::Either`]. What would raise is [`Ask`], or [`Raises`] where
+//! it is certain what.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::address::Address;
 use super::constant::{Const, Items};
+use super::exception::Exception;
 use crate::detect::python::tree;
 use crate::model::Value;
 
-/// Python has to be asked.
+/// Why there is no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ask;
+pub(super) enum Halt {
+    /// Python has to be asked.
+    Ask,
+    /// Python would raise this for certain, and a handler may be there for it.
+    Raises(Exception),
+}
 
-pub(super) type Result<T> = std::result::Result<T, Ask>;
+pub(super) use Halt::{Ask, Raises};
+
+pub(super) type Result<T> = std::result::Result<T, Halt>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Truth {
@@ -71,6 +81,9 @@ pub(super) enum V<'e> {
     Iterable(Rc<[V<'e>]>),
     /// The keys of a mapping.
     Keys(Rc<V<'e>>),
+    Address(Address),
+    /// What a search for a pattern has found. Only its being there is known.
+    Found,
     Any,
     AnyBool,
     AnyText,
@@ -225,6 +238,7 @@ impl<'e> V<'e> {
             V::Const(Const::Set(items)) => (!items.list.is_empty()).into(),
             V::Set(items) => (!items.is_empty()).into(),
             V::Any | V::AnyBool | V::AnyText => Truth::Either,
+            V::Address(_) | V::Found => Truth::True,
             V::Other => {
                 notes.note("");
                 Truth::True
@@ -350,6 +364,7 @@ impl<'e> V<'e> {
                 Ok(found.is_some().into())
             }
             V::Keys(of) => self.is_in(of, notes),
+            V::None | V::Bool(_) | V::Int(_) | V::Float(_) => Err(Raises(Exception::TypeError)),
             _ => Err(Ask),
         }
     }

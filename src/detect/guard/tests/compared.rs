@@ -118,7 +118,7 @@ impl Compared {
         self.events += 1;
         let verdict = guards.verdict(rule, event);
         let said = python.evaluate(&[rule], event).pop().map(|(_, functions)| functions);
-        let visited = guards.admitted(log_type, event, &[rule]).rules.contains(&rule);
+        let visited = guards.admitted(log_type, event, &[rule], &mut Scratch::default()).rules.contains(&rule);
         match verdict {
             No => self.no += 1,
             Yes => self.yes += 1,

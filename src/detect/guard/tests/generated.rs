@@ -11,6 +11,8 @@ const EVENTS: usize = 25;
 const HELPER: &str = "
 from collections.abc import Mapping
 from functools import reduce
+from ipaddress import ip_address
+import re
 LIST = ['x', 'Y', 'ab']
 SET = {'x', 'ab', 'q'}
 TABLE = {'x': 'one', 'ab': 2}
@@ -23,6 +25,36 @@ def good(event):
     return True
 def same(one, other='x'):
     return one == other
+PATTERN = re.compile(r'^[a-w]b?$|x\\d*', re.IGNORECASE)
+def kind(text):
+    try:
+        return 'private' if ip_address(text).is_private else 'public'
+    except ValueError:
+        return 'x'
+def at(value, key):
+    try:
+        return value[key]
+    except (KeyError, IndexError) as error:
+        return None
+    except TypeError:
+        return 'x'
+    finally:
+        key = 1
+def low(value):
+    try:
+        try:
+            return value.lower()
+        except KeyError:
+            return 'ab'
+        else:
+            return 'q'
+    except AttributeError:
+        return 1
+def number(value):
+    try:
+        return int(value)
+    except (ValueError, TypeError):
+        return -1
 ";
 
 /// Writes Python.
@@ -51,6 +83,13 @@ impl Writer {
             "event.udm('a')",
             "local",
             "deep(event.get('o'), 'l')",
+            "kind(event.get('ip'))",
+            "event['ip']",
+            "at(event.get('o'), 'p')",
+            "at(event.get('l'), 1)",
+            "at(event, 'zz')",
+            "low(event.get('a'))",
+            "number(event.get('n'))",
         ];
         match self.0.below(if depth == 0 { 2 } else { 9 }) {
             0 => self.one_of(&constant),
@@ -93,7 +132,7 @@ impl Writer {
             };
         }
         let below = depth - 1;
-        match self.0.below(12) {
+        match self.0.below(14) {
             0 => format!("({} and {})", self.condition(below), self.condition(below)),
             1 => format!("({} or {})", self.condition(below), self.condition(below)),
             2 => format!("not {}", self.condition(below)),
@@ -123,7 +162,9 @@ impl Writer {
                 self.value(1),
                 self.one_of(&["str", "dict", "list", "(int, str)", "bool", "Mapping"])
             ),
-            10 => format!("{} is {}", self.value(1), self.one_of(&["None", "not None", "True"])),
+            10 => format!("PATTERN.{}({}) is None", self.one_of(&["search", "match", "fullmatch"]), self.value(1)),
+            11 => format!("hasattr({}, 'get')", self.value(1)),
+            12 => format!("{} is {}", self.value(1), self.one_of(&["None", "not None", "True"])),
             _ => format!("({} if {} else {})", self.condition(below), self.condition(below), self.condition(below)),
         }
     }
@@ -152,7 +193,7 @@ impl Writer {
             };
         }
         format!(
-            "from collections.abc import Mapping\nfrom helper import LIST, SET, TABLE, deep, good, same\ndef rule(event):\n{body}    return {}\n",
+            "from collections.abc import Mapping\nfrom helper import LIST, PATTERN, SET, TABLE, at, deep, good, kind, low, number, same\ndef rule(event):\n{body}    return {}\n",
             self.condition(2)
         )
     }
@@ -171,9 +212,9 @@ fn generated_rules_say_the_same_with_and_without_guards() {
         let guards = Guards::derive(&sources, &all, &[]);
         let mut mutator = Mutator::new(5);
         let seeds = [
-            r#"{"a":"x","l":["x","ab"],"o":{"p":"ab","l":[{"p":1}]}}"#,
-            r#"{"a":"AB","l":[{"p":"x"},{"p":2}],"o":{"p":{"q":1},"l":"x"},"err":null}"#,
-            r#"{"a":"ab","l":[],"o":{},"n":0,"p_udm":{"a":"x"}}"#,
+            r#"{"a":"x","l":["x","ab"],"o":{"p":"ab","l":[{"p":1}]},"ip":"10.1.2.3"}"#,
+            r#"{"a":"AB","l":[{"p":"x"},{"p":2}],"o":{"p":{"q":1},"l":"x"},"err":null,"ip":"8.8.8.8","n":"12"}"#,
+            r#"{"a":"ab","l":[],"o":{},"n":0,"ip":"::1","p_udm":{"a":"x"}}"#,
         ];
         seeds.iter().for_each(|seed| mutator.learn(&map(seed)));
         let mut compared = Compared::default();

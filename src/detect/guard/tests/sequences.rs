@@ -87,7 +87,7 @@ impl Cases {
         for (_, rule, event) in &self.calls {
             ran.without.push(call(&python, *rule, event));
             // A broken rule is never asked.
-            let admitted = rules.contains(rule).then(|| guards.admitted("T", event, &[*rule]));
+            let admitted = rules.contains(rule).then(|| guards.admitted("T", event, &[*rule], &mut Scratch::default()));
             let visited = admitted.as_ref().is_none_or(|admitted| admitted.rules.contains(rule));
             let matching = admitted.is_some_and(|admitted| admitted.matching.contains(rule));
             ran.spared += usize::from(!visited || matching);
