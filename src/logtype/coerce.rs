@@ -258,7 +258,7 @@ impl<'s, 'd> Coercion<'s, 'd> {
             return Ok(false);
         }
         match timestamp.formats.iter().find_map(|format| format.read(form, self.now)) {
-            Some(NO_TIME) => Ok(false),
+            Some(at) if at == NO_TIME => Ok(false),
             Some(at) => {
                 if timestamp.is_event_time && self.event_time.is_none() {
                     self.event_time = Some(at);
