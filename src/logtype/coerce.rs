@@ -13,7 +13,7 @@ use super::discovery::Discovery;
 use super::indicator::Indicators;
 use super::json::{self, Children, Form, Raw};
 use super::put::{put_form, put_members, put_time};
-use super::schema::{Field, Kind, Object, Schema, Text, Timestamp, Width};
+use super::schema::{Field, Kind, Object, Schema, Text, Timestamp, Width, Within};
 use crate::model::{Key, Leaf, Writer};
 
 /// One record on its way through one schema.
@@ -68,6 +68,9 @@ struct Place<'s> {
     key: Key,
     field: &'s Field,
 }
+
+/// What programs in Go write for a time that was never set.
+const NO_TIME: OffsetDateTime = time::macros::datetime!(0001-01-01 00:00 UTC);
 
 /// An object with so many fields needs no allocation to find them.
 const FEW: usize = 32;
@@ -178,8 +181,12 @@ impl<'s, 'd> Coercion<'s, 'd> {
                     }
                     let at = this.out.place();
                     put_form(place.key, form, &mut this.out);
-                    if json.aws {
-                        aws::walk(&place.field.name, this.out.seen(at), &mut this.indicators, &this.out);
+                    match json.indicators {
+                        None => {}
+                        Some(Within::Aws) => {
+                            aws::walk(&place.field.name, this.out.seen(at), &mut this.indicators, &this.out);
+                        }
+                        Some(Within::Osquery) => this.indicators.osquery_columns(this.out.seen(at), &this.out),
                     }
                     Ok(true)
                 });
@@ -251,6 +258,7 @@ impl<'s, 'd> Coercion<'s, 'd> {
             return Ok(false);
         }
         match timestamp.formats.iter().find_map(|format| format.read(form, self.now)) {
+            Some(at) if at == NO_TIME => Ok(false),
             Some(at) => {
                 if timestamp.is_event_time && self.event_time.is_none() {
                     self.event_time = Some(at);

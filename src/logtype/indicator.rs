@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::aws;
-use crate::model::{Key, Leaf, Span, Writer};
+use crate::model::{Key, Leaf, Seen, Span, View, Writer};
 
 /// What an indicator is. The order is that of the `p_any_*` fields of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,10 @@ pub enum Scanner {
     /// As DNS servers write names: the dot of the root at the end is not what anybody searches for. An addition of
     /// margay's to the published scanners, of which `domain` has to keep that dot.
     Fqdn,
+    /// What a DNS server answers: as above, without the names that stand for addresses and the texts that are no names.
+    DnsName,
+    /// The IPv4 addresses within a message.
+    IpText,
     Url,
     NetAddr,
     Email,
@@ -101,6 +105,8 @@ const SCANNERS: &[(&str, Scanner)] = &[
     ("domain", Scanner::Domain),
     ("hostname", Scanner::Hostname),
     ("fqdn", Scanner::Fqdn),
+    ("dns_name", Scanner::DnsName),
+    ("ip_text", Scanner::IpText),
     ("url", Scanner::Url),
     ("net_addr", Scanner::NetAddr),
     ("email", Scanner::Email),
@@ -175,6 +181,8 @@ impl Indicators {
             Scanner::Ip => self.ip(trimmed, out),
             Scanner::Domain | Scanner::Hostname => self.host(trimmed, out),
             Scanner::Fqdn => self.host(trimmed.strip_suffix('.').unwrap_or(trimmed), out),
+            Scanner::DnsName => self.dns_name(trimmed, out),
+            Scanner::IpText => self.ip_text(trimmed, out),
             Scanner::Url => self.host(url_host(trimmed).unwrap_or_default(), out),
             Scanner::NetAddr => self.host(net_addr_host(trimmed), out),
             Scanner::Email if trimmed.contains('@') => self.add(Kind::Email, trimmed, out),
@@ -199,6 +207,34 @@ impl Indicators {
         if is_ip(text) {
             self.add(Kind::IpAddress, text, out);
         }
+    }
+
+    fn ip_text(&mut self, text: &str, out: &Writer<'_>) {
+        let words = text.split(|c: char| !(c.is_ascii_digit() || c == '.'));
+        for word in words.filter(|word| word.len() >= "0.0.0.0".len()) {
+            self.ip(word.trim_matches('.'), out);
+        }
+    }
+
+    fn dns_name(&mut self, text: &str, out: &Writer<'_>) {
+        let name = text.strip_suffix('.').unwrap_or(text);
+        let is_name = is_ip(name) || name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '*'));
+        if is_name && !name.ends_with(".arpa") {
+            self.host(name, out);
+        }
+    }
+
+    /// The columns of osquery's tables that hold addresses and names of hosts.
+    pub(super) fn osquery_columns(&mut self, columns: Seen<'_>, out: &Writer<'_>) {
+        let View::Map(columns) = columns.view() else { return };
+        columns.for_each(|column| {
+            let View::Str(text) = column.view() else { return };
+            match column.key() {
+                "local_address" | "remote_address" | "address" | "host_ip" | "ipv4_address" => self.ip(text.trim(), out),
+                "host" => self.host(text.trim(), out),
+                _ => {}
+            }
+        });
     }
 
     /// A name or an address, each to its own field.

@@ -26,6 +26,16 @@ enum Leaf<'a> {
     Map(usize),
 }
 
+impl Leaf<'_> {
+    /// How many of the nodes behind its own are within.
+    fn within(&self) -> usize {
+        match self {
+            Leaf::List(nodes) | Leaf::Map(nodes) => *nodes,
+            Leaf::Null | Leaf::Bool(_) | Leaf::Number(_) | Leaf::Str(_) => 0,
+        }
+    }
+}
+
 /// One value of a record: its node and those within it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Raw<'d>(&'d [Node<'d>]);
@@ -88,6 +98,13 @@ impl<'a> Doc<'a> {
         self.nodes.push(Node { key: key.into(), leaf: Leaf::List(0) });
         items.for_each(|item| self.text("", item));
         self.nodes[at].leaf = Leaf::List(self.nodes.len() - at - 1);
+        self.nodes[0].leaf = Leaf::Map(self.nodes.len() - 1);
+    }
+
+    /// Adds a value of another record as a member of this one.
+    pub(crate) fn copy(&mut self, key: &'static str, value: Raw<'a>) {
+        self.nodes.push(Node { key: key.into(), leaf: value.0[0].leaf.clone() });
+        self.nodes.extend_from_slice(&value.0[1..=value.0[0].leaf.within()]);
         self.nodes[0].leaf = Leaf::Map(self.nodes.len() - 1);
     }
 
@@ -172,11 +189,7 @@ impl<'d> Iterator for Children<'d> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let node = self.0.first()?;
-        let nodes = match &node.leaf {
-            Leaf::List(nodes) | Leaf::Map(nodes) => 1 + nodes,
-            _ => 1,
-        };
-        let (value, rest) = self.0.split_at(nodes);
+        let (value, rest) = self.0.split_at(1 + node.leaf.within());
         self.0 = rest;
         Some((&node.key, Raw(value)))
     }

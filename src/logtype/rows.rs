@@ -72,7 +72,7 @@ impl Scanner {
     fn of_whole_values(self) -> Option<IndicatorKind> {
         Some(match self {
             Scanner::Ip => IndicatorKind::IpAddress,
-            Scanner::Domain | Scanner::Hostname | Scanner::Fqdn => IndicatorKind::DomainName,
+            Scanner::Domain | Scanner::Hostname | Scanner::Fqdn | Scanner::DnsName => IndicatorKind::DomainName,
             Scanner::Email => IndicatorKind::Email,
             Scanner::Username => IndicatorKind::Username,
             Scanner::TraceId => IndicatorKind::TraceId,
@@ -86,7 +86,7 @@ impl Scanner {
             Scanner::ActorId => IndicatorKind::ActorId,
             Scanner::Mac => IndicatorKind::MacAddress,
             Scanner::SerialNumber => IndicatorKind::SerialNumber,
-            Scanner::Url | Scanner::NetAddr => return None,
+            Scanner::Url | Scanner::NetAddr | Scanner::IpText => return None,
         })
     }
 }

@@ -8,7 +8,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::document::{Document, FieldDoc, IpDoc, MaskKind, ValidateDoc};
 use super::error::{SchemaError, suggestion};
-use super::{Field, IpVersion, Json, Kind, Object, Schema, Text, Timestamp, Validate, Width, parser};
+use super::{Field, IpVersion, Json, Kind, Object, Schema, Text, Timestamp, Validate, Width, Within, parser};
 use crate::logtype::columns::{column, is_standard};
 use crate::logtype::indicator::Scanner;
 use crate::logtype::parser::Parser;
@@ -24,8 +24,8 @@ const MAX_TYPES: usize = 50_000;
 /// with large frames: 40 levels fill the stack of a thread in a debug build.
 const MAX_YAML_DEPTH: usize = 24;
 const REDACTED: &str = "REDACTED";
-/// Indicators of a `json` field: the AWS walk over the whole value.
-const AWS_JSON: &str = "aws_json";
+/// Indicators of a `json` field: walks over the whole value.
+const WITHIN: [(&str, Within); 2] = [("aws_json", Within::Aws), ("osquery_columns", Within::Osquery)];
 const TYPES: &[&str] =
     &["string", "int", "smallint", "bigint", "float", "boolean", "timestamp", "array", "object", "json", "ref"];
 
@@ -210,7 +210,7 @@ impl<'d> Compiler<'d> {
             "float" => Kind::Float,
             "boolean" => Kind::Boolean,
             "timestamp" => Kind::Timestamp(self.timestamp(value)),
-            "json" => Kind::Json(Json { embedded, aws: self.aws_json(value) }),
+            "json" => Kind::Json(Json { embedded, indicators: self.within(value) }),
             "array" => match &value.element {
                 Some(element) => Kind::Array { element: Arc::new(self.kind(element, refs, depth + 1)), embedded },
                 None => {
@@ -307,12 +307,19 @@ impl<'d> Compiler<'d> {
         scanners
     }
 
-    fn aws_json(&mut self, value: &FieldDoc) -> bool {
-        for name in value.indicators.iter().flatten().filter(|name| name.value != AWS_JSON) {
-            let message = format!("a json field knows only the indicator `{AWS_JSON}`; `{}` has no effect", name.value);
-            self.warning(name.referenced, message);
+    fn within(&mut self, value: &FieldDoc) -> Option<Within> {
+        let mut found = None;
+        for name in value.indicators.iter().flatten() {
+            match WITHIN.iter().find(|(known, _)| *known == name.value) {
+                Some((_, within)) => found = Some(*within),
+                None => {
+                    let known = WITHIN.map(|(known, _)| format!("`{known}`")).join(" and ");
+                    let message = format!("a json field knows only the indicators {known}; `{}` has no effect", name.value);
+                    self.warning(name.referenced, message);
+                }
+            }
         }
-        value.indicators.iter().flatten().any(|name| name.value == AWS_JSON)
+        found
     }
 
     fn timestamp(&mut self, value: &FieldDoc) -> Timestamp {
@@ -481,7 +488,7 @@ mod tests {
             warnings,
             [
                 "x.yml:1:26: `indicators` has no effect on the type `int`",
-                "x.yml:1:85: a json field knows only the indicator `aws_json`; `ip` has no effect",
+                "x.yml:1:85: a json field knows only the indicators `aws_json` and `osquery_columns`; `ip` has no effect",
             ]
         );
     }

@@ -163,8 +163,17 @@ pub struct Timestamp {
 pub struct Json {
     /// The value may be a string that holds JSON.
     pub embedded: bool,
-    /// AWS indicators are taken from the whole of the value.
-    pub aws: bool,
+    /// Indicators are taken from the whole of the value.
+    pub indicators: Option<Within>,
+}
+
+/// Where the indicators of a value without a schema of its own are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// In AWS JSON, wherever a key or a text tells.
+    Aws,
+    /// In a row of an osquery table, under the names that its tables give to addresses and hosts.
+    Osquery,
 }
 
 /// What a string must be.

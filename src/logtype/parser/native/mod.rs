@@ -5,7 +5,9 @@
 
 mod alb;
 mod cloudtrail;
+mod crowdstrike;
 mod gitlab_production;
+mod juniper;
 mod s3_access;
 mod syslog;
 mod umbrella;
@@ -31,7 +33,11 @@ const TABLE: &[Native] = &[
     Native { name: "CiscoUmbrella.DNS", has_header: false, parse: umbrella::dns },
     Native { name: "CiscoUmbrella.IP", has_header: false, parse: umbrella::ip },
     Native { name: "CiscoUmbrella.Proxy", has_header: false, parse: umbrella::proxy },
+    // Not the name of the log type: published schemas of that name describe the events as they are.
+    Native { name: "Crowdstrike.Unnamed", has_header: false, parse: crowdstrike::unnamed },
     Native { name: "GitLab.Production", has_header: false, parse: gitlab_production::parse },
+    Native { name: "Juniper.Firewall", has_header: false, parse: juniper::firewall },
+    Native { name: "Juniper.Security", has_header: false, parse: juniper::alert },
     Native { name: "Syslog.RFC3164", has_header: false, parse: syslog::rfc3164 },
     Native { name: "Syslog.RFC5424", has_header: false, parse: syslog::rfc5424 },
 ];

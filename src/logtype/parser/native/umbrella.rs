@@ -37,7 +37,7 @@ const IP: &[&str] = &[
 
 const PROXY: &[&str] = &[
     "timestamp",
-    "policyIdentity",
+    "identity",
     "[identities",
     "internalIp",
     "externalIp",
@@ -45,7 +45,7 @@ const PROXY: &[&str] = &[
     "contentType",
     "verdict",
     "url",
-    "referer",
+    "referrer",
     "userAgent",
     "statusCode",
     "requestSize",
@@ -66,7 +66,7 @@ const PROXY: &[&str] = &[
 
 const FIREWALL: &[&str] = &[
     "timestamp",
-    "[originId",
+    "originId",
     "identity",
     "identityType",
     "direction",
@@ -90,7 +90,7 @@ pub(super) fn ip(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Result<()
 }
 
 pub(super) fn proxy(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Result<(), String> {
-    parse(entry, PROXY, 21, each)
+    parse(entry, PROXY, 22, each)
 }
 
 pub(super) fn firewall(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Result<(), String> {
@@ -114,8 +114,7 @@ fn parse(entry: &Entry<'_>, columns: &[&'static str], least: usize, each: Each<'
             fields.text(*column, value.as_str());
             continue;
         };
-        // The origin of the firewall log is written with brackets around it.
-        let items = value.trim_start_matches('[').trim_end_matches(']').split(',').map(str::trim);
+        let items = value.split(',').map(str::trim);
         fields.list(column, items.filter(|item| !item.is_empty()));
     }
     each(fields.root())
