@@ -137,13 +137,13 @@ impl Map {
 
     /// Shows each entry, in the order of the input, of those on a tape without making their values.
     pub fn each<'m>(&'m self, show: &mut dyn FnMut(&'m str, Part<'m>)) {
-        match self.stands() {
-            Stands::Taped(taped) => taped.members().for_each(|member| show(member.key(), Part::Taped(member))),
-            Stands::Longer(Longer { map, last: (key, value) }) => {
+        match &*self.0 {
+            Inner::Taped(taped) => taped.members().for_each(|member| show(member.key(), Part::Taped(member))),
+            Inner::Longer(Longer { map, last: (key, value) }) => {
                 map.each(show);
                 show(key, Part::Made(value));
             }
-            Stands::Built(built) => built.entries.iter().for_each(|(key, value)| show(key, Part::Made(value))),
+            Inner::Built(built) => built.entries.iter().for_each(|(key, value)| show(key, Part::Made(value))),
         }
     }
 
