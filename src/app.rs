@@ -48,7 +48,6 @@ pub use search::{dry_search, saved_queries, summary_attributes};
 pub use secrets::api;
 
 use crate::alert::delivery::{self, Delivery};
-use crate::alert::destination::Line;
 use crate::aws;
 pub use crate::aws::vault::Vault;
 use crate::config::Config;
