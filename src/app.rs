@@ -153,9 +153,7 @@ pub async fn run(
     let delivery = Tasks::new();
     let parts = parts.start(path, &config, Outlets { lines: destinations, vault }, &work, &delivery, hangups);
     let Pipeline { state, destinations: receivers, clock, alert_opened: wake, engine, .. } = &*parts.pipeline;
-    let engine = engine.clone();
-    let attributes =
-        Arc::new(move |rule: &str| engine.rule(rule).map(|own| own.summary_attributes.clone()).unwrap_or_default());
+    let attributes = search::attributes_of(engine.clone());
     let (state, receivers, clock, wake) = (state.clone(), receivers.subscribe(), clock.clone(), wake.clone());
     api.open(Desk { state, receivers, clock, wake, search: queries.clone(), attributes });
     work.spawn(examine::rounds(parts.pipeline.clone(), config.clone(), findings, work.clone()));

@@ -6,7 +6,8 @@ use anyhow::Context as _;
 
 use super::{Parts, log_types};
 use crate::config::Config;
-use crate::detect::content;
+use crate::detect::{Engine, content};
+use crate::http::AttributesOf;
 use crate::model::SavedQuery;
 use crate::runtime::{Tasks, blocking};
 use crate::search::Search;
@@ -26,6 +27,11 @@ pub(super) async fn queries(config: &Config, parts: &Parts, work: &Tasks) -> any
     let queries = queries.await.with_context(|| format!("could not open the folder {folder} of `search.path`"))?;
     work.spawn_critical("upkeep of searches", queries.clone().look_after(work.token().clone()));
     Ok(Some(queries))
+}
+
+/// Fields by which a rule wants its alerts summed up, as it runs now.
+pub(super) fn attributes_of(engine: Engine) -> AttributesOf {
+    Arc::new(move |rule| engine.rule(rule).map(|own| own.summary_attributes.clone()).unwrap_or_default())
 }
 
 /// Over tables of all log types without a row, for commands that try queries.
