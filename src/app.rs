@@ -54,7 +54,6 @@ use signals::{Hangups, Signals};
 pub use traces::exporter;
 
 use crate::alert::delivery::{self, Delivery};
-use crate::alert::destination::Line;
 use crate::aws;
 pub use crate::aws::vault::Vault;
 use crate::config::Config;
@@ -161,9 +160,7 @@ pub async fn run(
     let delivery = Tasks::new();
     let parts = parts.start(path, &config, Outlets { lines: destinations, vault }, &work, &delivery, hangups);
     let Pipeline { state, destinations: receivers, clock, alert_opened: wake, engine, .. } = &*parts.pipeline;
-    let engine = engine.clone();
-    let attributes =
-        Arc::new(move |rule: &str| engine.rule(rule).map(|own| own.summary_attributes.clone()).unwrap_or_default());
+    let attributes = search::attributes_of(engine.clone());
     let (state, receivers, clock, wake) = (state.clone(), receivers.subscribe(), clock.clone(), wake.clone());
     api.open(Desk { state, receivers, clock, wake, search: queries.clone(), attributes });
     if let Some(queries) = &queries {

@@ -10,7 +10,8 @@ use super::explain::state_if_there;
 use super::live::Live;
 use super::{Parts, log_types, tables_for_reading};
 use crate::config::Config;
-use crate::detect::content;
+use crate::detect::{Engine, content};
+use crate::http::AttributesOf;
 use crate::lookup::{Definition, Loading, Tables};
 use crate::model::SavedQuery;
 use crate::pipeline::Pipeline;
@@ -84,6 +85,11 @@ pub async fn search_for_reading(config: &Config, limits: Limits) -> anyhow::Resu
         log_types: Box::new(move || known.clone()),
     };
     Ok(Search::new(tables_for_reading(config).await?, limits).with_live(Arc::new(live)))
+}
+
+/// Fields by which a rule wants its alerts summed up, as it runs now.
+pub(super) fn attributes_of(engine: Engine) -> AttributesOf {
+    Arc::new(move |rule| engine.rule(rule).map(|own| own.summary_attributes.clone()).unwrap_or_default())
 }
 
 /// Over tables of all log types without a row, for commands that try queries.

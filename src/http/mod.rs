@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use api::{Access, Api, Desk};
+pub use api::{Access, Api, AttributesOf, Desk};
 pub use findings::Findings;
 pub use readiness::Readiness;
 

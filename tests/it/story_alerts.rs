@@ -202,8 +202,8 @@ async fn a_rule_that_its_alerts_have_stopped_is_let_go_on_by_a_person() {
     daemon.until(|_| told(&setup, "Login").len() > before).await;
     let shown: Value = serde_json::from_slice(&run(&["stopped", "--json"]).stdout).unwrap();
     assert_eq!((&shown["lifts"][0]["by"], &shown["lifts"][0]["reason"]), (&"ana".into(), &"tuned".into()), "{shown}");
-    let of_system = || setup.alerts().into_iter().find(|alert| alert["ruleId"] == "Margay.RuleStopped").unwrap();
-    daemon.until(|_| of_system()["status"] == "RESOLVED").await;
+    let of_system = || summary(&setup, &["--type", "system_error", "--rule", "Margay.RuleStopped"]);
+    daemon.until(|_| of_system()["statuses"] == serde_json::json!([{ "name": "RESOLVED", "alerts": 1 }])).await;
     let nothing = run(&["lift", "Nobody"]);
     assert_eq!(nothing.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&nothing.stderr).contains("nothing is in the way"));
