@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::schema::LogTypes;
-use super::{block_on, folders, here, print, usage};
+use super::{block_on, complain, folders, here, print, usage};
 use crate::app;
 use crate::config::TestSettings;
-use crate::detect::testing::{self, Filter, Keys, Selection, TableNames};
+use crate::detect::testing::{self, Filter, Keys, Selection, TableNames, TestReport};
 use crate::detect::{self, WorkerCommand};
 use crate::lake::names::table_name;
 use crate::logtype::Registry;
@@ -147,6 +147,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             require_seccomp: defaults.require_seccomp,
         };
         let folders = folders::read_for(&options.folders);
+        let Selection { filters, cases, .. } = &options.selection;
+        let named = Named { is_filtered: !filters.is_empty(), cases: cases.clone() };
         let mut report = testing::run(folders, options.selection, command, options.workers, loading).await?;
         let all_passed = report.all_passed();
         // As they were named.
@@ -160,6 +162,29 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             Format::Jsonl => testing::jsonl(&report),
             Format::Junit => testing::junit(&report),
         })?;
+        if let Some(reason) = nothing_ran(&report, &named) {
+            complain(format_args!("{reason}"));
+            return Ok(ExitCode::FAILURE);
+        }
         Ok(if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
+}
+
+/// What was asked for, as far as it can leave nothing to test.
+struct Named {
+    is_filtered: bool,
+    cases: Vec<String>,
+}
+
+/// Why a run that found nothing wrong found nothing at all: a misspelt name must not pass for a success.
+fn nothing_ran(report: &TestReport, named: &Named) -> Option<String> {
+    let folders: Vec<String> = report.directories.iter().map(|folder| folder.display().to_string()).collect();
+    let folders = folders.join(", ");
+    if report.rules.is_empty() && report.invalid.is_empty() && report.skipped == 0 {
+        let what = if named.is_filtered { "no detection that the filters let through" } else { "no detection" };
+        return Some(format!("{folders} holds {what}: nothing was tested"));
+    }
+    let ran = report.rules.iter().any(|rule| !rule.cases.is_empty());
+    let is_lost = !named.cases.is_empty() && !ran && report.invalid.is_empty();
+    is_lost.then(|| format!("{folders} holds no test case of the names {:?}: nothing was tested", named.cases))
 }

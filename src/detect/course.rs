@@ -17,10 +17,14 @@ pub(super) struct Course<'a> {
     announced: Option<Turn>,
     /// Nothing comes before it any more.
     last: Turn,
-    /// Outcomes that may still come, and parts of the answer.
+    /// Outcomes that may still come, parts of the answer, and bytes of all outcomes.
     outcomes: usize,
     parts: usize,
+    bytes: usize,
 }
+
+/// Of the outcomes of one batch, which lie in memory until they are stored. A worker cuts alert contexts long before.
+const MOST_BYTES: usize = 1024 * 1024 * 1024;
 
 /// An event, and the place of a rule among those that it is given to, in the order in which they run.
 type Turn = (u32, usize);
@@ -39,6 +43,7 @@ impl<'a> Course<'a> {
             outcomes,
             // One after an event, one because outcomes are many, and the last.
             parts: calls.len() + outcomes + 1,
+            bytes: MOST_BYTES,
         }
     }
 
@@ -87,15 +92,19 @@ impl<'a> Course<'a> {
         spent: &[Spent],
         progress: &mut Progress,
     ) -> bool {
+        let bytes: usize = outcomes.iter().map(|outcome| outcome.functions.size()).sum();
         let may_be = (progress.through as usize..=self.calls.len()).contains(&(through as usize))
             && self.parts > 0
             && outcomes.len() <= self.outcomes
             && outcomes.iter().all(|outcome| self.is_asked(outcome.event, outcome.rule))
+            && outcomes.iter().all(|outcome| outcome.functions.is_plausible())
+            && bytes <= self.bytes
             && spent.len() <= self.rules.len()
             && spent.iter().all(|spent| self.rules.contains(&spent.rule));
         if may_be {
             self.parts -= 1;
             self.outcomes -= outcomes.len();
+            self.bytes -= bytes;
             self.calling = None;
             self.last = self.last.max((through, 0));
             progress.through = through;
@@ -111,7 +120,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::detect::protocol::Functions;
+    use crate::detect::protocol::{Fault, Functions};
 
     fn calls(rules: &[&[u32]]) -> Vec<EventCalls> {
         let event = || RawValue::from_string("{}".into()).unwrap();
@@ -149,6 +158,22 @@ mod tests {
         assert!(course.asks(0, 3) && course.asks(0, 3) && !course.asks(0, 5));
         assert!(course.goes_on(1, Vec::new(), &[], &mut progress));
         assert!(!course.asks(0, 3) && course.asks(1, 3) && !course.asks(1, 5));
+    }
+
+    #[test]
+    fn outcomes_are_what_a_rule_can_come_to() {
+        let calls = calls(&[&[5]]);
+        let may_be = |functions: Functions| {
+            let outcome = Outcome { event: 0, rule: 5, functions };
+            Course::new(&calls, false).goes_on(1, vec![outcome], &[], &mut Progress::default())
+        };
+        let failed = |function: &str| Functions {
+            faults: [(function.to_owned(), Fault::default())].into(),
+            ..Functions::default()
+        };
+        assert!(may_be(failed("alert_context")) && !may_be(failed("a name that a metric would have for ever")));
+        let titled = |length: usize| Functions { title: Some("x".repeat(length)), ..Functions::default() };
+        assert!(may_be(titled(4000)) && !may_be(titled(5 * 1024 * 1024)));
     }
 
     #[test]

@@ -253,7 +253,7 @@ pub struct LoadFault {
 }
 
 /// Which of the [`Sources`] a fault is about, by index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
     Global(u32),
@@ -326,7 +326,29 @@ pub struct Functions {
     pub output: String,
 }
 
+/// What the functions of a rule are called.
+pub const FUNCTION_NAMES: [&str; 11] = [
+    "rule",
+    "policy",
+    "title",
+    "description",
+    "reference",
+    "severity",
+    "runbook",
+    "destinations",
+    "dedup",
+    "alert_context",
+    "unique",
+];
+
 impl Functions {
+    /// Whether a worker can have made this of the results of a rule: it names functions and has kept to the limits of texts.
+    pub fn is_plausible(&self) -> bool {
+        /// Far above what all limits together come to, a traceback included.
+        const MOST_BYTES: usize = 4 * 1024 * 1024;
+        self.size() <= MOST_BYTES && self.faults.keys().all(|function| FUNCTION_NAMES.contains(&function.as_str()))
+    }
+
     /// About how many bytes this takes in a frame.
     pub fn size(&self) -> usize {
         let texts = [
@@ -337,9 +359,14 @@ impl Functions {
             &self.dedup,
             &self.alert_context,
             &self.unique,
+            &self.severity,
         ];
-        let faults = self.faults.values().map(|fault| fault.short_error.len() + fault.message.len());
-        200 + self.output.len() + texts.into_iter().flatten().map(String::len).sum::<usize>() + faults.sum::<usize>()
+        let faults = self.faults.values().map(Fault::size);
+        let destinations: usize = self.destinations.iter().flatten().map(String::len).sum();
+        200 + self.output.len()
+            + destinations
+            + texts.into_iter().flatten().map(String::len).sum::<usize>()
+            + faults.sum::<usize>()
     }
 }
 
@@ -355,6 +382,12 @@ pub struct Fault {
     /// Every frame, as Python shows it; only of a watched test.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub traceback: String,
+}
+
+impl Fault {
+    fn size(&self) -> usize {
+        self.error_type.len() + self.short_error.len() + self.message.len() + self.traceback.len()
+    }
 }
 
 /// Of the worker's end, as is [`read_frame`].

@@ -1,7 +1,7 @@
 //! The daemon's end of one rule worker: starts the process, speaks `protocol` with it, and notices how it ends.
 //! Decides nothing about rules; `generation` does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use tokio::time::{Instant, timeout};
 use super::course::Course;
 use super::key_value::Calls;
 use super::protocol::{
-    self, EventCalls, Functions, LoadFault, Mock, Outcome, Place, REPLY_LIMIT, REQUEST_LIMIT, Reply, Request, Sources,
-    Spent, Step,
+    self, EventCalls, FUNCTION_NAMES, Functions, LoadFault, Mock, Outcome, Place, REPLY_LIMIT, REQUEST_LIMIT, Reply,
+    Request, Sources, Spent, Step,
 };
 use crate::model::key_value::Call;
 use crate::state::StateError;
@@ -27,8 +27,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Of what a dying worker says on its standard error.
 const LAST_WORDS: u64 = 500;
 
-/// Functions of a rule that may run on one event.
-const FUNCTIONS: usize = 10;
+/// Functions of a rule that may run on one event, `rule` or `policy` among them.
+const FUNCTIONS: usize = FUNCTION_NAMES.len() - 1;
 
 /// What a watched test tells at most: a function each, and what is printed, which is bounded in bytes and never empty.
 const MOST_TOLD: usize = 1024 * 1024 + 100;
@@ -235,8 +235,10 @@ impl Worker {
                     let looked = key_values.look_up(event, rule, &table, &key)?;
                     self.send(&Request::Looked(looked)).await?;
                 }
-                Reply::Overrun { event, rule, function } if course.is_asked(event, rule) => {
-                    return Err(WorkerError::Overrun { event, rule, function: printable(&function) });
+                Reply::Overrun { event, rule, function }
+                    if course.is_asked(event, rule) && FUNCTION_NAMES.contains(&function.as_str()) =>
+                {
+                    return Err(WorkerError::Overrun { event, rule, function });
                 }
                 Reply::Tampered { call: Some((event, rule)), what } if course.is_asked(event, rule) => {
                     return Err(WorkerError::Tampered { event, rule, what: printable(&what) });
@@ -284,7 +286,7 @@ impl Worker {
                     let looked = key_values.look_up(0, rule, &table, &key)?;
                     self.send(&Request::Looked(looked)).await?;
                 }
-                (Reply::Tested(functions), _) => return Ok(*functions),
+                (Reply::Tested(functions), _) if functions.is_plausible() => return Ok(*functions),
                 (Reply::Overrun { event, rule, function }, _) => {
                     return Err(WorkerError::Overrun { event, rule, function });
                 }
@@ -394,13 +396,8 @@ fn silent() -> String {
 
 /// The first fault of each module.
 fn one_of_each(faults: Vec<LoadFault>) -> Vec<LoadFault> {
-    let mut seen = Vec::new();
-    let is_first = |fault: &LoadFault| {
-        let is_first = !seen.contains(&fault.place);
-        seen.push(fault.place);
-        is_first
-    };
-    faults.into_iter().filter(is_first).collect()
+    let mut seen = HashSet::new();
+    faults.into_iter().filter(|fault| seen.insert(fault.place)).collect()
 }
 
 fn unexpected(reply: &Reply) -> WorkerError {

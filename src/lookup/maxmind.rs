@@ -12,6 +12,9 @@ use super::Limits;
 use super::read::{MOST_DEEP, is_deeper};
 use crate::model::{Map, MapBuilder, Value};
 
+/// Several times what the largest databases have. A tree that leads back into itself has no end of them.
+const MOST_NETWORKS: usize = 100_000_000;
+
 pub(super) struct MaxMind {
     reader: Reader<Vec<u8>>,
     /// The field of rows that is the network in which the address lies.
@@ -24,8 +27,11 @@ impl MaxMind {
         let broken = |error: maxminddb::MaxMindDbError| format!("this is no MaxMind database: {error}");
         let reader = Reader::from_source(bytes).map_err(broken)?;
         let mut seen = HashSet::new();
-        for network in reader.networks(WithinOptions::default()).map_err(broken)? {
+        for (at, network) in reader.networks(WithinOptions::default()).map_err(broken)?.enumerate() {
             let found = network.map_err(broken)?;
+            if at == MOST_NETWORKS {
+                return Err(format!("more than {MOST_NETWORKS} networks; the database is damaged, or split it"));
+            }
             // Many networks share a record.
             if !found.offset().is_some_and(|offset| seen.insert(offset)) {
                 continue;

@@ -99,6 +99,49 @@ fn a_failing_test_of_a_rule_is_an_exit_code_and_a_summary() {
 }
 
 #[test]
+fn a_test_run_that_tests_nothing_is_no_success() {
+    let setup = Setup::new().rule("Always", "def rule(event):\n    return True\n");
+    std::fs::create_dir(setup.path("empty")).unwrap();
+    for (arguments, said) in [
+        (&["test", "rules"][..], None),
+        (&["test", "rules", "--filter", "RuleID=Alwys"], Some("rules holds no detection that the filters let through")),
+        (&["test", "rules", "--test-names", "wrng"], Some("rules holds no test case of the names [\"wrng\"]")),
+        (&["test", "empty"], Some("empty holds no detection: nothing was tested")),
+    ] {
+        let output = setup.margay(arguments);
+        let complained = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(i32::from(said.is_some())), "{arguments:?}: {complained}");
+        assert!(said.is_none_or(|said| complained.contains(said)), "{arguments:?}: {complained}");
+    }
+}
+
+#[test]
+fn helpers_of_a_checkout_are_there_for_the_rules_of_one_folder() {
+    let setup = Setup::new().rule("Helped", "import own_helper\ndef rule(event):\n    return own_helper.yes()\n");
+    let yaml = setup.path("rules/Helped.yml");
+    let tests = "Tests:\n  - Name: right\n    ExpectedResult: true\n    Log: {a: 1}\n";
+    std::fs::write(&yaml, std::fs::read_to_string(&yaml).unwrap() + tests).unwrap();
+    for folder in ["global_helpers", "test_scenarios"] {
+        std::fs::create_dir(setup.path(folder)).unwrap();
+    }
+    std::fs::write(setup.path("global_helpers/own_helper.py"), "def yes():\n    return True\n").unwrap();
+    let global = "AnalysisType: global\nGlobalID: own_helper\nFilename: own_helper.py\n";
+    std::fs::write(setup.path("global_helpers/own_helper.yml"), global).unwrap();
+    std::fs::write(setup.path("test_scenarios/login.yml"), "steps: [one, two]\n").unwrap();
+    for arguments in [
+        &["test"][..],
+        &["test", "--path", "."],
+        &["test", "rules/Helped.yml"],
+        &["debug", "Helped"],
+        &["rules", "show", "Helped", "--path", "rules"],
+    ] {
+        let output = setup.margay(arguments);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
 fn the_dump_masks_secrets() {
     let setup = Setup::new().watching_directory().configured(
         "[[sources]]\nname = \"s\"\nbucket = \"b\"\nrole_arn = \"arn:aws:iam::111122223333:role/r\"\n\

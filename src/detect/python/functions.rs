@@ -182,3 +182,18 @@ fn is_mapping_class(value: &PyObject, vm: &VirtualMachine) -> PyResult<bool> {
     }
     event::is_mapping(value, vm)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::protocol::FUNCTION_NAMES;
+
+    #[test]
+    fn every_function_has_a_name_that_the_daemon_knows() {
+        for function in Function::AUXILIARY.into_iter().chain([Function::Rule]) {
+            for kind in [RuleKind::Rule, RuleKind::ScheduledRule, RuleKind::Policy] {
+                assert!(FUNCTION_NAMES.contains(&function.name(kind)), "{function:?}");
+            }
+        }
+    }
+}
