@@ -1,11 +1,11 @@
 //! The composition root: the only place that names adapters. Builds the parts from the configuration, starts them in
 //! order, and ends them in the reverse order. `catalogue` makes sources and log types of the configuration, again when
 //! it changes, which `revisions` holds to what events are stored in; `errand`, `explain` and `examine` compose the same
-//! parts for commands, `pointed` is a store for what a command is pointed at, `lake` is where events are kept, `search`
-//! what asks for them (`live`: also of what is no file), `lookups` keeps the tables of buckets fresh, `remote` takes
-//! what lies in S3, `secrets` reads what the configuration refers to, `traces` sends traces, `upkeep` is what the daemon
-//! does for its state beside its work, `tally` tells what rules do, `duty` what one of many daemons does at a time,
-//! `signals` what it listens to.
+//! parts for commands, `pointed` is a store for what a command is pointed at, `stores` are those of commands, `lake` is
+//! where events are kept, `search` what asks for them (`live`: also for what is no file), `lookups` keeps the tables of
+//! buckets fresh, `remote` takes what lies in S3, `secrets` reads what the configuration refers to, `traces` sends
+//! traces, `upkeep` is what the daemon does for its state beside its work, `tally` tells what rules do, `duty` what one
+//! of many daemons does at a time, `signals` what it listens to.
 
 mod catalogue;
 mod destinations;
@@ -23,6 +23,7 @@ mod revisions;
 mod search;
 mod secrets;
 mod signals;
+mod stores;
 mod tally;
 mod traces;
 mod upkeep;
@@ -51,6 +52,7 @@ pub use revisions::{Held, held_to_revisions};
 pub use search::{dry_search, planned_queries, saved_queries, search_for_reading, summary_attributes};
 pub use secrets::api;
 use signals::{Hangups, Signals};
+pub use stores::{state_for_changing, state_for_reading, store_for_listing};
 pub use traces::exporter;
 
 use crate::alert::delivery::{self, Delivery};
@@ -83,28 +85,6 @@ pub fn program() -> anyhow::Result<PathBuf> {
         return Ok(own);
     }
     std::env::current_exe().context("could not find the running binary, which rule workers are started from")
-}
-
-/// The object store, for commands that only list.
-pub async fn store_for_listing(config: &Config) -> anyhow::Result<Arc<dyn ObjectStore>> {
-    let clock: SharedClock = Arc::new(SystemClock);
-    object_store(config, &clock, &Tasks::new()).await
-}
-
-/// The state store, for commands beside a running daemon.
-pub async fn state_for_reading(config: &Config) -> anyhow::Result<Arc<dyn StateStore>> {
-    match config.state.kind {
-        state::Kind::Sqlite => Ok(Arc::new(SqliteStore::open_read_only(&config.state.sqlite).await?)),
-        state::Kind::Postgres => Ok(Arc::new(PostgresStore::open_read_only(&config.state.postgres).await?)),
-    }
-}
-
-/// The same for commands that change what is in it.
-pub async fn state_for_changing(config: &Config) -> anyhow::Result<Arc<dyn StateStore>> {
-    match config.state.kind {
-        state::Kind::Sqlite => Ok(Arc::new(SqliteStore::open_beside(&config.state.sqlite).await?)),
-        state::Kind::Postgres => Ok(Arc::new(PostgresStore::open(&config.state.postgres).await?)),
-    }
 }
 
 /// The daemon, from its start to its end. Whatever can be wrong with the configuration, which is in the file `path`,

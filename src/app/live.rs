@@ -225,3 +225,88 @@ fn object(value: Value) -> Map<String, Value> {
         _ => unreachable!("it is written as an object"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use futures_util::future::ready;
+
+    use super::*;
+    use crate::lake::tables::Tables as LakeTables;
+    use crate::search::dry::DryTables;
+    use crate::search::{Limits, Search, output};
+    use crate::state::fixtures::{START, alert, matched, matches, object as object_of, rule};
+    use crate::state::memory::MemoryState;
+    use crate::state::{AlertStore, Claim, Ledger};
+
+    /// Searches over what `state` has.
+    fn search(state: Result<Arc<dyn StateStore>, String>) -> Search {
+        let registry = Arc::new(Registry::default());
+        let lake: Arc<dyn LakeTables> = Arc::new(DryTables::new("margay_", registry.schemas()));
+        let live = Live {
+            prefix: "margay_".into(),
+            state: Arc::new(move || ready(state.clone()).boxed()),
+            names: Box::new(Vec::new),
+            lookups: Box::new(|| ready(Arc::new(Tables::default())).boxed()),
+            log_types: Box::new(move || registry.clone()),
+        };
+        Search::new(lake, Limits::default()).with_live(Arc::new(live))
+    }
+
+    async fn csv(search: &Search, sql: &str) -> String {
+        output::csv(&search.run(sql, START + time::Duration::HOUR).await.unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn alerts_are_found_as_they_are_now_however_many() {
+        let state = Arc::new(MemoryState::new());
+        let claim = state.claim(&object_of("k"), "s", None, START, START + time::Duration::MINUTE).await.unwrap();
+        let Claim::Granted(token, _) = claim else { panic!("it is new") };
+        // Each a group of its own, and more than are read at a time.
+        let count = usize::try_from(PAGE).unwrap() + 7;
+        let found = (0..count).map(|n| {
+            let mut found = matched(&Arc::new(rule("R")), 1);
+            found.row_id.0[..8].copy_from_slice(&(n as u64).to_be_bytes());
+            found.detail.dedup = n.to_string();
+            found
+        });
+        state.record(&token, &matches(found), &[], START).await.unwrap();
+        let search = search(Ok(state));
+        let counted = "SELECT count(*) AS n, count(DISTINCT id) AS ids FROM panther_monitor.public.alerts";
+        assert_eq!(csv(&search, counted).await, format!("n,ids\r\n{count},{count}\r\n"));
+        let one = "SELECT severity, context:user AS who, tags[0] AS tag, created_at = p_event_time AS same \
+                   FROM panther_monitor.alerts WHERE p_occurs_since('2 hours') AND dedup = '3'";
+        assert_eq!(csv(&search, one).await, "severity,who,tag,same\r\nHIGH,root,t,true\r\n");
+        assert_eq!(csv(&search, "SELECT count(*) AS n FROM panther_monitor.deliveries").await, "n\r\n0\r\n");
+        let tables = search.tables().await.unwrap();
+        assert!(tables.iter().any(|table| table.to_string() == "margay_monitor.alerts"), "{tables:?}");
+    }
+
+    #[test]
+    fn every_attempt_to_deliver_is_a_row() {
+        let mut alert = alert(rule("R"));
+        let sent = DeliveryResponse {
+            destination_id: "slack".into(),
+            attempt: 2,
+            status_code: Some(500),
+            success: false,
+            message: "busy".into(),
+            dispatched_at: Some(START),
+        };
+        alert.delivery_responses = vec![sent.clone(), DeliveryResponse { attempt: 3, success: true, ..sent }];
+        let rows = Of::Deliveries.rows(&alert);
+        assert_eq!((rows.len(), &rows[0]["destination"], &rows[1]["attempt"]), (2, &json!("slack"), &json!(3)));
+        for of in Of::ALL {
+            let names: Vec<String> = of.columns().iter().map(|column| column.name.to_string()).collect();
+            let row = of.rows(&alert).remove(0);
+            assert!(row.keys().eq(names.iter()), "{names:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn why_there_is_no_state_is_told() {
+        let search = search(Err("there is no state store yet".into()));
+        let failed = search.run("SELECT * FROM panther_monitor.alerts", START).await.unwrap_err().to_string();
+        assert!(failed.contains("margay_monitor.alerts could not be read: there is no state store yet"), "{failed}");
+    }
+}
