@@ -47,8 +47,6 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider};
-use datafusion::execution::cache::DefaultFilesMetadataCache;
-use datafusion::execution::cache::cache_manager::{CacheManagerConfig, FileMetadataCache};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -158,17 +156,11 @@ pub struct Search {
     live: Option<Arc<dyn LiveTables>>,
     limits: Limits,
     lookback: time::Duration,
-    /// Footers of files, which never change: to read those of a wide table costs more than many a question.
-    footers: Arc<dyn FileMetadataCache>,
 }
-
-/// Of footers, over all queries; those that were asked for longest ago go.
-const FOOTERS: usize = 64 * 1024 * 1024;
 
 impl Search {
     pub fn new(tables: Arc<dyn Tables>, limits: Limits) -> Search {
-        let footers = Arc::new(DefaultFilesMetadataCache::new(FOOTERS));
-        Search { tables, live: None, limits, lookback: time::Duration::ZERO, footers }
+        Search { tables, live: None, limits, lookback: time::Duration::ZERO }
     }
 
     /// The same with tables that are no files.
@@ -306,8 +298,6 @@ impl Search {
         // What does not fit into the memory of a query is an error, not a file that fills the disk.
         let no_files = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
         let runtime = RuntimeEnvBuilder::new().with_memory_limit(self.limits.memory, 1.0);
-        let footers = CacheManagerConfig::default().with_file_metadata_cache(Some(self.footers.clone()));
-        let runtime = runtime.with_cache_manager(footers.with_metadata_cache_limit(FOOTERS));
         let runtime = runtime.with_disk_manager_builder(no_files).build_arc()?;
         let mut context = SessionContext::new_with_config_rt(config, runtime);
         datafusion_functions_json::register_all(&mut context)?;

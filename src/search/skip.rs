@@ -8,13 +8,10 @@ use arrow::datatypes::{DataType, Schema, TimeUnit};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
-use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
-use datafusion::execution::cache::cache_manager::FileMetadataCache;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
 use datafusion::object_store::ObjectStore;
 use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::ParquetObjectReader;
 
 use crate::lake::tables::{Comparison, Condition, Scalar};
@@ -190,12 +187,11 @@ pub(super) async fn by_blooms(
     files: Vec<PartitionedFile>,
     needles: &[Needle],
     store: &Arc<dyn ObjectStore>,
-    footers: &Arc<dyn FileMetadataCache>,
 ) -> Result<Vec<PartitionedFile>> {
     if needles.is_empty() {
         return Ok(files);
     }
-    let asked = iter(files).map(|file| with_access_plan(file, needles, store.clone(), footers.clone()));
+    let asked = iter(files).map(|file| with_access_plan(file, needles, store.clone()));
     let kept: Vec<Option<PartitionedFile>> = asked.buffered(AT_ONCE).try_collect().await?;
     Ok(kept.into_iter().flatten().collect())
 }
@@ -204,16 +200,11 @@ async fn with_access_plan(
     file: PartitionedFile,
     needles: &[Needle],
     store: Arc<dyn ObjectStore>,
-    footers: Arc<dyn FileMetadataCache>,
 ) -> Result<Option<PartitionedFile>> {
-    let footer = DFParquetMetadata::new(&*store, &file.object_meta)
-        .with_metadata_size_hint(file.metadata_size_hint)
-        .with_file_metadata_cache(Some(footers));
-    let metadata = footer.fetch_metadata().await?;
-    let known = ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new())?;
-    let reader = ParquetObjectReader::new(store.clone(), file.object_meta.location.clone())
-        .with_file_size(file.object_meta.size);
-    let mut reader = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, known);
+    let reader =
+        ParquetObjectReader::new(store, file.object_meta.location.clone()).with_file_size(file.object_meta.size);
+    let mut reader = ParquetRecordBatchStreamBuilder::new(reader).await?;
+    let metadata = reader.metadata().clone();
     let mut plan = ParquetAccessPlan::new_all(metadata.num_row_groups());
     for group in 0..metadata.num_row_groups() {
         for needle in needles {

@@ -11,7 +11,6 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{DFSchema, DataFusionError, Result, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -169,8 +168,7 @@ impl LakeTable {
     ) -> Result<Vec<PartitionedFile>> {
         let (_, store) = self.store(state)?;
         let of = if self.snapshot.remote().is_some() { distant } else { local };
-        let footers = state.runtime_env().cache_manager.get_file_metadata_cache();
-        skip::by_blooms(files.iter().map(of).collect(), needles, &store, &footers).await
+        skip::by_blooms(files.iter().map(of).collect(), needles, &store).await
     }
 
     fn read(
@@ -181,12 +179,10 @@ impl LakeTable {
         projection: Option<&Vec<usize>>,
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (url, store) = self.store(state)?;
-        let footers = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let (url, _) = self.store(state)?;
         let groups = groups(files, state.config().target_partitions());
         let options = state.config().options().execution.parquet.clone();
         let source = ParquetSource::new(self.schema.clone())
-            .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, footers)))
             .with_pushdown_filters(options.pushdown_filters)
             .with_reorder_filters(options.reorder_filters)
             .with_enable_page_index(true)

@@ -103,7 +103,8 @@ fn partitions(rows: &Rows, by: Option<Granularity>) -> BTreeMap<i32, Vec<&Event>
         let partition = i32::try_from(partition).expect("years have four digits");
         partitions.entry(partition).or_default().push(event);
     }
-    partitions.values_mut().for_each(|events| events.sort_by_key(|event| event.time));
+    // The events lie all over the memory: each is asked once.
+    partitions.values_mut().for_each(|events| events.sort_by_cached_key(|event| event.time.unix_timestamp_nanos()));
     partitions
 }
 
