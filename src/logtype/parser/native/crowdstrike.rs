@@ -18,7 +18,7 @@ const NAMED: [&str; 9] = [
 ];
 
 /// What every event has.
-const COMMON: [&str; 21] = [
+const COMMON: [&str; 22] = [
     "event_simpleName",
     "name",
     "aid",
@@ -39,6 +39,7 @@ const COMMON: [&str; 21] = [
     "ContextTimeStamp",
     "ContextTimeStamp_decimal",
     "ContextProcessId",
+    "ContextProcessId_decimal",
     "InContext",
 ];
 
