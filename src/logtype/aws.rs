@@ -100,11 +100,12 @@ mod tests {
     use crate::logtype::json;
     use crate::logtype::put::put_raw;
     use crate::logtype::standard::NameTable;
-    use crate::model::Key;
+    use crate::model::{Key, TapeRoom};
 
     /// The indicators that are found, as JSON by kind.
     fn found(find: impl Fn(&mut Indicators, &mut Writer<'_>)) -> Vec<String> {
-        let mut out = Writer::new(NameTable::new().finish(), "");
+        let (names, mut room) = (NameTable::new().finish(), TapeRoom::default());
+        let mut out = Writer::new(&names, "", &mut room);
         let mut found = Indicators::default();
         find(&mut found, &mut out);
         out.undo(0);
