@@ -13,7 +13,7 @@ use super::discovery::Discovery;
 use super::indicator::Indicators;
 use super::json::{self, Children, Form, Place as RawPlace, Raw};
 use super::put::{put_form, put_members, put_time};
-use super::schema::{Field, Json, Kind, Object, Schema, Text, Timestamp, Width};
+use super::schema::{Field, Kind, Object, Schema, Text, Timestamp, Width};
 use crate::model::{Key, Leaf, Span, TapeRoom, Writer};
 
 /// One record on its way through one schema.
@@ -202,7 +202,9 @@ impl<'s: 'd, 'd> Coercion<'s, 'd> {
                     }
                     let at = this.out.place();
                     put_form(place.key, form, &mut this.out);
-                    this.aws_indicators(*json, place, at);
+                    if json.aws {
+                        aws::walk(&place.field.name, this.out.seen(at), this.indicators, &this.out);
+                    }
                     Ok(true)
                 });
             }
@@ -211,13 +213,6 @@ impl<'s: 'd, 'd> Coercion<'s, 'd> {
             self.out.put(place.key, leaf);
         }
         Ok(leaf.is_some())
-    }
-
-    /// Takes the indicators of a value of JSON that was written.
-    pub(super) fn aws_indicators(&mut self, json: Json, place: Place<'s>, at: usize) {
-        if json.aws {
-            aws::walk(&place.field.name, self.out.seen(at), self.indicators, &self.out);
-        }
     }
 
     /// Looks into a string that holds JSON, where the schema says that there may be one.
@@ -266,9 +261,10 @@ impl<'s: 'd, 'd> Coercion<'s, 'd> {
         }
         let mask = place.field.transform.as_ref().and_then(|transform| transform.mask.as_ref());
         let text = mask.map_or(Cow::Borrowed(text), |mask| Cow::Owned(mask.apply(text)));
-        self.out.put_text(place.key, &text);
+        let span = self.out.span(&text);
+        self.out.put(place.key, Leaf::Str(span));
         for scanner in &kind.indicators {
-            self.indicators.scan(*scanner, &text, &self.out);
+            self.indicators.scan(*scanner, self.out.text(span), &self.out);
         }
         Ok(true)
     }

@@ -6,6 +6,7 @@
 //! that is there twice, a value that does not fit its field, a field whose value comes from elsewhere. Then the record is
 //! read as any other, which also finds the words for what is wrong. Both ways give the same events; a test holds them to it.
 
+use super::aws;
 use super::coerce::{Coercion, Place, free_name};
 use super::json::{Form, MAX_DEPTH};
 use super::lexer::{Lexer, Parsed, Word};
@@ -137,7 +138,7 @@ impl<'s: 'd, 'd> Direct<'_, 's, 'd> {
         }
         let from = self.to.out.place();
         if !self.to.keep_unknown {
-            self.raw(Key::NONE)?;
+            self.raw(Key::NONE, None)?;
             self.to.out.undo(from);
             return Ok(());
         }
@@ -150,7 +151,7 @@ impl<'s: 'd, 'd> Direct<'_, 's, 'd> {
             return Err(Unusual);
         }
         let key = self.to.out.key(&name);
-        self.raw(key)
+        self.raw(key, None)
     }
 
     /// A value of a field, typed. Whether there was one.
@@ -159,9 +160,7 @@ impl<'s: 'd, 'd> Direct<'_, 's, 'd> {
             (Some(b'{'), Kind::Object { object, .. }) => self.nested(object, place),
             (Some(b'['), Kind::Array { element, .. }) => self.array(element, place),
             (Some(b'{' | b'['), Kind::Json(json)) => {
-                let at = self.to.out.place();
-                self.raw(place.key)?;
-                self.to.aws_indicators(*json, place, at);
+                self.raw(place.key, json.aws.then_some(&*place.field.name))?;
                 Ok(true)
             }
             (Some(b'{' | b'['), _) => Err(Unusual),
@@ -206,31 +205,34 @@ impl<'s: 'd, 'd> Direct<'_, 's, 'd> {
         Ok(true)
     }
 
-    /// A value as it is.
-    fn raw(&mut self, key: Key) -> Read<()> {
+    /// A value as it is. AWS indicators are taken from it if the name is given that it is under.
+    fn raw(&mut self, key: Key, under: Option<&str>) -> Read<()> {
         match self.lexer.token() {
-            Some(b'{') => self.raw_map(key),
-            Some(b'[') => self.raw_list(key),
+            Some(b'{') => self.raw_map(key, under),
+            Some(b'[') => self.raw_list(key, under),
             token => {
                 self.room.made.clear();
                 let out = &mut self.to.out;
-                match scalar(&mut self.lexer, &mut self.room.made, token)? {
-                    Form::Str(text) => out.put_text(key, text),
-                    Form::Number(text) => {
-                        let leaf = number(text, out);
-                        out.put(key, leaf);
-                    }
-                    Form::Bool(value) => out.put(key, Leaf::Bool(value)),
-                    Form::Null | Form::List(_) | Form::Map(_) => out.put(key, Leaf::Null),
+                let leaf = match scalar(&mut self.lexer, &mut self.room.made, token)? {
+                    Form::Str(text) => Leaf::Str(out.span(text)),
+                    Form::Number(text) => number(text, out),
+                    Form::Bool(value) => Leaf::Bool(value),
+                    Form::Null | Form::List(_) | Form::Map(_) => Leaf::Null,
+                };
+                out.put(key, leaf);
+                if let (Some(name), Leaf::Str(span)) = (under, leaf) {
+                    aws::by_key(name, out.text(span), self.to.indicators, out);
                 }
                 Ok(())
             }
         }
     }
 
-    fn raw_map(&mut self, key: Key) -> Read<()> {
+    fn raw_map(&mut self, key: Key, under: Option<&str>) -> Read<()> {
         self.enter()?;
         let map = self.to.out.begin(key);
+        // Two members of a tag are one indicator.
+        let is_tag = under == Some(aws::TAGS);
         let mut names = Distinct::default();
         let mut members = 0;
         let mut goes_on = !self.lexer.ends(b'}');
@@ -240,22 +242,25 @@ impl<'s: 'd, 'd> Direct<'_, 's, 'd> {
                 return Err(Unusual);
             }
             let key = self.to.out.key(name);
-            self.raw(key)?;
+            self.raw(key, under.filter(|_| !is_tag).map(|_| name))?;
             members += 1;
             goes_on = usual(self.lexer.goes_on(b'}'))?;
         }
         self.to.out.end_map(map, members);
+        if is_tag {
+            aws::walk(aws::TAGS, self.to.out.seen(map), self.to.indicators, &self.to.out);
+        }
         self.depth -= 1;
         Ok(())
     }
 
-    fn raw_list(&mut self, key: Key) -> Read<()> {
+    fn raw_list(&mut self, key: Key, under: Option<&str>) -> Read<()> {
         self.enter()?;
         let list = self.to.out.begin(key);
         let mut length = 0;
         let mut goes_on = !self.lexer.ends(b']');
         while goes_on {
-            self.raw(Key::NONE)?;
+            self.raw(Key::NONE, under)?;
             length += 1;
             goes_on = usual(self.lexer.goes_on(b']'))?;
         }
@@ -346,20 +351,26 @@ pub(super) mod tests {
     /// An event as JSON, its time, and the fields that its schema does not know.
     type Outcome = (String, Option<OffsetDateTime>, Vec<UnknownField>);
 
-    fn outcome(
-        schema: &Schema,
+    /// What a schema takes from a record, and where.
+    struct Subject<'t> {
+        schema: &'t Schema,
         keep_unknown: bool,
-        text: &str,
-        read: impl FnOnce(&mut Coercion<'_, '_>) -> Option<usize>,
+        text: &'t str,
+        room: &'t mut (coerce::Room, Discovery),
+    }
+
+    fn outcome<'t>(
+        subject: Subject<'t>,
+        read: impl FnOnce(&mut Coercion<'t, 't>) -> Option<usize>,
     ) -> Option<Outcome> {
-        let (mut room, mut discovery) = (coerce::Room::default(), Discovery::default());
-        let mut coercion = Coercion::new(schema, keep_unknown, NOW, text, &mut room);
-        coercion.discovery = Some(&mut discovery);
+        let Subject { schema, keep_unknown, text, room: (room, discovery) } = subject;
+        let mut coercion = Coercion::new(schema, keep_unknown, NOW, text, room);
+        coercion.discovery = Some(discovery);
         let members = read(&mut coercion)?;
-        let Coercion { mut out, indicators, event_time, .. } = coercion;
+        let Coercion { mut out, indicators, event_time, discovery, .. } = coercion;
         let kinds = indicators.put(&mut out);
         out.end_map(0, members + kinds);
-        let mut unknown = discovery.take();
+        let mut unknown = discovery.map(Discovery::take).unwrap_or_default();
         unknown.sort_by(|one, other| one.path.cmp(&other.path));
         Some((serde_json::to_string(&out.finish()).unwrap(), event_time.map(|time| time.at), unknown))
     }
@@ -373,15 +384,17 @@ pub(super) mod tests {
             AsIs::Never => return false,
         };
         [true, false].into_iter().all(|keep_unknown| {
-            let (mut room, mut left) = (Room::default(), None);
-            let direct = outcome(schema, keep_unknown, text, |coercion| {
-                let (members, trailing) = super::record(coercion, &mut room, text, unless)?;
+            let (mut rooms, mut left) = ([(); 2].map(|()| (coerce::Room::default(), Discovery::default())), None);
+            let [room, other] = &mut rooms;
+            let direct = outcome(Subject { schema, keep_unknown, text, room }, |coercion| {
+                let (members, trailing) = super::record(coercion, &mut Room::default(), text, unless)?;
                 left = Some(trailing);
                 Some(members)
             });
             let Some(direct) = direct else { return false };
             let (doc, trailing) = json::parse(text).unwrap();
-            let usual = outcome(schema, keep_unknown, text, |coercion| coercion.record(doc.root()).ok());
+            let subject = Subject { schema, keep_unknown, text, room: other };
+            let usual = outcome(subject, |coercion| coercion.record(doc.root()).ok());
             assert_eq!((Some(direct), left), (usual, Some(trailing)), "{}: {text}", schema.name);
             true
         })
