@@ -50,7 +50,7 @@ pub(super) fn unnamed(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Resu
         Some(name) if NAMED.contains(&name) => return Err(format!("events `{name}` have a log type of their own")),
         Some(_) => {}
     }
-    let mut fields = Doc::with_capacity(64);
+    let mut fields = Doc::of(entry.text, 64);
     for name in COMMON {
         if let Some(value) = record.get(name) {
             fields.copy(name, value);

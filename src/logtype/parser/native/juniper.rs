@@ -51,7 +51,7 @@ const FLAGS: [&str; 3] = ["DF", "SYN", "RST"];
 pub(super) fn firewall(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Result<(), String> {
     let captures = FIREWALL.captures(entry.text).ok_or("the record is not a line of the firewall")?;
     let (_, [time, host, event, pairs]) = captures.extract();
-    let mut fields = Doc::with_capacity(20);
+    let mut fields = Doc::of(entry.text, 20);
     for (name, value) in [("timestamp", time), ("hostname", host), ("event", event)] {
         fields.text(name, value);
     }
@@ -70,7 +70,7 @@ pub(super) fn firewall(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Res
 pub(super) fn alert(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Result<(), String> {
     let captures = ALERT.captures(entry.text).ok_or("the record is not a security alert")?;
     let (_, [time, host, level, service, category, pairs]) = captures.extract();
-    let mut fields = Doc::with_capacity(20);
+    let mut fields = Doc::of(entry.text, 20);
     let head = [time, host, level, service, category];
     for (name, value) in ["timestamp", "hostname", "log_level", "service", "category"].into_iter().zip(head) {
         fields.text(name, value);

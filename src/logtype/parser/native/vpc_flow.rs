@@ -72,7 +72,7 @@ fn header(line: &str) -> Result<Header, String> {
 
 fn record(line: &str, header: &Header, each: Each<'_>) -> Result<(), String> {
     let mut values = line.split_ascii_whitespace();
-    let mut fields = Doc::with_capacity(header.names.len());
+    let mut fields = Doc::of(line, header.names.len());
     for name in &header.names {
         // A line that is cut off lacks its last values; the schema says which of them must be there.
         let Some(value) = values.next() else { break };
