@@ -165,8 +165,11 @@ fn rows_of(lookups: Arc<Tables>, name: String) -> Pages {
     let count = lookups.get(&name).map_or(0, |table| table.rows());
     let pages = (0..count).step_by(PAGE as usize).map(move |from| {
         let table = lookups.get(&name).expect("a table that was counted is there");
-        let rows = (from..count.min(from + PAGE as usize)).map(|row| serde_json::from_slice(table.text_of(row)));
-        rows.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())
+        let rows = (from..count.min(from + PAGE as usize)).map(|row| match table.text_of(row) {
+            Some(text) => serde_json::from_str(text).map_err(|error| error.to_string()),
+            None => Err(format!("`{name}` is a MaxMind database, which answers for an address and lists no rows")),
+        });
+        rows.collect::<Result<Vec<_>, _>>()
     });
     iter(pages).boxed()
 }
@@ -292,6 +295,7 @@ mod tests {
             success: false,
             message: "busy".into(),
             dispatched_at: Some(START),
+            ticket: None,
         };
         alert.delivery_responses = vec![sent.clone(), DeliveryResponse { attempt: 3, success: true, ..sent }];
         let rows = Of::Deliveries.rows(&alert);

@@ -45,9 +45,12 @@ impl Table {
         }
     }
 
-    /// A row by its place, as the JSON text that it is.
-    pub fn text_of(&self, row: usize) -> &[u8] {
-        self.rows.text_of(u32::try_from(row).unwrap_or(u32::MAX))
+    /// A row by its place, as the JSON text that it is; a MaxMind database only answers for an address.
+    pub fn text_of(&self, row: usize) -> Option<&str> {
+        match &self.0 {
+            Contents::Rows { rows, .. } => Some(rows.text_of(u32::try_from(row).ok()?)),
+            Contents::MaxMind(_) => None,
+        }
     }
 
     /// The row whose primary key the value matches.

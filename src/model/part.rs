@@ -98,7 +98,7 @@ impl<'v> Members<'v> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::tape::{Key, Leaf, Writer};
+    use crate::model::tape::{Key, Leaf, Names, TapeRoom, Writer};
 
     fn members(map: &Map) -> Vec<String> {
         let mut members = Vec::new();
@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn a_map_shows_the_same_members_however_it_stands() {
-        let mut out = Writer::new(std::sync::Arc::new([]), "");
+        let (names, mut room) = (Names::from([]), TapeRoom::default());
+        let mut out = Writer::new(&names, "", &mut room);
         let root = out.begin(Key::NONE);
         let key = out.key("list");
         let list = out.begin(key);
