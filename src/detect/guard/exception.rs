@@ -1,9 +1,12 @@
 //! Exceptions that a rule may catch, as far as guards can tell for certain that they are raised.
 
+/// By the names of Python's classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exception {
-    BaseException,
-    Exception,
+    /// `BaseException`, above all others.
+    Base,
+    /// `Exception`, above all that are errors.
+    Any,
     AttributeError,
     LookupError,
     IndexError,
@@ -25,8 +28,8 @@ pub(super) enum Catches {
 impl Exception {
     pub(super) fn builtin(name: &str) -> Option<Exception> {
         Some(match name {
-            "BaseException" => Exception::BaseException,
-            "Exception" => Exception::Exception,
+            "BaseException" => Exception::Base,
+            "Exception" => Exception::Any,
             "AttributeError" => Exception::AttributeError,
             "LookupError" => Exception::LookupError,
             "IndexError" => Exception::IndexError,
@@ -39,12 +42,12 @@ impl Exception {
 
     fn parent(self) -> Option<Exception> {
         Some(match self {
-            Exception::BaseException => return None,
-            Exception::Exception => Exception::BaseException,
+            Exception::Base => return None,
+            Exception::Any => Exception::Base,
             Exception::IndexError | Exception::KeyError => Exception::LookupError,
             Exception::AddressValueError => Exception::ValueError,
             Exception::AttributeError | Exception::LookupError | Exception::TypeError | Exception::ValueError => {
-                Exception::Exception
+                Exception::Any
             }
         })
     }

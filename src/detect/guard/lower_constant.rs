@@ -29,6 +29,27 @@ impl<'a> Lower<'a> {
         self.constant(module, tree).filter(|value| !named && value.is_whole())
     }
 
+    /// A dictionary that a function makes of texts and what belongs to them, which may be a function without a name: of that
+    /// only its being there is known.
+    pub(super) fn table(&mut self, module: usize, tree: &'a Tree) -> Option<Const> {
+        let Tree::Dict(dict) = tree else { return None };
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for item in &dict.items {
+            let key = item.key.as_ref().filter(|key| key.is_string_literal_expr())?;
+            keys.push(self.literal(module, key)?);
+            values.push(match &item.value {
+                Tree::Lambda(lambda)
+                    if lambda.parameters.iter().all(|all| all.iter().all(|one| one.default().is_none())) =>
+                {
+                    Const::Opaque
+                }
+                value => self.literal(module, value)?,
+            });
+        }
+        let Const::Set(keys) = hashed(Items::new(keys))? else { return None };
+        Some(Const::Dict(keys, values))
+    }
+
     /// What a module's expression gives, when it is always the same.
     pub(super) fn constant(&mut self, module: usize, tree: &'a Tree) -> Option<Const> {
         Some(match tree {

@@ -77,7 +77,7 @@ impl<'a> Lower<'a> {
                 (None, None) => self.unknown("an attribute", tree.start(), scope),
             },
             // A container is made anew by each evaluation, and nothing here changes it.
-            other => match self.literal(scope.module, other) {
+            other => match self.literal(scope.module, other).or_else(|| self.table(scope.module, other)) {
                 Some(value) => Expr::Const(Arc::new(value)),
                 None => self.unknown(kind(other), other.start(), scope),
             },

@@ -134,6 +134,14 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
         }
         if method == Method::Get {
             plain[0].hashable()?;
+            if let (V::Const(Const::Dict(keys, _)), V::Other) = (of, &plain[0])
+                && keys.only_strings
+            {
+                let texts =
+                    keys.list.iter().filter_map(|key| if let Const::Str(text) = key { Some(text) } else { None });
+                texts.for_each(|text| self.fields.note(text));
+                return Ok(default);
+            }
             if plain[0].text().is_none() {
                 // Of a dictionary in a module, other keys than texts may be meant.
                 return if matches!(of, V::Json { .. }) && !matches!(plain[0], V::AnyText | V::AnyBool | V::Other) {

@@ -169,6 +169,18 @@ fn what_is_unusual_in_an_event_leads_to_rules_that_are_found_by_the_usual() {
 }
 
 #[test]
+fn a_table_that_a_rule_makes_decides_for_what_is_not_in_it() {
+    let rule = "def rule(event):\n    table = {'a': lambda e: e.get('x'), 'b': [1]}\n    found = table.get(event.get('name', ''))\n    if not found:\n        return False\n    return found == [1] and len(table) == 2\n";
+    let events = ["{}", r#"{"name":"z"}"#, r#"{"name":"a"}"#, r#"{"name":"b"}"#, r#"{"name":["a"]}"#];
+    assert_eq!(verdicts(rule, &events), [No, No, Ask, Yes, Ask]);
+    assert!(guards(rule, "").explain(0, &["T".to_owned()]).to_string().contains("name in a, b"));
+    for table in ["{'a': lambda e=event.pop(): e}", "{event.get('n'): 1}", "{'a': f()}", "{**event}"] {
+        let rule = format!("def rule(event):\n    table = {table}\n    return False\n");
+        assert_eq!(verdicts(&rule, &["{}"]), [Ask], "{table}");
+    }
+}
+
+#[test]
 fn keys_are_found_as_the_event_finds_them() {
     let rule = "def rule(event):\n    return (event.get('name') == 'a' or event.get('Name') == 'b') and event.deep_get('o', 'K') == 1\n";
     for (event, verdict) in [
