@@ -151,7 +151,7 @@ fn distinct_elements(column: &str, batches: &[RecordBatch]) -> usize {
     }
     let free: u32 = marks.iter().map(|word| word.count_zeros()).sum();
     let (places, free) = (places as f64, f64::from(free.max(1)));
-    ((places * (places / free).ln()).ceil() as usize).min(count)
+    ((places * (places / free).ln()).round() as usize).min(count)
 }
 
 /// What a manifest says about a file.
