@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef as ArrowSchemaRef;
+use arrow::error::ArrowError;
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, PrimitiveType, Schema, Struct};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -46,17 +47,19 @@ pub(super) struct Encoded {
     metadata: ParquetMetaData,
 }
 
-/// Pure: to be called where blocking is allowed.
+/// Pure: to be called where blocking is allowed. `known` are all rows, in any order, and `sorted` the same in the order of
+/// the file.
 pub(super) fn encode(
     schema: ArrowSchemaRef,
     columns: &[Column],
-    batches: &[RecordBatch],
+    known: &[RecordBatch],
+    sorted: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
 ) -> parquet::errors::Result<Encoded> {
     let mut bytes = Vec::new();
-    let properties = properties(columns, batches);
+    let properties = properties(columns, known);
     let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties))?;
-    for batch in batches {
-        writer.write(batch)?;
+    for batch in sorted {
+        writer.write(&batch?)?;
     }
     let metadata = writer.close()?;
     Ok(Encoded { bytes, metadata })
@@ -148,7 +151,7 @@ fn distinct_elements(column: &str, batches: &[RecordBatch]) -> usize {
     }
     let free: u32 = marks.iter().map(|word| word.count_zeros()).sum();
     let (places, free) = (places as f64, f64::from(free.max(1)));
-    ((places * (places / free).ln()).ceil() as usize).min(count)
+    ((places * (places / free).ln()).round() as usize).min(count)
 }
 
 /// What a manifest says about a file.

@@ -72,7 +72,8 @@ fn encode(
     let mut encoded: Vec<(i32, Encoded)> = Vec::new();
     for (partition, events) in partitions(rows, by) {
         let batches = batches(&mut encoder, &events)?;
-        let file = files::encode(arrow.clone(), columns, &batches).map_err(|error| error.to_string())?;
+        let sorted = batches.iter().cloned().map(Ok);
+        let file = files::encode(arrow.clone(), columns, &batches, sorted).map_err(|error| error.to_string())?;
         encoded.push((partition, file));
     }
     Ok(encoded)

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, StructArray, new_null_array};
-use arrow::compute::{CastOptions, cast_with_options, concat_batches, sort_to_indices, take_record_batch};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::compute::{CastOptions, cast_with_options, interleave_record_batch};
+use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use iceberg::arrow::schema_to_arrow_schema;
@@ -101,25 +101,36 @@ async fn merged(table: &Table, bin: &[DataFile], columns: Vec<Column>) -> Result
     Ok(file)
 }
 
+/// Rows of a record batch: of those that are read, and of those that are written.
+const BATCH: usize = 8 * 1024;
+
+/// All rows are in memory once: in the order of their times they are put together bit by bit.
 fn encode(arrow: SchemaRef, columns: &[Column], inputs: Vec<Bytes>) -> Result<Encoded, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let mut batches = Vec::new();
     for input in inputs {
-        let reader = ParquetRecordBatchReaderBuilder::try_new(input).and_then(|reader| reader.build());
+        let reader = ParquetRecordBatchReaderBuilder::try_new(input);
+        let reader = reader.and_then(|reader| reader.with_batch_size(BATCH).build());
         for batch in reader.map_err(|error| text(&error))? {
             batches.push(fitted(&arrow, &batch.map_err(|error| text(&error))?).map_err(|error| text(&error))?);
         }
     }
-    let all = concat_batches(&arrow, &batches).map_err(|error| text(&error))?;
-    drop(batches);
-    let sorted = match arrow.index_of(EVENT_TIME) {
-        Ok(time) => {
-            let order = sort_to_indices(all.column(time), None, None).map_err(|error| text(&error))?;
-            take_record_batch(&all, &order).map_err(|error| text(&error))?
-        }
-        Err(_) => all,
-    };
-    files::encode(arrow, columns, &[sorted]).map_err(|error| text(&error))
+    let (order, all) = (in_time(&batches), batches.iter().collect::<Vec<&RecordBatch>>());
+    let sorted = order.chunks(BATCH).map(|places| interleave_record_batch(&all, places));
+    files::encode(arrow, columns, &batches, sorted).map_err(|error| text(&error))
+}
+
+/// The rows, each by its batch and its place there, by their time, else as they came. Rows without a time are the first.
+fn in_time(batches: &[RecordBatch]) -> Vec<(usize, usize)> {
+    let mut rows: Vec<(Option<i64>, usize, usize)> = Vec::new();
+    for (number, batch) in batches.iter().enumerate() {
+        let times = batch.column_by_name(EVENT_TIME);
+        let times = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        let time = |row: usize| times.filter(|times| times.is_valid(row)).map(|times| times.value(row));
+        rows.extend((0..batch.num_rows()).map(|row| (time(row), number, row)));
+    }
+    rows.sort_unstable();
+    rows.into_iter().map(|(_, batch, row)| (batch, row)).collect()
 }
 
 /// A batch of an older file with the columns of the table.
