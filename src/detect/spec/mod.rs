@@ -295,7 +295,10 @@ fn item(value: Value, reader: Reader<'_>) -> Result<Item, SpecError> {
         "global" => Item::Global(reader.read(value)?),
         "datamodel" => Item::DataModel(reader.read(value)?),
         "pack" => Item::Pack(reader.read(value)?),
-        "saved_query" | "scheduled_query" => Item::Query(Box::new(reader.read::<QuerySpec>(value)?.checked()?)),
+        "saved_query" | "scheduled_query" => {
+            let query = reader.read::<QuerySpec>(value)?.checked();
+            Item::Query(Box::new(query.map_err(|error| reader.located(error))?))
+        }
         "lookup_table" => {
             let spec: LookupTableSpec = reader.read(value)?;
             spec.check()?;
@@ -344,6 +347,18 @@ impl Reader<'_> {
             }
             (Keys::Known, None) => serde_json::from_value(value).map_err(|error| SpecError::new(error.to_string())),
         }
+    }
+}
+
+impl Reader<'_> {
+    /// With the line of the key that the error names first, where the item is alone in its file.
+    fn located(self, error: SpecError) -> SpecError {
+        let key = error.message.split('`').nth(1).map(|key| format!("{key}:"));
+        let line = key.zip(self.text).and_then(|(key, text)| {
+            // In one line with others, or alone.
+            text.lines().position(|line| line.split(['{', ',']).any(|part| part.trim_start().starts_with(&key)))
+        });
+        SpecError { line: error.line.or(line.map(|line| line as u64 + 1)), ..error }
     }
 }
 

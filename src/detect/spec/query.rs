@@ -166,6 +166,13 @@ mod tests {
         ] {
             assert!(problem(&format!("{query}{rest}")).contains(said), "{rest}");
         }
+        for schedule in
+            ["Schedule: {TimeoutMinutes: 5, CronExpression: '60 * * * *'}", "Schedule:\n  CronExpression: x"]
+        {
+            let error = parse(&format!("{query}{schedule}\n")).unwrap_err();
+            let line = 4 + schedule.lines().count() as u64;
+            assert_eq!(error.line, Some(line), "{schedule}: {}", error.message);
+        }
         assert!(problem("AnalysisType: saved_query\nQueryName: q\n").contains("one of `Query`"));
         assert!(problem("AnalysisType: saved_query\nQueryName: a<b\nQuery: SELECT 1\n").contains("none of"));
         let tags = "x, ".repeat(101);
