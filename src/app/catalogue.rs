@@ -91,6 +91,8 @@ pub(super) async fn reload(
 ) {
     let telemetry = &pipeline.telemetry;
     let (mut alerts, vault) = (started.alerts.clone(), prompts.vault.clone());
+    // A load that was asked for and refused is made up for by the next that is not.
+    let mut is_owed = false;
     loop {
         let prompt = pin!(prompts.next());
         let look = tokio::select! {
@@ -99,9 +101,11 @@ pub(super) async fn reload(
         };
         watch.accept(&look);
         // What a secret names may have changed where the configuration has not.
-        let in_use = (!look.asked).then_some(&alerts);
+        is_owed |= look.asked;
+        let in_use = (!is_owed).then_some(&alerts);
         match load(path.clone(), &pipeline, in_use, &vault).await {
             Ok((config, catalogue, built)) => {
+                is_owed = false;
                 if let Some(built) = built {
                     pipeline.destinations.send_replace(config.alerts.receivers().into());
                     lines.send_replace(built);

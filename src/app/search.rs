@@ -89,7 +89,7 @@ pub async fn search_for_reading(config: &Config, limits: Limits) -> anyhow::Resu
 
 /// Fields by which a rule wants its alerts summed up, as it runs now.
 pub(super) fn attributes_of(engine: Engine) -> AttributesOf {
-    Arc::new(move |rule| engine.rule(rule).map(|own| own.summary_attributes.clone()).unwrap_or_default())
+    Arc::new(move |rule: &str| engine.rule(rule).map(|own| own.summary_attributes.clone()).unwrap_or_default())
 }
 
 /// Over tables of all log types without a row, for commands that try queries.
