@@ -32,7 +32,7 @@ impl Piece {
         Piece { at: number(at), len: number(end - at) }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn read<'t>(self, text: &'t str, made: &'t str) -> &'t str {
         let (at, len) = (self.at as usize, self.len as usize);
         match at.checked_sub(text.len()) {
@@ -245,7 +245,7 @@ impl<'a> Lexer<'a> {
 
 /// Length of the text before a quote, a backslash or a control character: sixteen bytes at a time, each compared with all
 /// three at once.
-#[inline]
+#[inline(always)]
 fn plain(bytes: &[u8]) -> Option<usize> {
     let (vectors, rest) = bytes.as_chunks::<16>();
     let (quote, backslash, last_control) = (u8x16::splat(b'"'), u8x16::splat(b'\\'), u8x16::splat(0x1f));

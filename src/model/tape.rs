@@ -217,6 +217,7 @@ struct Text<'t> {
 }
 
 impl<'t> Text<'t> {
+    #[inline]
     fn piece(self, span: Span) -> &'t str {
         let (at, len) = (span.at as usize, span.len as usize);
         match at.checked_sub(self.record.len()) {
