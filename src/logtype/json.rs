@@ -76,6 +76,9 @@ pub(crate) struct Children<'d> {
 /// Deeper values are refused: everything that walks a value recurses.
 pub(super) const MAX_DEPTH: usize = 128;
 
+/// Bytes of the name of a member, about.
+const BYTES_A_NAME: usize = 12;
+
 /// Room for more is given back.
 const ROOM: usize = 1 << 16;
 
@@ -110,7 +113,7 @@ impl<'a> Doc<'a> {
     pub(crate) fn of(text: &'a str, members: usize) -> Doc<'a> {
         let mut nodes = Vec::with_capacity(members + 1);
         nodes.push(Node { key: NO_KEY, leaf: Leaf::Map(0) });
-        Doc { text, room: Room { nodes, made: String::new() } }
+        Doc { text, room: Room { nodes, made: String::with_capacity(members * BYTES_A_NAME) } }
     }
 
     pub(crate) fn root(&self) -> Raw<'_> {
