@@ -361,6 +361,12 @@ mod tests {
     fn the_last_of_repeated_keys_counts() {
         assert_eq!(parse(r#"{"a":1,"a":2}"#).unwrap().0.root().get("a").and_then(Raw::text), Some("2"));
         assert_eq!(value(r#"{"a":1,"b":0,"a":2}"#), r#"{"a":2,"b":0}"#);
+        let alike = r#"{"abcd1efgh":1,"abcd2efgh":2,"":3}"#;
+        assert_eq!(value(alike), alike);
+        let members: Vec<String> = (0..100).map(|n| format!(r#""k{n}":{n}"#)).collect();
+        let many = format!("{{{}}}", members.join(","));
+        assert_eq!(value(&many), many);
+        assert_eq!(value(&format!("{},\"k7\":0}}", &many[..many.len() - 1])), many.replace(":7,", ":0,"));
     }
 
     #[test]
