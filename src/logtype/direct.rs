@@ -33,6 +33,9 @@ struct Member {
 /// Room for more is given back.
 const ROOM: usize = 1 << 12;
 
+/// A record that begins with so many fields that its schema does not know is of another log type most likely.
+const STRANGERS: usize = 3;
+
 /// What ends this way. The other one says why.
 struct Unusual;
 
@@ -98,6 +101,10 @@ impl<'s: 'd, 'd> Direct<'_, 's, 'd> {
                 None => {
                     self.unknown(key, object, top, &mut names)?;
                     unknown += 1;
+                    let strangers = unknown - object.fields.len();
+                    if top && strangers == STRANGERS && seen.is_empty() && !object.required.is_empty() {
+                        return Err(Unusual);
+                    }
                     unknown
                 }
             };
@@ -290,6 +297,7 @@ fn usual<T>(parsed: Parsed<T>) -> Read<T> {
 }
 
 /// A value that is no container; its token was looked at.
+#[inline]
 fn scalar<'t, 'd: 't>(lexer: &mut Lexer<'d>, made: &'t mut String, token: Option<u8>) -> Read<Form<'t>> {
     match token {
         Some(b'"') => {
@@ -333,6 +341,10 @@ impl Bits {
         before != self.0[at / 64]
     }
 
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(|bits| *bits == 0)
+    }
+
     fn has(&self, at: usize) -> bool {
         self.0[at / 64] >> (at % 64) & 1 == 1
     }
@@ -364,10 +376,7 @@ pub(super) mod tests {
         room: &'t mut (coerce::Room, Discovery),
     }
 
-    fn outcome<'t>(
-        subject: Subject<'t>,
-        read: impl FnOnce(&mut Coercion<'t, 't>) -> Option<usize>,
-    ) -> Option<Outcome> {
+    fn outcome<'t>(subject: Subject<'t>, read: impl FnOnce(&mut Coercion<'t, 't>) -> Option<usize>) -> Option<Outcome> {
         let Subject { schema, keep_unknown, text, room: (room, discovery) } = subject;
         let mut coercion = Coercion::new(schema, keep_unknown, NOW, text, room);
         coercion.discovery = Some(discovery);

@@ -76,6 +76,9 @@ pub(crate) struct Children<'d> {
 /// Deeper values are refused: everything that walks a value recurses.
 pub(super) const MAX_DEPTH: usize = 128;
 
+/// Bytes of the name of a member, about.
+const BYTES_A_NAME: usize = 12;
+
 /// Room for more is given back.
 const ROOM: usize = 1 << 16;
 
@@ -110,7 +113,7 @@ impl<'a> Doc<'a> {
     pub(crate) fn of(text: &'a str, members: usize) -> Doc<'a> {
         let mut nodes = Vec::with_capacity(members + 1);
         nodes.push(Node { key: NO_KEY, leaf: Leaf::Map(0) });
-        Doc { text, room: Room { nodes, made: String::new() } }
+        Doc { text, room: Room { nodes, made: String::with_capacity(members * BYTES_A_NAME) } }
     }
 
     pub(crate) fn root(&self) -> Raw<'_> {
@@ -377,6 +380,12 @@ mod tests {
     fn the_last_of_repeated_keys_counts() {
         assert_eq!(parse(r#"{"a":1,"a":2}"#).unwrap().0.root().get("a").and_then(Raw::text), Some("2"));
         assert_eq!(value(r#"{"a":1,"b":0,"a":2}"#), r#"{"a":2,"b":0}"#);
+        let alike = r#"{"abcd1efgh":1,"abcd2efgh":2,"":3}"#;
+        assert_eq!(value(alike), alike);
+        let members: Vec<String> = (0..100).map(|n| format!(r#""k{n}":{n}"#)).collect();
+        let many = format!("{{{}}}", members.join(","));
+        assert_eq!(value(&many), many);
+        assert_eq!(value(&format!("{},\"k7\":0}}", &many[..many.len() - 1])), many.replace(":7,", ":0,"));
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Piece {
         Piece { at: number(at), len: number(end - at) }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn read<'t>(self, text: &'t str, made: &'t str) -> &'t str {
         let (at, len) = (self.at as usize, self.len as usize);
         match at.checked_sub(text.len()) {
@@ -62,7 +62,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Skips white space, of which most records have none, and looks at the next byte.
-    #[inline]
+    #[inline(always)]
     pub(super) fn token(&mut self) -> Option<u8> {
         match self.bytes.get(self.at) {
             Some(&byte) if byte > b' ' => Some(byte),
@@ -93,7 +93,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Behind a member: whether another follows.
-    #[inline]
+    #[inline(always)]
     pub(super) fn goes_on(&mut self, close: u8) -> Parsed<bool> {
         let token = self.token();
         if token != Some(b',') && token != Some(close) {
@@ -104,7 +104,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// The key of a member, and the colon.
-    #[inline]
+    #[inline(always)]
     pub(super) fn key(&mut self, made: &mut String) -> Parsed<Piece> {
         if self.token() != Some(b'"') {
             return Err("a key in quotes is expected");
@@ -156,7 +156,7 @@ impl<'a> Lexer<'a> {
         Ok(Piece::new(start, at))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn string(&mut self, made: &mut String) -> Parsed<Piece> {
         let start = self.at + 1;
         let rest = &self.bytes[start..];
@@ -245,7 +245,7 @@ impl<'a> Lexer<'a> {
 
 /// Length of the text before a quote, a backslash or a control character: sixteen bytes at a time, each compared with all
 /// three at once.
-#[inline]
+#[inline(always)]
 fn plain(bytes: &[u8]) -> Option<usize> {
     let (vectors, rest) = bytes.as_chunks::<16>();
     let (quote, backslash, last_control) = (u8x16::splat(b'"'), u8x16::splat(b'\\'), u8x16::splat(0x1f));

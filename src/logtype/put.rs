@@ -1,6 +1,7 @@
 //! Writes raw values into an event as they are, where no schema says what they should be.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use time::OffsetDateTime;
 
@@ -69,18 +70,19 @@ where
 
 /// Of members of which some may have the same name.
 fn put_last<'d, K: AsRef<str>>(members: impl Iterator<Item = (K, Raw<'d>)>, out: &mut Writer<'_>) -> usize {
-    let mut kept: Vec<(K, Raw<'_>)> = Vec::new();
-    let mut first: HashMap<String, usize> = HashMap::new();
-    for (name, value) in members {
-        match first.get(name.as_ref()) {
-            Some(&at) => kept[at].1 = value,
-            None => {
-                first.insert(name.as_ref().to_owned(), kept.len());
-                kept.push((name, value));
+    let members: Vec<(K, Raw<'_>)> = members.collect();
+    let mut first = HashMap::with_capacity(members.len());
+    let mut kept = Vec::with_capacity(members.len());
+    for (name, value) in &members {
+        match first.entry(name.as_ref()) {
+            Entry::Vacant(entry) => {
+                entry.insert(kept.len());
+                kept.push((name.as_ref(), *value));
             }
+            Entry::Occupied(entry) => kept[*entry.get()].1 = *value,
         }
     }
-    kept.iter().for_each(|(name, value)| put_member(name.as_ref(), *value, out));
+    kept.iter().for_each(|(name, value)| put_member(name, *value, out));
     kept.len()
 }
 
@@ -90,13 +92,18 @@ fn put_member(name: &str, value: Raw<'_>, out: &mut Writer<'_>) {
 }
 
 /// Among so few names it is told in place that none is repeated.
-const COMPARED: usize = 32;
+const COMPARED: usize = 64;
 
 /// What tells names apart, mostly, without looking at them again. Where it does not, or they are many, somebody has to look.
-#[derive(Default)]
 pub(super) struct Distinct {
     marks: [u32; COMPARED],
     count: usize,
+}
+
+impl Default for Distinct {
+    fn default() -> Distinct {
+        Distinct { marks: [0; COMPARED], count: 0 }
+    }
 }
 
 impl Distinct {

@@ -175,9 +175,16 @@ impl<'a> Writer<'a> {
     pub fn reorder(&mut self, begun: usize, values: impl Iterator<Item = Range<usize>>) {
         let TapeRoom { nodes, ordered, .. } = &mut *self.room;
         ordered.clear();
+        // What stands before is moved over, unless that is more than what would have to come back.
+        let comes_back = begun > nodes.len() - begun;
+        ordered.extend_from_slice(if comes_back { &[] } else { &nodes[..begun] });
         values.for_each(|value| ordered.extend_from_slice(&nodes[value]));
-        nodes.truncate(begun);
-        nodes.extend_from_slice(ordered);
+        if comes_back {
+            nodes.truncate(begun);
+            nodes.extend_from_slice(ordered);
+        } else {
+            std::mem::swap(nodes, ordered);
+        }
     }
 
     /// The place of the next value.
@@ -217,6 +224,7 @@ struct Text<'t> {
 }
 
 impl<'t> Text<'t> {
+    #[inline]
     fn piece(self, span: Span) -> &'t str {
         let (at, len) = (span.at as usize, span.len as usize);
         match at.checked_sub(self.record.len()) {

@@ -44,12 +44,21 @@ fn main() -> std::io::Result<()> {
     for subject in &subjects {
         let Subject { name, schemas, texts, is_json } = subject;
         let records = as_records(texts);
-        let mut parse = || records.iter().filter(|_| *is_json).for_each(|record| drop(black_box(parsed(&record.bytes))));
+        let mut parse =
+            || records.iter().filter(|_| *is_json).for_each(|record| drop(black_box(parsed(&record.bytes))));
         let [baseline, ours] = rates(texts, [&mut parse, &mut || events(schemas, &records)]);
-        let baseline = if *is_json { format!("{baseline:.0}{ours:>8.0}{:>8.2}", ours / baseline) } else { format!("{ours:>8.0}{:>8}", "") };
+        let baseline = if *is_json {
+            format!("{baseline:.0}{ours:>8.0}{:>8.2}", ours / baseline)
+        } else {
+            format!("{ours:>8.0}{:>8}", "")
+        };
         let held = std::process::Command::new(std::env::current_exe()?).arg(name).output()?;
         let bytes = texts.iter().map(String::len).sum::<usize>() / texts.len();
-        writeln!(out, "{name:<28}{baseline:>27}{:>20}", format!("{} of {bytes}", String::from_utf8_lossy(&held.stdout).trim()))?;
+        writeln!(
+            out,
+            "{name:<28}{baseline:>27}{:>20}",
+            format!("{} of {bytes}", String::from_utf8_lossy(&held.stdout).trim())
+        )?;
     }
     Ok(())
 }
@@ -57,8 +66,11 @@ fn main() -> std::io::Result<()> {
 fn subjects() -> Vec<Subject> {
     let registry = Registry::built_in();
     let built_in = |name: &str| registry.get(name).expect("it is built in").clone();
-    let json = |name, schemas, make: fn(usize) -> String| {
-        Subject { name, schemas, texts: (0..RECORDS).map(make).collect(), is_json: true }
+    let json = |name, schemas, make: fn(usize) -> String| Subject {
+        name,
+        schemas,
+        texts: (0..RECORDS).map(make).collect(),
+        is_json: true,
     };
     let mixed = |n| if n % 8 == 7 { records::finding(n) } else { records::trail(n) };
     let mut subjects = vec![
@@ -86,7 +98,8 @@ fn subjects() -> Vec<Subject> {
         ("ALB, native", built_in("AWS.ALB"), &alb),
         ("ALB, fastmatch", schema(ALB_FASTMATCH), &alb),
     ];
-    let text = text.map(|(name, schema, texts)| Subject { name, schemas: vec![schema], texts: texts.clone(), is_json: false });
+    let text =
+        text.map(|(name, schema, texts)| Subject { name, schemas: vec![schema], texts: texts.clone(), is_json: false });
     subjects.extend(text);
     subjects
 }

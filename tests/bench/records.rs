@@ -68,7 +68,8 @@ pub fn finding(n: usize) -> String {
 }
 
 pub const FLOW_HEADER: &str = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status";
-pub const FLOW_NAMES: &str = "version account eni src dst srcport dstport protocol packets bytes start end action status";
+pub const FLOW_NAMES: &str =
+    "version account eni src dst srcport dstport protocol packets bytes start end action status";
 pub const FLOW_FIELDS: &str = "
 - {name: version, type: int}
 - {name: account, type: string, indicators: [aws_account_id]}

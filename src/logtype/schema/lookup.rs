@@ -20,6 +20,7 @@ struct Ends {
 impl Ends {
     const ALL: usize = 16;
 
+    #[inline]
     fn of(key: &[u8]) -> Ends {
         let len = key.len();
         if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
@@ -50,6 +51,7 @@ impl Lookup {
         lookup
     }
 
+    #[inline]
     pub(super) fn find<'k>(&self, key: &str, key_of: impl Fn(usize) -> &'k str) -> Option<usize> {
         if self.slots.is_empty() {
             return None;
@@ -58,6 +60,7 @@ impl Lookup {
     }
 
     /// The slot of a key, or the empty one where it would be.
+    #[inline]
     fn slot<'k>(&self, key: &str, key_of: impl Fn(usize) -> &'k str) -> usize {
         let ends = Ends::of(key.as_bytes());
         let mask = self.slots.len() - 1;

@@ -26,8 +26,18 @@ pub(crate) struct Native {
 
 const TABLE: &[Native] = &[
     Native { name: "AWS.ALB", has_header: false, as_is: AsIs::Never, parse: alb::parse },
-    Native { name: "AWS.CloudTrail", has_header: false, as_is: AsIs::Unless(cloudtrail::RECORDS), parse: cloudtrail::parse },
-    Native { name: "AWS.CloudTrailInsight", has_header: false, as_is: AsIs::Unless(cloudtrail::RECORDS), parse: cloudtrail::parse },
+    Native {
+        name: "AWS.CloudTrail",
+        has_header: false,
+        as_is: AsIs::Unless(cloudtrail::RECORDS),
+        parse: cloudtrail::parse,
+    },
+    Native {
+        name: "AWS.CloudTrailInsight",
+        has_header: false,
+        as_is: AsIs::Unless(cloudtrail::RECORDS),
+        parse: cloudtrail::parse,
+    },
     Native { name: "AWS.S3ServerAccess", has_header: false, as_is: AsIs::Never, parse: s3_access::parse },
     Native { name: "AWS.VPCFlow", has_header: true, as_is: AsIs::Never, parse: vpc_flow::parse },
     Native { name: "CiscoUmbrella.CloudFirewall", has_header: false, as_is: AsIs::Never, parse: umbrella::firewall },
