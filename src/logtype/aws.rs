@@ -54,6 +54,9 @@ pub(super) fn instance_id(text: &str, found: &mut Indicators, out: &Writer<'_>) 
     }
 }
 
+/// What stands under this key is tags.
+pub(super) const TAGS: &str = "tags";
+
 /// Walks a value that stands under `key`.
 pub(super) fn walk(key: &str, value: Seen<'_>, found: &mut Indicators, out: &Writer<'_>) {
     match value.view() {
@@ -64,7 +67,7 @@ pub(super) fn walk(key: &str, value: Seen<'_>, found: &mut Indicators, out: &Wri
                 Some(View::Str(text)) => Some(text),
                 _ => None,
             };
-            if key == "tags"
+            if key == TAGS
                 && let (Some(name), Some(value)) = (text("key"), text("value"))
             {
                 found.add(Kind::AwsTag, &format!("{name}:{value}"), out);
@@ -76,21 +79,23 @@ pub(super) fn walk(key: &str, value: Seen<'_>, found: &mut Indicators, out: &Wri
     }
 }
 
-fn by_key(key: &str, text: &str, found: &mut Indicators, out: &Writer<'_>) {
-    let text = if key == "tags" { text } else { text.trim() };
-    if text.is_empty() {
-        return;
-    }
-    match key {
-        "arn" | "ARN" | "aws:SourceArn" => arn(text, found, out),
-        "instanceId" | "instance-id" => instance_id(text, found, out),
-        "accountId" | "account" => account_id(text, found, out),
-        "tags" => found.add(Kind::AwsTag, text, out),
-        "ipv6Addresses" | "publicIp" | "privateIpAddress" | "ipAddressV4" => found.ip(text, out),
-        "publicDnsName" | "privateDnsName" | "domain" => found.host(text, out),
-        _ if key.ends_with("InstanceId") => instance_id(text, found, out),
-        _ if key.ends_with("AccountId") => account_id(text, found, out),
-        _ => arn(text, found, out),
+/// Takes what a text says that stands under a key. Most keys say nothing, and their last letter tells.
+pub(super) fn by_key(key: &str, text: &str, found: &mut Indicators, out: &Writer<'_>) {
+    let trimmed = text.trim();
+    match key.as_bytes().last() {
+        Some(b'd') if key == "instanceId" || key == "instance-id" || key.ends_with("InstanceId") => {
+            instance_id(trimmed, found, out);
+        }
+        Some(b'd') if key == "accountId" || key.ends_with("AccountId") => account_id(trimmed, found, out),
+        Some(b't') if key == "account" => account_id(trimmed, found, out),
+        Some(b's') if key == TAGS && !text.is_empty() => found.add(Kind::AwsTag, text, out),
+        Some(b's' | b'p' | b'4')
+            if matches!(key, "ipv6Addresses" | "publicIp" | "privateIpAddress" | "ipAddressV4") =>
+        {
+            found.ip(trimmed, out);
+        }
+        Some(b'e' | b'n') if matches!(key, "publicDnsName" | "privateDnsName" | "domain") => found.host(trimmed, out),
+        _ => arn(trimmed, found, out),
     }
 }
 
@@ -100,11 +105,12 @@ mod tests {
     use crate::logtype::json;
     use crate::logtype::put::put_raw;
     use crate::logtype::standard::NameTable;
-    use crate::model::Key;
+    use crate::model::{Key, TapeRoom};
 
     /// The indicators that are found, as JSON by kind.
     fn found(find: impl Fn(&mut Indicators, &mut Writer<'_>)) -> Vec<String> {
-        let mut out = Writer::new(NameTable::new().finish(), "");
+        let (names, mut room) = (NameTable::new().finish(), TapeRoom::default());
+        let mut out = Writer::new(&names, "", &mut room);
         let mut found = Indicators::default();
         find(&mut found, &mut out);
         out.undo(0);

@@ -13,16 +13,18 @@ use std::sync::Arc;
 
 use time::{Duration, OffsetDateTime};
 
-use super::coerce::Coercion;
+use super::coerce::{self, Coercion};
+use super::direct;
 use super::discovery::Discovery;
 use super::header;
 use super::indicator::Indicators;
-use super::parser::{Entry, Memory};
+use super::json;
+use super::parser::{AsIs, Entry, Memory};
 use super::put::put_time;
 use super::registry::{Registry, UnknownLogType};
 use super::schema::Schema;
 use super::standard;
-use crate::model::{Event, Leaf, ObjectId, Origin, Position, Record, Reject, RowId, UnknownField, Writer};
+use crate::model::{Event, Leaf, ObjectId, Origin, Position, Record, Reject, RowId, Span, UnknownField, Writer};
 
 /// What all events of an object have in common.
 #[derive(Clone, Debug)]
@@ -57,6 +59,16 @@ pub struct Classifier {
     trailing_bytes: u64,
     /// What the candidates that were tried on the last record had against it.
     misses: Vec<(usize, String)>,
+    /// Where the JSON of a record lies.
+    raw: json::Room,
+    rooms: Rooms,
+}
+
+/// Where records become events, one after the other.
+#[derive(Default)]
+struct Rooms {
+    direct: direct::Room,
+    typed: coerce::Room,
 }
 
 struct Candidate {
@@ -82,7 +94,15 @@ impl Classifier {
 
     fn with_candidates(candidates: Vec<Candidate>, context: Context) -> Classifier {
         let order = (0..candidates.len()).collect();
-        let mut classifier = Classifier { order, candidates, context, trailing_bytes: 0, misses: Vec::new() };
+        let mut classifier = Classifier {
+            order,
+            candidates,
+            context,
+            trailing_bytes: 0,
+            misses: Vec::new(),
+            raw: json::Room::default(),
+            rooms: Rooms::default(),
+        };
         classifier.reorder(true);
         classifier
     }
@@ -98,15 +118,22 @@ impl Classifier {
         if text.is_empty() {
             return Classified::Blank;
         }
-        let entry = Entry::new(text);
+        let entry = Entry::in_room(text, std::mem::take(&mut self.raw));
+        let classified = self.tried(&entry, record);
+        self.raw = entry.into_room();
+        classified
+    }
+
+    /// The candidates in turn.
+    fn tried(&mut self, entry: &Entry<'_>, record: &Record) -> Classified {
         for place in 0..self.order.len() {
             let index = self.order[place];
             let candidate = &mut self.candidates[index];
-            match candidate.events(&entry, &self.context, record) {
+            match candidate.events(entry, &self.context, record, &mut self.rooms) {
                 Ok(events) => {
                     candidate.penalty = 0;
                     if events.is_empty() {
-                        self.consumed(index, &entry);
+                        self.consumed(index, entry);
                     }
                     self.trailing_bytes += entry.trailing_bytes() as u64;
                     self.reorder(place > 0 || !self.misses.is_empty());
@@ -178,26 +205,27 @@ impl Candidate {
         Candidate { schema, version, memory: Memory::default(), discovery: Discovery::default(), penalty: 1 }
     }
 
-    fn events(&mut self, entry: &Entry<'_>, context: &Context, record: &Record) -> Result<Vec<Event>, String> {
+    fn events(
+        &mut self,
+        entry: &Entry<'_>,
+        context: &Context,
+        record: &Record,
+        rooms: &mut Rooms,
+    ) -> Result<Vec<Event>, String> {
         let Candidate { schema, version, memory, discovery, .. } = self;
-        let before = discovery.mark();
+        let (schema, before) = (&**schema, discovery.mark());
+        let shared = Shared { log_type: &schema.name, context, version: version.map(i64::from), record };
         let mut events = Vec::with_capacity(1);
         let parse = || {
+            if let Some(event) = shared.directly(schema, entry, discovery, rooms) {
+                events.push(event);
+                return Ok(());
+            }
+            discovery.forget(before);
             schema.parser.run(entry, memory, &mut |raw| {
-                let text = entry.text_of(raw);
-                let mut coercion = Coercion::new(schema, context.keep_unknown, context.parse_time, text);
-                coercion.discovery = Some(&mut *discovery);
+                let mut coercion = shared.coercion(schema, entry.text_of(raw), discovery, &mut rooms.typed);
                 let members = coercion.record(raw).map_err(|mismatch| mismatch.to_string())?;
-                let Coercion { mut out, indicators, event_time, .. } = coercion;
-                let position = Position { ordinal: record.ordinal, index: events.len() as u32 };
-                let row_id = RowId::new(context.object, position.ordinal, position.index);
-                let time = context.event_time(event_time, record.origin.as_deref());
-                let version = version.map(i64::from);
-                let standard =
-                    Standard { log_type: &schema.name, row_id, position, time, context, indicators, version, record };
-                let members = members + standard.put(&mut out);
-                out.end_map(0, members);
-                events.push(Event { log_type: schema.name.clone(), row_id, position, time, fields: out.finish() });
+                events.push(shared.event(coercion, members, events.len() as u32));
                 Ok(())
             })
         };
@@ -211,14 +239,76 @@ impl Candidate {
     }
 }
 
+/// What the events of a record have in common.
+#[derive(Clone, Copy)]
+struct Shared<'c> {
+    log_type: &'c Arc<str>,
+    context: &'c Context,
+    version: Option<i64>,
+    record: &'c Record,
+}
+
+impl Shared<'_> {
+    fn coercion<'d>(
+        &self,
+        schema: &'d Schema,
+        text: &'d str,
+        discovery: &'d mut Discovery,
+        room: &'d mut coerce::Room,
+    ) -> Coercion<'d, 'd> {
+        let Context { keep_unknown, parse_time, .. } = *self.context;
+        let mut coercion = Coercion::new(schema, keep_unknown, parse_time, text, room);
+        coercion.discovery = Some(discovery);
+        coercion
+    }
+
+    /// The event of a record that is one, in one pass, if there is nothing unusual about it.
+    fn directly(
+        &self,
+        schema: &Schema,
+        entry: &Entry<'_>,
+        discovery: &mut Discovery,
+        rooms: &mut Rooms,
+    ) -> Option<Event> {
+        let unless = match schema.parser.as_is() {
+            AsIs::Always => None,
+            AsIs::Unless(member) => Some(member),
+            AsIs::Never => return None,
+        };
+        if !entry.is_unread() {
+            return None;
+        }
+        let mut coercion = self.coercion(schema, entry.text, discovery, &mut rooms.typed);
+        let (members, trailing_bytes) = direct::record(&mut coercion, &mut rooms.direct, entry.text, unless)?;
+        entry.read_directly(trailing_bytes);
+        Some(self.event(coercion, members, 0))
+    }
+
+    /// The event whose fields are written, with the standard ones.
+    fn event(&self, coercion: Coercion<'_, '_>, members: usize, index: u32) -> Event {
+        let Coercion { mut out, indicators, event_time, .. } = coercion;
+        let Shared { log_type, context, version, record } = *self;
+        let position = Position { ordinal: record.ordinal, index };
+        let row_id = RowId::new(context.object, position.ordinal, position.index);
+        let time = context.event_time(event_time.map(|time| time.at), record.origin.as_deref());
+        let spelled = event_time.filter(|found| found.at == time).map(|found| found.text);
+        let standard = Standard { log_type, row_id, position, time, spelled, context, indicators, version, record };
+        let members = members + standard.put(&mut out);
+        out.end_map(0, members);
+        Event { log_type: log_type.clone(), row_id, position, time, fields: out.finish() }
+    }
+}
+
 /// What an event has beside the fields of its record.
 struct Standard<'c> {
     log_type: &'c str,
     row_id: RowId,
     position: Position,
     time: OffsetDateTime,
+    /// Where a field of the record says so.
+    spelled: Option<Span>,
     context: &'c Context,
-    indicators: Indicators,
+    indicators: &'c mut Indicators,
     version: Option<i64>,
     record: &'c Record,
 }
@@ -230,7 +320,12 @@ impl Standard<'_> {
         out.put_text(standard::LOG_TYPE, self.log_type);
         let digits = self.row_id.digits();
         out.put_text(standard::ROW_ID, std::str::from_utf8(&digits).expect("hex digits are ASCII"));
-        put_time(standard::EVENT_TIME, self.time, out);
+        match self.spelled {
+            Some(text) => out.put(standard::EVENT_TIME, Leaf::Str(text)),
+            None => {
+                put_time(standard::EVENT_TIME, self.time, out);
+            }
+        }
         put_time(standard::PARSE_TIME, context.parse_time, out);
         let mut members = 4;
         if !context.source.is_empty() {

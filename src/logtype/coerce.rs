@@ -11,24 +11,38 @@ use super::aws;
 use super::columns::is_standard;
 use super::discovery::Discovery;
 use super::indicator::Indicators;
-use super::json::{self, Children, Form, Raw};
+use super::json::{self, Children, Form, Place as RawPlace, Raw};
 use super::put::{put_form, put_members, put_time};
 use super::schema::{Field, Kind, Object, Schema, Text, Timestamp, Width};
-use crate::model::{Key, Leaf, Writer};
+use crate::model::{Key, Leaf, Span, TapeRoom, Writer};
 
 /// One record on its way through one schema.
 pub(super) struct Coercion<'s, 'd> {
-    schema: &'s Schema,
-    keep_unknown: bool,
+    pub(super) schema: &'s Schema,
+    pub(super) keep_unknown: bool,
     /// Completes timestamps without a year.
     now: OffsetDateTime,
     pub(super) out: Writer<'d>,
-    pub(super) indicators: Indicators,
+    pub(super) indicators: &'d mut Indicators,
     /// The first event time in schema order.
-    pub(super) event_time: Option<OffsetDateTime>,
-    in_array: bool,
+    pub(super) event_time: Option<EventTime>,
+    pub(super) in_array: bool,
     /// Told of fields that the schema does not have.
     pub(super) discovery: Option<&'s mut Discovery>,
+}
+
+/// The time of an event, and where in the event it is spelled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct EventTime {
+    pub(super) at: OffsetDateTime,
+    pub(super) text: Span,
+}
+
+/// Where records become typed, one after the other.
+#[derive(Default)]
+pub(super) struct Room {
+    tape: TapeRoom,
+    indicators: Indicators,
 }
 
 /// Why a value does not fit its field. The path is put together on the way out.
@@ -64,23 +78,30 @@ type Written = Result<bool, Mismatch>;
 
 /// Where a value goes, and what its field says beside its type.
 #[derive(Clone, Copy)]
-struct Place<'s> {
-    key: Key,
-    field: &'s Field,
+pub(super) struct Place<'s> {
+    pub(super) key: Key,
+    pub(super) field: &'s Field,
 }
 
 /// An object with so many fields needs no allocation to find them.
-const FEW: usize = 32;
+const FEW: usize = 64;
 
-impl<'s, 'd> Coercion<'s, 'd> {
+impl<'s: 'd, 'd> Coercion<'s, 'd> {
     /// `record` is the text that the raw values are from, most of it to be part of the event.
-    pub(super) fn new(schema: &'s Schema, keep_unknown: bool, now: OffsetDateTime, record: &'d str) -> Self {
+    pub(super) fn new(
+        schema: &'s Schema,
+        keep_unknown: bool,
+        now: OffsetDateTime,
+        record: &'d str,
+        room: &'d mut Room,
+    ) -> Self {
+        room.indicators.clear();
         Coercion {
             schema,
             keep_unknown: keep_unknown || schema.field_discovery,
             now,
-            out: Writer::new(schema.names.clone(), record),
-            indicators: Indicators::default(),
+            out: Writer::new(&schema.names, record, &mut room.tape),
+            indicators: &mut room.indicators,
             event_time: None,
             in_array: false,
             discovery: None,
@@ -98,7 +119,7 @@ impl<'s, 'd> Coercion<'s, 'd> {
 
     fn object(&mut self, object: &'s Object, entries: Children<'_>, top: bool) -> Result<usize, Mismatch> {
         let (mut few, mut many);
-        let known: &mut [Option<Raw<'_>>] = if object.fields.len() <= FEW {
+        let known: &mut [Option<RawPlace>] = if object.fields.len() <= FEW {
             few = [None; FEW];
             &mut few[..object.fields.len()]
         } else {
@@ -108,20 +129,21 @@ impl<'s, 'd> Coercion<'s, 'd> {
         let mut unknown = Vec::new();
         for (key, value) in entries {
             match object.position(key) {
-                Some(at) => known[at] = Some(value),
+                Some(at) => known[at] = value.place(),
                 None => unknown.push((key, value)),
             }
         }
         unknown.retain(|(key, value)| match object.renamed_to(key) {
             Some(at) if known[at].is_none() => {
-                known[at] = Some(*value);
+                known[at] = value.place();
                 false
             }
             _ => self.keep_unknown,
         });
         let mut members = 0;
         for (field, own) in object.fields.iter().zip(known) {
-            let written = self.field(field, *own, entries).map_err(|error| error.within(&field.name))?;
+            let own = own.map(|place| entries.value(place));
+            let written = self.field(field, own, entries).map_err(|error| error.within(&field.name))?;
             members += usize::from(written);
         }
         if unknown.is_empty() {
@@ -130,25 +152,22 @@ impl<'s, 'd> Coercion<'s, 'd> {
         if let Some(discovery) = &mut self.discovery {
             unknown.iter().for_each(|(key, value)| discovery.see(object, key, value.kind()));
         }
-        let named = unknown.into_iter().map(|(key, value)| (free_name(key, top, object), value));
-        Ok(members + put_members(named.collect(), &mut self.out))
+        let named = unknown.iter().map(|(key, value)| (free_name(key, top, object), *value));
+        Ok(members + put_members(named, &mut self.out))
     }
 
     fn field(&mut self, field: &'s Field, own: Option<Raw<'_>>, object: Children<'_>) -> Written {
         let place = Place { key: field.stored, field };
         let begun = self.out.place();
-        let mut written = if field.transform.has_source() {
-            match field.transform.source(own, object) {
+        let mut written = match (&field.transform, own) {
+            (Some(transform), own) if transform.has_source() => match transform.source(own, object) {
                 Some(source) => self.value(&field.kind, source.form(), place)?,
                 None => false,
-            }
-        } else {
-            match own {
-                Some(raw) => self.value(&field.kind, raw.form(), place)?,
-                None => false,
-            }
+            },
+            (_, Some(raw)) => self.value(&field.kind, raw.form(), place)?,
+            (_, None) => false,
         };
-        if !written && field.required && (!self.in_array || self.schema.strict_arrays) {
+        if !written && field.required && !self.may_lack_required() {
             return mismatch("is required and absent");
         }
         // A required array may be empty, but it is left out like any other.
@@ -159,7 +178,12 @@ impl<'s, 'd> Coercion<'s, 'd> {
         Ok(written)
     }
 
-    fn value(&mut self, kind: &'s Kind, form: Form<'_>, place: Place<'s>) -> Written {
+    /// Whether the fields at hand may be absent though they are required.
+    pub(super) fn may_lack_required(&self) -> bool {
+        self.in_array && !self.schema.strict_arrays
+    }
+
+    pub(super) fn value(&mut self, kind: &'s Kind, form: Form<'_>, place: Place<'s>) -> Written {
         if let Form::Null = form {
             return Ok(false);
         }
@@ -179,7 +203,7 @@ impl<'s, 'd> Coercion<'s, 'd> {
                     let at = this.out.place();
                     put_form(place.key, form, &mut this.out);
                     if json.aws {
-                        aws::walk(&place.field.name, this.out.seen(at), &mut this.indicators, &this.out);
+                        aws::walk(&place.field.name, this.out.seen(at), this.indicators, &this.out);
                     }
                     Ok(true)
                 });
@@ -235,13 +259,12 @@ impl<'s, 'd> Coercion<'s, 'd> {
         if let Some(Err(reason)) = kind.validate.as_ref().map(|validate| validate.check(text)) {
             return mismatch(reason);
         }
-        let text = match &place.field.transform.mask {
-            Some(mask) => Cow::Owned(mask.apply(text)),
-            None => Cow::Borrowed(text),
-        };
-        self.out.put_text(place.key, &text);
+        let mask = place.field.transform.as_ref().and_then(|transform| transform.mask.as_ref());
+        let text = mask.map_or(Cow::Borrowed(text), |mask| Cow::Owned(mask.apply(text)));
+        let span = self.out.span(&text);
+        self.out.put(place.key, Leaf::Str(span));
         for scanner in &kind.indicators {
-            self.indicators.scan(*scanner, &text, &self.out);
+            self.indicators.scan(*scanner, self.out.text(span), &self.out);
         }
         Ok(true)
     }
@@ -252,10 +275,10 @@ impl<'s, 'd> Coercion<'s, 'd> {
         }
         match timestamp.formats.iter().find_map(|format| format.read(form, self.now)) {
             Some(at) => {
+                let text = put_time(place.key, at, &mut self.out);
                 if timestamp.is_event_time && self.event_time.is_none() {
-                    self.event_time = Some(at);
+                    self.event_time = Some(EventTime { at, text });
                 }
-                put_time(place.key, at, &mut self.out);
                 Ok(true)
             }
             None => mismatch("is no timestamp of the expected format"),
@@ -288,7 +311,7 @@ impl<'s, 'd> Coercion<'s, 'd> {
 }
 
 /// A name for an unknown key: its own, unless a column has it or it would pass for a field of margay's.
-fn free_name<'k>(key: &'k str, top: bool, object: &Object) -> Cow<'k, str> {
+pub(super) fn free_name<'k>(key: &'k str, top: bool, object: &Object) -> Cow<'k, str> {
     let mut name = if top && is_standard(key) { Cow::Owned(format!("_{key}")) } else { Cow::Borrowed(key) };
     while object.has_column(&name) {
         name.to_mut().push('_');
@@ -353,7 +376,8 @@ pub(crate) mod tests {
 
     /// What becomes of a value of which no schema says anything.
     pub(crate) fn value_of(raw: Raw<'_>) -> crate::model::Value {
-        let mut out = Writer::new(std::sync::Arc::new(["value".into()]), "");
+        let (names, mut room): (crate::model::Names, _) = (std::sync::Arc::new(["value".into()]), TapeRoom::default());
+        let mut out = Writer::new(&names, "", &mut room);
         out.begin(Key::NONE);
         put_raw(Key::numbered(0), raw, &mut out);
         out.end_map(0, 1);
@@ -364,7 +388,8 @@ pub(crate) mod tests {
     fn event(fields: &str, keep_unknown: bool, record: &str) -> String {
         let schema = Schema::from_yaml(&format!("version: 0\nfields:\n{fields}"), "test", Some("Custom.Test")).unwrap();
         let (raw, _) = json::parse(record).unwrap();
-        let mut coercion = Coercion::new(&schema, keep_unknown, NOW, record);
+        let mut room = Room::default();
+        let mut coercion = Coercion::new(&schema, keep_unknown, NOW, record, &mut room);
         match coercion.record(raw.root()) {
             Ok(members) => {
                 let Coercion { mut out, indicators, .. } = coercion;
@@ -490,8 +515,9 @@ pub(crate) mod tests {
                       - {name: b, type: timestamp, timeFormat: unix, isEventTime: true}";
         let schema = Schema::from_yaml(schema, "test", Some("Custom.Test")).unwrap();
         let (raw, _) = json::parse(r#"{"b":7,"a":"2021-01-02T03:04:05Z"}"#).unwrap();
-        let mut coercion = Coercion::new(&schema, false, NOW, "");
+        let mut room = Room::default();
+        let mut coercion = Coercion::new(&schema, false, NOW, "", &mut room);
         coercion.record(raw.root()).unwrap();
-        assert_eq!(coercion.event_time, Some(datetime!(2021-01-02 03:04:05 UTC)));
+        assert_eq!(coercion.event_time.map(|time| time.at), Some(datetime!(2021-01-02 03:04:05 UTC)));
     }
 }

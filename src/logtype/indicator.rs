@@ -3,6 +3,7 @@
 //! A scanner looks at one text. What it does not recognise is not an indicator; nothing here ever fails an event.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use super::aws;
@@ -132,32 +133,55 @@ impl Scanner {
 /// The indicators of one event, which is still being written: most are a piece of its text.
 #[derive(Default)]
 pub(super) struct Indicators {
-    found: Vec<(Kind, Found)>,
+    found: Vec<Found>,
 }
 
-enum Found {
+struct Found {
+    kind: Kind,
+    /// The first eight bytes, as the number that sorts like them. It settles most comparisons.
+    start: u64,
+    text: FoundText,
+}
+
+enum FoundText {
     Here(Span),
     Made(Box<str>),
 }
 
-/// Most events have fewer.
-const ROOM: usize = 16;
+/// Room for more is given back.
+const ROOM: usize = 1 << 10;
 
 impl Found {
     fn text<'f>(&'f self, out: &'f Writer<'_>) -> &'f str {
-        match self {
-            Found::Here(span) => out.text(*span),
-            Found::Made(text) => text,
+        match &self.text {
+            FoundText::Here(span) => out.text(*span),
+            FoundText::Made(text) => text,
         }
+    }
+
+    fn order(&self, other: &Found, out: &Writer<'_>) -> Ordering {
+        let by_start = (self.kind as u8, self.start).cmp(&(other.kind as u8, other.start));
+        by_start.then_with(|| self.text(out).cmp(other.text(out)))
     }
 }
 
+fn start(text: &str) -> u64 {
+    let mut start = [0; 8];
+    let len = text.len().min(8);
+    start[..len].copy_from_slice(&text.as_bytes()[..len]);
+    u64::from_be_bytes(start)
+}
+
 impl Indicators {
+    /// Makes room for those of another event.
+    pub(super) fn clear(&mut self) {
+        self.found.clear();
+        self.found.shrink_to(ROOM);
+    }
+
     pub(super) fn add(&mut self, kind: Kind, value: &str, out: &Writer<'_>) {
-        if self.found.is_empty() {
-            self.found.reserve(ROOM);
-        }
-        self.found.push((kind, out.find(value).map_or_else(|| Found::Made(value.into()), Found::Here)));
+        let text = out.find(value).map_or_else(|| FoundText::Made(value.into()), FoundText::Here);
+        self.found.push(Found { kind, start: start(value), text });
     }
 
     pub(super) fn scan(&mut self, scanner: Scanner, text: &str, out: &Writer<'_>) {
@@ -240,19 +264,17 @@ impl Indicators {
     }
 
     /// Writes the kinds that were found, each sorted by bytes and without duplicates. Returns how many.
-    pub(super) fn put(mut self, out: &mut Writer<'_>) -> usize {
-        self.found.sort_unstable_by(|(a, one), (b, other)| {
-            (*a as u8).cmp(&(*b as u8)).then_with(|| one.text(out).cmp(other.text(out)))
-        });
-        self.found.dedup_by(|(a, one), (b, other)| a == b && one.text(out) == other.text(out));
-        let kinds = self.found.chunk_by(|(a, _), (b, _)| a == b);
+    pub(super) fn put(&mut self, out: &mut Writer<'_>) -> usize {
+        self.found.sort_unstable_by(|one, other| one.order(other, out));
+        self.found.dedup_by(|one, other| one.order(other, out).is_eq());
+        let kinds = self.found.chunk_by(|one, other| one.kind == other.kind);
         kinds
             .map(|values| {
-                let list = out.begin(values[0].0.key());
-                for (_, value) in values {
-                    match value {
-                        Found::Here(span) => out.put(Key::NONE, Leaf::Str(*span)),
-                        Found::Made(text) => out.put_text(Key::NONE, text),
+                let list = out.begin(values[0].kind.key());
+                for value in values {
+                    match &value.text {
+                        FoundText::Here(span) => out.put(Key::NONE, Leaf::Str(*span)),
+                        FoundText::Made(text) => out.put_text(Key::NONE, text),
                     }
                 }
                 out.end_list(list, values.len());
@@ -311,13 +333,15 @@ fn net_addr_host(text: &str) -> &str {
 mod tests {
     use super::*;
     use crate::logtype::standard::NameTable;
+    use crate::model::TapeRoom;
 
     fn scan(scanner: &str, text: &str) -> String {
         scan_all(scanner, &[text])
     }
 
     fn scan_all(scanner: &str, texts: &[&str]) -> String {
-        let mut out = Writer::new(NameTable::new().finish(), "");
+        let (names, mut room) = (NameTable::new().finish(), TapeRoom::default());
+        let mut out = Writer::new(&names, "", &mut room);
         out.begin(Key::NONE);
         let mut indicators = Indicators::default();
         for text in texts {

@@ -3,6 +3,7 @@
 //!
 //! A [`schema`] is YAML; [`registry`] holds them by name. [`classify`] takes a record through the candidates: a
 //! [`parser`] makes raw fields of it, [`coerce`] makes typed ones, collecting indicators and the event time on the way.
+//! Most records of JSON have nothing unusual about them, and [`direct`] makes their typed fields in one pass.
 //! [`rows`] does the same for records that are rows of lookup tables.
 //! To add a log type, put a YAML into `config/log_types/` and samples into `tests/corpus/log_types/`.
 
@@ -12,6 +13,7 @@ pub mod cases;
 mod classify;
 mod coerce;
 mod columns;
+mod direct;
 mod discovery;
 pub mod evolve;
 mod guess;
@@ -19,6 +21,7 @@ mod header;
 mod indicator;
 pub mod infer;
 mod json;
+mod lexer;
 mod parser;
 mod put;
 mod registry;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use super::coerce::Coercion;
+use super::coerce::{Coercion, Room};
 use super::indicator::{Kind as IndicatorKind, Scanner};
 use super::parser::{Columns, Csv, Entry, Matcher, Memory, Options, Parser, TextParser};
 use super::schema::{Kind, Schema};
@@ -93,11 +93,12 @@ pub struct RowReader {
     begun: bool,
     /// Completes timestamps without a year.
     now: OffsetDateTime,
+    room: Room,
 }
 
 impl RowReader {
     pub fn new(schema: Arc<Schema>, now: OffsetDateTime) -> RowReader {
-        RowReader { schema, parser: None, memory: Memory::default(), begun: false, now }
+        RowReader { schema, parser: None, memory: Memory::default(), begun: false, now, room: Room::default() }
     }
 
     /// The rows that a record gives: none for a blank one and a header.
@@ -109,13 +110,13 @@ impl RowReader {
         if !std::mem::replace(&mut self.begun, true) {
             self.parser = self.other_parser(text);
         }
-        let RowReader { schema, parser, memory, now, .. } = self;
+        let RowReader { schema, parser, memory, now, room, .. } = self;
         let parser = parser.as_ref().unwrap_or(&schema.parser);
         let mut rows = Vec::new();
         let entry = Entry::new(text);
         let read = || {
             parser.run(&entry, memory, &mut |raw| {
-                let mut coercion = Coercion::new(schema, false, *now, entry.text_of(raw));
+                let mut coercion = Coercion::new(schema, false, *now, entry.text_of(raw), room);
                 let members = coercion.record(raw).map_err(|mismatch| mismatch.to_string())?;
                 coercion.out.end_map(0, members);
                 rows.push(coercion.out.finish());

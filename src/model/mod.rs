@@ -38,6 +38,6 @@ pub use revision::{Revision, SeenField, UnknownField};
 pub use secret::{Secret, SecretRef};
 pub use source::{Access, OnMissing, Route, Stream, StreamType};
 pub use stamp::{rfc3339, stored_digits, stored_time};
-pub use tape::{Children, Key, Leaf, Names, Seen, Span, View, Writer};
+pub use tape::{Children, Key, Leaf, Names, Seen, Span, TapeRoom, View, Writer};
 pub use topic::TopicArn;
 pub use value::{Map, MapBuilder, Value};

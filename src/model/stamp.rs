@@ -12,11 +12,11 @@ pub fn stored_time(at: OffsetDateTime) -> String {
 pub fn stored_digits(at: OffsetDateTime) -> [u8; 29] {
     let at = at.to_offset(time::UtcOffset::UTC);
     let (date, time) = (at.date(), at.time());
-    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+    let (year, month, day) = date.to_calendar_date();
     let mut text = *b"0000-00-00 00:00:00.000000000";
     for (digits, number) in [
         (0..4, year.unsigned_abs()),
-        (5..7, month.into()),
+        (5..7, u8::from(month).into()),
         (8..10, day.into()),
         (11..13, time.hour().into()),
         (14..16, time.minute().into()),
@@ -24,6 +24,9 @@ pub fn stored_digits(at: OffsetDateTime) -> [u8; 29] {
         (20..29, time.nanosecond()),
     ] {
         let mut rest = number;
+        if rest == 0 {
+            continue;
+        }
         for digit in text[digits].iter_mut().rev() {
             *digit = b'0' + (rest % 10) as u8;
             rest /= 10;

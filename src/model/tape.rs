@@ -3,6 +3,7 @@
 //!
 //! A [`Map`] that stands on a tape makes the values that somebody asks for, and writes JSON without making any.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
@@ -62,55 +63,69 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) struct Tape {
     names: Names,
-    text: String,
-    nodes: Vec<Node>,
+    text: Box<str>,
+    nodes: Box<[Node]>,
 }
 
 impl Tape {
     /// The value of a node.
     pub(super) fn seen(&self, at: usize) -> Seen<'_> {
-        Seen { names: &self.names, text: &self.text, nodes: &self.nodes, at }
+        Seen { names: &self.names, text: Text { record: &self.text, beyond: "" }, nodes: &self.nodes, at }
+    }
+}
+
+/// Where events are written, one after the other: each takes with it what it needs, to the byte.
+#[derive(Default)]
+pub struct TapeRoom {
+    beyond: String,
+    nodes: Vec<Node>,
+    ordered: Vec<Node>,
+}
+
+/// Room for more is given back.
+const ROOM: usize = 1 << 16;
+
+impl TapeRoom {
+    /// Empties the room; what one event needed beyond measure is not kept for the next.
+    fn empty(&mut self) {
+        self.beyond.clear();
+        self.beyond.shrink_to(ROOM);
+        self.nodes.clear();
+        self.nodes.shrink_to(ROOM);
+        self.ordered.shrink_to(ROOM);
     }
 }
 
 /// Writes a tape, parents before children. Whatever text comes from the record is pointed at, not copied.
 pub struct Writer<'a> {
-    names: Names,
+    names: &'a Names,
     record: &'a str,
-    text: String,
-    nodes: Vec<Node>,
+    /// Where the rest of the text and the nodes are.
+    room: &'a mut TapeRoom,
 }
 
-/// Room for the text that an event has beyond its record.
-const BEYOND_RECORD: usize = 256;
-
-/// Bytes of a record for each node, about.
-const BYTES_A_NODE: usize = 24;
-
-/// Nodes of the standard fields.
-const STANDARD_NODES: usize = 16;
-
 impl<'a> Writer<'a> {
-    pub fn new(names: Names, record: &'a str) -> Writer<'a> {
-        let mut text = String::with_capacity(record.len() + BEYOND_RECORD);
-        text.push_str(record);
-        let nodes = Vec::with_capacity(record.len() / BYTES_A_NODE + STANDARD_NODES);
-        Writer { names, record, text, nodes }
+    pub fn new(names: &'a Names, record: &'a str, room: &'a mut TapeRoom) -> Writer<'a> {
+        room.empty();
+        Writer { names, record, room }
     }
 
     /// Where a text is on the tape already.
+    #[inline]
     pub fn find(&self, text: &str) -> Option<Span> {
         let within = |whole: &str| {
             let at = text.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
-            (at <= whole.len() && text.len() <= whole.len() - at).then(|| span(at, text.len()))
+            (at <= whole.len() && text.len() <= whole.len() - at).then_some(at)
         };
-        within(self.record).or_else(|| within(&self.text))
+        let at = within(self.record).or_else(|| Some(self.record.len() + within(&self.room.beyond)?));
+        at.map(|at| span(at, text.len()))
     }
 
+    #[inline]
     pub fn span(&mut self, text: &str) -> Span {
         self.find(text).unwrap_or_else(|| {
-            let at = self.text.len();
-            self.text.push_str(text);
+            let at = self.record.len() + self.room.beyond.len();
+            self.room.beyond.push_str(text);
             span(at, text.len())
         })
     }
@@ -120,11 +135,16 @@ impl<'a> Writer<'a> {
     }
 
     pub fn text(&self, span: Span) -> &str {
-        slice(&self.text, span)
+        self.whole_text().piece(span)
     }
 
+    fn whole_text(&self) -> Text<'_> {
+        Text { record: self.record, beyond: &self.room.beyond }
+    }
+
+    #[inline]
     pub fn put(&mut self, key: Key, leaf: Leaf) {
-        self.nodes.push(Node { key, leaf });
+        self.room.nodes.push(Node { key, leaf });
     }
 
     pub fn put_text(&mut self, key: Key, text: &str) {
@@ -135,36 +155,56 @@ impl<'a> Writer<'a> {
     /// Begins a list or map; [`Writer::end_list`] or [`Writer::end_map`] end it.
     pub fn begin(&mut self, key: Key) -> usize {
         self.put(key, Leaf::Null);
-        self.nodes.len() - 1
+        self.room.nodes.len() - 1
     }
 
     pub fn end_list(&mut self, begun: usize, len: usize) {
-        self.nodes[begun].leaf = Leaf::List { len: number(len), nodes: number(self.nodes.len() - begun - 1) };
+        self.room.nodes[begun].leaf = Leaf::List { len: number(len), nodes: number(self.room.nodes.len() - begun - 1) };
     }
 
     pub fn end_map(&mut self, begun: usize, len: usize) {
-        self.nodes[begun].leaf = Leaf::Map { len: number(len), nodes: number(self.nodes.len() - begun - 1) };
+        self.room.nodes[begun].leaf = Leaf::Map { len: number(len), nodes: number(self.room.nodes.len() - begun - 1) };
     }
 
     /// Takes back a value and all after it.
     pub fn undo(&mut self, begun: usize) {
-        self.nodes.truncate(begun);
+        self.room.nodes.truncate(begun);
+    }
+
+    /// Puts the values since a place, each in its nodes, into another order.
+    pub fn reorder(&mut self, begun: usize, values: impl Iterator<Item = Range<usize>>) {
+        let TapeRoom { nodes, ordered, .. } = &mut *self.room;
+        ordered.clear();
+        // What stands before is moved over, unless that is more than what would have to come back.
+        let comes_back = begun > nodes.len() - begun;
+        ordered.extend_from_slice(if comes_back { &[] } else { &nodes[..begun] });
+        values.for_each(|value| ordered.extend_from_slice(&nodes[value]));
+        if comes_back {
+            nodes.truncate(begun);
+            nodes.extend_from_slice(ordered);
+        } else {
+            std::mem::swap(nodes, ordered);
+        }
     }
 
     /// The place of the next value.
     pub fn place(&self) -> usize {
-        self.nodes.len()
+        self.room.nodes.len()
     }
 
     /// A value that is written to its end.
     pub fn seen(&self, at: usize) -> Seen<'_> {
-        Seen { names: &self.names, text: &self.text, nodes: &self.nodes, at }
+        Seen { names: self.names, text: self.whole_text(), nodes: &self.room.nodes, at }
     }
 
     /// The map that was begun first.
     pub fn finish(self) -> Map {
-        let Writer { names, text, nodes, .. } = self;
-        Map::on_tape(Arc::new(Tape { names, text, nodes }), 0)
+        let Writer { names, record, room } = self;
+        let mut text = String::with_capacity(record.len() + room.beyond.len());
+        text.push_str(record);
+        text.push_str(&room.beyond);
+        let (text, nodes) = (text.into_boxed_str(), room.nodes.as_slice().into());
+        Map::on_tape(Arc::new(Tape { names: names.clone(), text, nodes }), 0)
     }
 }
 
@@ -176,15 +216,29 @@ fn span(at: usize, len: usize) -> Span {
     Span { at: number(at), len: number(len) }
 }
 
-fn slice(text: &str, span: Span) -> &str {
-    &text[span.at as usize..][..span.len as usize]
+/// The text of an event: its record, and what it has beyond it.
+#[derive(Clone, Copy)]
+struct Text<'t> {
+    record: &'t str,
+    beyond: &'t str,
+}
+
+impl<'t> Text<'t> {
+    #[inline]
+    fn piece(self, span: Span) -> &'t str {
+        let (at, len) = (span.at as usize, span.len as usize);
+        match at.checked_sub(self.record.len()) {
+            Some(at) => &self.beyond[at..][..len],
+            None => &self.record[at..][..len],
+        }
+    }
 }
 
 /// One value on a tape.
 #[derive(Clone, Copy)]
 pub struct Seen<'t> {
     names: &'t [Arc<str>],
-    text: &'t str,
+    text: Text<'t>,
     nodes: &'t [Node],
     pub(super) at: usize,
 }
@@ -209,7 +263,7 @@ impl<'t> Seen<'t> {
             Leaf::Int(value) => View::Int(value),
             Leaf::UInt(value) => View::UInt(value),
             Leaf::Float(value) => View::Float(value),
-            Leaf::Str(span) => View::Str(slice(self.text, span)),
+            Leaf::Str(span) => View::Str(self.text.piece(span)),
             Leaf::List { len, .. } => View::List(self.children(len)),
             Leaf::Map { len, .. } => View::Map(self.children(len)),
         }
@@ -217,13 +271,13 @@ impl<'t> Seen<'t> {
 
     pub fn key(self) -> &'t str {
         let Key(span) = self.nodes[self.at].key;
-        if span.len == NUMBERED { &self.names[span.at as usize] } else { slice(self.text, span) }
+        if span.len == NUMBERED { &self.names[span.at as usize] } else { self.text.piece(span) }
     }
 
     /// The name as one that can be kept.
     pub(super) fn shared_key(self) -> Arc<str> {
         let Key(span) = self.nodes[self.at].key;
-        if span.len == NUMBERED { self.names[span.at as usize].clone() } else { slice(self.text, span).into() }
+        if span.len == NUMBERED { self.names[span.at as usize].clone() } else { self.text.piece(span).into() }
     }
 
     /// The children of a list or map, else none.
@@ -323,7 +377,9 @@ mod tests {
     /// `{"a": "x", "deep": {"list": [1, "y"]}, "made": true}` of a record that holds the texts but for one.
     fn map() -> Map {
         let record = r#"x,deep,y"#;
-        let mut out = Writer::new(Arc::new(["a".into(), "list".into()]), record);
+        let names: Names = Arc::new(["a".into(), "list".into()]);
+        let mut room = TapeRoom::default();
+        let mut out = Writer::new(&names, record, &mut room);
         let root = out.begin(Key::NONE);
         out.put_text(Key::numbered(0), &record[..1]);
         let key = out.key(&record[2..6]);
@@ -336,7 +392,7 @@ mod tests {
         let key = out.key("made");
         out.put(key, Leaf::Bool(true));
         out.end_map(root, 3);
-        assert_eq!(out.text, "x,deep,ymade");
+        assert_eq!(out.room.beyond, "made");
         out.finish()
     }
 
@@ -358,7 +414,8 @@ mod tests {
     #[test]
     fn large_maps_find_their_keys() {
         let record: String = (0..500).map(|n| format!("key{n:03}")).collect();
-        let mut out = Writer::new(Arc::new([]), &record);
+        let (names, mut room): (Names, _) = (Arc::new([]), TapeRoom::default());
+        let mut out = Writer::new(&names, &record, &mut room);
         let root = out.begin(Key::NONE);
         for n in 0..500 {
             let key = out.key(&record[n * 6..][..6]);
@@ -374,7 +431,8 @@ mod tests {
 
     #[test]
     fn what_is_taken_back_leaves_nothing() {
-        let mut out = Writer::new(Arc::new([]), "");
+        let (names, mut room): (Names, _) = (Arc::new([]), TapeRoom::default());
+        let mut out = Writer::new(&names, "", &mut room);
         let root = out.begin(Key::NONE);
         let list = out.begin(Key::NONE);
         out.end_list(list, 0);

@@ -11,9 +11,9 @@ mod regex;
 mod text;
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
-use super::json::{self, Doc, Raw};
+use super::json::{self, Doc, Raw, Room};
 pub(super) use csv::{Columns, Csv};
 pub(super) use fastmatch::Fastmatch;
 pub(super) use grok::redefined;
@@ -29,10 +29,22 @@ pub(super) enum Parser {
     Native(&'static Native),
 }
 
+/// Whether an object of JSON is an event as it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum AsIs {
+    Never,
+    Always,
+    /// Not if it has this member.
+    Unless(&'static str),
+}
+
 /// A trimmed, non-blank record. Its JSON is parsed once, however many candidates look at it.
 pub(super) struct Entry<'a> {
     pub(super) text: &'a str,
     json: OnceCell<Result<(Doc<'a>, usize), String>>,
+    /// Where its JSON goes.
+    room: Cell<Room>,
+    trailing_bytes: Cell<usize>,
 }
 
 /// What one parser has learned from earlier records of the same object.
@@ -60,7 +72,20 @@ type Fields<'a> = Vec<(&'a str, Cow<'a, str>)>;
 
 impl<'a> Entry<'a> {
     pub(super) fn new(text: &'a str) -> Entry<'a> {
-        Entry { text, json: OnceCell::new() }
+        Entry::in_room(text, Room::default())
+    }
+
+    /// With the room of an entry before.
+    pub(super) fn in_room(text: &'a str, room: Room) -> Entry<'a> {
+        Entry { text, json: OnceCell::new(), room: Cell::new(room), trailing_bytes: Cell::new(0) }
+    }
+
+    /// The room for the next entry.
+    pub(super) fn into_room(self) -> Room {
+        match self.json.into_inner() {
+            Some(Ok((doc, _))) => doc.into_room(),
+            _ => self.room.into_inner(),
+        }
     }
 
     /// The record as a JSON object.
@@ -68,10 +93,23 @@ impl<'a> Entry<'a> {
         if !self.text.starts_with('{') {
             return Err("the record is not a JSON object".into());
         }
-        match self.json.get_or_init(|| json::parse(self.text)) {
-            Ok((doc, _)) => Ok(doc.root()),
+        match self.json.get_or_init(|| json::parse_in(self.room.take(), self.text)) {
+            Ok((doc, trailing)) => {
+                self.trailing_bytes.set(*trailing);
+                Ok(doc.root())
+            }
             Err(message) => Err(message.clone()),
         }
+    }
+
+    /// Whether nobody has parsed its JSON.
+    pub(super) fn is_unread(&self) -> bool {
+        self.json.get().is_none()
+    }
+
+    /// Its JSON was read, and so many bytes follow.
+    pub(super) fn read_directly(&self, trailing_bytes: usize) {
+        self.trailing_bytes.set(trailing_bytes);
     }
 
     /// The text that a raw event is made of: the record, unless that holds several.
@@ -84,7 +122,7 @@ impl<'a> Entry<'a> {
 
     /// Bytes after the JSON value that was read.
     pub(super) fn trailing_bytes(&self) -> usize {
-        self.json.get().and_then(|parsed| parsed.as_ref().ok()).map_or(0, |(_, trailing)| *trailing)
+        self.trailing_bytes.get()
     }
 }
 
@@ -94,6 +132,14 @@ impl Parser {
             Parser::Json => each(entry.object()?),
             Parser::Text(parser) => parser.run(entry, memory, each),
             Parser::Native(native) => (native.parse)(entry, memory, each),
+        }
+    }
+
+    pub(super) fn as_is(&self) -> AsIs {
+        match self {
+            Parser::Json => AsIs::Always,
+            Parser::Native(native) => native.as_is,
+            Parser::Text(_) => AsIs::Never,
         }
     }
 

@@ -41,7 +41,7 @@ impl TextParser {
             Matcher::Fastmatch(fastmatch) => fastmatch.fields(entry.text)?,
         };
         let fields = self.options.apply(fields);
-        let mut record = Doc::with_capacity(fields.len());
+        let mut record = Doc::of(entry.text, fields.len());
         fields.into_iter().for_each(|(name, value)| record.text(name, value));
         each(record.root())
     }

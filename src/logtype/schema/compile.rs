@@ -69,6 +69,7 @@ pub(super) fn schema(text: &str, origin: &str, name: Option<&str>) -> Result<Sch
         return Err(compiler.errors);
     }
     Ok(Schema {
+        is_direct: fields.is_plain() && fields.event_times() < 2,
         name,
         description: document.description,
         reference_url: document.reference_url.map(|url| url.value),
@@ -377,7 +378,7 @@ impl<'d> Compiler<'d> {
         }))
     }
 
-    fn transform(&mut self, value: &FieldDoc, kind: &Kind) -> Transform {
+    fn transform(&mut self, value: &FieldDoc, kind: &Kind) -> Option<Box<Transform>> {
         let mask = value.mask.as_ref().filter(|_| matches!(kind, Kind::String(_))).map(|mask| {
             let ((MaskKind::Hash, None) | (MaskKind::Redact, _)) = (mask.value.kind, &mask.value.to) else {
                 self.error(mask.referenced, "`to` belongs to `type: redact`");
@@ -388,7 +389,7 @@ impl<'d> Compiler<'d> {
                 MaskKind::Redact => Mask::Redact { to: mask.value.to.clone().unwrap_or_else(|| REDACTED.into()) },
             }
         });
-        Transform {
+        let transform = Transform {
             copy: value.copy.as_ref().map(|copy| copy.from.clone()),
             split: value.split.as_ref().map(|split| Split {
                 from: split.from.clone(),
@@ -400,7 +401,8 @@ impl<'d> Compiler<'d> {
                 .as_ref()
                 .map(|concat| Concat { separator: concat.separator.clone(), paths: concat.paths.clone() }),
             mask,
-        }
+        };
+        (transform.has_source() || transform.mask.is_some()).then(|| Box::new(transform))
     }
 }
 

@@ -1,19 +1,49 @@
-//! Which field a key of a record is. Every key of every record is looked up, so its hash is made of its length and three of
-//! its bytes. Whoever writes a log can't make that slow: the table holds the keys of the schema only.
+//! Which field a key of a record is. Every key of every record is looked up, so most are told by their two ends, which are
+//! hashed and compared as numbers. Whoever writes a log can't make that slow: the table holds the keys of the schema only.
 
 /// Fields by their key.
 #[derive(Debug, Default)]
 pub(super) struct Lookup {
-    /// Number of a field and one, or 0. A power of two of them, at most a quarter full.
+    /// Number of a key and one, or 0. A power of two of them, at most a quarter full.
     slots: Box<[u32]>,
+    keys: Box<[Ends]>,
+}
+
+/// What a key is known by: all of it, if it has no more than [`Ends::ALL`] bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ends {
+    len: usize,
+    first: u64,
+    last: u64,
+}
+
+impl Ends {
+    const ALL: usize = 16;
+
+    #[inline]
+    fn of(key: &[u8]) -> Ends {
+        let len = key.len();
+        if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+            return Ends { len, first: u64::from_le_bytes(*first), last: u64::from_le_bytes(*last) };
+        }
+        if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+            return Ends { len, first: u32::from_le_bytes(*first).into(), last: u32::from_le_bytes(*last).into() };
+        }
+        Ends { len, first: key.iter().fold(0, |bytes, byte| bytes << 8 | u64::from(*byte)), last: 0 }
+    }
+
+    fn hash(self) -> usize {
+        let mixed = (self.first ^ self.last.rotate_left(29) ^ self.len as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 40) as usize
+    }
 }
 
 impl Lookup {
     /// Of keys that are there twice, the last one counts.
-    pub(super) fn new<'k>(keys: impl Iterator<Item = &'k str> + Clone) -> Lookup {
-        let fields = keys.clone().count();
-        let mut lookup = Lookup { slots: vec![0; (fields * 4).next_power_of_two()].into() };
+    pub(super) fn new<'k>(keys: impl Iterator<Item = &'k str>) -> Lookup {
         let known: Vec<&str> = keys.collect();
+        let keys = known.iter().map(|key| Ends::of(key.as_bytes())).collect();
+        let mut lookup = Lookup { slots: vec![0; (known.len() * 4).next_power_of_two()].into(), keys };
         for (at, key) in known.iter().enumerate() {
             let slot = lookup.slot(key, |at| known[at]);
             lookup.slots[slot] = u32::try_from(at + 1).expect("a schema has a bounded number of types");
@@ -21,6 +51,7 @@ impl Lookup {
         lookup
     }
 
+    #[inline]
     pub(super) fn find<'k>(&self, key: &str, key_of: impl Fn(usize) -> &'k str) -> Option<usize> {
         if self.slots.is_empty() {
             return None;
@@ -29,23 +60,19 @@ impl Lookup {
     }
 
     /// The slot of a key, or the empty one where it would be.
+    #[inline]
     fn slot<'k>(&self, key: &str, key_of: impl Fn(usize) -> &'k str) -> usize {
+        let ends = Ends::of(key.as_bytes());
         let mask = self.slots.len() - 1;
-        let mut slot = hash(key.as_bytes()) & mask;
+        let mut slot = ends.hash() & mask;
         while let Some(at) = (self.slots[slot] as usize).checked_sub(1) {
-            if key_of(at) == key {
+            if self.keys[at] == ends && (ends.len <= Ends::ALL || key_of(at) == key) {
                 break;
             }
             slot = (slot + 1) & mask;
         }
         slot
     }
-}
-
-fn hash(key: &[u8]) -> usize {
-    let byte = |at: usize| key.get(at).map_or(0, |byte| u32::from(*byte));
-    let mixed = key.len() as u32 ^ byte(0) << 8 ^ byte(key.len() / 2) << 16 ^ byte(key.len().wrapping_sub(1)) << 24;
-    (mixed.wrapping_mul(0x9e37_79b1) >> 12) as usize
 }
 
 #[cfg(test)]

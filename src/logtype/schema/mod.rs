@@ -15,6 +15,7 @@ pub use error::SchemaError;
 pub(crate) use error::suggestion;
 use lookup::Lookup;
 
+use super::direct::MOST_FIELDS;
 use super::indicator::Scanner;
 use super::parser::Parser;
 use super::time_format::TimeFormat;
@@ -39,6 +40,8 @@ pub struct Schema {
     /// Mistakes that do not keep the schema from working.
     pub warnings: Vec<SchemaError>,
     pub(super) parser: Parser,
+    /// Whether its records may be read in one pass.
+    pub(super) is_direct: bool,
     /// Names of its columns and of the standard fields.
     pub(super) names: Names,
 }
@@ -81,16 +84,36 @@ impl Schema {
 pub struct Object {
     pub fields: Vec<Field>,
     by_key: Lookup,
+    by_column: Lookup,
     /// The renamed ones by their new name.
     renamed: Vec<(Arc<str>, usize)>,
+    /// Those that are required.
+    pub(super) required: Vec<usize>,
 }
 
 impl Object {
     pub(super) fn new(fields: Vec<Field>) -> Object {
         let by_key = Lookup::new(fields.iter().map(|field| &*field.key));
+        let by_column = Lookup::new(fields.iter().map(|field| &*field.column));
         let renamed = fields.iter().enumerate().filter(|(_, field)| field.key != field.name);
         let renamed = renamed.map(|(at, field)| (field.name.clone(), at)).collect();
-        Object { fields, by_key, renamed }
+        let required = fields.iter().enumerate().filter(|(_, field)| field.required).map(|(at, _)| at).collect();
+        Object { fields, by_key, by_column, renamed, required }
+    }
+
+    /// Whether each value is under its own key, here and within.
+    fn is_plain(&self) -> bool {
+        let has_source = |field: &Field| field.transform.as_ref().is_some_and(|transform| transform.has_source());
+        self.fields.len() <= MOST_FIELDS
+            && self.fields.iter().all(|field| !has_source(field) && field.kind.object().is_none_or(Object::is_plain))
+    }
+
+    /// How many fields are the time of the event, here and within.
+    fn event_times(&self) -> usize {
+        let of = |field: &Field| {
+            usize::from(field.kind.holds_event_time()) + field.kind.object().map_or(0, Object::event_times)
+        };
+        self.fields.iter().map(of).sum()
     }
 
     /// The renamed field that has this key as its new name. Some senders spell it so already; the old name wins where
@@ -104,7 +127,7 @@ impl Object {
     }
 
     pub(super) fn has_column(&self, column: &str) -> bool {
-        self.fields.iter().any(|field| *field.column == *column)
+        self.by_column.find(column, |at| &self.fields[at].column).is_some()
     }
 }
 
@@ -121,7 +144,8 @@ pub struct Field {
     pub(super) key: Arc<str>,
     /// The column as events know it.
     pub(super) stored: Key,
-    pub(super) transform: Transform,
+    /// Most fields have none.
+    pub(super) transform: Option<Box<Transform>>,
 }
 
 /// The type of a value.
@@ -141,6 +165,25 @@ pub enum Kind {
 pub struct Text {
     pub indicators: Vec<Scanner>,
     pub(super) validate: Option<Arc<Validate>>,
+}
+
+impl Kind {
+    /// The fields within a value.
+    fn object(&self) -> Option<&Object> {
+        match self {
+            Kind::Object { object, .. } => Some(object),
+            Kind::Array { element, .. } => element.object(),
+            _ => None,
+        }
+    }
+
+    fn holds_event_time(&self) -> bool {
+        match self {
+            Kind::Timestamp(timestamp) => timestamp.is_event_time,
+            Kind::Array { element, .. } => element.holds_event_time(),
+            _ => false,
+        }
+    }
 }
 
 /// Bits of an integer type.

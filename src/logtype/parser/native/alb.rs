@@ -49,7 +49,7 @@ pub(super) fn parse(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Result
     if values.len() < LEAST_COLUMNS {
         return Err(format!("the record has {} columns, at least {LEAST_COLUMNS} were expected", values.len()));
     }
-    let mut fields = Doc::with_capacity(COLUMNS.len() + 4);
+    let mut fields = Doc::of(entry.text, COLUMNS.len() + 4);
     for (column, value) in COLUMNS.into_iter().zip(values) {
         let Some(value) = present(value) else { continue };
         match column {

@@ -58,7 +58,7 @@ pub(super) fn parse(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Result
     let first = COLUMNS.iter().enumerate().map(|(index, name)| (*name, unquoted(group(index + 1))));
     let second: Vec<_> = LATER_COLUMNS.into_iter().zip(later.by_ref()).collect();
     let named = first.chain(second).filter(|(_, value)| present(value).is_some());
-    let mut fields = Doc::with_capacity(COLUMNS.len() + LATER_COLUMNS.len());
+    let mut fields = Doc::of(entry.text, COLUMNS.len() + LATER_COLUMNS.len());
     named.for_each(|(name, value)| fields.text(name, value));
     let mut additional = later.peekable();
     if additional.peek().is_some() {

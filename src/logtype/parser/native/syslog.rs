@@ -27,7 +27,7 @@ static NEW: LazyLock<Regex> = LazyLock::new(|| {
 
 pub(super) fn rfc3164(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Result<(), String> {
     let captures = OLD.captures(entry.text).ok_or("the record is not a message of RFC 3164")?;
-    let mut fields = Doc::with_capacity(10);
+    let mut fields = Doc::of(entry.text, 10);
     priority(&captures[1], &mut fields)?;
     let names = ["timestamp", "hostname", "appname", "procid", "message"];
     for (name, group) in names.into_iter().zip(captures.iter().skip(2)) {
@@ -40,7 +40,7 @@ pub(super) fn rfc3164(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Resu
 
 pub(super) fn rfc5424(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Result<(), String> {
     let captures = NEW.captures(entry.text).ok_or("the record is not a message of RFC 5424")?;
-    let mut fields = Doc::with_capacity(10);
+    let mut fields = Doc::of(entry.text, 10);
     priority(&captures[1], &mut fields)?;
     let names = ["version", "timestamp", "hostname", "appname", "procid", "msgid"];
     for (name, group) in names.into_iter().zip(captures.iter().skip(2)) {

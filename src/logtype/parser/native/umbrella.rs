@@ -105,7 +105,7 @@ fn parse(entry: &Entry<'_>, columns: &[&'static str], least: usize, each: Each<'
     if values.len() < least {
         return Err(format!("the record has {} columns, at least {least} were expected", values.len()));
     }
-    let mut fields = Doc::with_capacity(columns.len());
+    let mut fields = Doc::of(entry.text, columns.len());
     for (column, value) in columns.iter().zip(&values) {
         if present(value).is_none() {
             continue;

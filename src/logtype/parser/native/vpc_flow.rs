@@ -72,7 +72,7 @@ fn header(line: &str) -> Result<Header, String> {
 
 fn record(line: &str, header: &Header, each: Each<'_>) -> Result<(), String> {
     let mut values = line.split_ascii_whitespace();
-    let mut fields = Doc::with_capacity(header.names.len());
+    let mut fields = Doc::of(line, header.names.len());
     for name in &header.names {
         let value = values.next().ok_or_else(|| format!("the record has no value for the column `{name}`"))?;
         if let Some(value) = present(value) {
