@@ -111,7 +111,7 @@ fn parse(entry: &Entry<'_>, columns: &[&'static str], least: usize, each: Each<'
             continue;
         }
         let Some(column) = column.strip_prefix('[') else {
-            fields.text(*column, value.as_str());
+            fields.text(column, value.as_str());
             continue;
         };
         // The origin of the firewall log is written with brackets around it.
