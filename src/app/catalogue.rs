@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::destinations::destinations;
 use super::revisions;
+use super::secrets::forget_others;
 use crate::alert;
 use crate::alert::destination::Line;
 use crate::aws::vault::Vault;
@@ -110,6 +111,7 @@ pub(super) async fn reload(
                     pipeline.destinations.send_replace(config.alerts.receivers().into());
                     lines.send_replace(built);
                     alerts.clone_from(&config.alerts);
+                    forget_others(&config, &started, &vault).await;
                 }
                 let (sources, log_types) = (config.sources.len(), catalogue.log_types.names().count());
                 pipeline.catalogue.swap(catalogue);

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{iter, try_unfold};
+use futures_util::stream::{empty, iter, try_unfold};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use crate::lake::columns::{Column, EVENT_TIME, PARSE_TIME, Shape, columns};
 use crate::lake::names::{TableId, table_name};
 use crate::logtype::Registry;
-use crate::lookup::Tables;
+use crate::lookup::{Definition, Tables};
 use crate::model::{Alert, DeliveryResponse, stored_time};
 use crate::search::live::{LiveTable, LiveTables, Pages, column};
 use crate::state::{AlertFilter, AlertPlace, StateStore};
@@ -109,34 +109,77 @@ impl Of {
 #[async_trait]
 impl LiveTables for Live {
     fn list(&self) -> Vec<TableId> {
-        let of_state = Of::ALL.into_iter().map(|of| self.id("monitor", of.name()));
-        let names = (self.names)();
-        let mut all: Vec<TableId> = of_state.chain(names.iter().map(|name| self.id("lookups", name))).collect();
-        all.sort();
-        all
+        listed(&self.prefix, (self.names)().iter().map(String::as_str))
     }
 
     async fn open(&self, table: &TableId) -> Option<LiveTable> {
-        let of_state = Of::ALL.into_iter().find(|of| self.id("monitor", of.name()) == *table);
-        if let Some(of) = of_state {
+        if let Some(of) = of_state(&self.prefix, table) {
             let state = self.state.clone();
             return Some(LiveTable { columns: of.columns(), pages: Arc::new(move || alerts(state.clone(), of)) });
         }
-        let name = (self.names)().into_iter().find(|name| self.id("lookups", name) == *table)?;
+        let name = (self.names)().into_iter().find(|name| of_lookup(&self.prefix, name) == *table)?;
         let lookups = (self.lookups)().await;
         let log_types = (self.log_types)();
-        let schema = log_types.get(&lookups.definition(&name)?.schema).ok()?;
-        // Its rows are no events.
-        let mut columns = columns(Some(schema));
-        columns.retain(|column| !column.name.starts_with("p_"));
+        let columns = columns_of(&log_types, &lookups.definition(&name)?.schema)?;
         Some(LiveTable { columns, pages: Arc::new(move || rows_of(lookups.clone(), name.clone())) })
     }
 }
 
-impl Live {
-    fn id(&self, namespace: &str, name: &str) -> TableId {
-        TableId { namespace: format!("{}{namespace}", self.prefix), name: table_name(name) }
+/// The same tables without a row, for commands that try queries.
+pub(super) struct DryLive {
+    pub(super) prefix: String,
+    pub(super) lookups: Vec<Arc<Definition>>,
+    pub(super) log_types: Arc<Registry>,
+}
+
+#[async_trait]
+impl LiveTables for DryLive {
+    fn list(&self) -> Vec<TableId> {
+        listed(&self.prefix, self.lookups.iter().map(|lookup| &*lookup.name))
     }
+
+    async fn open(&self, table: &TableId) -> Option<LiveTable> {
+        let columns = match of_state(&self.prefix, table) {
+            Some(of) => of.columns(),
+            None => {
+                let lookup = self.lookups.iter().find(|lookup| of_lookup(&self.prefix, &lookup.name) == *table)?;
+                columns_of(&self.log_types, &lookup.schema)?
+            }
+        };
+        Some(LiveTable { columns, pages: Arc::new(no_rows) })
+    }
+}
+
+fn no_rows() -> Pages {
+    empty().boxed()
+}
+
+/// With these lookup tables, sorted.
+fn listed<'a>(prefix: &str, lookups: impl Iterator<Item = &'a str>) -> Vec<TableId> {
+    let of_state = Of::ALL.into_iter().map(|of| id(prefix, "monitor", of.name()));
+    let mut all: Vec<TableId> = of_state.chain(lookups.map(|name| of_lookup(prefix, name))).collect();
+    all.sort();
+    all
+}
+
+fn of_state(prefix: &str, table: &TableId) -> Option<Of> {
+    Of::ALL.into_iter().find(|of| id(prefix, "monitor", of.name()) == *table)
+}
+
+fn of_lookup(prefix: &str, name: &str) -> TableId {
+    id(prefix, "lookups", name)
+}
+
+fn id(prefix: &str, namespace: &str, name: &str) -> TableId {
+    TableId { namespace: format!("{prefix}{namespace}"), name: table_name(name) }
+}
+
+/// Of a lookup table, whose rows are of a log type and no events.
+fn columns_of(log_types: &Registry, log_type: &str) -> Option<Vec<Column>> {
+    let schema = log_types.get(log_type).ok()?;
+    let mut columns = columns(Some(schema));
+    columns.retain(|column| !column.name.starts_with("p_"));
+    Some(columns)
 }
 
 /// Newest first, each once: the place of the last one says where the next page begins.
@@ -236,6 +279,7 @@ mod tests {
 
     use super::*;
     use crate::lake::tables::Tables as LakeTables;
+    use crate::lookup::Data;
     use crate::search::dry::DryTables;
     use crate::search::{Limits, Search, output};
     use crate::state::fixtures::{START, alert, matched, matches, object as object_of, rule};
@@ -305,6 +349,27 @@ mod tests {
             let row = of.rows(&alert).remove(0);
             assert!(row.keys().eq(names.iter()), "{names:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn queries_are_tried_on_the_same_columns() {
+        let log_types = Arc::new(Registry::built_in());
+        let lookup = Definition {
+            origin: "assets.yml".into(),
+            name: "Assets".into(),
+            schema: log_types.names().next().unwrap().to_string(),
+            primary_key: "id".into(),
+            selectors: Vec::new(),
+            data: Data::File("assets.jsonl".into()),
+        };
+        let lake: Arc<dyn LakeTables> = Arc::new(DryTables::new("margay_", log_types.schemas()));
+        let dry = DryLive { prefix: "margay_".into(), lookups: vec![Arc::new(lookup)], log_types };
+        let dry = Search::new(lake, Limits::default()).with_live(Arc::new(dry));
+        let live = search(Ok(Arc::new(MemoryState::new())));
+        for table in ["panther_monitor.public.alerts", "panther_monitor.deliveries"] {
+            assert_eq!(dry.columns(table).await.unwrap(), live.columns(table).await.unwrap());
+        }
+        assert_eq!(csv(&dry, "SELECT count(*) AS n FROM panther_lookups.public.assets").await, "n\r\n0\r\n");
     }
 
     #[tokio::test]

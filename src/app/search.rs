@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::ready;
 
 use super::explain::state_if_there;
-use super::live::Live;
+use super::live::{DryLive, Live};
 use super::{Parts, log_types, tables_for_reading};
 use crate::config::Config;
 use crate::detect::{Engine, content};
@@ -92,12 +92,17 @@ pub(super) fn attributes_of(engine: Engine) -> AttributesOf {
     Arc::new(move |rule: &str| engine.rule(rule).map(|own| own.summary_attributes.clone()).unwrap_or_default())
 }
 
-/// Over tables of all log types without a row, for commands that try queries.
+/// Over all tables that there are to search, without a row, for commands that try queries.
 pub fn dry_search(config: &Config) -> anyhow::Result<Search> {
     let log_types = log_types(&config.log_types.directories);
-    let log_types = log_types.map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
-    let tables = DryTables::new(&config.lake.namespace_prefix, log_types.schemas());
-    Ok(Search::new(Arc::new(tables), config.search.limits()))
+    let log_types = Arc::new(log_types.map_err(|problems| anyhow::anyhow!(problems.join("\n")))?);
+    let mut content = content::read(&config.rules.directories);
+    content.enable_packs(&config.rules.packs);
+    let lookups = content.tables.into_iter().filter(|table| table.enabled).map(|table| table.definition).collect();
+    let prefix = config.lake.namespace_prefix.clone();
+    let tables = DryTables::new(&prefix, log_types.schemas());
+    let live = DryLive { prefix, lookups, log_types };
+    Ok(Search::new(Arc::new(tables), config.search.limits()).with_live(Arc::new(live)))
 }
 
 /// Fields by which a rule wants its alerts summed up, as its file says now; for commands.

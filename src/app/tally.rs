@@ -17,6 +17,9 @@ const LOOK: Duration = Duration::from_secs(30);
 /// For what has happened since the last full hour, when the daemon ends.
 const LAST: Duration = Duration::from_secs(10);
 
+/// Between two tries then, while another daemon is telling.
+const TURN: Duration = Duration::from_millis(200);
+
 /// Until `shutdown`; what could not be told yet is told with the next hour.
 pub(super) async fn tell(pipeline: Arc<Pipeline>, shutdown: CancellationToken) {
     let mut told = Told { since: pipeline.clock.now(), counts: BTreeMap::new() };
@@ -28,7 +31,12 @@ pub(super) async fn tell(pipeline: Arc<Pipeline>, shutdown: CancellationToken) {
         let now = pipeline.clock.now();
         if is_over {
             // It has been told less, and is lost with the process.
-            let _ = tokio::time::timeout(LAST, told.bring_up_to(&pipeline, now)).await;
+            let last = async {
+                while !told.bring_up_to(&pipeline, now).await {
+                    tokio::time::sleep(TURN).await;
+                }
+            };
+            let _ = tokio::time::timeout(LAST, last).await;
             return;
         }
         if hour(now) > hour(told.since) {
@@ -48,7 +56,8 @@ struct Told {
 }
 
 impl Told {
-    async fn bring_up_to(&mut self, pipeline: &Pipeline, now: OffsetDateTime) {
+    /// `false` while another daemon is telling.
+    async fn bring_up_to(&mut self, pipeline: &Pipeline, now: OffsetDateTime) -> bool {
         let counts: BTreeMap<String, RuleProfile> =
             pipeline.telemetry.rule_profiles().into_iter().map(|profile| (profile.rule.clone(), profile)).collect();
         let done = self.done(&counts);
@@ -58,9 +67,10 @@ impl Told {
         };
         match told {
             Ok(true) => (self.since, self.counts) = (now, counts),
-            Ok(false) => {}
+            Ok(false) => return false,
             Err(error) => pipeline.telemetry.lake_not_told("monitor.rule_stats", &error),
         }
+        true
     }
 
     /// What has come since, of each rule that had something to do. One that went and came back counts from nothing.

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::error::{DisplayErrorContext, ProvideErrorMetadata};
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{sdk_config, sdk_config_for};
 use crate::model::{AwsSecret, Secret};
+use crate::runtime::with_causes;
 
 /// A value is held for so long.
 const KEEP: Duration = Duration::from_secs(300);
@@ -59,6 +60,12 @@ impl Vault {
         self.held.lock().await.values_mut().for_each(|held| held.good_until = now);
     }
 
+    /// Forgets what is none of these.
+    pub async fn keep_only(&self, wanted: impl IntoIterator<Item = &AwsSecret>) {
+        let wanted: BTreeSet<&str> = wanted.into_iter().map(|secret| secret.id.as_str()).collect();
+        self.held.lock().await.retain(|id, _| wanted.contains(id.as_str()));
+    }
+
     /// Comes when the value of a secret was found to be another one.
     pub async fn changed(&self) {
         self.changed.notified().await;
@@ -87,8 +94,11 @@ impl Vault {
         for id in ids {
             match self.fetch(&id).await {
                 Ok(whole) => {
-                    let before = self.held.lock().await.insert(id, Held::new(&whole));
-                    is_changed |= before.is_some_and(|before| before.whole != whole);
+                    let mut held = self.held.lock().await;
+                    // Nobody may refer to it any more by now.
+                    let Some(own) = held.get_mut(&id) else { continue };
+                    is_changed |= own.whole != whole;
+                    *own = Held::new(&whole);
                 }
                 Err(problem) => tell_of_old(&problem),
             }
@@ -119,7 +129,7 @@ impl Vault {
         let answer = answer.map_err(|error| {
             let cause = match (error.code(), error.message()) {
                 (Some(code), Some(message)) => format!("{code}: {message}"),
-                _ => DisplayErrorContext(&error).to_string(),
+                _ => with_causes(&error),
             };
             format!("needs the secret `{id}` of AWS Secrets Manager: {cause}; create it, or permit `GetSecretValue`")
         })?;
@@ -170,6 +180,16 @@ mod tests {
     fn an_arn_tells_its_region() {
         assert_eq!(region("arn:aws:secretsmanager:eu-west-1:123456789012:secret:slack-AbCdEf"), "eu-west-1");
         assert_eq!(region("slack"), "");
+    }
+
+    #[tokio::test]
+    async fn what_nothing_refers_to_is_forgotten() {
+        let vault = Vault::default();
+        for id in ["slack", "old"] {
+            vault.held.lock().await.insert(id.into(), Held::new(&Secret::new("hunter2")));
+        }
+        vault.keep_only([&AwsSecret { id: "slack".into(), key: Some("url".into()) }]).await;
+        assert_eq!(vault.held.lock().await.keys().collect::<Vec<_>>(), ["slack"]);
     }
 
     #[test]

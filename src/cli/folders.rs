@@ -25,10 +25,15 @@ impl FolderArgument {
     }
 }
 
-/// What is read for these: of the working folder only what is named for detections (a checkout has examples, scenarios and
-/// configuration of its tools as well), and the helpers and data models of the working folder in any case.
+/// What is read for these: of a working folder that is a checkout only what is named for detections (it has examples,
+/// scenarios and configuration of its tools as well), and the helpers and data models of the working folder in any case.
 pub(super) fn read_for(folders: &[PathBuf]) -> Vec<PathBuf> {
     read_below(Path::new("."), folders)
+}
+
+/// What is read for these of a configuration: each whole, as the daemon reads it, and helpers and data models likewise.
+pub(super) fn read_whole(folders: &[PathBuf]) -> Vec<PathBuf> {
+    with_beside(Path::new("."), folders.to_vec())
 }
 
 fn read_below(working: &Path, folders: &[PathBuf]) -> Vec<PathBuf> {
@@ -41,6 +46,11 @@ fn read_below(working: &Path, folders: &[PathBuf]) -> Vec<PathBuf> {
         }
         all.extend(content.into_iter().map(|name| folder.join(name)));
     }
+    with_beside(working, all)
+}
+
+fn with_beside(working: &Path, mut all: Vec<PathBuf>) -> Vec<PathBuf> {
+    let real = |path: &Path| working.join(path).canonicalize().unwrap_or_else(|_| path.to_owned());
     for name in BESIDE {
         let beside = PathBuf::from(name);
         let is_read =
@@ -52,14 +62,26 @@ fn read_below(working: &Path, folders: &[PathBuf]) -> Vec<PathBuf> {
     all
 }
 
-/// Names, in their order.
+/// Names, in their order; none unless it is a checkout. A folder of rules has folders named after what they are about, of
+/// which one may be called `helpers`: nothing of it may be left out.
 fn content_of(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let folders = entries.filter(|entry| entry.path().is_dir());
-    let mut names: Vec<String> = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) =
+        entries.map(|entry| entry.path()).partition(|path| path.is_dir());
+    let name = |path: PathBuf| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    let mut names: Vec<String> = folders.into_iter().filter_map(name).collect();
+    let has_rules = names.iter().any(|name| name == "rules" || name.ends_with("_rules"));
+    if !has_rules || files.iter().any(|file| is_detection(file)) {
+        return Vec::new();
+    }
     names.retain(|name| !name.starts_with('.') && CONTENT.iter().any(|part| name.contains(part)));
     names.sort();
     names
+}
+
+fn is_detection(file: &Path) -> bool {
+    let is_yaml = file.extension().is_some_and(|extension| extension == "yml" || extension == "yaml");
+    is_yaml && std::fs::read_to_string(file).is_ok_and(|text| text.contains("AnalysisType"))
 }
 
 #[cfg(test)]
@@ -89,5 +111,25 @@ mod tests {
     fn what_is_no_checkout_is_read_as_it_is() {
         assert_eq!(read(&["mine"], &["."]), ["."]);
         assert_eq!(read(&["mine"], &["mine", "nowhere"]), ["mine", "nowhere"]);
+        // A folder of rules: `cd rules && margay test .`
+        assert_eq!(read(&["aws_cloudtrail", "helpers", "lookup_tables", "okta"], &["."]), ["."]);
+    }
+
+    #[test]
+    fn detections_beside_folders_are_not_left_out() {
+        let working = tempfile::tempdir().unwrap();
+        std::fs::create_dir(working.path().join("rules")).unwrap();
+        let read = || read_below(working.path(), &[".".into()]);
+        std::fs::write(working.path().join("tool.yml"), "steps: []\n").unwrap();
+        assert_eq!(read(), [Path::new("./rules")]);
+        std::fs::write(working.path().join("mine.yml"), "AnalysisType: rule\n").unwrap();
+        assert_eq!(read(), [Path::new(".")]);
+    }
+
+    #[test]
+    fn what_is_configured_is_read_whole() {
+        let working = tempfile::tempdir().unwrap();
+        ["rules", "mine"].iter().for_each(|name| std::fs::create_dir(working.path().join(name)).unwrap());
+        assert_eq!(with_beside(working.path(), vec![".".into()]), [Path::new(".")]);
     }
 }

@@ -88,7 +88,7 @@ impl List {
             all.retain(|told| !self.scheduled || told.query.is_scheduled);
             print(&match self.format {
                 Format::Table => rows(&all),
-                Format::Json => all.iter().map(|told| json_line(told) + "\n").collect(),
+                Format::Json => all.iter().map(json_line).collect(),
             })?;
             Ok(ExitCode::SUCCESS)
         })

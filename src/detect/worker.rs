@@ -111,6 +111,8 @@ struct Steps {
     /// As they were counted when the worker first said so, and last.
     first: Option<u64>,
     standing: Option<(u64, Instant)>,
+    /// The last reply asked for a row of a table, which is answered at once: no patience is due for that.
+    has_looked: bool,
 }
 
 impl Steps {
@@ -233,6 +235,7 @@ impl Worker {
                 }
                 Reply::Lookup { event, rule, table, key } if course.asks(event, rule) => {
                     let looked = key_values.look_up(event, rule, &table, &key)?;
+                    self.steps.has_looked = true;
                     self.send(&Request::Looked(looked)).await?;
                 }
                 Reply::Overrun { event, rule, function }
@@ -284,6 +287,7 @@ impl Worker {
                 }
                 (Reply::Lookup { event: 0, rule: of, table, key }, _) if of == rule => {
                     let looked = key_values.look_up(0, rule, &table, &key)?;
+                    self.steps.has_looked = true;
                     self.send(&Request::Looked(looked)).await?;
                 }
                 (Reply::Tested(functions), _) if functions.is_plausible() => return Ok(*functions),
@@ -334,7 +338,9 @@ impl Worker {
     /// The next reply that says something. `calling` is told when the worker dies instead.
     async fn reply(&mut self, calling: Option<(u32, u32)>) -> Result<Reply, WorkerError> {
         // Each reply has its own patience: while the worker waited for an answer it stood still.
-        self.steps.standing = None;
+        if !std::mem::take(&mut self.steps.has_looked) {
+            self.steps.standing = None;
+        }
         loop {
             match timeout(SILENCE, self.frame()).await {
                 Err(_) => return Err(self.died(calling, silent()).await),

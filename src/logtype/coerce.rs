@@ -281,7 +281,7 @@ impl<'s: 'd, 'd> Coercion<'s, 'd> {
             return Ok(false);
         }
         match timestamp.formats.iter().find_map(|format| format.read(form, self.now)) {
-            Some(at) if at == NO_TIME => Ok(false),
+            Some(at) if at == NO_TIME && !place.field.required => Ok(false),
             Some(at) => {
                 let text = put_time(place.key, at, &mut self.out);
                 if timestamp.is_event_time && self.event_time.is_none() {

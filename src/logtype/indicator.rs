@@ -254,7 +254,9 @@ impl Indicators {
         columns.for_each(|column| {
             let View::Str(text) = column.view() else { return };
             match column.key() {
-                "local_address" | "remote_address" | "address" | "host_ip" | "ipv4_address" => self.ip(text.trim(), out),
+                "local_address" | "remote_address" | "address" | "host_ip" | "ipv4_address" => {
+                    self.ip(text.trim(), out)
+                }
                 "host" => self.host(text.trim(), out),
                 _ => {}
             }

@@ -127,12 +127,15 @@ async fn claim(pipeline: &Pipeline, family: &Family) -> Result<Option<ClaimToken
     }
 }
 
+/// What is told stays told, also where the claim can't be given back: it runs out.
 async fn release<T>(pipeline: &Pipeline, token: &ClaimToken, result: Result<T, Stop>) -> Result<T, Stop> {
     let (reason, detail) = match &result {
         Ok(_) => ("told", String::new()),
         Err(stop) => ("lake", stop.to_string()),
     };
-    pipeline.state.release(token, reason, &detail, pipeline.clock.now()).await?;
+    if let Err(error) = pipeline.state.release(token, reason, &detail, pipeline.clock.now()).await {
+        pipeline.telemetry.state_failed("give back the claim of what is told in the lake", &error);
+    }
     result
 }
 

@@ -22,4 +22,4 @@ pub use memory::few_arenas;
 pub use schedule::Schedule;
 pub use tasks::{Tasks, blocking, blocking_deep};
 pub use watch::{Look, Watch, Watched};
-pub use web::{WebClient, web_client};
+pub use web::{WebClient, web_client, with_causes};

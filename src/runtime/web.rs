@@ -26,3 +26,14 @@ pub fn web_client() -> Result<WebClient, String> {
     let connector = builder.https_or_http().enable_http1().wrap_connector(tcp);
     Ok(Client::builder(TokioExecutor::new()).build(connector))
 }
+
+/// An error with what it came from. Debug output is left out: an answer may stand in it.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        said += &format!(": {next}");
+        cause = next.source();
+    }
+    said
+}

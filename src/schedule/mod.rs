@@ -12,6 +12,7 @@ mod run;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,17 +59,24 @@ impl Scheduler {
                 }
                 () = sleep(LOOK) => {}
             }
-            let due = match self.look(&mut noted).await {
-                Ok(due) => due,
-                Err(error) => {
-                    self.pipeline.telemetry.state_failed("look for scheduled queries that are due", &error);
-                    continue;
-                }
+            let mut ended = Vec::new();
+            let looked = tokio::select! {
+                () = end.cancelled() => break,
+                looked = beside(&mut runs, &mut ended, self.look(&mut noted)) => looked,
             };
-            for (query, planned) in due {
-                if runs.len() < AT_ONCE && at_work.insert(query.name.clone()) {
-                    runs.push(self.one(query, planned, end.clone()));
+            match looked {
+                Ok(due) => {
+                    for (query, planned) in due {
+                        if runs.len() < AT_ONCE && at_work.insert(query.name.clone()) {
+                            runs.push(self.one(query, planned, end.clone()));
+                        }
+                    }
                 }
+                Err(error) => self.pipeline.telemetry.state_failed("look for scheduled queries that are due", &error),
+            }
+            // Not before: what the look saw of them may be from before their end.
+            for name in ended {
+                at_work.remove(&name);
             }
         }
         while runs.next().await.is_some() {}
@@ -95,7 +103,8 @@ impl Scheduler {
         for query in queries {
             let schedule = query.schedule.to_string();
             match planned.get(&*query.name) {
-                Some(planned) if planned.schedule == schedule => {
+                // What is due, or at work, is run also under another schedule, which then says what comes next.
+                Some(planned) if planned.schedule == schedule || planned.due <= now => {
                     if planned.failures > 0 {
                         failing.push(*planned);
                     }
@@ -130,5 +139,21 @@ impl Scheduler {
         }
         *noted = Some(Instant::now());
         Ok(())
+    }
+}
+
+/// Awaits `look` while the runs go on, and tells which of them ended meanwhile. Both write to the store in turn: a look that
+/// waits for a run which nobody polls would wait for ever.
+async fn beside<R: Future<Output = String>, L: Future>(
+    runs: &mut FuturesUnordered<R>,
+    ended: &mut Vec<String>,
+    look: L,
+) -> L::Output {
+    let mut look = pin!(look);
+    loop {
+        tokio::select! {
+            Some(name) = runs.next(), if !runs.is_empty() => ended.push(name),
+            looked = &mut look => return looked,
+        }
     }
 }

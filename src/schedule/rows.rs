@@ -35,8 +35,8 @@ pub(super) fn kept(lines: impl BufRead, columns: &[Column], most: usize) -> std:
         columns.iter().filter(|column| column.kind == "timestamp").map(|column| &*column.name).collect();
     let mut kept = Vec::new();
     for (count, line) in lines.lines().enumerate() {
-        let row = serde_json::from_str(&line?).map_err(std::io::Error::other)?;
-        let row = serde_json::to_vec(&as_event(&row, &times)).map_err(std::io::Error::other)?;
+        let row: Map = serde_json::from_str(&line?).map_err(std::io::Error::other)?;
+        let row = written(&row, &times).map_err(std::io::Error::other)?;
         if count == most || kept.len() + row.len() >= MOST_BYTES {
             return Ok((kept.into(), true));
         }
@@ -46,14 +46,24 @@ pub(super) fn kept(lines: impl BufRead, columns: &[Column], most: usize) -> std:
     Ok((kept.into(), false))
 }
 
-fn as_event(row: &Map, times: &[&str]) -> Map {
+/// A row that can be read again. What a text holds is a level deeper in the row, which may be one more than is read: such a
+/// row keeps its text.
+fn written(row: &Map, times: &[&str]) -> serde_json::Result<Vec<u8>> {
+    let written = serde_json::to_vec(&as_event(row, times, true))?;
+    match serde_json::from_slice::<Map>(&written) {
+        Ok(_) => Ok(written),
+        Err(_) => serde_json::to_vec(&as_event(row, times, false)),
+    }
+}
+
+fn as_event(row: &Map, times: &[&str], opens_text: bool) -> Map {
     let mut fields = MapBuilder::default();
     for (key, value) in row.iter() {
         let value = match value {
             Value::Str(text) if times.contains(&&**key) => {
                 time(text).map_or_else(|| value.clone(), |at| Value::str(stored_time(at)))
             }
-            Value::Str(text) if text.starts_with(['{', '[']) => {
+            Value::Str(text) if opens_text && text.starts_with(['{', '[']) => {
                 serde_json::from_str(text).unwrap_or_else(|_| value.clone())
             }
             _ => value.clone(),
@@ -177,6 +187,20 @@ mod tests {
         let (first, is_cut) = super::kept(lines.as_bytes(), &columns(), 1).unwrap();
         assert_eq!((count(&first), is_cut), (1, true));
         assert_eq!(super::kept(&b""[..], &columns(), 1).unwrap(), (Bytes::new(), false));
+    }
+
+    #[test]
+    fn text_that_is_too_deep_for_a_row_stays_text() {
+        let list = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        let who = |levels: usize| {
+            let line = format!("{{\"who\":\"{}\"}}\n", list(levels));
+            let (kept, _) = kept(line.as_bytes(), &columns(), 9).unwrap();
+            events(&kept, DUE)[0].fields.get("who").unwrap().clone()
+        };
+        assert!(matches!(who(126), Value::List(_)));
+        for levels in [127, 128, 500] {
+            assert_eq!(who(levels), Value::str(list(levels)), "{levels} levels");
+        }
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! rows, where they were known already, else with another answer to the query.
 
 use std::io::BufReader;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use time::OffsetDateTime;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -64,6 +66,8 @@ enum Tried {
 enum Trouble {
     /// With the query or its rules. It may go away: a table comes, a rule is mended.
     Query(String),
+    /// With the rows that are kept: every other try would have the same.
+    Kept(String),
     /// With margay.
     Own(String),
     State(StateError),
@@ -102,6 +106,8 @@ impl From<DetectError> for Trouble {
 
 const LOST: &str = "its claim was lost";
 
+const PANICKED: &str = "the work on it panicked; this is a bug of margay";
+
 impl<'a> Run<'a> {
     pub(super) fn new(scheduler: &'a Scheduler, query: ScheduledQuery, planned: Planned) -> Run<'a> {
         Run { scheduler, query, planned, asked: OnceLock::new() }
@@ -118,8 +124,10 @@ impl<'a> Run<'a> {
             Ok(None) => return,
             Err(error) => return self.pipeline().telemetry.state_failed("claim the run of a scheduled query", &error),
         };
+        // Else the daemon would end, and the next one at the same run.
+        let attempt = AssertUnwindSafe(self.attempt(&token)).catch_unwind();
         let tried = tokio::select! {
-            tried = self.attempt(&token) => tried,
+            tried = attempt => tried.unwrap_or_else(|_| Err(Trouble::Query(PANICKED.into()))),
             () = self.until_lost(&token) => Err(Trouble::HandedOver(LOST)),
             () = end.cancelled() => Err(Trouble::HandedOver("margay is ending")),
         };
@@ -141,7 +149,8 @@ impl<'a> Run<'a> {
                 // Its end was written down and taken back: a clock, or a copy of the store, was set back.
                 let next = self.query.schedule.after(self.planned.due.max(now));
                 let instead_of = Some(self.planned.due);
-                self.pipeline().state.plan(&self.query.name, &self.planned.schedule, next, instead_of).await?;
+                let schedule = self.query.schedule.to_string();
+                self.pipeline().state.plan(&self.query.name, &schedule, next, instead_of).await?;
                 Ok(None)
             }
         }
@@ -232,7 +241,7 @@ impl<'a> Run<'a> {
         let (name, due, object) = (self.query.name.clone(), self.planned.due, token.object);
         let (rows, log_type) = (kept.rows.clone(), topic(&name).into());
         let read = blocking(move || rows::batches(&rows, &name, due, object, &log_type)).await;
-        let batches = read.map_err(|error| Trouble::Own(format!("the rows that are kept: {error}")))?;
+        let batches = read.map_err(|error| Trouble::Kept(format!("the rows that are kept: {error}")))?;
         let (mut tickets, mut matches) = (Vec::new(), 0);
         for batch in batches.into_iter().map(Arc::new) {
             let mut detections = self.pipeline().engine.evaluate(&batch).await?;
@@ -271,14 +280,17 @@ impl<'a> Run<'a> {
                     let late = Duration::try_from(ended - due).unwrap_or_default();
                     self.pipeline().telemetry.scheduled_run_ended(name, rows, is_cut, matches, late);
                 }
+                // Last: whoever found the run finished would not conclude it, and its rows would stand in the way of the
+                // next one. The other way round the claim runs out, and the run is forgotten with time.
                 state.finish(token, &outcome, ended).await
             }
             Ok(Tried::Missed(latest)) => {
                 self.release(token, "missed", "").await?;
-                state.plan(name, &self.planned.schedule, latest, Some(due)).await
+                state.plan(name, &self.query.schedule.to_string(), latest, Some(due)).await
             }
             Ok(Tried::Over) => self.release(token, "over", "").await,
-            Err(Trouble::Query(error)) => self.failed(token, &error).await,
+            Err(Trouble::Query(error)) => self.failed(token, &error, false).await,
+            Err(Trouble::Kept(error)) => self.failed(token, &error, true).await,
             Err(Trouble::Own(error)) => {
                 self.pipeline().telemetry.scheduled_run_failed(name, &error, false);
                 self.again(token, &error).await
@@ -299,10 +311,11 @@ impl<'a> Run<'a> {
     }
 
     /// Another try, unless this was the last one, or the next time comes before it.
-    async fn failed(&self, token: &ClaimToken, error: &str) -> Result<(), StateError> {
+    async fn failed(&self, token: &ClaimToken, error: &str, is_final: bool) -> Result<(), StateError> {
         let (name, due, now) = (&self.query.name, self.planned.due, self.pipeline().clock.now());
-        let is_over =
-            self.planned.tries >= RETRIES || now + delay(self.planned.tries) >= self.query.schedule.after(now);
+        let is_over = is_final
+            || self.planned.tries >= RETRIES
+            || now + delay(self.planned.tries) >= self.query.schedule.after(now);
         self.pipeline().telemetry.scheduled_run_failed(name, &error, is_over);
         if !is_over {
             return self.again(token, error).await;

@@ -22,7 +22,7 @@ use crate::search::queries::{Filter, Origin};
 use crate::search::saved::Saved;
 use crate::search::{self, Search};
 use crate::state::sqlite::SqliteStore;
-use crate::state::{AlertFilter, AlertStore, Ledger, ObjectState, Schedules, SqliteConfig, fixtures, run_of};
+use crate::state::{AlertFilter, AlertStore, KeptRows, Ledger, ObjectState, Schedules, SqliteConfig, fixtures, run_of};
 use crate::telemetry::Telemetry;
 
 const DUE: OffsetDateTime = datetime!(2026-01-15 12:00 UTC);
@@ -341,4 +341,75 @@ async fn rows_beyond_the_limit_are_cut_and_that_is_told() {
     assert_eq!(daemon.telemetry.metrics.scheduled_runs_total.get(["cut"]), 1);
     let outcome = world.state.outcome(run_of("Q", DUE).id()).await.unwrap().unwrap();
     assert!(outcome.reason.contains("more rows"), "{}", outcome.reason);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_kept_and_cannot_be_read_end_their_run() {
+    let world = World::new("SELECT 1 AS a").await;
+    let kept = KeptRows { rows: "{\"a\":\n".into(), is_cut: false, at: DUE };
+    world.state.keep_rows("Q", DUE, Some(&kept)).await.unwrap();
+    let daemon = world.daemon().await;
+    daemon.turn().await;
+    let planned = world.planned().await;
+    assert_eq!((planned.due, planned.tries, planned.failures), (DUE + HOUR, 0, 1));
+    let error = planned.last.unwrap().error.unwrap();
+    assert!(error.contains("the rows that are kept"), "{error}");
+    world.set(DUE + HOUR);
+    daemon.turn().await;
+    assert_eq!((world.planned().await.failures, world.matched().await.0), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_panics_is_tried_again() {
+    let world = World::new("SELECT 1 AS a").await;
+    world.daemon_that(|| panic!("as a defect would")).await.turn().await;
+    let planned = world.planned().await;
+    assert_eq!((planned.due, planned.tries), (DUE, 1));
+    world.set(planned.not_before);
+    world.daemon().await.turn().await;
+    assert_eq!((world.planned().await.due, world.matched().await.0), (DUE + HOUR, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_schedule_moves_what_is_not_due_yet() {
+    let world = World::new("SELECT 1 AS a").await;
+    let every = |minutes: u32| {
+        let file = world.folder.path().join("q.yml");
+        write_rules(world.folder.path(), "SELECT 1 AS a");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, text.replace("RateMinutes: 60", &format!("RateMinutes: {minutes}"))).unwrap();
+    };
+    // What is due is run.
+    every(90);
+    let daemon = world.daemon().await;
+    daemon.turn().await;
+    let planned = world.planned().await;
+    assert_eq!((planned.due, planned.last.unwrap().due), (DUE + HOUR * 3 / 2, DUE));
+    daemon.turn().await;
+    let planned = world.planned().await;
+    assert_eq!((planned.due, planned.schedule.as_str()), (DUE + HOUR * 3 / 2, "every 90 minutes"));
+    every(30);
+    world.daemon().await.turn().await;
+    let planned = world.planned().await;
+    assert_eq!((planned.due, planned.schedule.as_str()), (DUE + HOUR / 2, "every 30 minutes"));
+    assert_eq!(planned.last.unwrap().due, DUE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_go_on_while_a_look_waits_for_them() {
+    let writer = tokio::sync::Mutex::new(());
+    let mut runs = FuturesUnordered::new();
+    runs.push(async {
+        let _turn = writer.lock().await;
+        sleep(LOOK).await;
+        "Q".to_owned()
+    });
+    // It has its turn to write, and is not at its end.
+    assert!(tokio::time::timeout(LOOK / 2, runs.next()).await.is_err());
+    let look = async {
+        let _turn = writer.lock().await;
+    };
+    let mut ended = Vec::new();
+    let looked = tokio::time::timeout(LOOK * 2, beside(&mut runs, &mut ended, look)).await;
+    assert_eq!((looked.is_ok(), ended), (true, vec!["Q".to_owned()]));
 }

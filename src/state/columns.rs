@@ -199,6 +199,7 @@ pub(super) fn storm(row: &impl Columns) -> Result<Storm, StateError> {
         hour: moment(row, "hour")?,
         opened: count(row, "opened")?,
         held: count(row, "held")?,
+        forgiven: count(row, "forgiven")?,
     })
 }
 

@@ -86,8 +86,8 @@ pub trait Schedules: Send + Sync {
     async fn planned(&self) -> Result<Vec<Planned>, StateError>;
 
     /// Plans a query that is not planned yet, or whose schedule is another: then the run that is next, or at work, is replaced
-    /// by that of `due`, unless rows of it are kept. With `instead_of`, the run of that time is replaced, where it is still
-    /// next and no rows of it are kept.
+    /// by that of `due`, unless rows of it are kept: then nothing changes, so that it can be planned anew after that run. With
+    /// `instead_of`, the run of that time is replaced, where it is still next and no rows of it are kept.
     async fn plan(
         &self,
         query: &str,
@@ -138,11 +138,11 @@ impl Planned {
             Some(replaced) => replaced == self.due,
             None => self.schedule != schedule,
         };
-        let next = match replaces && !has_rows {
-            true => Planned { due, tries: 0, not_before: due, ..self },
+        match replaces && !has_rows {
+            true => Planned { schedule: schedule.to_owned(), due, tries: 0, not_before: due, ..self },
+            // With the schedule it was chosen by: whoever looks after the run sees by that whether there is another.
             false => self,
-        };
-        Planned { schedule: schedule.to_owned(), ..next }
+        }
     }
 
     /// After a try.

@@ -61,7 +61,9 @@ pub fn stopped(noted: &[Noted], storms: &[Storm], now: OffsetDateTime) -> Vec<St
         detail: format!("{} of {} alerts ({}) are held back", storm.held, storm.opened, storm.kind.as_str()),
     };
     let mut rules: Vec<StoppedRule> = noted.iter().filter_map(of_fact).collect();
-    rules.extend(storms.iter().filter(|storm| storm.end() > now).map(of_storm));
+    // Where every alert was forgiven, there is nothing to lift any more; what was held back by then still has its digest.
+    let holds_back = |storm: &&Storm| storm.end() > now && storm.forgiven < storm.opened;
+    rules.extend(storms.iter().filter(holds_back).map(of_storm));
     rules.sort_by(|one, other| one.rule_id.cmp(&other.rule_id));
     rules
 }
@@ -81,8 +83,11 @@ mod tests {
             noted(Fact::Trouble(Condition::RuleStopped), "was slow", START - Duration::HOUR),
             noted(Fact::Trouble(Condition::QueueOld), "queue", START),
         ];
-        let storm = |rule: &str, hour| Storm { rule_id: rule.into(), kind: AlertKind::Rule, hour, opened: 9, held: 4 };
-        let storms = [storm("loud", START), storm("was loud", START - Duration::HOUR)];
+        let storm = |rule: &str, hour, forgiven| {
+            let rule_id = rule.into();
+            Storm { rule_id, kind: AlertKind::Rule, hour, opened: 9, held: 4, forgiven }
+        };
+        let storms = [storm("lifted", START, 9), storm("loud", START, 7), storm("was loud", START - Duration::HOUR, 0)];
         let told: Vec<(String, Why)> =
             stopped(&noted, &storms, START).into_iter().map(|rule| (rule.rule_id, rule.why)).collect();
         let expected = [("loud", Why::HeldBack), ("slow", Why::SwitchedOff), ("storm", Why::Storm)];

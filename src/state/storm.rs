@@ -117,6 +117,8 @@ pub struct Storm {
     pub hour: OffsetDateTime,
     pub opened: u64,
     pub held: u64,
+    /// Of those opened, so many count no more, because a person has let the rule go on.
+    pub forgiven: u64,
 }
 
 impl Storm {

@@ -137,7 +137,7 @@ async fn matches_with_large_contexts_are_all_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_that_hostile_text_switches_off_is_told_and_the_others_go_on() {
     let regex =
-        "import re\ndef rule(event):\n    return bool(re.fullmatch(r'(x+x+)+y', event.get('displayMessage')))\n";
+        "import re\ndef rule(event):\n    return bool(re.fullmatch(r'(?!z)(x+x+)+y', event.get('displayMessage')))\n";
     let setup = Setup::new()
         .configured("call_timeout_ms = 200\n")
         .rule("Regex", regex)

@@ -127,7 +127,9 @@ async fn a_rule_over_what_a_query_finds_alerts_once_whoever_dies() {
     assert_eq!(told["failures"], 0);
     // The commands tell the same.
     let listed = setup.margay(&["queries", "list", "--config", "margay.toml", "--format", "json"]);
-    let listed: BTreeMap<String, Value> = serde_json::from_slice(&listed.stdout).unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let [line] = listed.lines().collect::<Vec<_>>()[..] else { panic!("a query is a line: {listed:?}") };
+    let listed: BTreeMap<String, Value> = serde_json::from_str(line).unwrap();
     assert_eq!((&listed["isEnabled"], &listed["lastRun"]["rows"]), (&json!(true), &json!(EVENTS)));
     let shown = setup.margay(&["queries", "show", "--config", "margay.toml", "Logins of Ana"]);
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();

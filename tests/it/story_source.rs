@@ -205,7 +205,7 @@ fn a_source_that_is_added_is_one_that_templates_and_checks_know() {
     ];
     let (code, said) = added(&setup, &arguments);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("margay source template iam --source 'okta logs'"), "{said}");
+    assert!(said.contains("margay source template iam --source 'okta logs' --config sources.toml"), "{said}");
     let text = std::fs::read_to_string(setup.path(FILE)).unwrap();
     assert!(text.contains("# kept") && text.contains("account_id = \"012345678901\""), "{text}");
     let id = text.split("external_id = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
@@ -241,6 +241,10 @@ fn a_source_that_would_be_wrong_leaves_the_file_as_it_was() {
         assert!(code == Some(64) && said.contains(wanted) && said.contains(FILE), "{arguments:?}: {said}");
         assert_eq!(std::fs::read_to_string(setup.path(FILE)).unwrap(), before, "{arguments:?}");
     }
+    // Nobody would ask for the external id.
+    let (code, said) = added(&setup, &other(["--external-id", "0e4b0bd2"]));
+    assert!(code == Some(64) && said.contains("--account"), "{said}");
+    assert_eq!(std::fs::read_to_string(setup.path(FILE)).unwrap(), before);
     let left = std::fs::read_dir(setup.path("")).unwrap().map(|entry| entry.unwrap().file_name());
     let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with(".margay-")).collect();
     assert!(left.is_empty(), "{left:?}");

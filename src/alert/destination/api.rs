@@ -11,7 +11,7 @@ use crate::alert::message::Message;
 use crate::alert::outbound::{Client, Policy, Request, Response};
 use crate::alert::render::safe;
 use crate::alert::text::cut;
-use crate::model::{Secret, SecretRef, Taken};
+use crate::model::{News, Secret, SecretRef, Taken};
 
 /// What a vendor's file does.
 pub trait Api: Send + Sync {
@@ -19,15 +19,19 @@ pub trait Api: Send + Sync {
     fn request(&self, message: &Message<'_>) -> Result<Request, String>;
 
     /// What is to be told of an alert that has a ticket, behind these answers, which were all good; `None` when all is
-    /// said. An attempt that fails in between begins anew, so what can be repeated comes first. A vendor without tickets
-    /// has those of another kind of destination that had the name before.
+    /// said. An attempt that fails in between begins anew, so what can be repeated comes first.
     fn follow_up(
         &self,
-        message: &Message<'_>,
+        _message: &Message<'_>,
         _ticket: Ticket<'_>,
-        before: &[Response],
+        _before: &[Response],
     ) -> Result<Option<Request>, String> {
-        if before.is_empty() { self.request(message).map(Some) } else { Ok(None) }
+        Ok(None)
+    }
+
+    /// The kind of the tickets that it makes; `None`: it makes none.
+    fn tickets(&self) -> Option<&'static str> {
+        None
     }
 
     /// What the vendor calls the ticket that it has just made.
@@ -96,10 +100,17 @@ impl Destination for Sender {
     }
 
     async fn send(&self, message: &Message<'_>) -> Result<Taken, SendError> {
-        let Some((id, ends)) = message.follow_up() else {
+        let kind = self.api.tickets();
+        let known = message.follow_up().and_then(|(kept, ends)| Some((of_kind(kind?, kept)?, ends)));
+        let Some((id, ends)) = known else {
+            // A ticket that told of the end alone would tell of nothing that is to be done.
+            if kind.is_some() && message.news == News::Resolved {
+                return Ok(Taken::default());
+            }
             let request = self.api.request(message).map_err(SendError::permanent)?;
             let answer = self.exchange(request).await?;
             let ticket = self.api.ticket(&answer).filter(|ticket| is_ticket(ticket));
+            let ticket = kind.zip(ticket).map(|(kind, id)| format!("{kind}:{id}"));
             return Ok(Taken { status: Some(answer.status.as_u16()), ticket });
         };
         let (ticket, mut answers) = (Ticket { id, ends }, Vec::new());
@@ -108,6 +119,11 @@ impl Destination for Sender {
         }
         Ok(Taken::with(answers.last().map(|answer| answer.status.as_u16())))
     }
+}
+
+/// The id of a ticket as it is kept, with its kind before it: a destination of another kind may have had the name before.
+fn of_kind<'t>(kind: &str, kept: &'t str) -> Option<&'t str> {
+    kept.strip_prefix(kind)?.strip_prefix(':')
 }
 
 /// It becomes a part of a path: no vendor's id has anything else in it.

@@ -69,6 +69,10 @@ impl Api for Asana {
         self.authorized(request).map(Some)
     }
 
+    fn tickets(&self) -> Option<&'static str> {
+        Some("asana")
+    }
+
     fn ticket(&self, made: &Response) -> Option<String> {
         member(made, "/data/gid")
     }

@@ -72,6 +72,10 @@ impl Api for GitHub {
         self.authorized(request).map(Some)
     }
 
+    fn tickets(&self) -> Option<&'static str> {
+        Some("github")
+    }
+
     fn ticket(&self, made: &Response) -> Option<String> {
         member(made, "/number")
     }

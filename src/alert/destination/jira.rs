@@ -83,6 +83,10 @@ impl Api for Jira {
         self.authorized(Request::json(below(&self.url, [ticket.id, "comment"]), &comment)).map(Some)
     }
 
+    fn tickets(&self) -> Option<&'static str> {
+        Some("jira")
+    }
+
     fn ticket(&self, made: &Response) -> Option<String> {
         member(made, "/key")
     }

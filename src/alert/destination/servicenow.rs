@@ -64,6 +64,10 @@ impl Api for ServiceNow {
         self.authorized(Request::json(below(&self.url, [ticket.id]), &change).by(Method::PATCH)).map(Some)
     }
 
+    fn tickets(&self) -> Option<&'static str> {
+        Some("servicenow")
+    }
+
     fn ticket(&self, made: &Response) -> Option<String> {
         member(made, "/result/sys_id")
     }

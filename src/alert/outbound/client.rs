@@ -18,6 +18,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use url::Url;
 
@@ -26,6 +27,8 @@ use super::guard::{self, Policy};
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// From the first byte of the request to the last of the answer that is kept.
 const TOTAL_LIMIT: Duration = Duration::from_secs(20);
+/// For what comes behind the head of an answer, within that time.
+const BODY_PATIENCE: Duration = Duration::from_secs(5);
 /// Of an answer; the rest is not read.
 const BODY_LIMIT: usize = 4096;
 /// Of an answer that is read.
@@ -138,14 +141,14 @@ impl Client {
     /// may be a secret.
     pub async fn send(&self, policy: &Policy, request: Request) -> Result<Response, String> {
         let host = request.url.host_str().unwrap_or_default().to_owned();
-        let exchange = self.exchange(policy, request);
-        match tokio::time::timeout(TOTAL_LIMIT, exchange).await {
+        let end = Instant::now() + TOTAL_LIMIT;
+        match timeout_at(end, self.exchange(policy, request, end)).await {
             Ok(answer) => answer,
             Err(_) => Err(format!("`{host}` did not answer within {} s", TOTAL_LIMIT.as_secs())),
         }
     }
 
-    async fn exchange(&self, policy: &Policy, request: Request) -> Result<Response, String> {
+    async fn exchange(&self, policy: &Policy, request: Request, end: Instant) -> Result<Response, String> {
         policy.check_url(&request.url)?;
         let host = request.url.host().expect("a checked URL names a host").to_owned();
         let name = host.to_string();
@@ -153,13 +156,13 @@ impl Client {
         let addresses = self.addresses(policy, &request.url).await?;
         let stream = connect(&name, &addresses, port).await?;
         if request.url.scheme() == "http" {
-            return talk(stream, &name, request).await;
+            return talk(stream, &name, request, end).await;
         }
         let server = ServerName::try_from(name.trim_matches(['[', ']']).to_owned());
         let server = server.map_err(|_| format!("`{name}` is no name that a certificate can have"))?;
         let stream = self.tls.connect(server, stream).await;
         let stream = stream.map_err(|error| format!("no secure connection with `{name}`: {error}"))?;
-        talk(stream, &name, request).await
+        talk(stream, &name, request, end).await
     }
 
     /// Addresses of the URL's host, each of which may be reached.
@@ -204,7 +207,7 @@ async fn connect(host: &str, addresses: &[IpAddr], port: u16) -> Result<TcpStrea
     Err(format!("can't connect to `{host}`, port {port}: {failure}"))
 }
 
-async fn talk<S>(stream: S, host: &str, request: Request) -> Result<Response, String>
+async fn talk<S>(stream: S, host: &str, request: Request, end: Instant) -> Result<Response, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -224,7 +227,9 @@ where
     let answer = async {
         let response = sender.send_request(sent).await.map_err(failed)?;
         let (head, body) = response.into_parts();
-        Ok(Response { status: head.status, headers: head.headers, body: beginning(body, kept).await })
+        // Sooner than the exchange ends: then the status would be lost, and what it told of done again.
+        let end = (Instant::now() + BODY_PATIENCE).min(end - Duration::from_millis(100));
+        Ok(Response { status: head.status, headers: head.headers, body: beginning(body, kept, end).await })
     };
     // The connection is driven here, beside the exchange, and ends with it.
     tokio::pin!(connection);
@@ -240,10 +245,10 @@ where
     }
 }
 
-/// What comes before the limit or a fault: the status has said already how it went.
-async fn beginning(mut body: hyper::body::Incoming, limit: usize) -> Bytes {
+/// What comes before the limit, a fault or the `end`: the status has said already how it went.
+async fn beginning(mut body: hyper::body::Incoming, limit: usize, end: Instant) -> Bytes {
     let mut kept = Vec::new();
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {
         if let Ok(data) = frame.into_data() {
             let room = limit - kept.len();
             kept.extend_from_slice(&data[..data.len().min(room)]);

@@ -54,11 +54,17 @@ impl Attributes {
             let found = tally.end(rows.is_cut());
             print(&if self.json { json_line(&found) } else { text(&found) })?;
             if found.is_cut {
-                complain(format_args!("there are more events than {}; --limit looks at more", found.events));
+                let more = more(found.events, self.limit);
+                complain(format_args!("there are more events than {}; {more} looks at more", found.events));
             }
             Ok(ExitCode::SUCCESS)
         })
     }
+}
+
+/// What let it look at so few.
+fn more(events: u64, limit: usize) -> &'static str {
+    if events < limit as u64 { "a larger `search.max_result_mib`" } else { "--limit" }
 }
 
 fn text(found: &attributes::Attributes) -> String {
@@ -77,6 +83,12 @@ fn text(found: &attributes::Attributes) -> String {
 mod tests {
     use super::*;
     use crate::search::attributes::{Attribute, Counted};
+
+    #[test]
+    fn a_cut_names_the_limit_that_was_met() {
+        assert_eq!(more(10, 10), "--limit");
+        assert!(more(9, 10).contains("search.max_result_mib"));
+    }
 
     #[test]
     fn a_field_is_a_head_with_its_values_below() {

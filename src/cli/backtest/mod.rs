@@ -104,12 +104,12 @@ async fn backtest(
 ) -> anyhow::Result<ExitCode> {
     let folders = match (&arguments.folders[..], &config.rules.directories[..]) {
         // Where rules are named by their files, they may be all that there is.
-        ([], []) if !arguments.rules.is_empty() && !Path::new("rules").is_dir() => Vec::new(),
-        ([], []) => vec![PathBuf::from("rules")],
-        ([], configured) => configured.to_vec(),
-        (given, _) => given.to_vec(),
+        ([], []) if !arguments.rules.is_empty() && !Path::new("rules").is_dir() => folders::read_whole(&[]),
+        ([], []) => folders::read_whole(&[PathBuf::from("rules")]),
+        ([], configured) => folders::read_whole(configured),
+        (given, _) => folders::read_for(given),
     };
-    let chosen = match rules::choose(&arguments.rules, folders::read_for(&folders)).await {
+    let chosen = match rules::choose(&arguments.rules, folders).await {
         Ok(chosen) => chosen,
         Err(problem) => return Ok(usage(&problem)),
     };

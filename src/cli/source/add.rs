@@ -8,11 +8,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use clap::{ArgGroup, Parser as _};
 
 use super::super::{ConfigArgument, failure, print, usage};
 use crate::{app, config};
 
 #[derive(clap::Args)]
+#[command(group(ArgGroup::new("reader").args(["role", "account"]).multiple(true)))]
 pub(super) struct Arguments {
     #[command(flatten)]
     config: ConfigArgument,
@@ -40,11 +42,18 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ARN")]
     role: Option<String>,
     /// What that role asks for; made up if it is not given.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", requires = "reader")]
     external_id: Option<String>,
     /// How the objects are split into records: Auto, Lines, JSON, JsonArray, CloudWatchLogs, XML or Parquet.
     #[arg(long, value_name = "TYPE")]
     stream_type: Option<String>,
+}
+
+/// A command that names no file.
+#[derive(clap::Parser)]
+struct Unnamed {
+    #[command(flatten)]
+    config: ConfigArgument,
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
@@ -122,10 +131,19 @@ impl Arguments {
         Ok(Ok(()))
     }
 
+    /// What the next commands take where they would read another file by themselves.
+    fn named_file(&self) -> String {
+        let named = &self.config.config;
+        match Unnamed::try_parse_from(["margay"]) {
+            Ok(usual) if usual.config.config == *named => String::new(),
+            _ => format!(" --config {}", quoted(&named.display().to_string())),
+        }
+    }
+
     /// What the accounts need now.
     fn next(&self, external_id: Option<&str>) -> String {
         let name = self.name.trim();
-        let quoted = if name.contains(' ') { format!("'{name}'") } else { name.to_owned() };
+        let quoted = quoted(name);
         let mut text = format!("{name} is a source in {} now", self.config.config.display());
         if let Some(external_id) = external_id {
             text += &format!(", with the external id {external_id}");
@@ -142,6 +160,8 @@ impl Arguments {
             steps.push((of("bucket --format json"), "what the bucket has to notify"));
         }
         steps.push((format!("margay source check {quoted}"), "tells what is missing"));
+        let file = self.named_file();
+        steps.iter_mut().for_each(|(command, _)| *command += &file);
         let width = steps.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
         for (command, what) in steps {
             writeln!(text, "  {command:width$}  # {what}").expect("a string takes everything");
@@ -149,6 +169,11 @@ impl Arguments {
         text += "\nconfig/onboarding.md leads through these steps.\n";
         text
     }
+}
+
+/// As a shell takes it for one word.
+fn quoted(word: &str) -> String {
+    if word.contains(' ') { format!("'{word}'") } else { word.to_owned() }
 }
 
 /// A key of TOML, whose texts and lists of texts are written as those of JSON.

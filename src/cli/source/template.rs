@@ -1,6 +1,7 @@
 //! `margay source template`: prints templates for the accounts around a source. Asks nothing of AWS and changes
 //! nothing.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -8,6 +9,7 @@ use clap::Subcommand;
 use super::super::{ConfigArgument, print, usage};
 use crate::config::Config;
 use crate::lake;
+use crate::model::SecretRef;
 use crate::source::template::{self, Daemon, Folders, Glue, Host, Kind, Lake, Notifications, Outlets, Setting, TOPIC};
 use crate::source::{SourceConfig, SourceTable};
 
@@ -187,6 +189,7 @@ fn setting<'c>(common: &Common, config: &'c Config) -> Result<Setting<'c>, Strin
         operator: None,
         lake,
         outlets,
+        secrets: secrets_of(config),
     })
 }
 
@@ -227,6 +230,20 @@ fn outlets_of(config: &Config) -> Outlets {
         }
     }
     outlets
+}
+
+/// Each once, also where several texts of one are used.
+fn secrets_of(config: &Config) -> Vec<String> {
+    let enabled = config.alerts.destinations.iter().filter(|destination| destination.enabled);
+    let of_alerts = enabled.flat_map(|destination| destination.secrets());
+    let of_api = config.http.tokens.iter().map(|own| &own.token);
+    let rest = (config.lake.kind == lake::Kind::Rest).then_some(&config.lake.rest);
+    let of_lake = rest.into_iter().flat_map(|rest| rest.token.iter().chain(&rest.credential));
+    let ids = of_alerts.chain(of_api).chain(of_lake).filter_map(|secret| match secret {
+        SecretRef::Aws(secret) => Some(secret.id.clone()),
+        SecretRef::Env(_) | SecretRef::File(_) => None,
+    });
+    ids.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn source<'c>(config: &'c Config, name: &str) -> Result<&'c SourceConfig, Vec<String>> {

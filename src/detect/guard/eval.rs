@@ -281,15 +281,19 @@ impl<'e, F: Fields<'e>> Run<'e, '_, F> {
                 let mut result = Truth::from(!stop);
                 // All elements of a set are looked at, since another order might meet one that raises first. What is not
                 // known of one is not decided here: there may be many.
-                self.each(over, 0, true, frame, &mut |value| {
+                let looked = self.each(over, 0, true, frame, &mut |value| {
                     let truth = value.truth(self.fields)?;
                     let stops = truth == Truth::from(stop);
                     if stops || (truth == Truth::Either && result != Truth::from(stop)) {
                         result = truth;
                     }
                     Ok(!stops)
-                })?;
-                Ok(result.value())
+                });
+                match looked {
+                    // What is not known of an element before may have ended the loop.
+                    Err(Raises(_)) if result == Truth::Either => Err(Ask),
+                    looked => looked.map(|_| result.value()),
+                }
             }
             Expr::Reduce(reduce) => self.reduce(reduce, frame),
             Expr::Unknown => Err(Ask),

@@ -281,6 +281,8 @@ impl<'a> Lower<'a> {
                 let handlers = attempt.handlers.iter().map(|ast::ExceptHandler::ExceptHandler(handler)| Handler {
                     catches: match &handler.type_ {
                         _ if attempt.is_star => Catches::Unknown,
+                        // A name of the module, which others see.
+                        _ if handler.name.as_ref().is_some_and(|name| scope.slot(name).is_none()) => Catches::Unknown,
                         None => Catches::All,
                         Some(classes) => self.exceptions(classes, scope).map_or(Catches::Unknown, Catches::These),
                     },

@@ -28,7 +28,9 @@ impl<'a> Lower<'a> {
                     let meaning = self.member(module, &attribute.attr);
                     return self.call_of(meaning, &attribute.attr, call, scope);
                 }
-                let Some(method) = Method::named(&attribute.attr) else {
+                // A subscript refuses what it can't take in other words than a call of `__getitem__`.
+                let named = Method::named(&attribute.attr).filter(|method| *method != Method::Item);
+                let Some(method) = named else {
                     return self.unknown(&format!("the method `{}`", attribute.attr), call.start(), scope);
                 };
                 let of = self.expr(&attribute.value, scope);

@@ -134,8 +134,6 @@ impl<'a> Lower<'a> {
         match name {
             "I" | "IGNORECASE" => Some(Flags { ignore_case: true, ..Flags::default() }),
             "S" | "DOTALL" => Some(Flags { dot_all: true, ..Flags::default() }),
-            // Of texts in ASCII it changes nothing.
-            "A" | "ASCII" => Some(Flags::default()),
             _ => None,
         }
     }

@@ -50,7 +50,7 @@ impl Pattern {
             Some(text) => (text, true),
             None => (text, flags.ignore_case),
         };
-        let mut reader = Reader { rest: text.chars().peekable(), dot_all: flags.dot_all, depth: 0 };
+        let mut reader = Reader { rest: text.chars().peekable(), dot_all: flags.dot_all, depth: 0, names: Vec::new() };
         let read = if text.is_ascii() { reader.alternatives()?.text } else { return None };
         if reader.rest.next().is_some() {
             return None;
@@ -82,6 +82,8 @@ struct Reader<'t> {
     rest: Peekable<Chars<'t>>,
     dot_all: bool,
     depth: usize,
+    /// Of groups.
+    names: Vec<String>,
 }
 
 /// A part of a pattern, in the engine's syntax.
@@ -147,8 +149,14 @@ impl Reader<'_> {
             match self.rest.next()? {
                 ':' => {}
                 'P' if self.rest.next_if_eq(&'<').is_some() => {
-                    // A name that is none is an error of the pattern, which no rule set loads with.
-                    self.rest.by_ref().find(|next| *next == '>')?;
+                    let name: String = self.rest.by_ref().take_while(|next| *next != '>').collect();
+                    // A name that is none, or is there twice, is an error in Python.
+                    let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+                        && name.starts_with(|c: char| !c.is_ascii_digit());
+                    if !is_name || self.names.contains(&name) {
+                        return None;
+                    }
+                    self.names.push(name);
                 }
                 _ => return None,
             }
@@ -201,8 +209,12 @@ impl Reader<'_> {
                     match set(letter) {
                         Some(set) => {
                             class += set;
-                            // A range that begins so is an error in Python.
                             first = false;
+                            let mut ahead = self.rest.clone();
+                            // A range that begins so is an error in Python.
+                            if ahead.next() == Some('-') && ahead.next() != Some(']') {
+                                return None;
+                            }
                             continue;
                         }
                         None => self.escaped(letter)?,

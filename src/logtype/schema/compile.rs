@@ -315,7 +315,8 @@ impl<'d> Compiler<'d> {
                 Some((_, within)) => found = Some(*within),
                 None => {
                     let known = WITHIN.map(|(known, _)| format!("`{known}`")).join(" and ");
-                    let message = format!("a json field knows only the indicators {known}; `{}` has no effect", name.value);
+                    let message =
+                        format!("a json field knows only the indicators {known}; `{}` has no effect", name.value);
                     self.warning(name.referenced, message);
                 }
             }

@@ -37,6 +37,8 @@ pub struct Setting<'a> {
     pub operator: Option<String>,
     pub lake: Lake,
     pub outlets: Outlets,
+    /// Names and ARNs of secrets that AWS keeps.
+    pub secrets: Vec<String>,
 }
 
 /// Folders of rules and log types in S3, which the daemon reads.

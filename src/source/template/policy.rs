@@ -205,6 +205,7 @@ pub(super) fn daemon(setting: &Setting<'_>, sources: &[&SourceConfig], accounts:
     }
     statements.extend(keeping(&setting.lake, daemon));
     statements.extend(sending(outlets));
+    statements.extend(secrets(&setting.secrets, daemon));
     policy(statements)
 }
 
@@ -260,4 +261,17 @@ fn sending(outlets: &Outlets) -> Vec<Value> {
     let topics = (!outlets.topics.is_empty()).then(|| statement("AlertTopics", "sns:Publish", &outlets.topics));
     let queues = (!outlets.queues.is_empty()).then(|| statement("AlertQueues", "sqs:SendMessage", &outlets.queues));
     topics.into_iter().chain(queues).collect()
+}
+
+/// What reading secrets takes. The ARN of a secret ends with a hyphen and six characters that its name does not tell.
+fn secrets(secrets: &[String], daemon: &Daemon) -> Option<Value> {
+    let Daemon { partition, region, account, .. } = daemon;
+    let arn = |secret: &String| match secret.starts_with("arn:") {
+        true => secret.clone(),
+        false => format!("arn:{partition}:secretsmanager:{region}:{account}:secret:{secret}-??????"),
+    };
+    (!secrets.is_empty()).then(|| {
+        let resource = one_or_many(secrets.iter().map(arn).collect());
+        json!({ "Sid": "Secrets", "Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": resource })
+    })
 }

@@ -47,6 +47,7 @@ fn setting(sources: &[SourceConfig]) -> Setting<'_> {
         operator: None,
         lake: Lake::default(),
         outlets: Outlets::default(),
+        secrets: Vec::new(),
     }
 }
 
@@ -62,6 +63,7 @@ fn keeping(sources: &[SourceConfig]) -> Setting<'_> {
                 .into_iter()
                 .collect(),
         },
+        secrets: vec!["arn:aws:secretsmanager:eu-west-1:444455556666:secret:api-AbCdEf".into(), "margay/slack".into()],
         ..setting(sources)
     }
 }
@@ -171,6 +173,7 @@ fn a_policy_names_what_it_is_about_and_actions_that_are_called() {
         "s3:GetObjectVersion",
         "s3:ListBucket",
         "s3:PutObject",
+        "secretsmanager:GetSecretValue",
         "sns:ConfirmSubscription",
         "sns:Publish",
         "sqs:ChangeMessageVisibility",

@@ -50,7 +50,11 @@ pub(in crate::state) async fn a_missed_run_is_replaced_unless_it_has_rows<S: Sta
     store.keep_rows(QUERY, latest, Some(&kept("[1]"))).await.unwrap();
     store.plan(QUERY, "hourly", latest + Duration::HOUR, Some(latest)).await.unwrap();
     store.plan(QUERY, "daily", latest + Duration::DAY, None).await.unwrap();
-    assert_eq!((only(store).await.due, only(store).await.schedule.as_str()), (latest, "daily"));
+    assert_eq!((only(store).await.due, only(store).await.schedule.as_str()), (latest, "hourly"));
+    let ended = Conclusion::Ended { next: latest + Duration::HOUR, run: run(latest, None) };
+    assert!(store.conclude(QUERY, latest, &ended).await.unwrap());
+    store.plan(QUERY, "daily", latest + Duration::DAY, None).await.unwrap();
+    assert_eq!((only(store).await.due, only(store).await.schedule.as_str()), (latest + Duration::DAY, "daily"));
 }
 
 pub(in crate::state) async fn the_rows_that_are_kept_first_stay_until_the_run_has_ended<S: StateStore>(store: &S) {

@@ -9,7 +9,7 @@ use time::{Duration as Span, OffsetDateTime};
 use super::{claimed, token};
 use crate::model::{Alert, AlertKind, Alerting, Detections, Match, News, OnStorm, Receiver, RuleMeta, Severity, Taken};
 use crate::state::fixtures::{START, fault, matched, rule};
-use crate::state::{AlertFilter, ClaimToken, Condition, Fact, Lift, Recorded, StateStore, Storm};
+use crate::state::{AlertFilter, ClaimToken, Condition, Fact, Lift, Recorded, StateStore, Storm, stopped};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -93,7 +93,7 @@ pub(in crate::state) async fn after_the_hour_there_is_one_digest_and_delivery_go
     let storms = store.storms().await.unwrap();
     let [storm] = &storms[..] else { panic!("{storms:?}") };
     let hour = START.replace_time(time::macros::time!(3:00));
-    let expected = Storm { rule_id: "r".into(), kind: AlertKind::Rule, hour, opened: 60, held: 58 };
+    let expected = Storm { rule_id: "r".into(), kind: AlertKind::Rule, hour, opened: 60, held: 58, forgiven: 0 };
     assert_eq!(*storm, expected);
     assert_eq!(store.digest(storm, storm.end() - Span::SECOND).await.unwrap(), None, "the hour is not over");
 
@@ -176,7 +176,7 @@ pub(in crate::state) async fn a_person_lets_a_stopped_rule_go_on<S: StateStore>(
     assert_eq!(record(store, &token, &rule, 9..10, START).await.opened.len(), 0);
     // What was held back is told all the same.
     let storms = store.storms().await.unwrap();
-    assert_eq!((storms[0].opened, storms[0].held), (9, 3));
+    assert_eq!((storms[0].opened, storms[0].held, storms[0].forgiven), (9, 3, 5));
     let stopped: Vec<String> = store.noted().await.unwrap().into_iter().map(|own| own.subject).collect();
     assert_eq!(stopped, ["other", "r"]);
     assert!(store.lift(&lift("other", START + Span::MINUTE)).await.unwrap());
@@ -189,6 +189,8 @@ pub(in crate::state) async fn a_person_lets_what_is_held_back_go_out<S: StateSto
     assert_eq!(record(store, &token, &rule, 0..5, START).await.held, 3);
     assert!(store.lift(&lift("r", START)).await.unwrap());
     assert!(!store.lift(&lift("r", START)).await.unwrap(), "once is enough");
+    let facts = store.noted().await.unwrap();
+    assert_eq!(stopped(&facts, &store.storms().await.unwrap(), START), [], "and it is listed no more");
     assert_eq!(record(store, &token, &rule, 5..8, START).await.held, 1);
     store.note(Fact::Trouble(Condition::RuleStopped), "slow", "it hung", START).await.unwrap();
     assert!(store.lift(&lift("slow", START)).await.unwrap());

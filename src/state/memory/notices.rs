@@ -118,8 +118,8 @@ impl Storms for MemoryState {
         let mut storms = Vec::new();
         for ((rule_id, kind, hour), count) in tables.hours.iter().filter(|(_, count)| count.held > 0) {
             let kind = kind.parse::<AlertKind>().map_err(StateError::Store)?;
-            let (opened, held) = (count.opened, count.held);
-            storms.push(Storm { rule_id: rule_id.clone(), kind, hour: *hour, opened, held });
+            let HourCount { opened, held, forgiven } = *count;
+            storms.push(Storm { rule_id: rule_id.clone(), kind, hour: *hour, opened, held, forgiven });
         }
         storms.sort_by(|one, other| {
             (one.hour, &one.rule_id, one.kind.as_str()).cmp(&(other.hour, &other.rule_id, other.kind.as_str()))

@@ -15,7 +15,7 @@ use super::span::Span;
 use super::waiting::Waiting;
 use super::{SpansConfig, Telemetry};
 use crate::model::Secret;
-use crate::runtime::{Backoff, WebClient, web_client};
+use crate::runtime::{Backoff, WebClient, web_client, with_causes};
 
 /// Spans that make no batch wait so long for others.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -168,6 +168,10 @@ fn may_be_tried_again(status: StatusCode) -> bool {
 
 /// Where traces go at an endpoint.
 fn url(endpoint: &str) -> Result<Uri, String> {
+    // The path of traces would come behind it.
+    if endpoint.contains('?') {
+        return Err("has a query; send a key in `telemetry.otlp_headers`".into());
+    }
     let base = endpoint.trim_end_matches('/');
     let whole = if base.ends_with("/v1/traces") { base.to_owned() } else { format!("{base}/v1/traces") };
     let url: Uri = whole.parse().map_err(|error: hyper::http::uri::InvalidUri| format!("is no URL: {error}"))?;
@@ -176,16 +180,6 @@ fn url(endpoint: &str) -> Result<Uri, String> {
         true => Err("has a name or a password before its host; send it in `telemetry.otlp_headers`".into()),
         false => Ok(url),
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut said = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        said += &format!(": {next}");
-        cause = next.source();
-    }
-    said
 }
 
 #[cfg(test)]
@@ -198,6 +192,9 @@ mod tests {
             assert_eq!(url(endpoint).unwrap(), "http://c:4318/v1/traces");
         }
         assert_eq!(url("https://otlp.example/otlp").unwrap(), "https://otlp.example/otlp/v1/traces");
-        assert!(url("https://ana:hunter2@otlp.example").unwrap_err().contains("otlp_headers"));
+        for endpoint in ["https://ana:hunter2@otlp.example", "https://otlp.example/otlp?key=hunter2"] {
+            let problem = url(endpoint).unwrap_err();
+            assert!(problem.contains("otlp_headers") && !problem.contains("hunter2"), "{problem}");
+        }
     }
 }

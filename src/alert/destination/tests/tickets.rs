@@ -27,6 +27,11 @@ fn made(kind: &str) -> (&'static str, &'static str) {
     }
 }
 
+/// The same as it is kept.
+fn kept(kind: &str) -> String {
+    format!("{kind}:{}", made(kind).1)
+}
+
 const KINDS: [&str; 4] = ["jira", "github", "asana", "servicenow"];
 
 const TRANSITIONS: &str = r#"{"transitions":[{"id":"11","name":"Start","to":{"name":"In Progress"}},
@@ -52,16 +57,16 @@ async fn followed(kind: &str, more: &Value, ticket: &str, news: News, answers: &
 #[tokio::test]
 async fn the_ticket_is_read_from_the_answer_however_long_that_is() {
     for kind in KINDS {
-        let (answered, ticket) = made(kind);
+        let (answered, _) = made(kind);
         // Vendors repeat what they were sent, behind or before what counts.
         let long = answered.replacen('{', &format!(r#"{{"echo":"{}","#, "x".repeat(100_000)), 1);
-        for (body, expected) in [(answered, Some(ticket)), (&*long, Some(ticket)), ("accepted", None)] {
+        for (body, expected) in [(answered, Some(kept(kind))), (&*long, Some(kept(kind))), ("accepted", None)] {
             let vendor = Vendor::answering(answer("201 Created", "", body)).await;
             let (_, settings) = kinds(&vendor.url()).into_iter().find(|(own, _)| *own == kind).unwrap();
             let line = built("soc", kind, settings, &urls(&vendor.url())).await.unwrap();
             let alert = common();
             let taken = line.destination.send(&Message::new(&alert, "soc", None, 0, START)).await.unwrap();
-            assert_eq!(taken, Taken { status: Some(201), ticket: expected.map(String::from) }, "{kind}");
+            assert_eq!(taken, Taken { status: Some(201), ticket: expected }, "{kind}");
         }
     }
 }
@@ -82,11 +87,11 @@ async fn an_answer_leads_nowhere_else() {
 #[tokio::test]
 async fn what_comes_later_is_told_in_the_ticket() {
     for kind in KINDS {
-        let (_, ticket) = made(kind);
-        let (sent, taken) = followed(kind, &json!({}), ticket, News::Updated, &["{}"]).await;
+        let ticket = kept(kind);
+        let (sent, taken) = followed(kind, &json!({}), &ticket, News::Updated, &["{}"]).await;
         assert_eq!(taken, Taken::with(Some(200)), "{kind}");
         insta::assert_json_snapshot!(format!("{kind}_updated"), sent);
-        let (sent, _) = followed(kind, &json!({}), ticket, News::Resolved, &["{}"]).await;
+        let (sent, _) = followed(kind, &json!({}), &ticket, News::Resolved, &["{}"]).await;
         insta::assert_json_snapshot!(format!("{kind}_resolved"), sent);
     }
 }
@@ -100,7 +105,7 @@ async fn a_ticket_of_several_alerts_does_not_end_with_one_of_them() {
             "servicenow" => json!({ "close_code": "Solution provided" }),
             _ => json!({}),
         };
-        let (sent, _) = followed(kind, &more, &shared(ticket), News::Resolved, &["{}"]).await;
+        let (sent, _) = followed(kind, &more, &shared(&kept(kind)), News::Resolved, &["{}"]).await;
         let [comment] = &sent[..] else { panic!("{kind}: {sent:?}") };
         assert!(comment["line"].as_str().unwrap().contains(ticket) && !comment["line"].as_str().unwrap().contains('~'));
         assert!(!comment.to_string().contains("Solution provided"), "{comment}");
@@ -111,7 +116,7 @@ async fn a_ticket_of_several_alerts_does_not_end_with_one_of_them() {
 async fn an_end_moves_what_has_a_workflow_where_the_settings_say_how() {
     for wanted in ["done", "CLOSE IT"] {
         let more = json!({ "done_transition": wanted });
-        let (sent, _) = followed("jira", &more, "SEC-24", News::Resolved, &[TRANSITIONS, "", "{}"]).await;
+        let (sent, _) = followed("jira", &more, "jira:SEC-24", News::Resolved, &[TRANSITIONS, "", "{}"]).await;
         let lines: Vec<&str> = sent.iter().map(|one| one["line"].as_str().unwrap()).collect();
         let path = "/rest/api/latest/issue/SEC-24";
         let expected =
@@ -120,12 +125,12 @@ async fn an_end_moves_what_has_a_workflow_where_the_settings_say_how() {
         assert_eq!(sent[1]["body"], json!({ "transition": { "id": "31" } }));
     }
     // Somebody has moved it before.
-    let (sent, _) =
-        followed("jira", &json!({ "done_transition": "Gone" }), "SEC-24", News::Resolved, &[TRANSITIONS, "{}"]).await;
+    let more = json!({ "done_transition": "Gone" });
+    let (sent, _) = followed("jira", &more, "jira:SEC-24", News::Resolved, &[TRANSITIONS, "{}"]).await;
     assert_eq!(sent.len(), 2);
     assert!(sent[1]["body"]["body"].as_str().unwrap().contains("no transition `Gone`"), "{}", sent[1]);
     let more = json!({ "close_code": "Solution provided" });
-    let (sent, _) = followed("servicenow", &more, made("servicenow").1, News::Resolved, &["{}"]).await;
+    let (sent, _) = followed("servicenow", &more, &kept("servicenow"), News::Resolved, &["{}"]).await;
     assert_eq!((&sent[0]["body"]["state"], &sent[0]["body"]["close_code"]), (&json!("6"), &json!("Solution provided")));
 }
 
@@ -135,10 +140,28 @@ async fn a_ticket_that_can_t_be_reached_is_a_refusal_and_no_second_ticket() {
     let (_, settings) = kinds(&vendor.url()).into_iter().find(|(own, _)| *own == "github").unwrap();
     let line = built("soc", "github", settings, &urls(&vendor.url())).await.unwrap();
     let alert = common();
-    let message = Message::new(&alert, "soc", None, 0, START).telling(News::Resolved).about(Some("7"));
+    let message = Message::new(&alert, "soc", None, 0, START).telling(News::Resolved).about(Some("github:7"));
     assert_eq!(line.destination.send(&message).await.unwrap_err().failure, Failure::Refused);
     let sent = vendor.received();
     assert_eq!((sent.len(), &*sent[0].line), (1, "PATCH /repos/company/alerts/issues/7 HTTP/1.1"));
+}
+
+#[tokio::test]
+async fn an_end_without_a_ticket_of_this_kind_makes_none() {
+    for kind in KINDS {
+        let vendor = Vendor::answering(answer("201 Created", "", made(kind).0)).await;
+        let (_, settings) = kinds(&vendor.url()).into_iter().find(|(own, _)| *own == kind).unwrap();
+        let line = built("soc", kind, settings, &urls(&vendor.url())).await.unwrap();
+        let alert = common();
+        for ticket in [None, Some("other:7")] {
+            let message = Message::new(&alert, "soc", None, 0, START).telling(News::Resolved).about(ticket);
+            assert_eq!(line.destination.send(&message).await.unwrap(), Taken::default(), "{kind}");
+        }
+        assert_eq!(vendor.received().len(), 0, "{kind}");
+        // What is not over yet gets a ticket of this kind.
+        let message = Message::new(&alert, "soc", None, 0, START).telling(News::Updated).about(Some("other:7"));
+        assert_eq!(line.destination.send(&message).await.unwrap().ticket, Some(kept(kind)));
+    }
 }
 
 /// From the alert over the outbox to the vendor and back again.

@@ -34,6 +34,10 @@ fn request(url: &str) -> Request {
     Request::json(Url::parse(url).unwrap(), &serde_json::json!({ "a": 1 }))
 }
 
+fn soon() -> Instant {
+    Instant::now() + TOTAL_LIMIT
+}
+
 async fn sent(resolver: Arc<Script>, policy: &Policy, url: &str) -> Result<Response, String> {
     Client::with(resolver, RootCertStore::empty()).send(policy, request(url)).await
 }
@@ -45,7 +49,7 @@ async fn a_name_that_resolves_otherwise_a_moment_later_changes_nothing() {
     let addresses = Client::with(resolver.clone(), RootCertStore::empty());
     let checked = addresses.checked_addresses(&policy("127.0.0.1/32"), "rebinding.example").await.unwrap();
     let stream = connect("rebinding.example", &checked, vendor.port).await.unwrap();
-    let answer = talk(stream, "rebinding.example", request("http://rebinding.example/path?q=1")).await.unwrap();
+    let answer = talk(stream, "rebinding.example", request("http://rebinding.example/path?q=1"), soon()).await.unwrap();
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"well"[..]));
     assert_eq!(*resolver.calls.lock().unwrap(), 1, "the name was resolved once");
     let received = &vendor.received()[0];
@@ -98,6 +102,28 @@ async fn silence_and_garbage_are_failures() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn of_an_answer_that_falls_silent_is_kept_what_has_come() {
+    // The head may come at the last moment.
+    for end in [TOTAL_LIMIT, Duration::ZERO] {
+        let end = Instant::now() + Duration::from_secs(1) + end;
+        let (inner, mut outer) = tokio::io::duplex(64 * 1024);
+        let serving = async move {
+            use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+            let mut request = [0; 4096];
+            let _ = outer.read(&mut request).await;
+            let _ = outer.write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\nbegun").await;
+            outer
+        };
+        let asking = talk(inner, "hooks.example", request("https://hooks.example/"), end);
+        // The connection stays open meanwhile.
+        let (answer, _open) = tokio::join!(asking, serving);
+        let answer = answer.unwrap();
+        assert_eq!((answer.status.as_u16(), &answer.body[..]), (201, &b"begun"[..]));
+        assert!(Instant::now() < end);
+    }
+}
+
 #[test]
 fn a_header_with_a_line_end_can_t_be_made() {
     let request = request("https://hooks.example/");
@@ -137,7 +163,7 @@ async fn a_certificate_must_be_of_the_name_and_of_a_known_authority() {
         let asking = async {
             let server = ServerName::try_from(name).unwrap();
             let stream = client.tls.connect(server, inner).await.map_err(|error| error.to_string())?;
-            talk(stream, name, request(&format!("https://{name}/"))).await
+            talk(stream, name, request(&format!("https://{name}/")), soon()).await
         };
         let (answer, ()) = tokio::join!(asking, serving);
         assert_eq!(answer.is_ok(), good, "{name}: {answer:?}");

@@ -55,11 +55,18 @@ pub(super) fn firewall(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Res
     for (name, value) in [("timestamp", time), ("hostname", host), ("event", event)] {
         fields.text(name, value);
     }
-    for word in pairs.split_ascii_whitespace() {
+    let mut keys = Vec::with_capacity(20);
+    // Behind a bracket stands the packet that an error is about, which whoever sent the error chose.
+    for word in pairs.split_ascii_whitespace().take_while(|word| !word.starts_with('[')) {
         match word.split_once('=') {
             // The kernel writes a zero for what a packet does not have.
             Some((_, "" | "0")) => {}
-            Some((key, value)) => fields.text(key, value),
+            // UDP has a length of its own behind that of the packet.
+            Some((key, _)) if keys.contains(&key) => {}
+            Some((key, value)) => {
+                keys.push(key);
+                fields.text(key, value);
+            }
             None if FLAGS.contains(&word) => fields.text(word, "true"),
             None => {}
         }
@@ -77,7 +84,8 @@ pub(super) fn alert(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Result
     }
     let mut rest = pairs.trim_start();
     while !rest.is_empty() {
-        let (key, after) = rest.split_once("=\"").ok_or_else(|| format!("`{rest}` is not a key with a quoted value"))?;
+        let (key, after) =
+            rest.split_once("=\"").ok_or_else(|| format!("`{rest}` is not a key with a quoted value"))?;
         let (value, after) = quoted(after).ok_or_else(|| format!("the value of `{key}` has no closing quote"))?;
         let name = key.strip_prefix("MKS_").ok_or_else(|| format!("the key `{key}` does not begin with MKS_"))?;
         let column = KEYS.iter().find(|(known, _)| *known == name).map_or(key, |(_, column)| *column);
