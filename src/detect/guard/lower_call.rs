@@ -88,7 +88,10 @@ impl<'a> Lower<'a> {
             (Meaning::Builtin, "any" | "all", [Tree::Generator(generator)]) if plain => {
                 let quantifier = if name == "any" { Quantifier::Any } else { Quantifier::All };
                 match self.comprehension(&generator.elt, &generator.generators, scope) {
-                    Some(over) => Expr::Quantified(quantifier, Box::new(over)),
+                    Some(over) => match self.membership(&over).filter(|_| quantifier == Quantifier::Any) {
+                        Some(member) => member,
+                        None => Expr::Quantified(quantifier, Box::new(over)),
+                    },
                     None => Expr::Unknown,
                 }
             }

@@ -1,7 +1,7 @@
 //! Guards: what rules say, found out without Python.
 //!
-//! The source of each rule, and of the helpers it calls, is read into a small language (`module`, `lower`, `program`) that
-//! runs natively on the event (`eval`, `statements`, `fields`, `value`, `methods`, `builtins`, `event`; of Python's library
+//! The source of each rule, and of the helpers it calls, is read into a small language (`module`, `lower`, `fold`, `program`)
+//! that runs natively on the event (`eval`, `statements`, `fields`, `value`, `methods`, `builtins`, `event`; of Python's library
 //! `pattern` and `address`). It answers no or yes when it is certain to do what Python would, and otherwise that Python has
 //! to be asked: for what it does not understand, what has effects that somebody could see (`outer_names`), what would raise.
 //! There is no other approximation, so a guard is right or silent. `explore` and `index` find the rules that an event has to
@@ -20,6 +20,7 @@ mod event;
 mod exception;
 mod explore;
 mod fields;
+mod fold;
 mod explain;
 mod imported;
 mod index;

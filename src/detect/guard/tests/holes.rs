@@ -318,6 +318,11 @@ fn scopes_and_calls_that_are_not_what_they_seem() {
         once("", &["def rule(event):\n    return any((y := x) == 'q' for x in event.get('l')) and y == 'q'\n"]),
         once(
             "",
+            &["def names():\n    'those'\n    return ['a', 'x', 'x']\ndef rule(event):\n    k = event.get('k')\n    \
+               return any(k == n for n in names()) or any(f'{n}b' == k for n in ('a', '')) or any('a' + n == k for n in [])\n"],
+        ),
+        once(
+            "",
             &["def rule(event):\n    y = 0\n    l = [(y := y + 1) for x in 'ab'.split('b')]\n    return y == 2\n"],
         ),
         once(

@@ -90,7 +90,8 @@ pub(super) fn alert(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Result
         let name = key.strip_prefix("MKS_").ok_or_else(|| format!("the key `{key}` does not begin with MKS_"))?;
         let column = KEYS.iter().find(|(known, _)| *known == name).map_or(key, |(_, column)| *column);
         // A response that does not expire says so.
-        if !value.is_empty() && !(column == "expiration_date" && value == "null") {
+        let never = column == "expiration_date" && value == "null";
+        if !value.is_empty() && !never {
             fields.text(column, value);
         }
         rest = after.trim_start();
