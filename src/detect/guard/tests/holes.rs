@@ -318,8 +318,9 @@ fn scopes_and_calls_that_are_not_what_they_seem() {
         once("", &["def rule(event):\n    return any((y := x) == 'q' for x in event.get('l')) and y == 'q'\n"]),
         once(
             "",
-            &["def names():\n    'those'\n    return ['a', 'x', 'x']\ndef rule(event):\n    k = event.get('k')\n    \
-               return any(k == n for n in names()) or any(f'{n}b' == k for n in ('a', '')) or any('a' + n == k for n in [])\n"],
+            &["def names():\n    'those'\n    return ['a', 'q', 'q']\ndef rule(event):\n    k = event.get('n')\n    \
+               return (any(k == n for n in names()) and any(f'{n}q' == k for n in ('a', '')) and \
+               not any('a' + n == k for n in ['x']) and not any(n == k for n in []))\n"],
         ),
         once(
             "",
