@@ -55,18 +55,13 @@ pub(super) fn firewall(entry: &Entry<'_>, _: &mut Memory, each: Each<'_>) -> Res
     for (name, value) in [("timestamp", time), ("hostname", host), ("event", event)] {
         fields.text(name, value);
     }
-    let mut keys = Vec::with_capacity(20);
     // Behind a bracket stands the packet that an error is about, which whoever sent the error chose.
     for word in pairs.split_ascii_whitespace().take_while(|word| !word.starts_with('[')) {
         match word.split_once('=') {
             // The kernel writes a zero for what a packet does not have.
             Some((_, "" | "0")) => {}
-            // UDP has a length of its own behind that of the packet.
-            Some((key, _)) if keys.contains(&key) => {}
-            Some((key, value)) => {
-                keys.push(key);
-                fields.text(key, value);
-            }
+            // Of a key that is there twice, as the length in packets of UDP, the last counts.
+            Some((key, value)) => fields.text(key, value),
             None if FLAGS.contains(&word) => fields.text(word, "true"),
             None => {}
         }
