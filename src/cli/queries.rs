@@ -177,5 +177,7 @@ fn whole(told: &Told) -> String {
         lines.push(("failed runs", format!("{failures} in a row")));
     }
     let head: String = lines.into_iter().map(|(name, text)| format!("{name:<13}{text}\n")).collect();
-    format!("{head}\n{}\n", query.sql.trim_end())
+    // The text of a file, line by line: what it spells must not reach the terminal as commands.
+    let sql: String = query.sql.trim_end().lines().map(|line| safe(&line.replace('\t', "    ")) + "\n").collect();
+    format!("{head}\n{sql}")
 }
